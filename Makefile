@@ -1,0 +1,36 @@
+# transface: `make help` prints the targets. Everything runs inside .venv, which `make setup` makes once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed$(if $(LATEST),-latest)
+CONSTRAINTS := $(if $(LATEST),,-c constraints.txt)
+export OMP_NUM_THREADS ?= 1
+PYTEST_WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test test-slow lint bench clean
+
+help: ## print this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## make .venv with the tested versions (LATEST=1: the newest ones)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "transface needs Python >= 3.11, this is " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,export,cluster]'
+	@rm -f $(VENV)/.installed*
+	@touch $@
+
+test: $(STAMP) ## run the fast tests (under 10 minutes on 2 cores)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+
+test-slow: $(STAMP) ## run the long tests too (minutes to an hour)
+	$(BIN)/python -m pytest -m 'slow or not slow'
+
+lint: $(STAMP) ## ruff and mypy strict
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean: ## remove what a build or a test leaves (not .venv, not data)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

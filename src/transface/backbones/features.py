@@ -1,0 +1,49 @@
+"""The contract between a backbone and all that follows: FaceFeatures, and what a backbone promises.
+
+Shapes: B faces, E embedding size, N patches (tokens), D token width.
+"""
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+class FaceFeatures(NamedTuple):
+    """What a backbone makes of a batch of faces.
+
+    Attributes:
+        embedding: (B, E), not normalised.
+        tokens: (B, N, D) local tokens, already multiplied by their gate, or None if the backbone has none.
+        patch_importance: (B, N), higher is more dominant, or None if the backbone ranks no patches.
+        layer_tokens: tokens after chosen blocks, each (B, N, D), or None.
+    """
+
+    embedding: Tensor
+    tokens: Tensor | None = None
+    patch_importance: Tensor | None = None
+    layer_tokens: tuple[Tensor, ...] | None = None
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """What every backbone (an nn.Module) offers.
+
+    Attributes:
+        embedding_size: E.
+        image_size: height and width in pixels of the images it takes.
+        patch_size: side of a patch in pixels, or 0 if it has no tokens.
+        grid_size: rows and columns of patches, or (0, 0).
+
+    Calling it with images (B, 3, H, W), RGB float in [-1, 1], returns FaceFeatures.
+    """
+
+    embedding_size: int
+    image_size: tuple[int, int]
+    patch_size: int
+    grid_size: tuple[int, int]
+
+    def __call__(self, images: Tensor) -> FaceFeatures: ...
+
+    def patch_importance(self, images: Tensor) -> Tensor | None:
+        """Return (B, N) importance of each patch without running the neck, or None if there is no gate."""
+        ...

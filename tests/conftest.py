@@ -1,0 +1,33 @@
+"""What all tests share: where shared/ lies, one tolerance table, one thread."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+TOLERANCES = {
+    torch.float64: {"rtol": 1e-10, "atol": 1e-10},
+    torch.float32: {"rtol": 1e-5, "atol": 1e-5},
+    torch.bfloat16: {"rtol": 2e-2, "atol": 2e-2},
+}
+
+
+def shared_folder() -> Path:
+    return Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder ../shared beside the checkout; skips, with the reason, where it is absent."""
+    folder = shared_folder()
+    if not folder.is_dir():
+        pytest.skip("no ../shared beside the checkout: parity and real-data tests need it")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
