@@ -1,0 +1,178 @@
+"""FaceViT, the transformer of TransFace: timm's patches and blocks, our patch gate and face neck.
+
+TransFace (ICCV 2023, arXiv 2308.10133). Equations, deviations, tests: docs/papers/transface.md.
+Shapes: B faces, N patches, D token width, E embedding size. Images are RGB, float, in [-1, 1].
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import torch
+from timm.layers.patch_embed import PatchEmbed
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .face_neck import FaceNeck
+from .features import FaceFeatures
+from .patch_gate import PatchGate
+from .token_drop import drop_tokens, restore_tokens
+
+INIT_STD = 0.02
+
+
+class EncodedTokens(NamedTuple):
+    """Tokens (B, N, D) after the last norm, and those after each block asked for."""
+
+    tokens: Tensor
+    layer_tokens: tuple[Tensor, ...] | None
+
+
+class FaceViT(nn.Module):
+    """A plain vision transformer without class token, whose gated tokens all feed the embedding.
+
+    With image size 112 and patch size 9 the grid is 12 x 12 and the last 4 rows and columns of pixels are not seen.
+    Token drop and stochastic depth (growing linearly to drop_path_rate) act in training only.
+    """
+
+    def __init__(
+        self,
+        image_size: int | tuple[int, int] = 112,
+        patch_size: int = 9,
+        *,
+        embed_dim: int = 512,
+        depth: int = 12,
+        num_heads: int = 8,
+        mlp_ratio: float = 4.0,
+        embedding_size: int = 512,
+        drop_path_rate: float = 0.0,
+        token_drop_rate: float = 0.0,
+        gate: Literal["sigmoid", "none"] = "sigmoid",
+        layer_token_blocks: Sequence[int] = (),
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        """Build the model.
+
+        Args:
+            gate: "sigmoid" is TransFace; "none" is the plain ViT of arcface_torch, which ranks no patches.
+            layer_token_blocks: the blocks, counted from 0, whose output goes into FaceFeatures.layer_tokens.
+            gradient_checkpointing: recompute each block in backward: less memory, one more forward.
+
+        Raises:
+            ValueError: naming the setting that is out of range.
+        """
+        super().__init__()
+        self.image_size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+        _check_settings(self.image_size, patch_size, embed_dim, num_heads, depth, token_drop_rate, drop_path_rate, gate, layer_token_blocks)
+        self.patch_size = patch_size
+        self.grid_size = (self.image_size[0] // patch_size, self.image_size[1] // patch_size)
+        self.embedding_size = embedding_size
+        self.token_drop_rate = token_drop_rate
+        self.layer_token_blocks = tuple(layer_token_blocks)
+        self.gradient_checkpointing = gradient_checkpointing
+        num_patches = self.grid_size[0] * self.grid_size[1]
+
+        self.patch_embed = PatchEmbed(self.image_size, patch_size, 3, embed_dim)
+        self.pos_embed = nn.Parameter(torch.zeros(1, num_patches, embed_dim))
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        # nn.LayerNorm, not timm's own default: its epsilon is the 1e-5 of the released model.
+        block = partial(Block, embed_dim, num_heads, mlp_ratio, act_layer=nn.ReLU6, norm_layer=nn.LayerNorm)
+        rates = [drop_path_rate * index / max(depth - 1, 1) for index in range(depth)]
+        self.blocks = nn.ModuleList([block(drop_path=rate) for rate in rates])
+        self.norm = nn.LayerNorm(embed_dim)
+        self.gate = PatchGate(num_patches, embed_dim) if gate == "sigmoid" else None
+        self.neck = FaceNeck(num_patches, embed_dim, embedding_size)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        nn.init.trunc_normal_(self.pos_embed, std=INIT_STD)
+        nn.init.normal_(self.mask_token, std=INIT_STD)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=INIT_STD)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def encode(self, images: Tensor) -> EncodedTokens:
+        """Return the tokens (B, N, D) of images (B, 3, H, W) before gate and neck."""
+        tokens = self.patch_embed(images)
+        tokens = tokens + self.pos_embed
+        positions = None
+        if self.training and self.token_drop_rate > 0:
+            tokens, positions = drop_tokens(tokens, self.token_drop_rate)
+        layers = []
+        for index, block in enumerate(self.blocks):
+            if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
+                tokens = checkpoint(block, tokens, use_reentrant=False)
+            else:
+                tokens = block(tokens)
+            if index in self.layer_token_blocks:
+                layers.append(tokens)
+        tokens = self.norm(tokens)
+        if positions is not None:
+            tokens = restore_tokens(tokens, positions, self.mask_token)
+            layers = [restore_tokens(layer, positions, self.mask_token) for layer in layers]
+        return EncodedTokens(tokens, tuple(layers) if self.layer_token_blocks else None)
+
+    def forward(self, images: Tensor) -> FaceFeatures:
+        """Return the FaceFeatures of images (B, 3, H, W), RGB float in [-1, 1]."""
+        tokens, layer_tokens = self.encode(images)
+        importance = None
+        if self.gate is not None:
+            tokens, importance = self.gate(tokens)
+        return FaceFeatures(self.neck(tokens), tokens, importance, layer_tokens)
+
+    def patch_importance(self, images: Tensor) -> Tensor | None:
+        """Return the gate (B, N) without running the neck, or None without a gate."""
+        return None if self.gate is None else self.gate.importance(self.encode(images).tokens)
+
+    def layer_index(self, parameter_name: str) -> int:
+        """Return the depth of a parameter: 0 for the patch embedding, i + 1 for block i, depth + 1 for all after the blocks."""
+        words = parameter_name.split(".")
+        if words[0] in {"patch_embed", "pos_embed"}:
+            return 0
+        return int(words[1]) + 1 if words[0] == "blocks" else len(self.blocks) + 1
+
+
+def _check_settings(
+    image_size: tuple[int, ...],
+    patch_size: int,
+    embed_dim: int,
+    num_heads: int,
+    depth: int,
+    token_drop_rate: float,
+    drop_path_rate: float,
+    gate: str,
+    layer_token_blocks: Sequence[int],
+) -> None:
+    if len(image_size) != 2 or not 1 <= patch_size <= min(image_size):
+        raise ValueError(f"patch_size must be between 1 and the side of the image {image_size}, got {patch_size}")
+    if embed_dim % num_heads:
+        raise ValueError(f"embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}")
+    if not (0 <= token_drop_rate < 1 and 0 <= drop_path_rate < 1):
+        raise ValueError(f"token_drop_rate and drop_path_rate must be in [0, 1), got {token_drop_rate} and {drop_path_rate}")
+    if gate not in {"sigmoid", "none"}:
+        raise ValueError(f"gate must be 'sigmoid' or 'none', got {gate!r}")
+    if any(not 0 <= block < depth for block in layer_token_blocks):
+        raise ValueError(f"layer_token_blocks must be blocks 0..{depth - 1}, got {tuple(layer_token_blocks)}")
+
+
+def face_vit_t(**settings: Any) -> FaceViT:
+    """Return FaceViT-T: width 256, depth 12; 24,466,944 parameters, 1.50 GMACs."""
+    return FaceViT(**({"embed_dim": 256, "depth": 12, "drop_path_rate": 0.1, "token_drop_rate": 0.1} | settings))
+
+
+def face_vit_s(**settings: Any) -> FaceViT:
+    """Return FaceViT-S: width 512, depth 12; 86,660,864 parameters, 5.75 GMACs."""
+    return FaceViT(**({"embed_dim": 512, "depth": 12, "drop_path_rate": 0.05, "token_drop_rate": 0.0} | settings))
+
+
+def face_vit_b(**settings: Any) -> FaceViT:
+    """Return FaceViT-B: width 512, depth 24; 124,471,040 parameters, 11.4 GMACs."""
+    return FaceViT(**({"embed_dim": 512, "depth": 24, "drop_path_rate": 0.05, "token_drop_rate": 0.1} | settings))
+
+
+def face_vit_l(**settings: Any) -> FaceViT:
+    """Return FaceViT-L: width 768, depth 24; 271,630,336 parameters, 25.3 GMACs."""
+    return FaceViT(**({"embed_dim": 768, "depth": 24, "drop_path_rate": 0.05, "token_drop_rate": 0.1} | settings))

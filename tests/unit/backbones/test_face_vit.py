@@ -1,0 +1,156 @@
+"""FaceViT: sizes, shapes, what happens in training only, gradients."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from transface.backbones.face_vit import FaceViT, face_vit_b, face_vit_l, face_vit_s, face_vit_t
+from transface.backbones.features import Backbone
+
+
+def small(**settings: object) -> FaceViT:
+    return FaceViT(**({"image_size": 40, "embed_dim": 16, "depth": 3, "num_heads": 4, "embedding_size": 8} | settings))
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(5, 3, 40, 40) * 2 - 1
+
+
+@pytest.mark.parametrize(
+    ("build", "count"),
+    [(face_vit_t, 24_466_944), (face_vit_s, 86_660_864), (face_vit_b, 124_471_040), (face_vit_l, 271_630_336)],
+)
+def test_number_of_parameters_is_that_of_the_paper(build: type, count: int) -> None:
+    with torch.device("meta"):
+        model = build()
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
+    assert (model.grid_size, model.embedding_size) == ((12, 12), 512)
+
+
+@pytest.mark.parametrize(
+    ("build", "drop_path", "token_drop"), [(face_vit_t, 0.1, 0.1), (face_vit_s, 0.05, 0), (face_vit_b, 0.05, 0.1), (face_vit_l, 0.05, 0.1)]
+)
+def test_drop_rates_are_the_released_ones_and_drop_path_grows_linearly(build: type, drop_path: float, token_drop: float) -> None:
+    with torch.device("meta"):
+        model = build()
+    rates = [getattr(block.drop_path1, "drop_prob", 0.0) for block in model.blocks]
+    np.testing.assert_allclose(rates, np.linspace(0, drop_path, len(model.blocks)))
+    assert model.token_drop_rate == token_drop
+
+
+def test_it_is_a_backbone_and_gives_the_promised_shapes(images: torch.Tensor) -> None:
+    model = small(layer_token_blocks=(0, 2))
+    assert isinstance(model, Backbone)
+    embedding, tokens, importance, layers = model(images)
+    assert (embedding.shape, tokens.shape, importance.shape) == ((5, 8), (5, 16, 16), (5, 16))
+    assert [layer.shape for layer in layers] == [(5, 16, 16)] * 2
+    assert small()(images).layer_tokens is None
+
+
+def test_forward_equals_a_naive_one(images: torch.Tensor) -> None:
+    model = small().double().eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    state = {key: value.detach() for key, value in model.state_dict().items()}
+
+    def layer_norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+    def batch_norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        return x / (1 + 2e-5) ** 0.5 * state[f"{name}.weight"] + state[f"{name}.bias"]  # fresh statistics: mean 0, variance 1
+
+    for face, embedding in zip(images.double(), model(images.double()).embedding, strict=True):
+        patches = [face[:, 9 * r : 9 * r + 9, 9 * c : 9 * c + 9].reshape(-1) for r in range(4) for c in range(4)]
+        weight = state["patch_embed.proj.weight"].reshape(16, -1)
+        x = torch.stack([weight @ patch for patch in patches]) + state["patch_embed.proj.bias"] + state["pos_embed"][0]
+        for i in range(3):
+            qkv = layer_norm(x, f"blocks.{i}.norm1") @ state[f"blocks.{i}.attn.qkv.weight"].T
+            heads = []
+            for h in range(4):
+                q, k, v = (qkv[:, 16 * part + 4 * h : 16 * part + 4 * h + 4] for part in range(3))
+                heads.append((q @ k.T / 2).softmax(-1) @ v)
+            x = x + torch.cat(heads, 1) @ state[f"blocks.{i}.attn.proj.weight"].T + state[f"blocks.{i}.attn.proj.bias"]
+            hidden = layer_norm(x, f"blocks.{i}.norm2") @ state[f"blocks.{i}.mlp.fc1.weight"].T + state[f"blocks.{i}.mlp.fc1.bias"]
+            x = x + hidden.clamp(0, 6) @ state[f"blocks.{i}.mlp.fc2.weight"].T + state[f"blocks.{i}.mlp.fc2.bias"]
+        x = layer_norm(x, "norm")
+        gate = (state["gate.excite.weight"] @ (state["gate.squeeze.weight"] @ x.reshape(-1)).relu()).sigmoid()
+        gated = (x * gate[:, None]).reshape(-1)
+        hidden = batch_norm(state["neck.project.weight"] @ gated, "neck.project_norm")
+        expected = batch_norm(state["neck.embed.weight"] @ hidden, "neck.embed_norm")
+        torch.testing.assert_close(embedding, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_importance_without_the_neck_is_that_of_the_forward(images: torch.Tensor) -> None:
+    model = small(token_drop_rate=0.5, drop_path_rate=0.5).eval()
+    torch.testing.assert_close(model.patch_importance(images), model(images).patch_importance, rtol=0, atol=0)
+
+
+def test_token_drop_puts_mask_tokens_before_the_gate_in_training_only(images: torch.Tensor) -> None:
+    model = small(token_drop_rate=0.3)
+    tokens = model.encode(images).tokens
+    masked = (tokens == model.mask_token).all(-1)
+    assert masked.sum(1).tolist() == [16 - int(16 * 0.7)] * 5
+    assert len({tuple(row) for row in masked.tolist()}) > 1, "each face drops its own tokens"
+    assert not (model.eval().encode(images).tokens == model.mask_token).all(-1).any()
+
+
+def test_gradients_reach_every_parameter(images: torch.Tensor) -> None:
+    model = small(token_drop_rate=0.3)
+    model(images).embedding.square().sum().mul(torch.rand(())).backward()
+    model(images).tokens.sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_gradient_checkpointing_changes_no_gradient(images: torch.Tensor) -> None:
+    plain, checkpointed = small(drop_path_rate=0.5), small(drop_path_rate=0.5, gradient_checkpointing=True)
+    checkpointed.load_state_dict(plain.state_dict())
+    for model in (plain, checkpointed):
+        torch.manual_seed(1)
+        model(images).embedding.square().mean().backward()
+    for (name, one), two in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
+        if name != "mask_token":
+            torch.testing.assert_close(one.grad, two.grad, msg=name)
+
+
+def test_gate_and_neck_stay_exact_under_autocast(images: torch.Tensor) -> None:
+    model = small().eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features = model(images)
+    assert features.embedding.dtype == torch.float32
+    assert features.patch_importance.dtype == torch.float32
+
+
+def test_without_a_gate_it_ranks_nothing(images: torch.Tensor) -> None:
+    model = small(gate="none").eval()
+    features = model(images)
+    assert model.patch_importance(images) is None
+    assert features.patch_importance is None
+    torch.testing.assert_close(features.tokens, model.encode(images).tokens, rtol=0, atol=0)
+
+
+def test_layer_index_counts_from_the_patches_to_the_neck() -> None:
+    model = small()
+    found = {name: model.layer_index(name) for name in model.state_dict()}
+    assert (found["pos_embed"], found["patch_embed.proj.weight"]) == (0, 0)
+    assert (found["blocks.0.norm1.weight"], found["blocks.2.attn.qkv.weight"]) == (1, 3)
+    assert {index for name, index in found.items() if name.split(".")[0] in {"norm", "gate", "neck", "mask_token"}} == {4}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"patch_size": 41}, "patch_size"),
+        ({"num_heads": 3}, "num_heads"),
+        ({"token_drop_rate": 1.0}, "token_drop_rate"),
+        ({"gate": "soft"}, "gate"),
+        ({"layer_token_blocks": (3,)}, "layer_token_blocks"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        small(**settings)
