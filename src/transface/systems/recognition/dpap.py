@@ -1,0 +1,228 @@
+"""DPAP: the dominant patches of a face get their Fourier amplitude mixed with another face's.
+
+TransFace (ICCV 2023, arXiv 2308.10133). Equations, deviations, tests: docs/papers/transface.md.
+Shapes: B faces, M of them perturbed, N patches, K chosen patches, P patch side in pixels, C colours. Images are RGB, float, in [-1, 1].
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from transface.backbones.features import Backbone
+from transface.shapes import check_shape
+
+
+class Perturbation(NamedTuple):
+    """Everything random about one perturbation: which images, with which reference cells, how strongly.
+
+    Attributes:
+        images: (M,) indices into the batch, ascending.
+        reference_images: (M, K) indices into the batch, each another image than the one perturbed (the same if the batch is one image).
+        reference_cells: (M, K) indices of grid cells, row by row.
+        ratios: (M, K) lambda of each chosen patch, shared by its colours.
+    """
+
+    images: Tensor
+    reference_images: Tensor
+    reference_cells: Tensor
+    ratios: Tensor
+
+
+class PerturbedImages(NamedTuple):
+    """Images (B, 3, H, W) after DPAP, what was drawn, and the chosen cells (M, K), the most dominant first."""
+
+    images: Tensor
+    perturbation: Perturbation
+    chosen: Tensor
+
+
+def dominant_patches(importance: Tensor, num_patches: int) -> Tensor:
+    """Return the indices (B, K) of the most important of the (B, N) patches, the most important first, equals in reading order.
+
+    Raises:
+        ValueError: if num_patches is not in 1..N.
+
+    Example:
+        >>> dominant_patches(torch.tensor([[0.1, 0.7, 0.2]]), num_patches=2)
+        tensor([[1, 2]])
+    """
+    _check_num_patches(num_patches, importance.shape[-1])
+    return importance.argsort(dim=-1, descending=True, stable=True)[..., :num_patches]
+
+
+def mix_amplitudes(source: Tensor, reference: Tensor, ratio: Tensor) -> Tensor:
+    """Return Re F^-1(((1 - ratio) A(source) + ratio A(reference)) exp(i phase(source))) of patches (..., P, P).
+
+    `ratio` broadcasts over the leading axes (the axes before P, P). Pixels are intensities: 0 is black. A frequency whose amplitude is
+    no more than rounding of the transform has phase 0. Differentiable; the result is not clipped.
+    """
+    ratio = torch.as_tensor(ratio, dtype=source.dtype, device=source.device)[..., None, None]
+    spectrum = torch.fft.rfft2(source)
+    amplitude, other = spectrum.abs(), torch.fft.rfft2(reference).abs()
+    noise = 4 * torch.finfo(source.dtype).eps * source.detach().abs().sum((-2, -1), keepdim=True)
+    silent = amplitude <= noise
+    # Scaling the spectrum keeps its phase, without the round trip through an angle.
+    scale = (1 - ratio) + ratio * (other / amplitude.masked_fill(silent, 1.0))
+    mixed = torch.where(silent, (ratio * other).to(spectrum.dtype), spectrum * scale)
+    return torch.fft.irfft2(mixed, s=source.shape[-2:])
+
+
+def draw_perturbation(
+    batch_size: int,
+    num_cells: int,
+    *,
+    num_patches: int,
+    probability: float,
+    alpha: float,
+    generator: torch.Generator | None = None,
+) -> Perturbation:
+    """Return what DPAP draws for a batch: each image with `probability`, its references uniformly, lambda from U(0, alpha).
+
+    Draws on the generator's device; on the CPU (and without a generator) no device has to be waited for.
+    """
+    device = generator.device if generator is not None else torch.device("cpu")
+    images = (torch.rand(batch_size, generator=generator, device=device) < probability).nonzero().flatten()
+    shape = (len(images), num_patches)
+    others = torch.randint(max(batch_size - 1, 1), shape, generator=generator, device=device)
+    if batch_size > 1:
+        others = others + (others >= images[:, None])
+    cells = torch.randint(num_cells, shape, generator=generator, device=device)
+    ratios = torch.rand(shape, generator=generator, device=device) * alpha
+    return Perturbation(images, others, cells, ratios)
+
+
+def apply_perturbation(
+    images: Tensor,
+    perturbation: Perturbation,
+    chosen: Tensor,
+    *,
+    patch_size: int,
+    grid_size: tuple[int, int],
+    quantize: bool = False,
+) -> Tensor:
+    """Return a copy of images (B, 3, H, W) in which the chosen cells (M, K) hold mixed patches, clipped to [-1, 1].
+
+    References are read from the batch as it came. Pixels are mixed as intensities in [0, 1], so that no brightness changes sign.
+    `quantize` cuts mixed pixels down to whole grey levels of 0..255, as the released code does.
+    """
+    indices, others, cells, ratios = (part.to(images.device, non_blocking=True) for part in perturbation)
+    result = images.clone()
+    before, after = (_as_cells(x, patch_size, grid_size) for x in (images, result))
+    own = indices[:, None].expand_as(chosen)
+    source = _intensities(before[own, chosen // grid_size[1], chosen % grid_size[1]])
+    reference = _intensities(before[others, cells // grid_size[1], cells % grid_size[1]])
+    mixed = mix_amplitudes(source, reference, ratios[..., None]).clamp(0, 1)
+    if quantize:
+        mixed = (mixed * 255).floor() / 255
+    after[own, chosen // grid_size[1], chosen % grid_size[1]] = (mixed * 2 - 1).to(images.dtype)
+    return result
+
+
+def score_patches(backbone: Backbone, images: Tensor) -> Tensor:
+    """Return the importance (B, N) of the patches of images, without gradient, in eval mode, every train/eval flag put back after.
+
+    Raises:
+        ValueError: if the backbone ranks no patches.
+    """
+    with torch.no_grad(), _evaluating(backbone):
+        importance = backbone.patch_importance(images)
+    if importance is None:
+        raise ValueError(f"DPAP needs a backbone that ranks its patches; {type(backbone).__name__} has no gate: set perturbation to none")
+    return importance
+
+
+class DPAP(nn.Module):
+    """Perturbs the dominant patches of some images of a batch; holds settings, no weights.
+
+    Args of the constructor:
+        num_patches: K, patches perturbed in an image.
+        probability: p, the chance of an image to be perturbed. Only those images are scored.
+        alpha: the largest lambda, in [0, 1].
+        quantize: cut perturbed pixels down to whole grey levels, as the released code does.
+    """
+
+    def __init__(self, num_patches: int = 7, probability: float = 0.2, alpha: float = 1.0, *, quantize: bool = False) -> None:
+        super().__init__()
+        if num_patches < 1:
+            raise ValueError(f"num_patches must be at least 1, got {num_patches}")
+        for name, value in (("probability", probability), ("alpha", alpha)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {value}")
+        self.num_patches = num_patches
+        self.probability = probability
+        self.alpha = alpha
+        self.quantize = quantize
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raise ValueError if the backbone has no patches, or fewer than K."""
+        rows, columns = backbone.grid_size
+        if rows * columns == 0:
+            raise ValueError(f"DPAP needs a backbone with patches; {type(backbone).__name__} has none: set perturbation to none")
+        _check_num_patches(self.num_patches, rows * columns)
+
+    def perturb(self, images: Tensor, backbone: Backbone, *, generator: torch.Generator | None = None) -> PerturbedImages:
+        """Return the perturbed images together with what was drawn and chosen; `images` itself stays as it was."""
+        self.check_backbone(backbone)
+        batch_size = check_shape(images, f"B 3 {backbone.image_size[0]} {backbone.image_size[1]}", name="images")["B"]
+        rows, columns = backbone.grid_size
+        perturbation = draw_perturbation(
+            batch_size,
+            rows * columns,
+            num_patches=self.num_patches,
+            probability=self.probability,
+            alpha=self.alpha,
+            generator=generator,
+        )
+        if len(perturbation.images) == 0:
+            return PerturbedImages(images, perturbation, torch.empty(0, self.num_patches, dtype=torch.int64, device=images.device))
+        scored = images[perturbation.images.to(images.device, non_blocking=True)]
+        chosen = dominant_patches(score_patches(backbone, scored), self.num_patches)
+        changed = apply_perturbation(
+            images,
+            perturbation,
+            chosen,
+            patch_size=backbone.patch_size,
+            grid_size=backbone.grid_size,
+            quantize=self.quantize,
+        )
+        return PerturbedImages(changed, perturbation, chosen)
+
+    def forward(self, images: Tensor, backbone: Backbone, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return images (B, 3, H, W) with the dominant patches of some of them perturbed."""
+        return self.perturb(images, backbone, generator=generator).images
+
+    def extra_repr(self) -> str:
+        """Return the settings, for print(module)."""
+        return f"num_patches={self.num_patches}, probability={self.probability}, alpha={self.alpha}, quantize={self.quantize}"
+
+
+def _as_cells(images: Tensor, patch_size: int, grid_size: tuple[int, int]) -> Tensor:
+    """Return a view (B, rows, columns, C, P, P) of images; pixels beyond the grid are in no cell."""
+    rows, columns = grid_size
+    seen = images[:, :, : rows * patch_size, : columns * patch_size]
+    return seen.unfold(2, patch_size, patch_size).unfold(3, patch_size, patch_size).permute(0, 2, 3, 1, 4, 5)
+
+
+def _intensities(patches: Tensor) -> Tensor:
+    return (patches.float() if patches.dtype in {torch.float16, torch.bfloat16} else patches).add(1).mul(0.5)
+
+
+@contextmanager
+def _evaluating(backbone: Backbone) -> Iterator[None]:
+    # A backbone may hold frozen parts in eval mode, so each module's own flag is put back.
+    training = [module for module in backbone.modules() if module.training] if isinstance(backbone, nn.Module) else []
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _check_num_patches(num_patches: int, available: int) -> None:
+    if not 1 <= num_patches <= available:
+        raise ValueError(f"num_patches (K) must be between 1 and the number of patches of an image, {available}, got {num_patches}")
