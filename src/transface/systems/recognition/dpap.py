@@ -56,10 +56,13 @@ def dominant_patches(importance: Tensor, num_patches: int) -> Tensor:
 def mix_amplitudes(source: Tensor, reference: Tensor, ratio: Tensor) -> Tensor:
     """Return Re F^-1(((1 - ratio) A(source) + ratio A(reference)) exp(i phase(source))) of patches (..., P, P).
 
-    `ratio` broadcasts over the leading axes (the axes before P, P). Pixels are intensities: 0 is black. A frequency whose amplitude is
-    no more than rounding of the transform has phase 0. Differentiable; the result is not clipped.
+    `ratio` broadcasts over the leading axes (those before P, P), or is (..., 1, 1) with as many axes as the patches. Pixels are
+    intensities: 0 is black. A frequency whose amplitude is no more than rounding of the transform has phase 0. Differentiable; the result
+    is not clipped.
     """
-    ratio = torch.as_tensor(ratio, dtype=source.dtype, device=source.device)[..., None, None]
+    ratio = torch.as_tensor(ratio, dtype=source.dtype, device=source.device)
+    if not (ratio.ndim == source.ndim and ratio.shape[-2:] == (1, 1)):
+        ratio = ratio[..., None, None]
     spectrum = torch.fft.rfft2(source)
     amplitude, other = spectrum.abs(), torch.fft.rfft2(reference).abs()
     noise = 4 * torch.finfo(source.dtype).eps * source.detach().abs().sum((-2, -1), keepdim=True)
