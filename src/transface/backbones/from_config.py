@@ -1,0 +1,64 @@
+"""Builds the backbone a checkpoint's config names, and nothing but a backbone of this package.
+
+A checkpoint says how its network was made as a plain dict: `_target_` and keyword arguments. A file from anywhere must not choose
+which code runs, so only what is defined in transface.backbones is called.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+HOME = "transface.backbones."
+COMPOSITION_KEYS = {"_convert_", "_recursive_"}
+STARTING_WEIGHTS = {"weights": None, "pretrained": False}
+
+
+def build_backbone(config: Mapping[str, Any]) -> nn.Module:
+    """Return a fresh backbone of the config `{"_target_": "transface.backbones.<file>.<name>", <keyword>: <value>, ...}`.
+
+    Weights the run started from (`weights`, `pretrained`) are not looked up: those of the checkpoint replace them.
+
+    Raises:
+        ValueError: if the config names anything but a backbone of this package, or one that does not take the given keywords.
+
+    Example:
+        >>> build_backbone({"_target_": "transface.backbones.face_vit.face_vit_t", "embed_dim": 32, "depth": 1}).embedding_size
+        512
+    """
+    target = backbone_target(config.get("_target_") if isinstance(config, Mapping) else None)
+    settings = {key: STARTING_WEIGHTS.get(key, value) for key, value in config.items() if key != "_target_" and key not in COMPOSITION_KEYS}
+    odd = [key for key in settings if str(key).startswith("_")]
+    if odd:
+        raise ValueError(f"a backbone's config may hold _target_ and keyword arguments only, got {odd}")
+    try:
+        backbone = target(**{key: _built(value) for key, value in settings.items()})
+    except TypeError as error:
+        raise ValueError(f"{config['_target_']} cannot be built from {settings}: {error}") from error
+    if not isinstance(backbone, nn.Module):
+        raise ValueError(f"{config['_target_']} gave a {type(backbone).__name__}, expected a backbone (nn.Module)")
+    return backbone
+
+
+def backbone_target(name: Any) -> Any:
+    """Return the class or function of that dotted name, which must be defined in a file of transface.backbones.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    refusal = f"backbone {name!r} is not one of {HOME}*: build it yourself and hand it over (transface.load(path, backbone=...))"
+    if not isinstance(name, str) or not name.startswith(HOME) or name.count(".") != HOME.count(".") + 1:
+        raise ValueError(refusal)
+    file, _, attribute = name.rpartition(".")
+    try:
+        target = getattr(importlib.import_module(file), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ValueError(refusal) from error
+    if not callable(target) or not getattr(target, "__module__", "").startswith(HOME.rstrip(".")):
+        raise ValueError(refusal)
+    return target
+
+
+def _built(value: Any) -> Any:
+    return build_backbone(value) if isinstance(value, Mapping) and "_target_" in value else value
