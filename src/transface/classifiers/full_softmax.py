@@ -1,0 +1,40 @@
+"""Full softmax: all class centres on each device, replicated like the backbone.
+
+Shapes: B faces, E embedding size, C identities.
+"""
+
+from torch import Tensor, nn
+
+from transface.classifiers.center_shards import check_sizes, first_centers
+from transface.classifiers.margin_cross_entropy import margin_cross_entropy
+from transface.margins.margin import Margin
+from transface.shapes import check_shape
+
+
+class FullSoftmax(nn.Module):
+    """Per-sample margin cross-entropy over all identities.
+
+    Args:
+        num_identities: C.
+        embedding_size: E.
+        margin: a module of transface.margins.
+        chunk_size: how many classes are walked at once, or None for what suits the device.
+        seed: of the first centres, which are normal with standard deviation .01.
+
+    Raises:
+        ValueError: if a size is not positive.
+    """
+
+    def __init__(
+        self, num_identities: int, embedding_size: int, margin: Margin, *, chunk_size: int | None = None, seed: int = 0
+    ) -> None:
+        super().__init__()
+        check_sizes(num_identities, embedding_size, chunk_size=chunk_size)
+        self.num_identities, self.embedding_size, self.chunk_size = num_identities, embedding_size, chunk_size
+        self.margin = margin
+        self.centers = nn.Parameter(first_centers(0, num_identities, embedding_size=embedding_size, seed=seed))
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return the losses (B,) of embeddings (B, E), not normalised, with labels (B,) int64."""
+        check_shape(embeddings, f"B {self.embedding_size}", name="embeddings")
+        return margin_cross_entropy(embeddings, self.centers, labels=labels, margin=self.margin, chunk_size=self.chunk_size)

@@ -1,0 +1,161 @@
+"""Margin cross-entropy per sample, over any number of classes: no (batch x classes) buffer.
+
+loss_b = log(exp(t_b) + sum_j exp(o_bj)) - t_b, with t the target's and o the others' logits of a margin.
+The sum over others is walked in chunks.
+Shapes: B faces, E embedding size, C classes.
+"""
+
+import copy
+from typing import Any, NamedTuple, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from transface.classifiers.class_walk import Walk, default_chunk_size, others_logsumexp, walk_gradients
+from transface.distributed import all_gather_rows, batch_sizes
+from transface.margins.margin import Margin, RegularisesNorms, TracksBatches
+
+
+class Terms(NamedTuple):
+    """The two numbers per face a margin cross-entropy is made of.
+
+    Attributes:
+        target_cosines: (B,).
+        others_logsumexp: (B,).
+    """
+
+    target_cosines: Tensor
+    others_logsumexp: Tensor
+
+
+class Shards(Protocol):
+    """How the walks of several ranks over their own classes become one."""
+
+    def join(self, logsumexp: Tensor) -> Tensor:
+        """Return the log-sum-exp (B,) over the classes of all ranks."""
+        ...
+
+    def join_gradients(self, gradients: Tensor) -> Tensor:
+        """Return the gradients (2, B) of the whole objective by the terms, from those of this rank's loss."""
+        ...
+
+
+class WalkTerms(torch.autograd.Function):
+    """Terms of a walk, with its gradient: forward keeps (B,) numbers only, backward walks again."""
+
+    @staticmethod
+    def forward(ctx: Any, unit_embeddings: Tensor, centers: Tensor, walk: Walk, shards: Shards | None) -> tuple[Tensor, Tensor]:
+        local = others_logsumexp(unit_embeddings, centers, walk)
+        joined = local if shards is None else shards.join(local)
+        ctx.save_for_backward(unit_embeddings, centers, joined)
+        ctx.walk, ctx.shards = walk, shards
+        return walk.target_cosines.clone(), joined
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_target: Tensor, grad_logsumexp: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        unit_embeddings, centers, joined = ctx.saved_tensors
+        if ctx.shards is not None:
+            grad_target, grad_logsumexp = ctx.shards.join_gradients(torch.stack([grad_target, grad_logsumexp]))
+        with torch.autocast(unit_embeddings.device.type, enabled=False):
+            gradients = walk_gradients(
+                unit_embeddings, centers, walk=ctx.walk, logsumexp=joined, grad_logsumexp=grad_logsumexp, grad_target=grad_target
+            )
+        grad_centers = gradients.centers
+        if ctx.walk.rows is not None:
+            rows = ctx.walk.rows[None]
+            grad_centers = torch.sparse_coo_tensor(rows, grad_centers, centers.shape, is_coalesced=True, check_invariants=False)
+        return gradients.unit_embeddings, grad_centers, None, None
+
+
+def working_type(*tensors: Tensor) -> torch.dtype:
+    """Return float64 if any tensor is float64, else float32: half types are added up in float32."""
+    return torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
+
+
+class UnitEmbeddings(NamedTuple):
+    """Embeddings split into direction and length.
+
+    Attributes:
+        directions: (B, E).
+        norms: (B,).
+    """
+
+    directions: Tensor
+    norms: Tensor
+
+
+def split_norms(embeddings: Tensor, dtype: torch.dtype) -> UnitEmbeddings:
+    """Return directions and norms of embeddings (B, E) in dtype, with a gradient."""
+    whole = embeddings.to(dtype)
+    norms = torch.linalg.vector_norm(whole, dim=1)
+    return UnitEmbeddings(whole / norms.clamp_min(1e-12)[:, None], norms)
+
+
+@torch.no_grad()
+def own_cosines(unit_embeddings: Tensor, centers: Tensor, labels: Tensor) -> Tensor:
+    """Return the cosine (B,) of each face to its own class's centre; 0 where the label is -1."""
+    own = F.normalize(centers[labels.clamp_min(0)].to(unit_embeddings.dtype), dim=1)
+    return torch.linalg.vecdot(unit_embeddings, own) * (labels >= 0)
+
+
+def check_labels(labels: Tensor, num_identities: int) -> None:
+    """Raise where a label is no class. Checked on the CPU only, where looking costs no wait for the device.
+
+    Raises:
+        ValueError: with the offending label.
+    """
+    if labels.device.type != "cpu" or not len(labels):
+        return
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= num_identities:
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(f"labels must be in 0..{num_identities - 1} (num_identities - 1), got {wrong}: check the data's labels")
+
+
+def frozen_margin(margin: Margin) -> Margin:
+    """Return the margin as it is now: its running statistics may move again before backward walks the classes a second time."""
+    module = cast(nn.Module, margin)
+    return copy.deepcopy(margin) if any(True for _ in module.buffers()) else margin
+
+
+def sample_losses(margin: Margin, terms: Terms, norms: Tensor) -> Tensor:
+    """Return the per-sample losses (B,): softplus of (others - target), exact at both ends, plus the margin's regulariser of the norms.
+
+    A margin's loss ceiling bounds their value and leaves their gradient.
+    """
+    surplus = terms.others_logsumexp - margin.target_logits(terms.target_cosines, norms)
+    losses = torch.logaddexp(surplus, torch.zeros_like(surplus))
+    if margin.loss_ceiling is not None:
+        losses = losses - (losses - margin.loss_ceiling).clamp_min(0).detach()
+    return losses + margin.regulariser(norms) if isinstance(margin, RegularisesNorms) else losses
+
+
+def margin_cross_entropy(
+    embeddings: Tensor, centers: Tensor, *, labels: Tensor, margin: Margin, chunk_size: int | None = None
+) -> Tensor:
+    """Return the per-sample losses (B,) of embeddings (B, E) against centres (C, E), in float32 (float64 if either is).
+
+    Peak memory beyond inputs and gradients: a few (B x n) and (n x E) chunks. A margin in training moves its statistics first.
+
+    Raises:
+        ValueError: if a label is not in 0..C-1 (on the CPU).
+    """
+    check_labels(labels, len(centers))
+    with torch.autocast(embeddings.device.type, enabled=False):
+        unit = split_norms(embeddings, working_type(embeddings, centers))
+        target_cosines = own_cosines(unit.directions.detach(), centers, labels)
+        if margin.training and isinstance(margin, TracksBatches):
+            update_everywhere(margin, target_cosines, unit.norms.detach())
+        size = chunk_size or default_chunk_size(len(embeddings), embeddings.device)
+        walk = Walk(labels, target_cosines, frozen_margin(margin), size)
+        terms = Terms(*WalkTerms.apply(unit.directions, centers, walk, None))
+        return sample_losses(margin, terms, unit.norms)
+
+
+def update_everywhere(margin: TracksBatches, target_cosines: Tensor, norms: Tensor) -> None:
+    """Move the margin's statistics by the faces of all ranks, so that they are the same everywhere."""
+    sizes = batch_sizes(len(norms), norms.device)
+    margin.update(*all_gather_rows([target_cosines, norms], sizes=sizes))

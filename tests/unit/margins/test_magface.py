@@ -1,0 +1,42 @@
+"""transface.margins.magface against the formula in plain Python."""
+
+import math
+
+import pytest
+import torch
+
+from transface.margins.magface import MagFace
+
+NORMS = torch.tensor([1.0, 10.0, 35.0, 110.0, 300.0], dtype=torch.float64)
+
+
+def test_logits_and_regulariser_are_the_paper_s_formulas() -> None:
+    margin = MagFace(32.0, 10.0, highest_norm=110.0, lowest_margin_radians=0.4, highest_margin_radians=0.9, regulariser_weight=20.0)
+    cosines = torch.tensor([0.9, 0.2, -0.3, -0.95, 0.5], dtype=torch.float64)
+    logits, regulariser = margin.target_logits(cosines, NORMS), margin.regulariser(NORMS)
+    for b in range(5):
+        norm = min(max(NORMS[b].item(), 10.0), 110.0)
+        m = 0.4 + 0.5 * (norm - 10) / 100
+        theta = math.acos(cosines[b].item())
+        moved = math.cos(theta + m) if theta + m <= math.pi else math.cos(theta) - m * math.sin(m)
+        assert logits[b].item() == pytest.approx(32 * moved, abs=1e-9)
+        assert regulariser[b].item() == pytest.approx(20 * (1 / norm + norm / 110**2), abs=1e-12)
+
+
+def test_the_regulariser_pulls_norms_up_to_the_highest() -> None:
+    norms = torch.tensor([10.5, 35.0, 109.99, 300.0], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(MagFace().regulariser(norms).sum(), norms)
+    assert (gradient[:3] < 0).all()
+    assert gradient[2].item() == pytest.approx(0, abs=1e-5)
+    assert gradient[3] == 0
+
+
+def test_the_margin_s_gradient_reaches_the_norms() -> None:
+    norms = torch.tensor([30.0], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(MagFace().target_logits(torch.tensor([0.3], dtype=torch.float64), norms).sum(), norms)
+    assert gradient.item() < 0
+
+
+def test_norms_out_of_order_are_refused() -> None:
+    with pytest.raises(ValueError, match="lowest_norm < highest_norm, got 120"):
+        MagFace(lowest_norm=120.0)
