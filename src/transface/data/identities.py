@@ -1,0 +1,214 @@
+"""Reads InsightFace packs: a folder of train.rec, train.idx and property, images of people with their labels.
+
+Record 0 of most packs is a header with two labels: images are keys 1..first-1, and the keys from `first` on describe identities.
+Packs without it are lists of images. Shapes: B faces.
+"""
+
+import operator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from transface.data.batches import FaceBatch
+from transface.data.loaders import decode_images
+from transface.data.record_index import IntArray
+from transface.data.recordio import Record, RecordError, RecordReader, unpack_record
+
+EXACT_FLOAT32 = 1 << 24  # whole numbers up to here are exact in the float32 of a label
+
+
+class PackProperty(NamedTuple):
+    """What the file `property` says."""
+
+    num_identities: int
+    image_size: tuple[int, int]
+
+
+def read_property(path: Path) -> PackProperty:
+    """Return the content of a `property` file: one line, num_identities,height,width.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    text = path.read_bytes()[:200].decode("ascii", errors="replace").strip()
+    words = text.split(",")
+    if len(words) != 3 or not all(word.strip().isascii() and word.strip().isdigit() and len(word) < 12 for word in words):
+        raise ValueError(f"{path} must be 'num_identities,height,width', got {text[:60]!r}")
+    num_identities, height, width = (int(word) for word in words)
+    if min(num_identities, height, width) < 1:
+        raise ValueError(f"{path} must hold numbers above 0, got {text!r}")
+    return PackProperty(num_identities, (height, width))
+
+
+class IdentityPack:
+    """The images of a pack with their labels; a map-style dataset that reads and decodes a batch in one call.
+
+    Args:
+        root: the pack's folder, or a .rec file itself.
+        image_size: the (H, W) its images must have.
+        num_identities: how many people; by default from `property`, or one above the largest label where there is none.
+
+    Raises:
+        FileNotFoundError: no such folder, or no train.rec in it.
+        ValueError: no images; property, header or labels that contradict each other (RecordError where the file itself is broken).
+    """
+
+    def __init__(self, root: str | Path, *, image_size: tuple[int, int] = (112, 112), num_identities: int | None = None) -> None:
+        path_rec = find_rec(Path(root))
+        self.root = path_rec.parent
+        self.image_size = image_size
+        self.reader = RecordReader(path_rec)
+        path_property = self.root / "property"
+        if path_property.is_file():
+            stated = read_property(path_property)
+            if stated.image_size != tuple(image_size):
+                raise ValueError(f"{path_property} says {stated.image_size} images, and {tuple(image_size)} are expected")
+            num_identities = stated.num_identities if num_identities is None else num_identities
+        self._positions = _image_positions(self.reader)
+        if not len(self):
+            raise ValueError(f"{path_rec} holds no images")
+        self._labels: IntArray | None = self._read_labels(num_identities)
+        self.num_identities = int(self._labels.max()) + 1 if num_identities is None else num_identities
+
+    def _read_labels(self, num_identities: int | None) -> IntArray:
+        positions = None if len(self) == len(self.reader) else self._positions.array()
+        labels = self.reader.headers(positions).label
+        limit = num_identities if num_identities is not None else EXACT_FLOAT32
+        wrong = np.flatnonzero(~((labels >= 0) & (labels < limit) & (labels == np.floor(labels))))
+        if len(wrong):
+            raise ValueError(
+                f"{self.reader.path}: key {self.key(int(wrong[0]))} has label {labels[wrong[0]]:g}, and labels are whole numbers in "
+                f"0..{limit - 1} ({len(wrong)} such records); 'transface pack check' lists them"
+            )
+        return labels.astype(np.int64)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_labels": None}  # a worker finds each label beside its image
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @property
+    def labels(self) -> IntArray:
+        """The label of every image (n,), read once from the headers."""
+        if self._labels is None:
+            self._labels = self._read_labels(self.num_identities)
+        return self._labels
+
+    def key(self, index: int) -> int:
+        """Return the key of the image at `index`."""
+        return int(self.reader.index.key_at(self._positions[index]))
+
+    def record(self, index: int) -> Record:
+        """Return header and payload of the image at `index`."""
+        position = self._positions[index]
+        return unpack_record(self.reader.raw_at(position), where=f"{self.reader.path}: key {self.reader.index.key_at(position)}")
+
+    def encoded(self, index: int) -> bytes:
+        """Return the JPEG or PNG bytes of the image at `index`."""
+        return self.record(index).payload
+
+    def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
+        """Return the images at `indices`, decoded, with their labels.
+
+        Raises:
+            ImageError: naming the key of an image that cannot be decoded or has another size.
+            RecordError: naming the key and offset of a record that is broken.
+        """
+        records = [self.record(index) for index in indices]
+        names = _Keys(self, indices)
+        images = decode_images([record.payload for record in records], size=self.image_size, names=names)
+        labels = torch.tensor([self._label(record, index) for record, index in zip(records, indices, strict=True)])
+        return FaceBatch(images, labels, torch.as_tensor(np.asarray(indices, dtype=np.int64)))
+
+    def __getitem__(self, index: int) -> FaceBatch:
+        return self.__getitems__([operator.index(index)])
+
+    def _label(self, record: Record, index: int) -> int:
+        label = record.header.label if record.header.flag == 0 else record.header.label[0]  # type: ignore[index]
+        if not (0 <= label < self.num_identities):
+            raise RecordError(f"{self.reader.path}: key {self.key(index)} has label {label:g}, outside 0..{self.num_identities - 1}")
+        return int(label)
+
+
+class _Keys(Sequence):
+    """Names images in errors, made only when one is raised."""
+
+    def __init__(self, pack: IdentityPack, indices: Sequence[int]) -> None:
+        self.pack, self.indices = pack, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place):  # type: ignore[no-untyped-def]
+        return f"of key {self.pack.key(self.indices[place])} in {self.pack.reader.path}"
+
+
+def find_rec(root: Path) -> Path:
+    """Return the .rec file that `root` is, or train.rec in that folder.
+
+    Raises:
+        FileNotFoundError: saying what is there instead.
+    """
+    if root.is_file():
+        return root
+    if not root.is_dir():
+        raise FileNotFoundError(f"no data folder {root}")
+    if (root / "train.rec").is_file():
+        return root / "train.rec"
+    there = sorted(entry.name for entry in root.iterdir())[:5]
+    raise FileNotFoundError(f"no train.rec in {root}, which holds {', '.join(there) if there else 'nothing'}")
+
+
+class Positions:
+    """Places in the index, as a range where they are one (no array of millions), else as an array."""
+
+    def __init__(self, places: range | IntArray) -> None:
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> int:
+        if not 0 <= index < len(self._places):
+            raise IndexError(f"no image {index} among {len(self._places)}")
+        return int(self._places[index])
+
+    def array(self) -> IntArray:
+        """Return all places (n,)."""
+        places = self._places
+        return np.arange(places.start, places.stop, dtype=np.int64) if isinstance(places, range) else places
+
+
+def _image_positions(reader: RecordReader) -> Positions:
+    if not len(reader) or 0 not in reader:
+        return Positions(range(len(reader)))
+    header, payload = reader[0]
+    if header.flag != 2 or payload:
+        return Positions(range(len(reader)))
+    assert isinstance(header.label, np.ndarray)
+    end = _end_of_images(reader, header.label)
+    if reader.index.first_key == 0 and reader.index.consecutive:
+        if end > len(reader):
+            raise RecordError(f"{reader.path}: its header speaks of images up to key {end - 1}, the index ends at {len(reader) - 1}")
+        return Positions(range(1, end))
+    keys = reader.keys()
+    places = np.flatnonzero((keys > 0) & (keys < end))
+    return Positions(places[np.argsort(keys[places], kind="stable")])
+
+
+def _end_of_images(reader: RecordReader, label: np.ndarray) -> int:
+    first, last = float(label[0]), float(label[1])
+    if not (1 <= first <= last < 1 << 40) or first != int(first):
+        raise RecordError(f"{reader.path}: the header record must hold [images + 1, images + 1 + identities], got [{first:g}, {last:g}]")
+    end = int(first)
+    if end < EXACT_FLOAT32:
+        return end
+    # float32 rounds such a number: the first record without a payload near it is where the identities begin.
+    for candidate in range(end - 4, end + 5):
+        if candidate in reader and not reader[candidate].payload:
+            return candidate
+    return end
