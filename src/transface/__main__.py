@@ -1,0 +1,59 @@
+"""The command line: `transface <verb> key=value ...`; answers --help without importing torch."""
+
+import importlib
+import sys
+
+VERBS = {
+    "train": "train a model: transface train experiment=demo",
+    "evaluate": "verify faces with a checkpoint: transface evaluate checkpoint=... protocol=pair_sets protocol.files=[a.bin]",
+    "embed": "embed a folder of faces: transface embed checkpoint=... images=FOLDER output=faces.npz",
+    "export": "write a model for use elsewhere: transface export checkpoint=... format=onnx",
+    "compare": "say how alike two faces are: transface compare a.jpg b.jpg checkpoint=...",
+    "search": "find a face in a folder: transface search checkpoint=... gallery=FOLDER query=a.jpg",
+    "pack": "make, change and check data sets: transface pack --help",
+    "synthesize": "draw made-up people in the field's file formats: transface synthesize data/demo",
+    "report": "make pages of results: transface report runs/demo",
+}
+
+
+def usage() -> str:
+    """Return the text of `transface --help`."""
+    lines = [f"  {verb:<11} {line}" for verb, line in VERBS.items()]
+    return "\n".join(
+        [
+            "transface: train and benchmark face models",
+            "",
+            "usage: transface <verb> [key=value ...]",
+            "",
+            *lines,
+            "",
+            "transface <verb> --help shows what a verb takes. TRANSFACE_TRACEBACK=1 shows where an error came from.",
+        ]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb and return its exit code: 0, 1 (something was found or failed), or 2 (the call or the input is wrong)."""
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if words[0] == "--version":
+        from transface import __version__
+
+        print(__version__)
+        return 0
+    verb, *rest = words
+    if verb not in VERBS:
+        print(f"transface: no verb {verb!r}; there are {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    from transface.cli.errors import reported
+
+    with reported() as outcome:
+        module = importlib.import_module(f"transface.cli.{verb}")
+        outcome.code = int(module.main(rest) or 0)
+    return outcome.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""A user's mistake becomes one clear line and exit code 2; anything else keeps its traceback."""
+
+import difflib
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
+
+
+@dataclass
+class Outcome:
+    """The exit code of a verb."""
+
+    code: int = 0
+
+
+class UserError(ValueError):
+    """What a user gave is wrong; its text is the whole message."""
+
+
+@contextmanager
+def reported() -> Iterator[Outcome]:
+    """Run the body; print a user's mistake as one line on stderr and set exit code 2. TRANSFACE_TRACEBACK=1 lets it through."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    outcome = Outcome()
+    try:
+        yield outcome
+    except KeyboardInterrupt:
+        print("transface: stopped by the user; resume=true goes on from the last checkpoint", file=sys.stderr)
+        outcome.code = 130
+    except Exception as error:
+        line = user_line(error)
+        if line is None or os.environ.get("TRANSFACE_TRACEBACK"):
+            raise
+        print(f"transface: {line}", file=sys.stderr)
+        outcome.code = 2
+    return
+
+
+def user_line(error: BaseException) -> str | None:
+    """Return the one line to show for a user's mistake, or None if the error is ours."""
+    for cause in causes(error):
+        if isinstance(cause, PermissionError):
+            return f"no permission to write or read {cause.filename or ''}: {cause.strerror or cause}; choose another folder or change its permissions"
+        if isinstance(cause, FileNotFoundError) and cause.filename and cause.strerror:
+            return f"no such file or folder: {cause.filename}"
+        module = type(cause).__module__
+        if module.startswith(("hydra", "omegaconf")) and type(cause).__name__ not in ("InstantiationException",):
+            return hydra_line(cause)
+        if isinstance(cause, USER_ERRORS):
+            return one_line(str(cause))
+    if type(error).__name__ == "InstantiationException":
+        return one_line(str(error))
+    return None
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """Return the chain of causes, the innermost first."""
+    chain: list[BaseException] = []
+    seen: BaseException | None = error
+    while seen is not None and seen not in chain:
+        chain.append(seen)
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return chain[::-1]
+
+
+def one_line(text: str) -> str:
+    """Return the text with its lines joined."""
+    return "; ".join(part.strip() for part in text.strip().splitlines() if part.strip())
+
+
+def hydra_line(error: BaseException) -> str:
+    """Return one line for an error of Hydra or OmegaConf: which key, and what is near it."""
+    text = str(error)
+    missing = re.search(r"Key '([^']+)' is not in struct", text)
+    override = re.search(r"Could not override '([^']+)'", text)
+    if override or missing:
+        name = override.group(1) if override else missing.group(1)  # type: ignore[union-attr]
+        known = known_keys()
+        near = difflib.get_close_matches(name, known, n=3) or difflib.get_close_matches(name.split(".")[-1], known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "'--cfg job' prints all keys"
+        return f"no config key {name!r}: {hint} (+{name}=... adds a key that is not there)"
+    return one_line(text)
+
+
+_KNOWN: list[str] = []
+
+
+def remember_keys(keys: list[str]) -> None:
+    """Keep the keys of the composed config for the hint of a misspelt one."""
+    _KNOWN[:] = keys
+
+
+def known_keys() -> list[str]:
+    """Return the keys last remembered."""
+    return list(_KNOWN)

@@ -1,0 +1,69 @@
+"""`transface train`: compose, build data, module and trainer, fit, report."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from transface.cli.compose import instantiate, plain, run_verb
+from transface.cli.errors import UserError
+from transface.cli.run_folder import open_run, record_run
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: list[str]) -> int:
+    """Run `transface train` with Hydra overrides."""
+    run_verb("train", argv, train)
+    return 0
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Train what the config describes; return the monitored metric (what a sweep optimises) or None."""
+    folder = Path(cfg.paths.run)
+    resume = open_run(folder, resume=cfg.resume)
+    cfg = settle(cfg)
+    record_run(folder, plain(cfg))
+
+    import lightning
+
+    lightning.seed_everything(cfg.seed, verbose=False)
+    data = instantiate(cfg.data)
+    cfg = with_num_identities(cfg, data.num_identities)
+    record_run(folder, plain(cfg))
+    module = instantiate(cfg.system)
+    trainer = build_trainer(cfg)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
+    return finish(cfg, trainer)
+
+
+def settle(cfg: DictConfig) -> DictConfig:
+    """Return a copy that may be edited."""
+    copy = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
+    copy._set_parent(cfg._get_parent())
+    return copy
+
+
+def with_num_identities(cfg: DictConfig, num_identities: int) -> DictConfig:
+    """Return the config with the classifier's number of identities taken from the data where it was left to it."""
+    stated = cfg.classifier.get("num_identities")
+    if stated is not None and stated < num_identities:
+        raise UserError(f"classifier.num_identities is {stated}, the data has {num_identities}: leave it null to take the data's")
+    with open_dict(cfg):
+        cfg.classifier.num_identities = stated or num_identities
+    return cfg
+
+
+def build_trainer(cfg: DictConfig) -> Any:
+    """Return the Lightning trainer with its callbacks and loggers."""
+    metadata = plain(cfg)
+    callbacks = [instantiate(node, **({"config": metadata} if node.get("config", 0) is None else {})) for node in cfg.callbacks.values() if node]
+    loggers = [instantiate(node) for node in cfg.logger.values() if node]
+    return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False)
+
+
+def finish(cfg: DictConfig, trainer: Any) -> float | None:
+    """Write the run's report on rank 0 and return the monitored metric."""
+    value = trainer.callback_metrics.get(cfg.monitor)
+    return None if value is None else float(value)

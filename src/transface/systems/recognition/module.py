@@ -1,0 +1,98 @@
+"""What a step of face recognition does: normalise, perturb (DPAP), embed, classify with a margin, weight each sample (EHSM).
+
+TransFace (ICCV 2023, arXiv 2308.10133). With perturbation=None and weighting=None this is plain ArcFace.
+Shapes: B faces, E embedding size, N patches, D token width.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transface.data.batches import FaceBatch
+from transface.data.transforms import normalise, random_flip
+from transface.distributed import global_mean
+from transface.training.module import OptimizerFactory, TrainingModule
+from transface.training.named_losses import NamedLosses
+from transface.training.parameter_groups import DecayRule, group_parameters
+from transface.training.schedules import Schedule
+
+
+class RecognitionModule(TrainingModule):
+    """Trains a backbone to tell identities apart.
+
+    Args:
+        backbone: images -> FaceFeatures.
+        classifier: (embeddings, labels) -> per-sample losses; owns the class centres and the margin.
+        perturbation: DPAP or None.
+        weighting: EHSM or None; needs a backbone with tokens.
+        augmentation: further changes of the batch, (images, generator) -> images, or None.
+        flip_probability: share of the images mirrored.
+        decay_rule: "matrices" or "released", see training/parameter_groups.py.
+        layer_decay, frozen: for fine-tuning, see training/parameter_groups.py.
+        optimizer, schedule, clip_norm, seed: see TrainingModule; clip_norm acts on the backbone only.
+
+    Raises:
+        ValueError: if DPAP or EHSM is asked of a backbone that has no patches.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        classifier: nn.Module,
+        *,
+        perturbation: nn.Module | None = None,
+        weighting: nn.Module | None = None,
+        augmentation: nn.Module | None = None,
+        flip_probability: float = 0.5,
+        decay_rule: DecayRule = "matrices",
+        layer_decay: float = 1.0,
+        frozen: tuple[str, ...] | list[str] = (),
+        optimizer: OptimizerFactory,
+        schedule: Schedule | None = None,
+        clip_norm: float | None = 5.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(optimizer=optimizer, schedule=schedule, clip_norm=clip_norm, seed=seed)
+        rows, columns = getattr(backbone, "grid_size", (0, 0))
+        if (perturbation is not None or weighting is not None) and rows * columns == 0:
+            raise ValueError(f"DPAP and EHSM need a backbone with patches, {type(backbone).__name__} has none: set perturbation=none weighting=none")
+        wanted = getattr(perturbation, "num_patches", 0)
+        if wanted > rows * columns:
+            raise ValueError(
+                f"perturbation.num_patches is {wanted}, but the backbone has {rows * columns} patches ({rows} x {columns}): choose at most that many"
+            )
+        self.backbone, self.classifier = backbone, classifier
+        self.perturbation, self.weighting, self.augmentation = perturbation, weighting, augmentation
+        self.flip_probability, self.decay_rule = flip_probability, decay_rule
+        self.layer_decay, self.frozen = layer_decay, tuple(frozen)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return embeddings (B, E), not normalised, of images (B, 3, H, W), RGB in [-1, 1]."""
+        return self.backbone(images).embedding
+
+    def losses(self, batch: FaceBatch, generator: torch.Generator) -> NamedLosses:
+        self._batch_size = batch.images.shape[0]
+        images = random_flip(normalise(batch.images), generator=generator, probability=self.flip_probability)
+        if self.augmentation is not None:
+            images = self.augmentation(images, generator)
+        if self.perturbation is not None:
+            images = self.perturbation(images, self.backbone, generator=generator)
+        features = self.backbone(images)
+        per_sample = self.classifier(features.embedding, batch.labels)
+        if self.weighting is not None:
+            weights = self.weighting(features.tokens)
+            self._log_weights(weights.detach())
+            per_sample = weights * per_sample
+        return NamedLosses({"margin": global_mean(per_sample)})
+
+    def _log_weights(self, weights: Tensor) -> None:
+        self.log_dict({"train/ehsm/weight_mean": weights.mean(), "train/ehsm/weight_spread": weights.std(correction=0)}, batch_size=self._batch_size)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        groups = group_parameters(self.backbone, self.decay_rule, layer_decay=self.layer_decay, frozen=self.frozen)
+        return [*groups, {"params": list(self.classifier.parameters())}]
+
+    def clipped_parameters(self) -> Iterable[nn.Parameter]:
+        return self.backbone.parameters()

@@ -1,0 +1,101 @@
+"""The one base class of ours: a LightningModule with an optimizer, a schedule, named losses to log, seeded steps, clipping.
+
+A system gives `losses(batch, generator)`; everything around it is the same for all systems.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from transface.distributed import rank
+from transface.training.named_losses import NamedLosses
+from transface.training.schedules import RunLength, Schedule
+from transface.training.step_seeds import seed_step
+
+OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
+
+
+class TrainingModule(lightning.LightningModule):
+    """Trains what a system hands it.
+
+    Args:
+        optimizer: makes an optimizer from parameter groups, e.g. functools.partial(torch.optim.AdamW, lr=1e-3).
+        schedule: factor of the learning rate per optimizer step; None keeps it constant.
+        clip_norm: largest gradient norm of `clipped_parameters()`; None clips nothing.
+        seed: all draws of a step follow from it, the epoch, the batch and the rank.
+    """
+
+    def __init__(self, *, optimizer: OptimizerFactory, schedule: Schedule | None = None, clip_norm: float | None = None, seed: int = 0) -> None:
+        super().__init__()
+        if clip_norm is not None and clip_norm <= 0:
+            raise ValueError(f"clip_norm must be positive or null, got {clip_norm}")
+        self.optimizer_factory, self.schedule, self.clip_norm, self.seed = optimizer, schedule, clip_norm, seed
+        self._generator: torch.Generator | None = None
+        self._batch_size = 1
+
+    def losses(self, batch: Any, generator: torch.Generator) -> NamedLosses:
+        """Return the losses of a batch; every random draw comes from `generator` (on the module's device) or torch's own seeded state."""
+        raise NotImplementedError
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the optimizer's parameter groups; `lr_factor` in a group scales its learning rate."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def clipped_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters whose gradient norm is limited to `clip_norm`."""
+        return self.parameters()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        value = seed_step(self.seed, epoch=self.current_epoch, batch=batch_idx, rank=rank())
+        if self._generator is None or self._generator.device != self.device:
+            self._generator = torch.Generator(self.device)
+        self._generator.manual_seed(value)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        assert self._generator is not None, "on_train_batch_start seeds the generator"
+        losses = self.losses(batch, self._generator)
+        total = losses.total()
+        values = {f"train/loss/{name}": term.detach() for name, term in losses.terms.items()}
+        self.log_dict(values, batch_size=self._batch_size)
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=self._batch_size)
+        return total
+
+    def on_after_backward(self) -> None:
+        """Leave gradients as they are; named here so that a system's override may call it."""
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        if gradient_clip_val is not None:
+            raise ValueError("trainer.gradient_clip_val clips the class centres too: use system.clip_norm, which clips the backbone")
+        if self.clip_norm is not None:
+            norm = torch.nn.utils.clip_grad_norm_([p for p in self.clipped_parameters() if p.grad is not None], self.clip_norm)
+            self.log("train/gradient_norm", norm)
+
+    def configure_optimizers(self) -> Any:
+        groups = self.parameter_groups()
+        lr_factors = [float(group.pop("lr_factor", 1.0)) for group in groups]
+        optimizer = self.optimizer_factory(groups)
+        if self.schedule is None:
+            return optimizer
+        factor = self.schedule.factors(self.run_length())
+        scheduler = LambdaLR(optimizer, [_scaled(factor, own) for own in lr_factors])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    def run_length(self) -> RunLength:
+        """Return the optimizer steps of the whole run and of one epoch, as the trainer counts them."""
+        total = self.trainer.estimated_stepping_batches
+        if total == float("inf"):
+            raise ValueError("a schedule needs an end: set trainer.max_epochs or trainer.max_steps")
+        batches = self.trainer.num_training_batches
+        per_epoch = max(int(batches) // self.trainer.accumulate_grad_batches, 1) if batches != float("inf") else int(total)
+        return RunLength(total_steps=int(total), steps_per_epoch=per_epoch)
+
+
+def _scaled(factor: Callable[[int], float], own: float) -> Callable[[int], float]:
+    return lambda step: own * factor(step)

@@ -1,0 +1,88 @@
+"""The progress bar of a run: images per second, loss, the latest validation accuracy, time left; one plain line a while where there is no terminal."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+
+log = logging.getLogger(__name__)
+
+
+class FaceProgressBar(RichProgressBar):
+    """Rich bar on a terminal; elsewhere a line every `line_seconds`.
+
+    Args:
+        line_seconds: seconds between two lines where there is no terminal.
+    """
+
+    def __init__(self, *, line_seconds: float = 10.0, refresh_rate: int = 5) -> None:
+        super().__init__(refresh_rate=refresh_rate)
+        self.line_seconds = line_seconds
+        self._plain = not sys.stdout.isatty()
+        self._seen = 0
+        self._mark = (0.0, 0)
+        self._start = (0.0, 0)
+        self._line_time = 0.0
+        self._rate = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._mark, self._seen = (time.monotonic(), 0), 0
+        self._start = (self._mark[0], trainer.global_step)
+        self._line_time = self._mark[0]
+        if not self._plain:
+            super().on_train_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._plain:
+            super().on_train_epoch_start(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._seen += batch[0].shape[0] * trainer.world_size
+        now = time.monotonic()
+        if now - self._mark[0] >= 1.0:
+            self._rate = (self._seen - self._mark[1]) / (now - self._mark[0])
+            self._mark = (now, self._seen)
+        if self._plain:
+            if trainer.is_global_zero and now - self._line_time >= self.line_seconds:
+                self._line_time = now
+                self._print_line(trainer)
+        else:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._plain:
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._plain:
+            super().on_train_end(trainer, pl_module)
+        elif trainer.is_global_zero:
+            self._print_line(trainer)
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        items = dict(super().get_metrics(trainer, pl_module))
+        items.pop("v_num", None)
+        accuracies = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/mean/accuracy")}
+        return {**items, "images/s": round(self._rate), **{name: float(value) for name, value in accuracies.items()}}
+
+    def _print_line(self, trainer: Trainer) -> None:
+        metrics = trainer.callback_metrics
+        loss = metrics.get("train/loss")
+        words = [f"step {trainer.global_step}", f"epoch {trainer.current_epoch}"]
+        words += [f"loss {float(loss):.3f}"] if loss is not None else []
+        words += [f"{self._rate:.0f} images/s"]
+        words += [f"accuracy {float(metrics['val/mean/accuracy']):.4f}"] if "val/mean/accuracy" in metrics else []
+        left = self._seconds_left(trainer)
+        words += [f"{left / 60:.0f} min left" if left >= 120 else f"{left:.0f} s left"] if left is not None else []
+        print(", ".join(words), flush=True)
+
+    def _seconds_left(self, trainer: Trainer) -> float | None:
+        started, first_step = self._start
+        done = trainer.global_step - first_step
+        total = trainer.estimated_stepping_batches
+        if total == float("inf") or done < 1:
+            return None
+        return (total - trainer.global_step) * (time.monotonic() - started) / done
