@@ -1,0 +1,125 @@
+"""Stops a run whose loss is no longer a number, keeps the batch that did it, and hints when a loss is stuck."""
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from transface.distributed import rank
+
+log = logging.getLogger(__name__)
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+class _Suspect(NamedTuple):
+    finite: Tensor
+    ready: Any
+    loss: Tensor
+    batch: Any
+    step: int
+    epoch: int
+    batch_idx: int
+    learning_rate: float
+
+
+class NonFiniteGuard(Callback):
+    """Ends training at the first NaN or infinite loss: on the CPU before the weights move, on a GPU one step later (no wait in a step).
+
+    Args:
+        folder: the offending batch is saved there as offending-batch-rank<r>.pt (images, labels, keys, step, learning rate).
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._batch: Any = None
+        self._batch_idx = 0
+        self._pending: _Suspect | None = None
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._batch, self._batch_idx = batch, batch_idx
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        self._check_pending()
+        finite = torch.isfinite(loss.detach()).all()
+        ready = None
+        if loss.is_cuda:
+            finite = finite.to("cpu", non_blocking=True)
+            ready = torch.cuda.Event()
+            ready.record()
+        rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        self._pending = _Suspect(finite, ready, loss.detach(), self._batch, trainer.global_step, trainer.current_epoch, self._batch_idx, rate)
+        if not loss.is_cuda:
+            self._check_pending()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._check_pending()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._check_pending()
+
+    def _check_pending(self) -> None:
+        suspect, self._pending = self._pending, None
+        if suspect is None:
+            return
+        if suspect.ready is not None:
+            suspect.ready.synchronize()
+        if not bool(suspect.finite):
+            self._refuse(suspect)
+
+    def _refuse(self, suspect: _Suspect) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"offending-batch-rank{rank()}.pt"
+        tensors = suspect.batch._asdict() if hasattr(suspect.batch, "_asdict") else {"batch": suspect.batch}
+        where = {"step": suspect.step, "epoch": suspect.epoch, "batch_idx": suspect.batch_idx, "learning_rate": suspect.learning_rate}
+        torch.save({**{k: v.cpu() if isinstance(v, Tensor) else v for k, v in tensors.items()}, **where}, path)
+        raise NonFiniteLossError(
+            f"loss is {float(suspect.loss)} at step {suspect.step} (epoch {suspect.epoch}, batch {suspect.batch_idx}, rank {rank()}), learning rate "
+            f"{suspect.learning_rate:g}; the batch is in {path}. Lower optimizer.lr, lengthen schedule.warmup_epochs, or take margin=cosface; "
+            "the last checkpoint is from before"
+        )
+
+
+class StuckLossHint(Callback):
+    """Warns once when the loss has hardly moved for long after warm-up: ViT with ArcFace is known to stagnate at high rates and small batches.
+
+    Args:
+        patience_steps: optimizer steps over which the loss is compared.
+        smallest_fall: relative fall of the mean loss expected over that many steps.
+    """
+
+    def __init__(self, *, patience_steps: int = 20_000, smallest_fall: float = 0.01) -> None:
+        self.patience_steps, self.smallest_fall = patience_steps, smallest_fall
+        self._sum: Tensor | None = None
+        self._count = 0
+        self._before: float | None = None
+        self._said = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"before": self._before, "said": self._said}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._before, self._said = state_dict["before"], state_dict["said"]
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        self._sum = loss.detach() if self._sum is None else self._sum + loss.detach()
+        self._count += 1
+        if self._count < self.patience_steps:
+            return
+        mean = float(self._sum) / self._count
+        self._sum, self._count = None, 0
+        if self._before is not None and mean > self._before * (1 - self.smallest_fall) and not self._said:
+            self._said = True
+            log.warning(
+                "loss %.2f has not fallen below %.2f for %d steps (a healthy ViT may sit near 38 for the first epoch): if this goes on, try margin=cosface, "
+                "a lower optimizer.lr, a longer warm-up or a larger batch",
+                mean,
+                self._before,
+                self.patience_steps,
+            )
+        self._before = mean

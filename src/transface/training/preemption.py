@@ -1,0 +1,89 @@
+"""A cluster's warning (SIGTERM, SIGUSR1) becomes a checkpoint, a requeue where SLURM runs the job, and a clean end on all ranks."""
+
+import logging
+import os
+import signal
+import subprocess
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from transface.distributed import rank, world_size
+from transface.training.checkpoints import CheckpointWriter
+
+log = logging.getLogger(__name__)
+PREEMPTED_EXIT_CODE = 143
+
+
+class Preempted(SystemExit):
+    """The run was told to go; a checkpoint is written, resume=true goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(PREEMPTED_EXIT_CODE)
+
+
+class PreemptionGuard(Callback):
+    """Saves and ends at the next optimizer step after a signal; ranks agree on the step, so that the checkpoint is whole.
+
+    Args:
+        signals: names of the signals to heed.
+        requeue: ask SLURM to queue the job again (only inside a SLURM job).
+    """
+
+    def __init__(self, *, signals: tuple[str, ...] | list[str] = ("SIGTERM", "SIGUSR1"), requeue: bool = True) -> None:
+        self.signals = [signal.Signals[name] for name in signals]
+        self.requeue = requeue
+        self._warned = False
+        self._before: dict[signal.Signals, Any] = {}
+        self._step = -1
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for number in self.signals:
+            self._before[number] = signal.signal(number, self._heed)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        self._before = {}
+
+    def _heed(self, number: int, frame: FrameType | None) -> None:
+        self._warned = True
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self._step:
+            return
+        self._step = trainer.global_step
+        if not self._any_rank_warned(pl_module):
+            return
+        writer = next((part for part in trainer.callbacks if isinstance(part, CheckpointWriter)), None)  # type: ignore[attr-defined]
+        if writer is not None:
+            folder = writer.save(trainer)
+            if rank() == 0:
+                print(f"told to stop: saved {folder}; resume=true goes on from there", flush=True)
+        for logger in trainer.loggers:
+            logger.save()
+        if rank() == 0 and self.requeue:
+            requeue_slurm_job()
+        raise Preempted
+
+    def _any_rank_warned(self, pl_module: LightningModule) -> bool:
+        if world_size() == 1:
+            return self._warned
+        flag = torch.tensor([int(self._warned)], device=pl_module.device)
+        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+        return bool(flag.item())
+
+
+def requeue_slurm_job() -> bool:
+    """Ask SLURM to run this job again and return whether there was one to ask for."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None or os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        return False
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    name = f"{array}_{task}" if array and task else job
+    outcome = subprocess.run(["scontrol", "requeue", name], capture_output=True, text=True, check=False)
+    if outcome.returncode:
+        log.error("scontrol requeue %s failed: %s; submit it again with resume=true", name, outcome.stderr.strip())
+    return outcome.returncode == 0

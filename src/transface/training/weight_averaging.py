@@ -1,0 +1,56 @@
+"""An exponential moving average of the backbone's weights, evaluated and saved beside the trained ones."""
+
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+
+class BackboneAverage(Callback):
+    """Keeps average = decay * average + (1 - decay) * weights after each optimizer step; batch-norm statistics are copied.
+
+    Validation and `transface evaluate` use the average; class centres have none.
+
+    Args:
+        decay: in (0, 1), e.g. 0.9999 for long runs.
+    """
+
+    def __init__(self, *, decay: float = 0.9999) -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"callbacks.average.decay must be in (0, 1), got {decay}")
+        self.decay = decay
+        self._average: AveragedModel | None = None
+        self._restored: dict[str, torch.Tensor] | None = None
+        self._step = 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        backbone = pl_module.backbone
+        assert isinstance(backbone, nn.Module)
+        self._average = AveragedModel(backbone, multi_avg_fn=get_ema_multi_avg_fn(self.decay), use_buffers=False)
+        self._average.requires_grad_(False)
+        self._step = trainer.global_step
+        if self._restored is not None:
+            self._average.module.load_state_dict(self._restored)
+            self._average.n_averaged.fill_(1)
+            self._restored = None
+        pl_module.evaluated_backbone = self._average.module
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        assert self._average is not None
+        if trainer.global_step == self._step:
+            return
+        self._step = trainer.global_step
+        backbone = pl_module.backbone
+        assert isinstance(backbone, nn.Module)
+        self._average.update_parameters(backbone)
+        for own, trained in zip(self._average.module.buffers(), backbone.buffers(), strict=True):
+            own.copy_(trained)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._average is not None:
+            checkpoint["ema_backbone"] = self._average.module.state_dict()
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._restored = checkpoint.get("ema_backbone")
