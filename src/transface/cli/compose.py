@@ -1,14 +1,17 @@
 """Finds conf/, composes it, refuses missing keys by name, freezes it; the one home of instantiate()."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from transface.cli.errors import UserError, remember_keys
+from transface.cli.errors import Carried, UserError, remember_keys, user_line
 
 
 def conf_folder() -> Path:
@@ -29,9 +32,14 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any]) -> A
     result: list[Any] = []
 
     def checked(cfg: DictConfig) -> Any:
-        refuse_missing(cfg)
-        OmegaConf.set_readonly(cfg, True)
-        result.append(task(cfg))
+        try:
+            refuse_missing(cfg)
+            OmegaConf.set_readonly(cfg, True)
+            result.append(task(cfg))
+        except Exception as error:
+            if user_line(error) is None or os.environ.get("TRANSFACE_TRACEBACK") or HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            raise Carried(error) from error
         return result[-1]
 
     hydra.main(version_base="1.3", config_path=str(folder), config_name=verb)(checked)()

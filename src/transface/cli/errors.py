@@ -23,6 +23,14 @@ class UserError(ValueError):
     """What a user gave is wrong; its text is the whole message."""
 
 
+class Carried(BaseException):
+    """Takes a user's mistake out of a Hydra job without Hydra's own report of it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 @contextmanager
 def reported() -> Iterator[Outcome]:
     """Run the body; print a user's mistake as one line on stderr and set exit code 2. TRANSFACE_TRACEBACK=1 lets it through."""
@@ -31,6 +39,9 @@ def reported() -> Iterator[Outcome]:
     outcome = Outcome()
     try:
         yield outcome
+    except Carried as carried:
+        print(f"transface: {user_line(carried.error)}", file=sys.stderr)
+        outcome.code = 2
     except KeyboardInterrupt:
         print("transface: stopped by the user; resume=true goes on from the last checkpoint", file=sys.stderr)
         outcome.code = 130
@@ -50,14 +61,18 @@ def user_line(error: BaseException) -> str | None:
             return f"no permission to write or read {cause.filename or ''}: {cause.strerror or cause}; choose another folder or change its permissions"
         if isinstance(cause, FileNotFoundError) and cause.filename and cause.strerror:
             return f"no such file or folder: {cause.filename}"
-        module = type(cause).__module__
-        if module.startswith(("hydra", "omegaconf")) and type(cause).__name__ not in ("InstantiationException",):
-            return hydra_line(cause)
+        if is_config_error(cause):
+            return hydra_line(error if is_config_error(error) else cause)
         if isinstance(cause, USER_ERRORS):
             return one_line(str(cause))
     if type(error).__name__ == "InstantiationException":
         return one_line(str(error))
     return None
+
+
+def is_config_error(error: BaseException) -> bool:
+    """Return whether Hydra or OmegaConf refused the config itself (not: a part failed while it was built)."""
+    return type(error).__module__.startswith(("hydra", "omegaconf")) and type(error).__name__ != "InstantiationException"
 
 
 def causes(error: BaseException) -> list[BaseException]:
@@ -77,7 +92,12 @@ def one_line(text: str) -> str:
 
 def hydra_line(error: BaseException) -> str:
     """Return one line for an error of Hydra or OmegaConf: which key, and what is near it."""
-    text = str(error)
+    text = str(error).split("Config search path:")[0].strip()
+    option = re.search(r"Could not find '([^']+)/([^']+)'", text)
+    if option and "Available options" in text:
+        group, choice = option.groups()
+        choices = [line.strip() for line in text.split(":")[-1].splitlines() if line.strip()]
+        return f"no {group}={choice}: there are {', '.join(choices)}"
     missing = re.search(r"Key '([^']+)' is not in struct", text)
     override = re.search(r"Could not override '([^']+)'", text)
     if override or missing:
