@@ -40,9 +40,7 @@ def train(cfg: DictConfig) -> float | None:
 
 def settle(cfg: DictConfig) -> DictConfig:
     """Return a copy that may be edited."""
-    copy = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
-    copy._set_parent(cfg._get_parent())
-    return copy
+    return DictConfig(OmegaConf.to_container(cfg, resolve=False))
 
 
 def with_num_identities(cfg: DictConfig, num_identities: int) -> DictConfig:

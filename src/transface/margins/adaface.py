@@ -52,7 +52,7 @@ class AdaFace(nn.Module):
         self.register_buffer("norm_std", torch.tensor(100.0))
 
     @torch.no_grad()
-    def update(self, target_cosines: Tensor, norms: Tensor) -> None:  # noqa: ARG002
+    def update(self, target_cosines: Tensor, norms: Tensor) -> None:
         """Move the running mean and standard deviation by the norms (B,) of the whole batch.
 
         One face alone has no spread: it moves the mean only.
@@ -74,7 +74,7 @@ class AdaFace(nn.Module):
         angles = torch.acos(target_cosines.clamp(-edge, edge)) - shift
         return self.scale * (torch.cos(angles.clamp(0, math.pi)) - (self.margin + shift))
 
-    def other_logits(self, cosines: Tensor, target_cosines: Tensor) -> Tensor:  # noqa: ARG002
+    def other_logits(self, cosines: Tensor, target_cosines: Tensor) -> Tensor:
         """Return s cos(theta_j) (B, C), filtered."""
         return self.scale * filter_others(cosines, self.filter_threshold)
 

@@ -40,13 +40,13 @@ class ArcFace(nn.Module):
         self.scale, self.margin_radians, self.gradient, self.filter_threshold = scale, margin_radians, gradient, filter_threshold
         self.loss_ceiling = loss_ceiling(gradient)
 
-    def target_logits(self, target_cosines: Tensor, norms: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def target_logits(self, target_cosines: Tensor, norms: Tensor | None = None) -> Tensor:
         """Return s cos(theta + m) (B,)."""
         if self.gradient == "straight_through":
             return self.scale * straight_through(target_cosines, cosine_of_sum(target_cosines, self.margin_radians))
         return self.scale * add_angle(target_cosines, self.margin_radians)
 
-    def other_logits(self, cosines: Tensor, target_cosines: Tensor) -> Tensor:  # noqa: ARG002
+    def other_logits(self, cosines: Tensor, target_cosines: Tensor) -> Tensor:
         """Return s cos(theta_j) (B, C), filtered."""
         return self.scale * filter_others(cosines, self.filter_threshold)
 

@@ -66,7 +66,7 @@ class CombinedMargin(nn.Module):
         self.gradient, self.filter_threshold = gradient, filter_threshold
         self.loss_ceiling = loss_ceiling(gradient)
 
-    def target_logits(self, target_cosines: Tensor, norms: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def target_logits(self, target_cosines: Tensor, norms: Tensor | None = None) -> Tensor:
         """Return s (cos(m1 theta + m2) - m3) (B,)."""
         if self.gradient == "straight_through":
             moved = straight_through(target_cosines, combined_cosines(target_cosines, self.m1, self.m2))
@@ -74,7 +74,7 @@ class CombinedMargin(nn.Module):
             moved = combined_monotonic(target_cosines, self.m1, self.m2)
         return self.scale * (moved - self.m3)
 
-    def other_logits(self, cosines: Tensor, target_cosines: Tensor) -> Tensor:  # noqa: ARG002
+    def other_logits(self, cosines: Tensor, target_cosines: Tensor) -> Tensor:
         """Return s cos(theta_j) (B, C), filtered."""
         return self.scale * filter_others(cosines, self.filter_threshold)
 

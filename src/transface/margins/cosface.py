@@ -37,11 +37,11 @@ class CosFace(nn.Module):
         self.scale, self.margin, self.gradient, self.filter_threshold = scale, margin, gradient, filter_threshold
         self.loss_ceiling = loss_ceiling(gradient)
 
-    def target_logits(self, target_cosines: Tensor, norms: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def target_logits(self, target_cosines: Tensor, norms: Tensor | None = None) -> Tensor:
         """Return s (cos(theta) - m) (B,)."""
         return self.scale * (target_cosines - self.margin)
 
-    def other_logits(self, cosines: Tensor, target_cosines: Tensor) -> Tensor:  # noqa: ARG002
+    def other_logits(self, cosines: Tensor, target_cosines: Tensor) -> Tensor:
         """Return s cos(theta_j) (B, C), filtered."""
         return self.scale * filter_others(cosines, self.filter_threshold)
 

@@ -39,11 +39,11 @@ class CurricularFace(nn.Module):
         self.register_buffer("stage", torch.zeros(()))
 
     @torch.no_grad()
-    def update(self, target_cosines: Tensor, norms: Tensor) -> None:  # noqa: ARG002
+    def update(self, target_cosines: Tensor, norms: Tensor) -> None:
         """Move t by the mean of the target cosines (B,) of the whole batch."""
         self.stage.lerp_(target_cosines.to(self.stage).mean(), self.momentum)
 
-    def target_logits(self, target_cosines: Tensor, norms: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def target_logits(self, target_cosines: Tensor, norms: Tensor | None = None) -> Tensor:
         """Return s cos(theta + m) (B,), monotonic beyond pi as in ArcFace."""
         return self.scale * add_angle(target_cosines, self.margin_radians)
 

@@ -62,7 +62,7 @@ class MagFace(nn.Module):
         """Return s cos(theta + m(a)) (B,), monotonic beyond pi as in ArcFace."""
         return self.scale * add_angle(target_cosines, self.margins(require_norms(norms).to(target_cosines.dtype)))
 
-    def other_logits(self, cosines: Tensor, target_cosines: Tensor) -> Tensor:  # noqa: ARG002
+    def other_logits(self, cosines: Tensor, target_cosines: Tensor) -> Tensor:
         """Return s cos(theta_j) (B, C), filtered."""
         return self.scale * filter_others(cosines, self.filter_threshold)
 

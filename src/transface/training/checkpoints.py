@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from transface.distributed import barrier, rank
+from transface.distributed import rank
 
 TRAINER_FILE = "trainer.ckpt"
 PACKAGES = ("transface", "torch", "torchvision", "timm", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
@@ -186,16 +186,16 @@ class CheckpointWriter(Callback):
         if rank() == 0:
             shutil.rmtree(writing, ignore_errors=True)
             writing.mkdir(parents=True)
-        barrier()
+        trainer.strategy.barrier()
         trainer.save_checkpoint(writing / TRAINER_FILE, weights_only=False)
         write_shards = getattr(trainer.lightning_module, "write_shards", None)
         if write_shards is not None:
             write_shards(writing)
-        barrier()
+        trainer.strategy.barrier()
         self._saved_step, self._last_time = trainer.global_step, time.monotonic()
         if rank() == 0:
             self._publish(writing, final)
-        barrier()
+        trainer.strategy.barrier()
         return final
 
     def _publish(self, writing: Path, final: Path) -> None:
