@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .face_neck import FaceNeck
 from .features import FaceFeatures
+from .from_config import rebuildable
 from .patch_gate import PatchGate
 from .token_drop import drop_tokens, restore_tokens
 
@@ -29,6 +30,7 @@ class EncodedTokens(NamedTuple):
     layer_tokens: tuple[Tensor, ...] | None
 
 
+@rebuildable
 class FaceViT(nn.Module):
     """A plain vision transformer without class token, whose gated tokens all feed the embedding.
 

@@ -1,18 +1,66 @@
-"""Builds the backbone a checkpoint's config names, and nothing but a backbone of this package.
+"""Builds the backbone a checkpoint's config names, and nothing but a backbone of this package; gives back the config of one built.
 
 A checkpoint says how its network was made as a plain dict: `_target_` and keyword arguments. A file from anywhere must not choose
 which code runs, so only what is defined in transface.backbones is called.
 """
 
+import functools
 import importlib
-from collections.abc import Mapping
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from torch import nn
 
 HOME = "transface.backbones."
 COMPOSITION_KEYS = {"_convert_", "_recursive_"}
 STARTING_WEIGHTS = {"weights": None, "pretrained": False}
+Kind = TypeVar("Kind", bound=type[nn.Module])
+
+
+def rebuildable(kind: Kind) -> Kind:
+    """Decorate a backbone's class so that each object keeps the arguments it was built with, for `config_of`."""
+    initialise: Callable[..., None] = kind.__init__
+    signature = inspect.signature(initialise)
+
+    @functools.wraps(initialise)
+    def remembering(self: nn.Module, *args: Any, **keywords: Any) -> None:
+        initialise(self, *args, **keywords)
+        if type(self) is kind:
+            given = dict(list(signature.bind(self, *args, **keywords).arguments.items())[1:])
+            for parameter in signature.parameters.values():
+                if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                    given |= given.pop(parameter.name, {})
+            object.__setattr__(self, "built_with", given)
+
+    setattr(kind, "__init__", remembering)  # noqa: B010
+    return kind
+
+
+def config_of(backbone: nn.Module) -> dict[str, Any]:
+    """Return the plain config from which `build_backbone` makes a backbone of the same architecture.
+
+    Raises:
+        ValueError: if the class of the backbone does not keep its arguments (see `rebuildable`).
+    """
+    kind = type(backbone)
+    built_with = getattr(backbone, "built_with", None)
+    if not isinstance(built_with, dict):
+        raise ValueError(f"{kind.__module__}.{kind.__qualname__} does not say how it was built: decorate the class with @rebuildable")
+    target = f"{kind.__module__}.{kind.__qualname__}"
+    return {"_target_": target} | {key: STARTING_WEIGHTS.get(key, _plain(value)) for key, value in built_with.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, nn.Module):
+        return config_of(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise ValueError(f"a backbone's argument must be a plain value, a list or a backbone to be written down, got {type(value).__name__}")
 
 
 def build_backbone(config: Mapping[str, Any]) -> nn.Module:

@@ -1,10 +1,13 @@
 """A checkpoint's config builds a backbone of this package and can do nothing else."""
 
+import json
+
 import pytest
 import torch
+from torch import nn
 
-from transface.backbones.face_vit import FaceViT
-from transface.backbones.from_config import build_backbone
+from transface.backbones.face_vit import FaceViT, face_vit_t
+from transface.backbones.from_config import build_backbone, config_of
 
 SMALL = {"_target_": "transface.backbones.face_vit.FaceViT", "embed_dim": 16, "depth": 2, "num_heads": 2, "embedding_size": 24}
 
@@ -64,3 +67,23 @@ def test_unknown_keywords_are_named() -> None:
 def test_positional_arguments_and_partials_are_refused() -> None:
     with pytest.raises(ValueError, match="_args_"):
         build_backbone(SMALL | {"_args_": [1]})
+
+
+def test_a_backbone_gives_the_config_it_was_built_with() -> None:
+    built = FaceViT(112, 14, embed_dim=16, depth=3, num_heads=2, gate="none", layer_token_blocks=(0, 2))
+    again = build_backbone(json.loads(json.dumps(config_of(built))))
+    shapes, wanted = ({key: value.shape for key, value in model.state_dict().items()} for model in (again, built))
+    assert shapes == wanted
+    assert again.layer_token_blocks == (0, 2)
+    assert again.patch_size == 14
+
+
+def test_a_preset_gives_the_config_of_its_class() -> None:
+    config = config_of(face_vit_t(embed_dim=16, depth=1, num_heads=2))
+    assert config["_target_"] == "transface.backbones.face_vit.FaceViT"
+    assert config["token_drop_rate"] == 0.1
+
+
+def test_a_module_that_keeps_no_arguments_is_refused() -> None:
+    with pytest.raises(ValueError, match="rebuildable"):
+        config_of(nn.Linear(2, 2))
