@@ -1,0 +1,108 @@
+"""The sets of made-up people: their files, that a seed repeats them, that held-out people are held out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.io import decode_jpeg
+
+from transface.data import synthetic
+from transface.data.identities import IdentityPack
+from transface.data.pairs import read_pair_set
+from transface.data.recordio import RecordReader
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> synthetic.DemoData:
+    root = tmp_path_factory.mktemp("made_up") / "demo"
+    return synthetic.write_demo_data(root, num_identities=5, images_per_identity=3, num_pairs=40, num_ijbc_identities=3)
+
+
+def test_the_pack_is_an_insightface_pack(demo: synthetic.DemoData) -> None:
+    reader = RecordReader(demo.root / "train.rec")
+    header = reader[0].header
+    assert (header.flag, list(header.label)) == (2, [16, 21])
+    assert [list(reader[16 + person].header.label) for person in range(5)] == [[1 + 3 * p, 4 + 3 * p] for p in range(5)]
+    assert (demo.root / "property").read_text() == "5,112,112\n"
+    pack = IdentityPack(demo.root)
+    assert pack.num_identities == 5
+    np.testing.assert_array_equal(pack.labels, np.repeat(np.arange(5), 3))
+
+
+def test_pair_sets_are_ten_balanced_folds_genuine_first(demo: synthetic.DemoData) -> None:
+    assert list(demo.pair_sets) == ["easy", "medium", "hard"]
+    for path in demo.pair_sets.values():
+        pairs = read_pair_set(path)
+        assert len(pairs.images) == 80
+        np.testing.assert_array_equal(pairs.is_same.reshape(10, 4), [[True, True, False, False]] * 10)
+
+
+def test_the_ijbc_folder_has_the_columns_of_the_protocol(demo: synthetic.DemoData) -> None:
+    points = np.loadtxt(demo.ijbc / "meta" / "ijbc_name_5pts_score.txt", dtype=str)
+    tables = np.loadtxt(demo.ijbc / "meta" / "ijbc_face_tid_mid.txt", dtype=str)
+    pairs = np.loadtxt(demo.ijbc / "meta" / "ijbc_template_pair_label.txt", dtype=int)
+    assert points.shape[1] == 12
+    assert (points[:, 0] == tables[:, 0]).all()
+    assert sorted(path.name for path in (demo.ijbc / "loose_crop").iterdir()) == sorted(points[:, 0])
+    assert set(tables[:, 1].astype(int)) == set(range(1, 13)) == set(pairs[:, :2].ravel())
+    assert len(pairs) == 12 * 11 // 2
+    assert pairs[:, 2].sum() == 3 * 6  # four templates a person
+    media = tables[:, 1:].astype(int)
+    assert len({medium for _, medium in media}) == len({tuple(row) for row in media}), "a medium in two templates"
+    assert decode_jpeg(torch.from_numpy(np.fromfile(demo.ijbc / "loose_crop" / "1.jpg", np.uint8))).shape == (3, 160, 160)
+
+
+def test_the_same_settings_give_the_same_bytes(demo: synthetic.DemoData, tmp_path: Path) -> None:
+    again = synthetic.write_demo_data(tmp_path / "demo", num_identities=5, images_per_identity=3, num_pairs=40, num_ijbc_identities=3)
+    assert contents(again.root) == contents(demo.root)
+
+
+def test_demo_data_is_written_once_and_renewed_for_other_settings(tmp_path: Path) -> None:
+    settings = {"num_identities": 2, "images_per_identity": 2, "num_pairs": 20, "num_ijbc_identities": 1}
+    data = synthetic.write_demo_data(tmp_path / "demo", **settings)
+    first = {path: path.stat().st_mtime_ns for path in data.root.rglob("*")}
+    synthetic.write_demo_data(tmp_path / "demo", **settings)
+    assert {path: path.stat().st_mtime_ns for path in data.root.rglob("*")} == first
+    before = contents(data.root)
+    synthetic.write_demo_data(tmp_path / "demo", **settings, seed=1)
+    assert contents(data.root)["train.rec"] != before["train.rec"]
+    assert json.loads((data.root / "made_up.json").read_text())["seed"] == 1
+    assert not (tmp_path / "demo.partial").exists()
+
+
+def test_demo_data_never_replaces_what_it_did_not_make(tmp_path: Path) -> None:
+    (tmp_path / "photographs.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="not made-up data"):
+        synthetic.write_demo_data(tmp_path)
+    assert contents(tmp_path) == {"photographs.txt": b"mine"}
+
+
+def test_an_image_folder_has_one_folder_a_person(tmp_path: Path) -> None:
+    synthetic.write_image_folder(tmp_path, 2, images_per_identity=3)
+    assert sorted(contents(tmp_path)) == [f"person_{p:04d}/{n:04d}.jpg" for p in range(2) for n in range(3)]
+
+
+def test_impostors_are_others_and_likelier_among_more_strangers() -> None:
+    people = synthetic.draw_identities(30, torch.Generator().manual_seed(0))
+    is_same = torch.arange(400) % 2 == 0
+
+    def distance(num_strangers: int) -> float:
+        pairs = synthetic.draw_pairs(people, is_same, torch.Generator().manual_seed(1), num_strangers=num_strangers)
+        assert torch.equal(pairs[:, 0] == pairs[:, 1], is_same)
+        columns = [list(synthetic.TRAITS).index(name) for name in synthetic.COLOUR_TRAITS]
+        spread = people[:, columns].std(0)
+        return float(((people[pairs[:, 0]] - people[pairs[:, 1]])[:, columns] / spread).square().sum(1)[~is_same].mean())
+
+    assert distance(8) < 0.7 * distance(1)
+
+
+def test_pairs_that_make_no_ten_folds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="multiple of 20"):
+        synthetic.write_pair_sets(tmp_path, 30)
+    assert not list(tmp_path.iterdir())
