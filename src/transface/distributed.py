@@ -4,11 +4,13 @@ Every collective adds the bytes it sends and receives to `traffic`, which docs/s
 Shapes: B faces of this rank, G faces of all ranks, W ranks.
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class Traffic(NamedTuple):
@@ -87,7 +89,7 @@ def all_gather_rows(tensors: list[Tensor], *, sizes: list[int]) -> list[Tensor]:
     """
     if not is_distributed():
         return [tensor.detach() for tensor in tensors]
-    rows = [tensor.detach().contiguous().reshape(len(tensor), -1).view(torch.uint8) for tensor in tensors]
+    rows = [tensor.detach().reshape(len(tensor), math.prod(tensor.shape[1:])).contiguous().view(torch.uint8) for tensor in tensors]
     packed = rows[0].new_zeros(max(sizes), sum(row.shape[1] for row in rows))
     if len(rows[0]):
         torch.cat(rows, dim=1, out=packed[: len(rows[0])])
@@ -115,6 +117,43 @@ def reduce_scatter_rows(tensor: Tensor, *, sizes: list[int]) -> Tensor:
     return mine[: sizes[rank()]]
 
 
+class GatheredFaces(NamedTuple):
+    """The faces of all ranks, in rank order.
+
+    Attributes:
+        embeddings: (G, E).
+        labels: (G,).
+    """
+
+    embeddings: Tensor
+    labels: Tensor
+
+
+def gather_faces(embeddings: Tensor, labels: Tensor, *, sizes: list[int], dtype: torch.dtype) -> GatheredFaces:
+    """Return the embeddings, in dtype, and labels of all ranks, from one collective. Embeddings travel in their own type.
+
+    The gradient goes back, summed over ranks, in dtype and times W, because DDP divides the backbone's gradients by W.
+    """
+    if not is_distributed():
+        return GatheredFaces(embeddings.to(dtype), labels)
+    return GatheredFaces(*_GatherFaces.apply(embeddings, labels, sizes, dtype))
+
+
+class _GatherFaces(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, embeddings: Tensor, labels: Tensor, sizes: list[int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        ctx.sizes, ctx.dtype = sizes, embeddings.dtype
+        everyone, every_label = all_gather_rows([embeddings, labels], sizes=sizes)
+        ctx.mark_non_differentiable(every_label)
+        return everyone.to(dtype), every_label
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None, None]:
+        mine = reduce_scatter_rows(gradient, sizes=ctx.sizes) * len(ctx.sizes)
+        return mine.to(ctx.dtype), None, None, None
+
+
 def global_mean(per_sample: Tensor) -> Tensor:
     """Return a scalar whose gradients, averaged over ranks by DDP, are those of the mean over the batches of all ranks together.
 
@@ -123,6 +162,5 @@ def global_mean(per_sample: Tensor) -> Tensor:
     """
     if not is_distributed():
         return per_sample.mean()
-    faces = all_reduce_sum(torch.full((), float(len(per_sample)), dtype=torch.float64 if per_sample.device.type == "cpu" else torch.float32,
-                                      device=per_sample.device))
-    return per_sample.sum() * (world_size() / faces).to(per_sample.dtype)
+    faces = all_reduce_sum(torch.full((), len(per_sample), dtype=torch.int64, device=per_sample.device))
+    return per_sample.sum() * (world_size() / faces.to(torch.promote_types(per_sample.dtype, torch.float32)))

@@ -97,6 +97,8 @@ def split_norms(embeddings: Tensor, dtype: torch.dtype) -> UnitEmbeddings:
 @torch.no_grad()
 def own_cosines(unit_embeddings: Tensor, centers: Tensor, labels: Tensor) -> Tensor:
     """Return the cosine (B,) of each face to its own class's centre; 0 where the label is -1."""
+    if not len(centers):
+        return torch.zeros_like(unit_embeddings[:, 0])
     own = F.normalize(centers[labels.clamp_min(0)].to(unit_embeddings.dtype), dim=1)
     return torch.linalg.vecdot(unit_embeddings, own) * (labels >= 0)
 
