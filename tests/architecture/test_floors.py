@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2] / "src" / "transface"
 FLOORS: list[list[str]] = [
     ["__init__", "__main__"],
     ["cli"],
-    ["reports"],
+    ["reports", "inference"],
     ["systems.recognition", "systems.attributes", "systems.occlusion", "systems.generalist", "evaluation", "export"],
     ["training"],
     ["classifiers"],

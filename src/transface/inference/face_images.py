@@ -1,0 +1,192 @@
+"""Turns what a user calls images (paths, bytes, PIL, NumPy, tensors; one or many) into batches of faces for a backbone.
+
+Shapes: B faces of a batch, N faces in all, H x W the size the backbone takes. Batches are RGB: uint8 in 0..255 or float in [-1, 1].
+"""
+
+import io
+import logging
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional as F
+
+from transface.data.loaders import JPEG, PNG, ImageError, decode_images
+
+log = logging.getLogger(__name__)
+Colours = Literal["rgb", "bgr"]
+Fit = Literal["refuse", "resize"]
+FLOAT_SLACK = 0.01  # of resampling, beyond [-1, 1]
+
+
+def batches_of_faces(images: Any, size: tuple[int, int], *, batch_size: int, colours: Colours = "rgb", fit: Fit = "refuse") -> Iterator[Tensor]:
+    """Yield batches (B, 3, H, W), uint8 or float, of at most `batch_size` faces, in order; files are read as they are needed.
+
+    Args:
+        images: one or many of: path, encoded bytes, PIL image, array or tensor (H, W, 3) or (3, H, W); or an array of all (N, ...).
+            uint8 arrays are in 0..255, float ones in [-1, 1].
+        size: (H, W) the faces must have.
+        colours: the order of the channels in arrays and tensors; files and PIL images know their own.
+        fit: what to do with a face of another size: "refuse" it, or "resize" it (no alignment is done).
+
+    Raises:
+        ValueError: naming the first image that is no face of that size.
+        FileNotFoundError: if a path is not there.
+    """
+    if colours not in ("rgb", "bgr"):
+        raise ValueError(f'colours must be "rgb" or "bgr", got {colours!r}')
+    if fit not in ("refuse", "resize"):
+        raise ValueError(f'fit must be "refuse" or "resize", got {fit!r}')
+    if isinstance(images, Tensor | np.ndarray) and images.dtype != object:
+        stack = as_pictures(images, colours=colours)
+        for start in range(0, len(stack), batch_size):
+            yield fitted(stack[start : start + batch_size], size, fit=fit, name=f"images[{start}]")
+        return
+    position = 0
+    for group in in_groups(many(images), batch_size):
+        yield _batch(group, size, colours=colours, fit=fit, first=position)
+        position += len(group)
+
+
+def many(images: Any) -> Iterable[Any]:
+    """Return an iterable of images; one image becomes a list of one."""
+    if isinstance(images, str | Path | bytes | Image.Image):
+        return [images]
+    if isinstance(images, Tensor | np.ndarray) and images.dtype != object:
+        return list(as_pictures(images, colours="rgb"))
+    if not isinstance(images, Iterable):
+        raise ValueError(f"images must be paths, encoded bytes, PIL images, arrays or tensors, got {type(images).__name__}")
+    return images
+
+
+def in_groups(items: Iterable[Any], group_size: int) -> Iterator[list[Any]]:
+    """Yield lists of at most `group_size` items."""
+    stream = iter(items)
+    while group := list(islice(stream, group_size)):
+        yield group
+
+
+def read_picture(image: Any, *, colours: Colours = "rgb", name: str = "the image") -> Tensor:
+    """Return one image of any size as (3, H, W) RGB, uint8 or float in [-1, 1].
+
+    Raises:
+        ValueError, FileNotFoundError: as `batches_of_faces`.
+    """
+    encoded = encoded_bytes(image)
+    if encoded is not None:
+        return _decode_one(encoded, name=_name(image, name))
+    if isinstance(image, Image.Image):
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    pictures = as_pictures(image, colours=colours, name=name)
+    if len(pictures) != 1:
+        raise ValueError(f"{name} must be one image, got an array of {len(pictures)}")
+    return pictures[0]
+
+
+def encoded_bytes(image: Any) -> bytes | None:
+    """Return the bytes of an image file, given as a path or as bytes; None if it is neither."""
+    if isinstance(image, bytes):
+        return image
+    if not isinstance(image, str | Path):
+        return None
+    path = Path(image)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, expected an image file: 'transface embed images={path}' embeds a folder")
+    if not path.is_file():
+        raise FileNotFoundError(f"no image at {path}")
+    return path.read_bytes()
+
+
+def as_pictures(array: Any, *, colours: Colours = "rgb", name: str = "images") -> Tensor:
+    """Return an array or tensor of one or many images as (N, 3, H, W) RGB, uint8 or float; channels may come first or last.
+
+    Raises:
+        ValueError: if the shape or the type is not that of images.
+    """
+    if not isinstance(array, Tensor | np.ndarray):
+        raise ValueError(f"{name} must be paths, encoded bytes, PIL images, arrays or tensors, got {type(array).__name__}")
+    shape = tuple(array.shape)
+    if isinstance(array, np.ndarray):
+        if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+            raise ValueError(f"{name} must be uint8 in 0..255 or float in [-1, 1], got {array.dtype}")
+        array = torch.from_numpy(np.ascontiguousarray(array))
+    if array.dtype != torch.uint8:
+        if not array.dtype.is_floating_point:
+            raise ValueError(f"{name} must be uint8 in 0..255 or float in [-1, 1], got {array.dtype}")
+        array = array.float()
+    if array.ndim == 2:
+        array = array[None].expand(3, -1, -1)
+    if array.ndim == 3:
+        array = array[None]
+    if array.ndim != 4 or 3 not in (array.shape[1], array.shape[3]):
+        raise ValueError(f"{name} must be (H, W, 3), (3, H, W) or many of them, got shape {shape}")
+    if array.shape[1] != 3:
+        array = array.permute(0, 3, 1, 2)
+    return array.flip(1) if colours == "bgr" else array
+
+
+def fitted(faces: Tensor, size: tuple[int, int], *, fit: Fit, name: str) -> Tensor:
+    """Return faces (B, 3, H, W) at `size`, refused or resized where they have another, and refused where floats leave [-1, 1]."""
+    if faces.dtype != torch.uint8 and faces.numel():
+        low, high = faces.aminmax()
+        if not (low >= -1 - FLOAT_SLACK and high <= 1 + FLOAT_SLACK):
+            raise ValueError(f"{name}: float images must be in [-1, 1], got {float(low):g}..{float(high):g}: give uint8, or x / 127.5 - 1")
+    if tuple(faces.shape[-2:]) == tuple(size):
+        return faces
+    if fit == "refuse":
+        raise ValueError(
+            f"{name} is {faces.shape[-2]}x{faces.shape[-1]}, the model takes aligned faces of {size[0]}x{size[1]}: "
+            'give points=(N, 5, 2) to align it, or fit="resize" if it is an aligned crop'
+        )
+    resized = F.interpolate(faces.float(), size=tuple(size), mode="bilinear", antialias=True, align_corners=False)
+    return resized.round().clamp(0, 255).to(torch.uint8) if faces.dtype == torch.uint8 else resized.clamp(-1, 1)
+
+
+def joined(faces: list[Tensor]) -> Tensor:
+    """Return faces (3, H, W) as one batch; where some are float all become float in [-1, 1]."""
+    if all(face.dtype == torch.uint8 for face in faces):
+        return torch.stack(faces)
+    return torch.stack([normalised(face) for face in faces])
+
+
+def normalised(faces: Tensor) -> Tensor:
+    """Return uint8 pictures as float in [-1, 1]; floats are as they were."""
+    return faces.float().div_(127.5).sub_(1) if faces.dtype == torch.uint8 else faces
+
+
+def _batch(group: list[Any], size: tuple[int, int], *, colours: Colours, fit: Fit, first: int) -> Tensor:
+    encoded = [encoded_bytes(image) for image in group]
+    names = [_name(image, f"images[{first + index}]") for index, image in enumerate(group)]
+    plain = [image for image in encoded if image is not None and image[:3] == JPEG or image is not None and image[:8] == PNG]
+    if fit == "refuse" and len(plain) == len(group):
+        try:
+            return decode_images(plain, size=size, names=names)
+        except ImageError:
+            pass  # one by one, for an error that says what to do
+    faces = []
+    for image, content, name in zip(group, encoded, names, strict=True):
+        picture = _decode_one(content, name=name) if content is not None else read_picture(image, colours=colours, name=name)
+        faces.append(fitted(picture[None], size, fit=fit, name=name)[0])
+    return joined(faces)
+
+
+def _decode_one(encoded: bytes, *, name: str) -> Tensor:
+    if encoded[:3] == JPEG or encoded[:8] == PNG:
+        try:
+            return decode_images([encoded], names=[name])[0]
+        except ImageError as error:
+            raise ValueError(str(error)) from error
+    try:
+        with Image.open(io.BytesIO(encoded)) as picture:
+            return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name} is not an image that can be decoded ({len(encoded)} bytes)") from error
+
+
+def _name(image: Any, otherwise: str) -> str:
+    return str(image) if isinstance(image, str | Path) else otherwise

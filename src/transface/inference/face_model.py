@@ -1,0 +1,206 @@
+"""A backbone ready for use: images in, unit vectors out; saved to and opened from a folder or the Hugging Face Hub.
+
+Shapes: N faces, E embedding size, H x W pixels of a face.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar, overload
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transface.backbones.features import FaceFeatures
+from transface.backbones.from_config import build_backbone, config_of
+from transface.backbones.pretrained import load_strictly
+from transface.inference.face_images import Colours, Fit, batches_of_faces, normalised
+
+FORMAT = "transface.face_model/1"
+WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+PREPROCESSING = {"colours": "RGB", "range": "[-1, 1]: x / 127.5 - 1", "alignment": "five points onto the 112x112 template of ArcFace"}
+Item = TypeVar("Item")
+
+
+class Embeddings(NamedTuple):
+    """Unit vectors (N, E), and the norms (N,) the backbone gave them (low where it sees little of a face)."""
+
+    vectors: Tensor
+    norms: Tensor
+
+
+class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=["face-recognition", "face-verification"]):
+    """A backbone with the images it takes.
+
+    Args:
+        backbone: the network, or the config of one (see backbones/from_config.py).
+        provenance: plain values that say where it comes from: source, recipe, versions. They go into config.json and the model card.
+    """
+
+    def __init__(self, backbone: nn.Module | Mapping[str, Any], *, provenance: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.backbone: Any = backbone if isinstance(backbone, nn.Module) else build_backbone(backbone)
+        self.provenance = dict(provenance or {})
+        self.embedding_size = int(self.backbone.embedding_size)
+        height, width = self.backbone.image_size
+        self.image_size = (int(height), int(width))
+        self.eval()
+
+    def forward(self, images: Tensor) -> FaceFeatures:
+        """Return the FaceFeatures of images (N, 3, H, W), RGB float in [-1, 1]."""
+        features: FaceFeatures = self.backbone(images)
+        return features
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((value.device for value in (*self.parameters(), *self.buffers())), torch.device("cpu"))
+
+    @overload
+    def embed(self, images: Any, *, return_norms: Literal[False] = ..., **settings: Any) -> Tensor: ...
+    @overload
+    def embed(self, images: Any, *, return_norms: Literal[True], **settings: Any) -> Embeddings: ...
+
+    def embed(
+        self,
+        images: Any,
+        *,
+        points: Any = None,
+        device: str | torch.device | None = None,
+        batch_size: int = 64,
+        return_norms: bool = False,
+        flip: Literal["none", "sum"] = "none",
+        colours: Colours = "rgb",
+        fit: Fit = "refuse",
+    ) -> Tensor | Embeddings:
+        """Return the embeddings of one or many faces as unit vectors (N, E), float32, on the CPU; of one face (1, E).
+
+        Args:
+            images: one or many of: path, encoded bytes, PIL image, array or tensor (H, W, 3) or (3, H, W); or an array of all. uint8 is
+                0..255, float is [-1, 1]. Faces are aligned and of the model's size, unless `points` are given.
+            points: (5, 2) or (N, 5, 2) pixels x, y of left eye, right eye, nose, left and right mouth corner: each face is aligned by them.
+            device: moves the model there first; by default it runs where it is.
+            batch_size: faces in one forward pass.
+            return_norms: give Embeddings(vectors, norms) instead of the vectors.
+            flip: "sum" adds the embedding of the mirrored face, as the verification protocols do.
+            colours: "bgr" for arrays as OpenCV reads them; files and PIL images know their own order.
+            fit: "resize" brings aligned crops of another size to the model's; "refuse" does not.
+
+        Raises:
+            ValueError: for anything that is no face of the right size, or a device or setting that cannot be.
+            FileNotFoundError: if a path is not there.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if flip not in ("none", "sum"):
+            raise ValueError(f'flip must be "none" or "sum", got {flip!r}')
+        if device is not None:
+            self.to(usable_device(device))
+        if points is None:
+            batches = batches_of_faces(images, self.image_size, batch_size=batch_size, colours=colours, fit=fit)
+        else:
+            batches = aligned_batches(images, points, self.image_size, batch_size=batch_size, colours=colours)
+        rows = self._rows(batches if isinstance(images, Tensor) else read_ahead(batches), flip=flip)
+        norms = torch.linalg.vector_norm(rows, dim=1)
+        vectors = F.normalize(rows)
+        return Embeddings(vectors, norms) if return_norms else vectors
+
+    def _rows(self, batches: Iterable[Tensor], *, flip: str) -> Tensor:
+        """Return the embeddings (N, E) as the backbone gives them, on the CPU."""
+        was_training, device, rows = self.training, self.device, []
+        self.eval()
+        try:
+            with torch.inference_mode():
+                for batch in batches:
+                    faces = normalised(batch.to(device, non_blocking=True))
+                    embedding = self.backbone(faces).embedding.float()
+                    if flip == "sum":
+                        embedding = embedding + self.backbone(faces.flip(-1)).embedding.float()
+                    rows.append(embedding)
+                # One copy for all: a copy per batch would make the device wait.
+                found = torch.cat(rows).cpu() if rows else torch.empty(0, self.embedding_size)
+        finally:
+            self.train(was_training)
+        return found.clone()
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of all weights with their names: equal for equal models, whatever file they came from."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.backbone.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        config = {
+            "format": FORMAT,
+            "backbone": config_of(self.backbone),
+            "embedding_size": self.embedding_size,
+            "image_size": list(self.image_size),
+            "preprocessing": PREPROCESSING,
+            "provenance": self.provenance,
+        }
+        weights = {f"backbone.{name}": value.detach().cpu().contiguous() for name, value in self.backbone.state_dict().items()}
+        save_file(weights, save_directory / WEIGHTS_FILE, metadata={"format": "pt"})
+        (save_directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        map_location: str = "cpu",
+        strict: bool = True,
+        **parts: Any,
+    ) -> "FaceModel":
+        if Path(model_id).is_dir():
+            file = Path(model_id) / WEIGHTS_FILE
+            if not file.is_file():
+                raise FileNotFoundError(f"no {WEIGHTS_FILE} in {model_id}")
+        else:
+            where = {"revision": revision, "cache_dir": cache_dir, "force_download": force_download, "token": token}
+            file = Path(hf_hub_download(model_id, WEIGHTS_FILE, local_files_only=local_files_only, **where))  # type: ignore[arg-type]
+        if "backbone" not in parts:
+            raise ValueError(f"{model_id} has no {CONFIG_FILE} of a face model of transface ({FORMAT})")
+        model = cls(parts["backbone"], provenance=parts.get("provenance"))
+        weights = {name.removeprefix("backbone."): value for name, value in load_file(file, device=str(map_location)).items()}
+        load_strictly(model.backbone, weights, origin=f"the weights in {model_id}")
+        return model.to(map_location).eval()
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """Return the device.
+
+    Raises:
+        ValueError: if there is no such device here.
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return found
+
+
+def read_ahead(batches: Iterator[Item]) -> Iterator[Item]:
+    """Yield the same, the next one being read in a thread while the present one is in use."""
+    with ThreadPoolExecutor(1, thread_name_prefix="faces") as reader:
+        pending = reader.submit(next, batches, None)
+        while (batch := pending.result()) is not None:
+            pending = reader.submit(next, batches, None)
+            yield batch
+
+
+def aligned_batches(images: Any, points: Any, size: tuple[int, int], *, batch_size: int, colours: Colours) -> Iterator[Tensor]:
+    """Yield batches of faces cut out of images of any size by five points each."""
+    raise NotImplementedError
