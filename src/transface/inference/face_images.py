@@ -162,7 +162,7 @@ def normalised(faces: Tensor) -> Tensor:
 def _batch(group: list[Any], size: tuple[int, int], *, colours: Colours, fit: Fit, first: int) -> Tensor:
     encoded = [encoded_bytes(image) for image in group]
     names = [_name(image, f"images[{first + index}]") for index, image in enumerate(group)]
-    plain = [image for image in encoded if image is not None and image[:3] == JPEG or image is not None and image[:8] == PNG]
+    plain = [image for image in encoded if (image is not None and image[:3] == JPEG) or (image is not None and image[:8] == PNG)]
     if fit == "refuse" and len(plain) == len(group):
         try:
             return decode_images(plain, size=size, names=names)

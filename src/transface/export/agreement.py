@@ -1,0 +1,77 @@
+"""How far an exported model is from the one it was made of: the largest difference over random and real faces.
+
+Shapes: N faces, E embedding size. Embeddings are compared as unit vectors and as they come, relative to their norm.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+BATCH_SIZES = (1, 2, 5)
+Runner = Callable[[Tensor], Tensor]
+
+
+class Agreement(NamedTuple):
+    """The largest difference of any number of a unit vector, the lowest cosine, and how many faces were compared."""
+
+    max_difference: float
+    min_cosine: float
+    num_faces: int
+
+    def __str__(self) -> str:
+        return f"largest difference {self.max_difference:.2e}, lowest cosine {self.min_cosine:.6f}, over {self.num_faces} faces"
+
+
+class ExportError(ValueError):
+    """An exported model does not give the numbers of the one it was made of."""
+
+
+def random_faces(image_size: tuple[int, int], *, num_faces: int = 8, seed: int = 0) -> Tensor:
+    """Return pictures (N, 3, H, W) in [-1, 1]: half noise, half smooth, so that both ends of the frequencies are seen."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(num_faces, 3, *image_size, generator=generator) * 2 - 1
+    coarse = torch.rand(num_faces, 3, 4, 4, generator=generator) * 2 - 1
+    smooth = nn.functional.interpolate(coarse, size=image_size, mode="bicubic", align_corners=False).clamp(-1, 1)
+    return torch.cat([noise[: num_faces // 2], smooth[num_faces // 2 :]])
+
+
+def compare(original: Runner, exported: Runner, faces: Tensor) -> Agreement:
+    """Return the Agreement of two embedders over `faces` (N, 3, H, W), run in batches of 1, 2, 5 and the rest.
+
+    Raises:
+        ExportError: if the exported model gives another shape or numbers that are not finite.
+    """
+    differences, cosines = [0.0], [1.0]
+    for batch in _batches(faces):
+        wanted, found = original(batch).double(), exported(batch).double()
+        if wanted.shape != found.shape:
+            raise ExportError(f"the exported model gives {tuple(found.shape)} for a batch of {len(batch)}, expected {tuple(wanted.shape)}")
+        if not bool(found.isfinite().all()):
+            raise ExportError("the exported model gives numbers that are not finite")
+        unit, other = nn.functional.normalize(wanted), nn.functional.normalize(found)
+        scale = torch.linalg.vector_norm(wanted, dim=1, keepdim=True).clamp_min(1e-12)
+        differences += [float((unit - other).abs().max()), float(((wanted - found) / scale).abs().max())]
+        cosines.append(float((unit * other).sum(1).min()))
+    return Agreement(max(differences), min(cosines), len(faces))
+
+
+def require(agreement: Agreement, tolerance: float, *, what: str) -> Agreement:
+    """Return the agreement.
+
+    Raises:
+        ExportError: if the largest difference is beyond the tolerance.
+    """
+    if not agreement.max_difference <= tolerance:
+        raise ExportError(f"{what} differs from the PyTorch model beyond the tolerance {tolerance:g}: {agreement}")
+    return agreement
+
+
+def _batches(faces: Tensor) -> list[Tensor]:
+    parts, start = [], 0
+    for size in (*BATCH_SIZES, len(faces)):
+        if start < len(faces):
+            parts.append(faces[start : start + size])
+            start += size
+    return parts

@@ -1,0 +1,183 @@
+"""Writes a backbone as ONNX the way InsightFace tools expect it, and lets no file out that gives other numbers than PyTorch.
+
+One input (N, 3, H, W), RGB float in [-1, 1], batch size free; one output (N, E), not normalised. The metadata say so.
+"""
+
+import contextlib
+import copy
+import io
+import json
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from transface.export.agreement import Agreement, compare, random_faces, require
+from transface.export.embedding_only import EmbeddingOnly
+from transface.export.onnx_backbone import OnnxBackbone
+
+OPSET = 18
+INPUT_NAME, OUTPUT_NAME = "input.1", "embedding"  # the names in the released packs of InsightFace; its tools ask the file for them
+TOLERANCE = 1e-4
+INLINE_LIMIT = 1_900_000_000  # bytes of weights; beyond it protobuf cannot hold them and they lie beside the file
+# Names at the front of a graph from which InsightFace's reader concludes that the model normalises pixels itself.
+PIXEL_SCALING_NAMES = ("Sub", "_minus", "Mul", "_mul")
+
+
+def export_onnx(
+    backbone: nn.Module,
+    path: str | Path,
+    *,
+    opset: int = OPSET,
+    input_name: str = INPUT_NAME,
+    output_name: str = OUTPUT_NAME,
+    tolerance: float = TOLERANCE,
+    faces: Tensor | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Agreement:
+    """Write `backbone` to `path` (.onnx) and return how well onnxruntime agrees with PyTorch on random faces and on `faces`.
+
+    Args:
+        opset: at least 18.
+        tolerance: the largest difference allowed in any number, relative to the norm of the embedding.
+        faces: real ones to compare on besides, (N, 3, H, W) float in [-1, 1].
+        metadata: more words for the file, e.g. where the model comes from.
+
+    Raises:
+        ExportError: if the numbers differ beyond the tolerance; then no file is left.
+        ValueError: if opset or path cannot be.
+    """
+    path = checked_path(path, opset=opset)
+    model, image_size = on_the_cpu(backbone)
+    example = random_faces(image_size, num_faces=2)
+    found = _graph_of(model, example, opset=opset, input_name=input_name, output_name=output_name)
+    describe(found, {**preprocessing(image_size), **(metadata or {})})
+    hide_pixel_scaling_names(found)
+    writing = path.with_name(f".{path.stem}.writing.onnx")
+    try:
+        save_graph(found, writing)
+        agreement = compare(runner(model), runner(OnnxBackbone(writing, batch_size=None)), comparison_faces(image_size, faces))
+        require(agreement, tolerance, what=path.name)
+        save_graph(found, path)
+    finally:
+        remove_graph(writing)
+    return agreement
+
+
+def checked_path(path: str | Path, *, opset: int = OPSET) -> Path:
+    """Return the path to write, its folder made.
+
+    Raises:
+        ValueError: if it does not end in .onnx, or the opset is too old.
+    """
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise ValueError(f"the file to write must end in .onnx, got {path}")
+    if opset < OPSET:
+        raise ValueError(f"opset must be at least {OPSET}, got {opset}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def on_the_cpu(backbone: nn.Module) -> tuple[EmbeddingOnly, tuple[int, int]]:
+    """Return a copy of the backbone that gives embeddings alone, in eval mode, float32, on the CPU; and its image size."""
+    model = EmbeddingOnly(copy.deepcopy(backbone)).float().cpu().eval()
+    height, width = model.backbone.image_size
+    return model, (int(height), int(width))
+
+
+def runner(model: nn.Module) -> Any:
+    """Return the function from faces to embeddings that a model is."""
+
+    def run(faces: Tensor) -> Tensor:
+        with torch.inference_mode():
+            out = model(faces)
+        return out if isinstance(out, Tensor) else out.embedding
+
+    return run
+
+
+def comparison_faces(image_size: tuple[int, int], faces: Tensor | None) -> Tensor:
+    """Return random faces, followed by the given ones."""
+    made_up = random_faces(image_size)
+    return made_up if faces is None else torch.cat([made_up, faces.float().cpu()])
+
+
+def preprocessing(image_size: tuple[int, int]) -> dict[str, Any]:
+    """Return what a reader of the file must know about its input and output."""
+    return {
+        "input": f"(N, 3, {image_size[0]}, {image_size[1]}) float32, RGB, aligned by five points",
+        "mean": [127.5, 127.5, 127.5],
+        "std": [127.5, 127.5, 127.5],
+        "colours": "RGB",
+        "range": [-1.0, 1.0],
+        "output": "embedding, not normalised: divide by its L2 norm before comparing",
+    }
+
+
+def describe(graph: onnx.ModelProto, words: Mapping[str, Any]) -> None:
+    """Put words into the metadata of a model, as `transface.<key>`: strings as they are, all else as JSON."""
+    kept = {entry.key: entry.value for entry in graph.metadata_props}
+    kept |= {f"transface.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in words.items()}
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, kept)
+    graph.producer_name = "transface"
+
+
+def hide_pixel_scaling_names(graph: onnx.ModelProto) -> None:
+    """Rename nodes from whose names InsightFace's reader would take it that pixels go in as 0..255."""
+    for node in graph.graph.node:
+        if node.name.startswith(PIXEL_SCALING_NAMES):
+            node.name = f"node_{node.name}"
+
+
+def save_graph(graph: onnx.ModelProto, path: Path) -> None:
+    """Write a checked model; weights that protobuf cannot hold go into `<name>.data` beside it."""
+    if graph.ByteSize() < INLINE_LIMIT:
+        onnx.checker.check_model(graph)
+        onnx.save(graph, path)
+    else:
+        onnx.save(copy.deepcopy(graph), path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
+        onnx.checker.check_model(path)
+
+
+def remove_graph(path: Path) -> None:
+    """Remove a written model and its weights beside it, where there are any."""
+    path.unlink(missing_ok=True)
+    path.with_name(f"{path.name}.data").unlink(missing_ok=True)
+
+
+def _graph_of(model: nn.Module, example: Tensor, *, opset: int, input_name: str, output_name: str) -> onnx.ModelProto:
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                model,
+                (example,),
+                dynamo=True,
+                opset_version=opset,
+                input_names=[input_name],
+                output_names=[output_name],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                optimize=True,
+                verbose=False,
+            )
+    finally:
+        quiet.setLevel(level)
+    assert program is not None
+    found: onnx.ModelProto = program.model_proto
+    for entries in (found.graph.input, found.graph.output):
+        del entries[0].metadata_props[:]
+    for node in found.graph.node:  # they tell file names of the machine
+        del node.metadata_props[:]
+    for value in found.graph.value_info:
+        del value.metadata_props[:]
+    return found

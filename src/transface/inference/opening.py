@@ -1,0 +1,109 @@
+"""Opens any model file or folder as a FaceModel: our checkpoints and run folders, exported folders, ONNX files, released weights.
+
+Nothing in a file is ever executed: checkpoints are read as tensors and plain values only.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from transface.backbones.from_config import build_backbone
+from transface.backbones.pretrained import load_released, load_strictly
+from transface.inference.face_model import CONFIG_FILE, WEIGHTS_FILE, FaceModel, usable_device
+from transface.training.checkpoints import backbone_weights, find_checkpoint, read_checkpoint
+
+RECIPE_PARTS = ("experiment", "backbone", "classifier", "margin", "perturbation", "weighting", "augmentation", "data", "optimizer", "schedule")
+RECIPE_NUMBERS = ("seed", "gradient_accumulation", "devices", "num_nodes")
+
+
+def load(
+    path: str | Path,
+    *,
+    device: str | None = None,
+    averaged: bool = True,
+    num_heads: int | None = None,
+    backbone: nn.Module | None = None,
+) -> FaceModel:
+    """Return the FaceModel in a file or folder, in eval mode.
+
+    Args:
+        path: a run folder, a checkpoint of it, a folder of `transface export format=safetensors`, an .onnx file, or released weights
+            (TransFace, arcface_torch, AdaFace, CVLface: recognised by their keys).
+        device: where to put it; by default the CPU.
+        averaged: of our checkpoints: the averaged weights (EMA) where there are any.
+        num_heads: of released vision transformers whose shapes do not tell it.
+        backbone: the network to fill with a checkpoint's weights, where its class is not one of this package.
+
+    Raises:
+        FileNotFoundError: if there is nothing at `path`.
+        ValueError: if it is no model, holds code, or some weights do not fit (all are listed).
+    """
+    path = Path(path)
+    if device is not None:
+        usable_device(device)
+    model = _open(path, averaged=averaged, num_heads=num_heads, backbone=backbone)
+    return model.to(device) if device is not None else model
+
+
+def _open(path: Path, *, averaged: bool, num_heads: int | None, backbone: nn.Module | None) -> FaceModel:
+    if not path.exists():
+        raise FileNotFoundError(f"no model at {path}: expected a run folder, a checkpoint, an exported folder, an .onnx file or released weights")
+    if path.suffix == ".pt2":
+        raise ValueError(f"{path} is a torch.export program: run it with torch.export.load(path).module()")
+    if path.suffix == ".onnx":
+        from transface.export.onnx_backbone import OnnxBackbone
+
+        return FaceModel(OnnxBackbone(path), provenance={"source": path.name})
+    if path.name == WEIGHTS_FILE and (path.parent / CONFIG_FILE).is_file():
+        path = path.parent
+    if path.is_dir() and (path / CONFIG_FILE).is_file():
+        model = FaceModel.from_pretrained(path, local_files_only=True)
+        assert isinstance(model, FaceModel)
+        return model
+    file = find_checkpoint(path)
+    content = _content_of_ours(file)
+    if content is None:
+        return FaceModel(load_released(file, num_heads=num_heads), provenance={"source": file.name})
+    return _from_checkpoint(content, file, averaged=averaged, backbone=backbone)
+
+
+def _content_of_ours(file: Path) -> dict[str, Any] | None:
+    """Return what our trainer saved, or None for a file of any other kind (which `load_released` reads, and refuses if it must)."""
+    if file.suffix == ".safetensors" or not zipfile.is_zipfile(file):
+        return None
+    content = read_checkpoint(file)
+    return content if isinstance(content.get("transface"), Mapping) else None
+
+
+def _from_checkpoint(content: dict[str, Any], file: Path, *, averaged: bool, backbone: nn.Module | None) -> FaceModel:
+    ours = content["transface"]
+    config = ours.get("config")
+    if backbone is None and not (isinstance(config, Mapping) and isinstance(config.get("backbone"), Mapping)):
+        raise ValueError(f"{file} does not say which backbone it holds: build it and call transface.load(path, backbone=...)")
+    network = backbone if backbone is not None else build_backbone(config["backbone"])
+    load_strictly(network, backbone_weights(content, averaged=averaged), origin=f"the backbone's weights in {file}")
+    return FaceModel(network, provenance=provenance_of(file, config or {}, ours.get("versions") or {}, content))
+
+
+def provenance_of(file: Path, config: Mapping[str, Any], versions: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the model card says of a trained model: name of the run, recipe, steps, versions; no folder of the machine."""
+    recipe = {key: without_folders(config[key]) for key in (*RECIPE_PARTS, *RECIPE_NUMBERS) if config.get(key) is not None}
+    found: dict[str, Any] = {"source": config.get("name") or file.name, "recipe": recipe, "versions": dict(versions)}
+    for key, name in (("global_step", "steps"), ("epoch", "epochs")):
+        if isinstance(content.get(key), int):
+            found[name] = content[key]
+    return found
+
+
+def without_folders(value: Any) -> Any:
+    """Return plain values with each path cut down to its last part: a published model tells nothing of the machine it was made on."""
+    if isinstance(value, Mapping):
+        return {str(key): without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(inner) for inner in value]
+    if isinstance(value, str) and "/" in value and "://" not in value:
+        return Path(value).name
+    return value
