@@ -200,6 +200,6 @@ def read_ahead(batches: Iterator[Item]) -> Iterator[Item]:
             yield batch
 
 
-def aligned_batches(images: Any, points: Any, size: tuple[int, int], *, batch_size: int, colours: Colours) -> Iterator[Tensor]:
+def aligned_batches(images: Any, points: Any, size: tuple[int, int], *, batch_size: int, colours: Colours) -> Iterator[Tensor]:  # noqa: ARG001
     """Yield batches of faces cut out of images of any size by five points each."""
     raise ValueError("alignment by points is not built in yet: give aligned faces")
