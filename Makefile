@@ -32,5 +32,8 @@ lint: $(STAMP) ## ruff and mypy strict
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+bench: $(STAMP) ## what DPAP and EHSM add to a training step (about 8 minutes on one core)
+	$(BIN)/python benchmarks/step.py
+
 clean: ## remove what a build or a test leaves (not .venv, not data)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
