@@ -6,9 +6,11 @@ Shapes: B faces, H x W pixels. Images come out as RGB, uint8.
 import struct
 import warnings
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.io import ImageReadMode, decode_jpeg, decode_png
 
 # torchvision 0.29 announces that its decoders will move to another package; they are called from this file alone.
@@ -16,6 +18,41 @@ warnings.filterwarnings("ignore", message=r"(?s).*TorchCodec.*")
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 LARGEST_SIDE = 8192  # of an image whose size is not prescribed
+
+
+def as_it_is(batch: Any) -> Any:
+    """Return the batch: it left `__getitems__` collated."""
+    return batch
+
+
+def make_loader(
+    dataset: object,
+    batches: Sampler[list[int]],
+    *,
+    num_workers: int = 2,
+    pin_memory: bool | None = None,
+    prefetch_factor: int = 4,
+    multiprocessing_context: str | None = None,
+) -> DataLoader:
+    """Return a loader whose workers read and decode whole batches, in the order of the batch sampler `batches`.
+
+    Args:
+        dataset: has `__getitems__(indices) -> batch`, e.g. an IdentityPack.
+        num_workers: processes that read; 0 reads in this one.
+        pin_memory: copy batches to page-locked memory, for fast copies to a GPU; by default where there is one.
+        prefetch_factor: batches each worker reads ahead.
+        multiprocessing_context: "fork", "spawn" or "forkserver"; by default the system's.
+    """
+    return DataLoader(
+        cast(Dataset, dataset),
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=as_it_is,
+        pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
+        prefetch_factor=prefetch_factor if num_workers else None,
+        persistent_workers=num_workers > 0,
+        multiprocessing_context=multiprocessing_context if num_workers else None,
+    )
 
 
 class ImageError(ValueError):

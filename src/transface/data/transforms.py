@@ -1,18 +1,28 @@
-"""What every batch goes through on its device: uint8 to [-1, 1], mirroring. Batched, no per-image Python.
+"""What every face goes through on the device, a batch at a time: to [-1, 1], and mirrored at random.
 
-Shapes: B faces, images (B, 3, H, W).
+Shapes: B faces. Images are (B, 3, H, W), RGB.
 """
 
 import torch
 from torch import Tensor
 
 
-def normalise(images: Tensor) -> Tensor:
-    """Return uint8 images as float32 in [-1, 1]: x / 127.5 - 1."""
-    return images.float().div_(127.5).sub_(1.0)
+def normalise(images: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return uint8 images (B, 3, H, W) as floats: 0 becomes -1, 255 becomes 1.
+
+    Raises:
+        TypeError: if they are not uint8: they were normalised before.
+    """
+    if images.dtype != torch.uint8:
+        raise TypeError(f"images must be uint8, got {images.dtype}: were they normalised before?")
+    return images.to(dtype).div_(127.5).sub_(1)
 
 
-def random_flip(images: Tensor, *, generator: torch.Generator | None = None, probability: float = 0.5) -> Tensor:
-    """Return images of which each is mirrored left to right with the given probability."""
-    mirrored = torch.rand(len(images), generator=generator, device=images.device) < probability
-    return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+def random_flip(images: Tensor, generator: torch.Generator | None = None, *, probability: float = 0.5) -> Tensor:
+    """Return the images (B, 3, H, W), each mirrored left to right with the given probability, drawn from `generator`.
+
+    The generator may be on the CPU while the images are elsewhere.
+    """
+    device = images.device if generator is None else generator.device
+    mirrored = torch.rand(len(images), generator=generator, device=device) < probability
+    return torch.where(mirrored.to(images.device, non_blocking=True)[:, None, None, None], images.flip(-1), images)

@@ -1,0 +1,106 @@
+"""Deals an epoch's order to ranks batch by batch, and knows its position exactly, so that a run goes on where it stopped.
+
+Global batch g is the next world_size * batch_size samples of the order; rank r takes its r-th run of batch_size. The position is
+counted in samples of the order, so a run saved on W ranks goes on with any other number of ranks or batch size.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from transface.data.orders import EpochOrder
+
+
+class RankBatches(Sampler[list[int]]):
+    """A batch sampler for one rank: yields lists of batch_size indices; every rank yields the same number of them.
+
+    Args:
+        order: what to walk, see `orders.py`.
+        batch_size: samples a rank.
+        rank, world_size: which of how many ranks this is.
+        tail: what happens to the samples after the last whole global batch: "drop" leaves them out (others each epoch, as the order
+            changes), "pad" fills the last global batch with the first samples of the epoch's order.
+
+    Raises:
+        ValueError: for numbers out of range, a batch that would cut groups (P x K), or an epoch without a single batch.
+    """
+
+    def __init__(
+        self, order: EpochOrder, batch_size: int, *, rank: int = 0, world_size: int = 1, tail: Literal["drop", "pad"] = "drop"
+    ) -> None:
+        if batch_size < 1 or not 0 <= rank < world_size:
+            raise ValueError(f"batch_size must be at least 1 and rank in 0..world_size-1, got {batch_size}, rank {rank} of {world_size}")
+        if tail not in ("drop", "pad"):
+            raise ValueError(f"tail must be 'drop' or 'pad', got {tail!r}")
+        if batch_size % order.group:
+            raise ValueError(f"batch_size must be a multiple of {order.group} (P identities x K images), got {batch_size}")
+        self.order = order
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.tail = tail
+        self.epoch = 0
+        self._consumed = 0  # samples of this epoch's order before the first batch of the next __iter__
+        self._batches = 0  # global batches of this epoch before it
+        self._dealt = 0  # batches dealt by the latest __iter__
+        if self._remaining() == 0:
+            raise ValueError(
+                f"{order.num_samples} samples make no global batch of {world_size} x {batch_size}: take a smaller batch, or tail='pad'"
+            )
+
+    @property
+    def sampler(self) -> "RankBatches":
+        """This sampler itself: trainers look here for `set_epoch`."""
+        return self
+
+    def _remaining(self) -> int:
+        left, size = self.order.num_samples - self._consumed, self.batch_size * self.world_size
+        return left // size if self.tail == "drop" else -(-left // size)
+
+    def __len__(self) -> int:
+        """Return the batches of this epoch, those before the position it was resumed at included."""
+        return self._batches + self._remaining()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = self.order(self.epoch)
+        self._dealt = 0
+        size = self.batch_size * self.world_size
+        for number in range(self._remaining()):
+            start = self._consumed + number * size + self.rank * self.batch_size
+            batch = order[start : start + self.batch_size]
+            if len(batch) < self.batch_size:
+                batch = order[np.arange(start, start + self.batch_size) % len(order)]
+            self._dealt = number + 1
+            yield batch.tolist()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of `epoch`; where this is the epoch already, its position stays."""
+        if epoch != self.epoch:
+            self.epoch, self._consumed, self._batches, self._dealt = epoch, 0, 0, 0
+
+    def state_dict(self, *, batches: int | None = None) -> dict[str, int]:
+        """Return the position after `batches` global batches of this epoch; by default after those dealt so far.
+
+        Workers fetch ahead of training: with workers, say how many batches training has finished.
+        """
+        done = self._dealt if batches is None else batches - self._batches
+        if done < 0:
+            raise ValueError(f"this epoch was resumed after {self._batches} batches, so {batches} cannot be its position")
+        consumed = min(self._consumed + done * self.batch_size * self.world_size, self.order.num_samples)
+        return {"epoch": self.epoch, "consumed": consumed, "batches": self._batches + done, "num_samples": self.order.num_samples}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go to a position that `state_dict` returned, on any number of ranks.
+
+        Raises:
+            ValueError: if it is the position in another set of samples.
+        """
+        if state["num_samples"] != self.order.num_samples:
+            raise ValueError(
+                f"the position to resume from is one among {state['num_samples']} samples, and there are {self.order.num_samples} now: "
+                "resume with the data, weights and P x K it was made with"
+            )
+        self.epoch, self._consumed, self._batches = state["epoch"], state["consumed"], state["batches"]
+        self._dealt = 0
