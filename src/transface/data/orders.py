@@ -46,7 +46,7 @@ class SequentialOrder:
     def __init__(self, num_samples: int) -> None:
         self.num_samples = num_samples
 
-    def __call__(self, epoch: int) -> IndexArray:  # noqa: ARG002
+    def __call__(self, epoch: int) -> IndexArray:
         return _indices(self.num_samples)
 
 

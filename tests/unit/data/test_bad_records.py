@@ -7,13 +7,22 @@ import pytest
 import torch
 
 from transface.data.bad_records import BadRecordError, BadRecords, TolerantFaces
+from transface.data.batches import FaceBatch
 from transface.data.identities import IdentityPack
-from transface.data.loaders import make_loader
+from transface.data.loaders import close_loader, make_loader
 from transface.data.orders import SequentialOrder, ShuffledOrder
 from transface.data.samplers import RankBatches
 
 LABELS = [number // 4 for number in range(40)]
 BAD = b"\xff\xd8\xff broken"
+
+
+def delivered(source: object, sampler: RankBatches, num_workers: int) -> list[FaceBatch]:
+    loader = make_loader(source, sampler, num_workers=num_workers, pin_memory=False)
+    try:
+        return list(loader)
+    finally:
+        close_loader(loader)
 
 
 @pytest.fixture
@@ -23,9 +32,8 @@ def pack(tmp_path: Path, make_pack: Callable) -> IdentityPack:
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_raise_is_one_line_that_names_the_record(pack: IdentityPack, num_workers: int) -> None:
-    loader = make_loader(TolerantFaces(pack), RankBatches(SequentialOrder(40), 5), num_workers=num_workers, pin_memory=False)
     with pytest.raises(BadRecordError, match=r"^image of key 8 in .*train\.rec cannot be decoded.*on_bad_record=skip.*$") as caught:
-        list(loader)
+        delivered(TolerantFaces(pack), RankBatches(SequentialOrder(40), 5), num_workers)
     assert "\n" not in str(caught.value)
 
 
@@ -36,7 +44,7 @@ def test_skip_costs_the_bad_record_alone_with_ranks_in_step(pack: IdentityPack, 
     for rank in range(world_size):
         faces = TolerantFaces(pack, on_bad_record="skip", max_bad_share=0.2)
         sampler = RankBatches(SequentialOrder(40), 20 // world_size, rank=rank, world_size=world_size)
-        batches = list(make_loader(faces, sampler, num_workers=num_workers, pin_memory=False))
+        batches = delivered(faces, sampler, num_workers)
         assert [len(batch.keys) for batch in batches] == [20 // world_size] * 2
         for batch in batches:
             assert torch.equal(batch.images, torch.cat([pack.__getitems__([key]).images for key in batch.keys.tolist()]))
@@ -60,9 +68,8 @@ def test_counts_are_those_since_the_last_taking(pack: IdentityPack) -> None:
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_more_than_the_allowed_share_stops_the_run(pack: IdentityPack, num_workers: int) -> None:
     faces = TolerantFaces(pack, on_bad_record="skip", max_bad_share=0.05)
-    loader = make_loader(faces, RankBatches(ShuffledOrder(40), 20), num_workers=num_workers, pin_memory=False)
     with pytest.raises(BadRecordError, match=r"^3 of the \d+ records read so far were bad, more than max_bad_share=0\.05 allows"):
-        list(loader)
+        delivered(faces, RankBatches(ShuffledOrder(40), 20), num_workers)
 
 
 def test_the_share_of_a_whole_epoch_is_judged_too(pack: IdentityPack) -> None:
