@@ -131,7 +131,7 @@ def spread_state(state: dict[str, Any], owner: Tensor) -> None:
 
 
 def gather_state(state: dict[str, Any]) -> None:
-    """Turn state per row into the state of a whole parameter, in place, where all rows have taken the same number of steps."""
+    """Turn state per row into the state of a whole parameter, in place, if all rows have taken the same number of steps."""
     vectors = {name: value for name, value in state.items() if isinstance(value, Tensor) and value.ndim == 1}
     if not vectors or any(not len(value) or (value != value[0]).any() for value in vectors.values()):
         return
@@ -139,6 +139,21 @@ def gather_state(state: dict[str, Any]) -> None:
         state[name] = value[0].to("cpu", copy=True)
     if state.pop("moves", 1) == 0:
         state.clear()
+
+
+def state_by_row(optimizer: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
+    """Return the optimizer's state of a parameter (R, E) as tensors of R rows, scalars repeated: the form that is saved and split anew."""
+    state = dict(optimizer.state.get(parameter, {}))
+    if state and not is_rowwise(state):
+        spread_state(state, parameter)
+    return state
+
+
+def set_state_by_row(optimizer: Optimizer, parameter: Tensor, state: dict[str, Tensor]) -> None:
+    """Give the optimizer the state of a parameter as `state_by_row` returned it, as a whole parameter's where its rows agree."""
+    own = {name: value.to(parameter.device) for name, value in state.items()}
+    gather_state(own)
+    optimizer.state[parameter] = own
 
 
 def _rows_and_gradient(owner: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,61 @@
+"""DDP for a module with sharded class centres: each rank keeps its own, and DDP neither broadcasts nor averages them."""
+
+from typing import Any, Protocol, runtime_checkable
+
+from lightning.pytorch.strategies import DDPStrategy
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@runtime_checkable
+class Sharded(Protocol):
+    """A module whose named parameters are other rows on each rank, as PartialFC.
+
+    Attributes:
+        sharded_parameters: names of those parameters in the module.
+    """
+
+    sharded_parameters: tuple[str, ...]
+
+    def place(self) -> None:
+        """Keep this rank's rows, now that the process group is up."""
+        ...
+
+
+def sharded_parameter_names(module: nn.Module) -> list[str]:
+    """Return the full names of the parameters of module that are sharded, e.g. ["classifier.centers"]."""
+    return [
+        f"{prefix}.{name}" if prefix else name
+        for prefix, part in module.named_modules()
+        if isinstance(part, Sharded)
+        for name in part.sharded_parameters
+    ]
+
+
+def place_shards(module: nn.Module) -> None:
+    """Let each sharded part of module keep this rank's rows. After the process group is up, before optimizers are made."""
+    for part in module.modules():
+        if isinstance(part, Sharded):
+            part.place()
+
+
+def leave_shards_out(module: nn.Module) -> None:
+    """Mark the sharded parameters of module so that DistributedDataParallel(module) leaves them alone."""
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, sharded_parameter_names(module))
+
+
+class ShardedDDPStrategy(DDPStrategy):
+    """Lightning's DDP, with sharded parameters placed once the ranks know each other and left out of its traffic.
+
+    `Trainer(strategy=ShardedDDPStrategy(), sync_batchnorm=True, ...)`: all arguments are DDPStrategy's, all else stays Lightning's.
+    """
+
+    def setup_environment(self) -> None:
+        """Bring the process group up, then place the shards."""
+        super().setup_environment()
+        if self.lightning_module is not None:
+            place_shards(self.lightning_module)
+
+    def _setup_model(self, model: nn.Module) -> Any:
+        leave_shards_out(model)
+        return super()._setup_model(model)

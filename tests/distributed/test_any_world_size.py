@@ -1,0 +1,121 @@
+"""Centres saved on four ranks and loaded on one, two, three and eight: weights and moments bit for bit, and the same next step."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from transface.classifiers.center_shards import ShardRange
+from transface.classifiers.partial_fc import PartialFC
+from transface.distributed import global_mean, world_size
+from transface.margins.arcface import ArcFace
+from transface.training.center_files import drop_centers, keep_centers, read_centers, read_rows, write_centers
+from transface.training.optimizers import SGD, AdamW
+from transface.training.sampled_rows import state_by_row
+
+CLASSES, SIZE, FACES = 29, 5, 12
+
+
+class Step(NamedTuple):
+    losses: Tensor
+    centers: Tensor
+    state: dict[str, Tensor]
+
+
+def build(rate: float, optimizer: str) -> tuple[PartialFC, torch.optim.Optimizer]:
+    classifier = PartialFC(CLASSES, SIZE, ArcFace(16.0, 0.3), sample_rate=rate)
+    if optimizer == "sgd":
+        return classifier, SGD([classifier.centers], lr=0.1, momentum=0.9, weight_decay=0.01)
+    return classifier, AdamW([classifier.centers], lr=0.01, weight_decay=0.1)
+
+
+def take_step(rank: int, step: int, classifier: PartialFC, optimizer: torch.optim.Optimizer) -> Step:
+    generator = torch.Generator().manual_seed(step)
+    faces, labels = torch.randn(FACES, SIZE, generator=generator), torch.randint(CLASSES, (FACES,), generator=generator)
+    losses = classifier(*(part.tensor_split(world_size())[rank] for part in (faces, labels)))
+    optimizer.zero_grad()
+    global_mean(losses).backward()
+    optimizer.step()
+    state = {name: value.clone() for name, value in state_by_row(optimizer, classifier.centers).items()}
+    return Step(losses.detach(), classifier.centers.detach().clone(), state)
+
+
+@pytest.mark.parametrize(("rate", "optimizer"), [(1.0, "adamw"), (0.5, "adamw"), (0.5, "sgd")])
+def test_any_number_of_ranks_goes_on_from_four(run_ranks: Any, tmp_path: Path, rate: float, optimizer: str) -> None:
+    def first_steps(rank: int) -> tuple[Step, Step]:
+        classifier, steps = build(rate, optimizer)
+        for step in range(3):
+            last = take_step(rank, step, classifier, steps)
+        write_centers(tmp_path, classifier, optimizer=steps)
+        return last, take_step(rank, 3, classifier, steps)
+
+    saved, following = zip(*run_ranks(4, first_steps), strict=True)
+    assert len(list(tmp_path.glob("centers-*.safetensors"))) == 4
+
+    def go_on(rank: int) -> tuple[Step, Step]:
+        classifier, steps = build(rate, optimizer)
+        classifier.set_extra_state({"num_draws": 3 if rate < 1 else 0})
+        read_centers(tmp_path, classifier, optimizer=steps)
+        loaded = {name: value.clone() for name, value in state_by_row(steps, classifier.centers).items()}
+        centers = classifier.centers.detach().clone()
+        return Step(torch.empty(0), centers, loaded), take_step(rank, 3, classifier, steps)
+
+    for ranks in (1, 2, 3, 8):
+        loaded, went_on = zip(*run_ranks(ranks, go_on), strict=True)
+        assert torch.equal(torch.cat([part.centers for part in loaded]), torch.cat([part.centers for part in saved]))
+        assert set(loaded[0].state) == set(saved[0].state) != set()
+        for name in saved[0].state:
+            assert torch.equal(torch.cat([part.state[name] for part in loaded]), torch.cat([part.state[name] for part in saved])), name
+        near = {"rtol": 1e-6, "atol": 1e-6}
+        torch.testing.assert_close(torch.cat([part.losses for part in went_on]), torch.cat([part.losses for part in following]), **near)
+        torch.testing.assert_close(torch.cat([part.centers for part in went_on]), torch.cat([part.centers for part in following]), **near)
+
+
+def test_a_whole_parameter_s_step_comes_back_as_a_number(tmp_path: Path) -> None:
+    classifier, optimizer = build(1.0, "adamw")
+    take_step(0, 0, classifier, optimizer)
+    write_centers(tmp_path, classifier, optimizer=optimizer)
+    again, fresh = build(1.0, "adamw")
+    read_centers(tmp_path, again, optimizer=fresh)
+    assert fresh.state[again.centers]["step"].ndim == 0
+    assert torch.equal(take_step(0, 1, again, fresh).centers, take_step(0, 1, classifier, optimizer).centers)
+
+
+def test_a_rank_without_classes_reads_nothing(tmp_path: Path) -> None:
+    classifier, _ = build(1.0, "adamw")
+    write_centers(tmp_path, classifier)
+    assert read_rows(tmp_path, ShardRange(CLASSES, CLASSES), num_identities=CLASSES)["weight"].shape == (0, SIZE)
+
+
+def test_a_missing_file_another_data_set_and_another_size_are_refused(tmp_path: Path) -> None:
+    classifier, _ = build(1.0, "adamw")
+    with pytest.raises(FileNotFoundError, match=r"no file in .* holds the centres of class 0"):
+        read_centers(tmp_path, classifier)
+    classifier.classes = ShardRange(0, 10)
+    write_centers(tmp_path, classifier)
+    with pytest.raises(FileNotFoundError, match="holds the centres of class 10"):
+        read_rows(tmp_path, ShardRange(5, 20), num_identities=CLASSES)
+    with pytest.raises(ValueError, match="of 29 identities, expected 30"):
+        read_centers(tmp_path, PartialFC(30, SIZE, ArcFace()))
+    classifier.classes = ShardRange(0, CLASSES)
+    write_centers(tmp_path, classifier)
+    with pytest.raises(ValueError, match="embedding size 5, expected 6"):
+        read_centers(tmp_path, PartialFC(CLASSES, 6, ArcFace()))
+
+
+def test_a_checkpoint_without_centres_loads_strictly_once_they_are_kept() -> None:
+    module = torch.nn.ModuleDict({"classifier": build(0.5, "adamw")[0], "backbone": torch.nn.Linear(2, 2)})
+    optimizer = AdamW([{"params": list(module["backbone"].parameters())}, {"params": [module["classifier"].centers]}], lr=0.1)
+    for parameter in module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    checkpoint: dict[str, Any] = {"state_dict": dict(module.state_dict()), "optimizer_states": [optimizer.state_dict()]}
+    drop_centers(checkpoint, module, optimizers=[optimizer])
+    assert "classifier.centers" not in checkpoint["state_dict"]
+    assert set(checkpoint["optimizer_states"][0]["state"]) == {0, 1}
+    assert len(optimizer.state[module["classifier"].centers]) == 3
+    keep_centers(checkpoint, module)
+    module.load_state_dict(checkpoint["state_dict"])
+    optimizer.load_state_dict(checkpoint["optimizer_states"][0])
