@@ -1,0 +1,168 @@
+"""The report of one run, or of several side by side: tables, ROC, training curves, dominant patches; Markdown with PNGs, and HTML."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from transface.evaluation.results import Result, utc_now
+from transface.reports.curves import curves_of, roc_figure
+from transface.reports.document import Block, Document, Picture, Plot, Section
+from transface.reports.figures import to_png
+from transface.reports.hard_pairs import ImageSource
+from transface.reports.html import write_html
+from transface.reports.markdown import write_markdown
+from transface.reports.result_sections import provenance_section, set_sections, spoken, table_section, warning_section
+from transface.reports.runs import Run, is_baseline, read_run
+from transface.reports.training_curves import training_figure
+
+FORMATS = ("html", "md")
+DOMINANT_PATCHES = "dominant_patches"
+CAPTIONS = {
+    DOMINANT_PATCHES: (
+        "Dominant patches",
+        "Faces, the importance the model gives their patches, the K most important ones outlined, and the face after their Fourier "
+        "amplitudes were mixed with those of other faces.",
+    )
+}
+
+
+def write_run_report(
+    run_folder: str | Path,
+    results: Sequence[Result] | None = None,
+    *,
+    pictures: Mapping[str, Figure | bytes] | None = None,
+    images: Mapping[str, ImageSource] | None = None,
+    formats: Sequence[str] = FORMATS,
+    output: str | Path | None = None,
+) -> Path:
+    """Write <run>/report/report.md, its PNGs and report.html, and return the path of report.md (of the HTML if only that is made).
+
+    Args:
+        run_folder: holds metrics.csv, config.yaml, environment.json; any may be missing.
+        results: what to report; None reads <run>/results/*.json.
+        pictures: further pictures by name, a figure or PNG bytes; "dominant_patches" is the one of DPAP. A picture of a name that an
+            earlier report left in the folder stays in the report.
+        images: images of pair sets by the set's name, for the hardest pairs, where the results hold no thumbnails.
+        formats: "html", "md" or both.
+        output: another folder than <run>/report.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if there is nothing to report, or a format is unknown.
+    """
+    run = read_run(run_folder, results)
+    folder = Path(run_folder) / "report"
+    figures = {**kept_pictures(folder), **(pictures or {})}
+    return write_report(run_document(run, pictures=figures, images=images), output or folder, formats=formats)
+
+
+def write_comparison(
+    runs: Sequence[Run], folder: str | Path, *, images: Mapping[str, ImageSource] | None = None, formats: Sequence[str] = FORMATS
+) -> Path:
+    """Write the report of several runs side by side into a folder; arguments, result and errors as in `write_run_report`."""
+    return write_report(comparison_document(runs, images=images), folder, formats=formats)
+
+
+def write_report(document: Document, folder: str | Path, *, formats: Sequence[str] = FORMATS, stem: str = "report") -> Path:
+    """Write a document as <stem>.html and/or <stem>.md into a folder and return the Markdown's path, else the HTML's."""
+    check_formats(formats)
+    page = write_html(document, Path(folder) / f"{stem}.html") if "html" in formats else None
+    text = write_markdown(document, Path(folder) / f"{stem}.md") if "md" in formats else None
+    written = text or page
+    assert written is not None
+    return written
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raise ValueError for formats that are none or unknown."""
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise ValueError(f"format must be html, md or html,md, got {','.join(formats) or 'nothing'}")
+
+
+def run_document(
+    run: Run, *, pictures: Mapping[str, Figure | bytes] | None = None, images: Mapping[str, ImageSource] | None = None
+) -> Document:
+    """Return the report of one run.
+
+    Raises:
+        ValueError: if the run has no results and no metrics.
+    """
+    training = training_section([run])
+    if not run.results and not training:
+        raise ValueError(f"nothing to report of {run.folder or run.label}: it has no results/*.json and no metrics.csv")
+    sections = [
+        *warning_section([run]),
+        *table_section([run]),
+        *roc_section(run),
+        *training,
+        *picture_sections(pictures or {}),
+        *set_sections([run], images=images),
+        provenance_section([run]),
+    ]
+    return Document(f"Run {run.label}", subtitle([run]), tuple(sections))
+
+
+def comparison_document(runs: Sequence[Run], *, images: Mapping[str, ImageSource] | None = None) -> Document:
+    """Return the report of several runs side by side.
+
+    Raises:
+        ValueError: if none of them has results.
+    """
+    if not any(run.results for run in runs):
+        raise ValueError(f"nothing to compare: none of {', '.join(str(run.folder or run.label) for run in runs)} has results/*.json")
+    sections = [
+        *warning_section(runs),
+        *table_section(runs),
+        *set_sections(runs, images=images),
+        *training_section(runs),
+        provenance_section(runs),
+    ]
+    return Document(" / ".join(run.label for run in runs), subtitle(runs), tuple(sections))
+
+
+def subtitle(runs: Sequence[Run]) -> str:
+    """Return the line below the title."""
+    results = sum(len(run.results) for run in runs)
+    made = f"{results} result{'s' if results != 1 else ''}" + (f" of {len(runs)} runs" if len(runs) > 1 else "")
+    return f"Report of transface, {made}, made {utc_now().replace('T', ' ').replace('+00:00', ' UTC')}"
+
+
+def roc_section(run: Run) -> list[Section]:
+    """Return the section with the ROC curves of all sets in one figure, the raw-pixel baselines left out: [] for fewer than two."""
+    results = {result.name: result for result in run.results if not is_baseline(result)}
+    curves = curves_of(results)
+    if len(curves) < 2:
+        return []
+    impostors = max(result.counts.get("impostor", 0) for result in results.values())
+    plot = Plot(roc_figure(curves, num_impostors=impostors, title="All sets: ROC"), "roc", f"ROC curves of all sets. {spoken(results)}")
+    return [Section("ROC", (plot,))]
+
+
+def training_section(runs: Sequence[Run]) -> list[Section]:
+    """Return the section with loss and accuracy over steps, a figure a run: [] where nothing was logged."""
+    blocks: list[Block] = []
+    for run in runs:
+        figure = training_figure(run.traces)
+        if figure is not None:
+            alone = len(runs) == 1
+            stem = "training" if alone else f"training_{run.label}"
+            alt = f"Training loss and validation accuracy over the steps of {run.label}."
+            blocks.append(Plot(figure, stem, alt, "" if alone else run.label))
+    return [Section("Training", tuple(blocks))] if blocks else []
+
+
+def picture_sections(pictures: Mapping[str, Figure | bytes]) -> list[Section]:
+    """Return a section for each picture."""
+    sections = []
+    for name, picture in pictures.items():
+        title, caption = CAPTIONS.get(name, (name.replace("_", " ").capitalize(), ""))
+        encoded = picture if isinstance(picture, bytes) else to_png(picture)
+        sections.append(Section(title, (Picture(encoded, name, caption or title, caption),)))
+    return sections
+
+
+def kept_pictures(folder: Path) -> dict[str, bytes]:
+    """Return the pictures an earlier report left in the folder that cannot be made from results alone."""
+    return {name: (folder / f"{name}.png").read_bytes() for name in CAPTIONS if (folder / f"{name}.png").is_file()}

@@ -1,0 +1,76 @@
+"""The report of a run lies in its folder: Markdown, PNGs and one HTML file; it grows no worse when made again."""
+
+import re
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from transface.reports.run_report import write_comparison, write_run_report
+from transface.reports.runs import read_run
+
+
+@pytest.fixture
+def run(tmp_path: Path, make_run, make_result) -> Path:
+    pixels = make_result("easy", mode="pixels", label="raw-pixel cosine", margin=0.5)
+    return make_run(tmp_path / "demo", [make_result("easy", margin=4), make_result("hard", margin=2), pixels])
+
+
+def test_the_report_of_a_run(run: Path) -> None:
+    path = write_run_report(run, pictures={"dominant_patches": Figure(figsize=(1, 1))})
+    assert path == run / "report" / "report.md"
+    text = path.read_text()
+    sections = ("# Run demo", "## Training", "## Dominant patches")
+    for words in (*sections, "raw-pixel cosine *(baseline)*", "Threshold (cosine)", "AUC", "+-", "commit abc"):
+        assert words in text
+    linked = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
+    assert {"roc.png", "training.png", "dominant_patches.png", "pair_sets_easy_det.png"} <= set(linked)
+    assert all((path.parent / name).stat().st_size > 100 for name in linked)
+    assert (path.parent / "report.html").is_file()
+
+
+def test_a_picture_of_an_earlier_report_stays_in_the_next(run: Path) -> None:
+    write_run_report(run, pictures={"dominant_patches": Figure(figsize=(1, 1))}, formats=["md"])
+    assert not (run / "report" / "report.html").exists()
+    again = write_run_report(run)
+    assert "dominant_patches.png" in again.read_text()
+    assert "Dominant patches</h2>" in (run / "report" / "report.html").read_text()
+
+
+def test_results_given_stand_in_for_those_of_the_folder(run: Path, make_result) -> None:
+    text = write_run_report(run, [make_result("other")], formats=["md"]).read_text()
+    assert "other" in text
+    assert "hard" not in text
+
+
+def test_a_run_that_was_only_trained_has_a_report_too(tmp_path: Path, make_run) -> None:
+    text = write_run_report(make_run(tmp_path / "demo", []), formats=["md"]).read_text()
+    assert "training.png" in text
+    assert "Verification" not in text
+
+
+def test_nothing_to_report_is_said_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="nothing to report"):
+        write_run_report(tmp_path / "empty")
+    assert not (tmp_path / "empty" / "report").exists()
+    with pytest.raises(FileNotFoundError, match="no run folder"):
+        write_run_report(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("formats", [[], ["pdf"], ["md", "word"]])
+def test_an_unknown_format_is_refused(run: Path, formats: list[str]) -> None:
+    with pytest.raises(ValueError, match="format must be html, md or html,md"):
+        write_run_report(run, formats=formats)
+    assert not (run / "report").exists()
+
+
+def test_several_runs_side_by_side(run: Path, tmp_path: Path, make_run, make_result) -> None:
+    other = make_run(tmp_path / "other", [make_result("easy", seed=9)])
+    path = write_comparison([read_run(run), read_run(other)], tmp_path / "both", formats=["html"])
+    assert path.name == "report.html"
+    text = path.read_text()
+    for words in ("demo minus other", "McNemar", "demo / other", "2 runs"):
+        assert words in text
+    with pytest.raises(ValueError, match="nothing to compare"):
+        write_comparison([read_run(make_run(tmp_path / "x", []))], tmp_path / "none")
