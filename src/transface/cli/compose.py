@@ -11,7 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from transface.cli.command_line import hydra_words
 from transface.cli.errors import Carried, UserError, remember_keys, user_line
+from transface.cli.study import stand_in_for_plugin
 
 
 def conf_folder() -> Path:
@@ -23,9 +25,14 @@ def conf_folder() -> Path:
     raise FileNotFoundError(f"no conf/train.yaml in {package} or {package.parents[1]}: install transface again")
 
 
-def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any]) -> Any:
-    """Compose conf/<verb>.yaml with the overrides in `argv` and call `task` with it, through Hydra (so -m and --cfg job work)."""
-    folder = conf_folder()
+def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, folder: Path | None = None) -> Any:
+    """Compose conf/<verb>.yaml (or that of another folder) with the overrides in `argv` and call `task` with it, through Hydra.
+
+    So -m and --cfg job work.
+    """
+    folder = folder or conf_folder()
+    argv = hydra_words(argv, folder)
+    stand_in_for_plugin()
     _remember(folder, verb, argv)
     program = sys.argv[0]
     sys.argv = [f"{program}", *argv]

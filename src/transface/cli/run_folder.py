@@ -10,17 +10,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from transface.cli.errors import UserError
 
 log = logging.getLogger(__name__)
-HELD = ("checkpoints", "metrics.csv", "tensorboard", "config.yaml", "results", "report.md")
+RESOLVED, COMPOSED = "config.yaml", "composed.yaml"
+HELD = ("checkpoints", "metrics.csv", "tensorboard", RESOLVED, "results", "report.md")
 
 
 def is_main_process() -> bool:
-    """Return whether this process speaks for the run: rank 0 under torchrun, SLURM or Lightning's own launcher."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", "0")))) == 0
+    """Return whether this process speaks for the run: rank 0 under torchrun, SLURM, submitit or Lightning's own launcher."""
+    for name in ("RANK", "SLURM_PROCID", "SUBMITIT_LOCAL_GLOBALID"):
+        if name in os.environ:
+            return int(os.environ[name]) == 0
+    return int(os.environ.get("LOCAL_RANK", "0")) == int(os.environ.get("NODE_RANK", "0")) == 0
 
 
 def open_run(folder: Path, *, resume: bool | str) -> Path | None:
@@ -46,11 +50,12 @@ def open_run(folder: Path, *, resume: bool | str) -> Path | None:
             raise UserError(f"resume=true, but {folder}/checkpoints has no whole checkpoint: start without resume, or name=... of the run to go on with")
         return None
     if is_main_process() and any((folder / name).exists() for name in HELD):
-        _set_aside(folder)
+        set_aside(folder)
     return None
 
 
-def _set_aside(folder: Path) -> None:
+def set_aside(folder: Path) -> None:
+    """Move the run a folder holds to `<folder>/previous/<n>`."""
     aside = folder / "previous"
     number = 1 + max((int(path.name) for path in aside.glob("*") if path.name.isdigit()), default=0)
     target = aside / str(number)
@@ -74,8 +79,10 @@ def code_commit() -> str | None:
     return commit + ("+" if dirty else "")
 
 
-def record_run(folder: Path, config: dict[str, Any]) -> None:
+def record_run(folder: Path, config: dict[str, Any], *, composed: DictConfig | None = None) -> None:
     """Write config.yaml (resolved) and environment.json (versions, commit, machine, command) into the run's folder.
+
+    `composed` is the same config with its interpolations: it goes to composed.yaml, from which run=DIR repeats the run.
 
     Raises:
         PermissionError: if the folder cannot be written.
@@ -85,7 +92,9 @@ def record_run(folder: Path, config: dict[str, Any]) -> None:
     from transface.training.checkpoints import versions
 
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    write_whole(folder / RESOLVED, OmegaConf.to_yaml(OmegaConf.create(config)))
+    if composed is not None:
+        write_whole(folder / COMPOSED, OmegaConf.to_yaml(composed, resolve=False))
     environment = {
         "versions": versions(),
         "python": platform.python_version(),
@@ -94,10 +103,11 @@ def record_run(folder: Path, config: dict[str, Any]) -> None:
         "command": ["transface", *sys.argv[1:]],
         "world_size": os.environ.get("WORLD_SIZE", "1"),
     }
-    _write(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
+    write_whole(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file in one move: it is there whole or not at all."""
     fresh = path.with_name(f".{path.name}.fresh")
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)

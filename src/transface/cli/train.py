@@ -8,14 +8,21 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from transface.cli.compose import instantiate, plain, run_verb
 from transface.cli.errors import UserError
+from transface.cli.launching import children_repeat
+from transface.cli.repeat import repeat_of
 from transface.cli.run_folder import open_run, record_run
+from transface.cli.sweeps import in_trials
 
 log = logging.getLogger(__name__)
 
 
 def main(argv: list[str]) -> int:
     """Run `transface train` with Hydra overrides."""
-    run_verb("train", argv, train)
+    repeat = repeat_of(argv)
+    if repeat is None:
+        run_verb("train", argv, in_trials(train))
+    else:
+        run_verb(repeat.name, repeat.words, in_trials(train), folder=repeat.folder)
     return 0
 
 
@@ -24,18 +31,19 @@ def train(cfg: DictConfig) -> float | None:
     folder = Path(cfg.paths.run)
     resume = open_run(folder, resume=cfg.resume)
     cfg = settle(cfg)
-    record_run(folder, plain(cfg))
+    record_run(folder, plain(cfg), composed=cfg)
 
     import lightning
 
     lightning.seed_everything(cfg.seed, verbose=False)
     data = instantiate(cfg.data)
     cfg = with_num_identities(cfg, data.num_identities)
-    record_run(folder, plain(cfg))
+    record_run(folder, plain(cfg), composed=cfg)
     module = instantiate(cfg.system)
     trainer = build_trainer(cfg)
-    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
-    return finish(cfg, trainer)
+    with children_repeat(folder, resume=cfg.resume):
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
+        return finish(cfg, trainer)
 
 
 def settle(cfg: DictConfig) -> DictConfig:

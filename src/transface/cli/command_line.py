@@ -1,0 +1,81 @@
+"""What Hydra is handed: flags first, groups that train.yaml already has without their plus sign, trials named after what is swept."""
+
+import importlib.util
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from transface.cli.errors import UserError
+
+FLAGS_WITH_A_VALUE = ("--cfg", "-c", "--package", "-p", "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--info", "-i")
+PLUGINS = {"optuna": "hydra_plugins.hydra_optuna_sweeper", "slurm": "hydra_plugins.hydra_submitit_launcher"}
+
+
+def hydra_words(argv: list[str], folder: Path) -> list[str]:
+    """Return the words in the order Hydra's parser takes them, with what names a sweep's trials added.
+
+    `+sweep=x` and `sweep=x` mean the same. A trial's folder is named after the swept settings alone: those that are the same in all trials
+    would make it long, and a path among them would make it a folder of folders.
+    """
+    flags, words = _split(argv)
+    words = [_without_plus(word, folder) for word in words]
+    _refuse_absent_plugins(words)
+    constant = constant_keys(words)
+    words += _sweep_folder(words, constant)
+    quoted = ",".join("'" + key.replace("'", "\\'") + "'" for key in constant)
+    return [*flags, *words, f"hydra.job.config.override_dirname.exclude_keys=[{quoted}]"]
+
+
+def _split(argv: list[str]) -> tuple[list[str], list[str]]:
+    flags: list[str] = []
+    words: list[str] = []
+    takes_value = False
+    for word in argv:
+        is_flag = word.startswith("-")
+        (flags if is_flag or takes_value else words).append(word)
+        takes_value = is_flag and word in FLAGS_WITH_A_VALUE
+    return flags, words
+
+
+def _without_plus(word: str, folder: Path) -> str:
+    name = word.split("=")[0].lstrip("+")
+    optional = ("experiment", "sweep", "variant", "debug")
+    return word.lstrip("+") if word.startswith("+") and name in optional and (folder / name).is_dir() else word
+
+
+def _refuse_absent_plugins(words: list[str]) -> None:
+    for word in words:
+        key, _, value = word.partition("=")
+        if key in ("sweep", "hydra/sweeper", "hydra/launcher"):
+            for name, module in PLUGINS.items():
+                if value.startswith((name, f"submitit_{name}")) and _is_absent(module):
+                    raise UserError(f"{word} needs a plugin of Hydra that is not installed: pip install 'transface[cluster]'")
+
+
+def _sweep_folder(words: list[str], keys: list[str]) -> list[str]:
+    """Return the word that puts a named sweep beside the run of its experiment, unless the user named it or its folder."""
+    sweeps = [word[6:] for word in words if word.startswith("sweep=") and word[6:] != "null"]
+    if not sweeps or "name" in keys or any(word.startswith("hydra.sweep.dir=") for word in words):
+        return []
+    return [f"hydra.sweep.dir='${{paths.runs}}/${{name}}_{sweeps[-1]}'"]
+
+
+def _is_absent(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is None
+    except ModuleNotFoundError:
+        return True
+
+
+def constant_keys(words: list[str]) -> list[str]:
+    """Return the keys that the command line sets to one value; what Hydra will refuse is left to Hydra."""
+    keys = []
+    parser = OverridesParser.create()
+    for word in words:
+        try:
+            override = parser.parse_override(word)
+        except Exception:
+            continue
+        if not override.is_sweep_override() and not override.is_hydra_override():
+            keys.append(override.key_or_group)
+    return list(dict.fromkeys(keys))

@@ -1,0 +1,52 @@
+"""What Lightning starts for the other devices of this machine: the same run, from its folder, not the command that began a sweep."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+
+LEFT_BY_LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@contextmanager
+def children_repeat(folder: Path, *, resume: str | bool) -> Iterator[None]:
+    """Let every process that Lightning starts within the body run `transface train run=<folder>`; leave no process group behind.
+
+    Lightning would repeat sys.argv: the verb is not in it, and in a sweep it means all trials.
+    """
+    main = sys.modules["__main__"]
+    argv, spec, hydra = sys.argv, main.__spec__, HydraConfig.instance().cfg
+    environment = {name: os.environ.get(name) for name in LEFT_BY_LIGHTNING}
+    sys.argv = [argv[0], "train", f"run={folder}", f"resume={_word(resume)}", "hydra.output_subdir=null"]
+    main.__spec__ = importlib.util.find_spec("transface.__main__")
+    HydraConfig.instance().cfg = None
+    try:
+        yield
+    finally:
+        sys.argv, main.__spec__ = argv, spec
+        HydraConfig.instance().cfg = hydra
+        for name, value in environment.items():
+            _set(name, value)
+        _leave_group()
+
+
+def _word(resume: str | bool) -> str:
+    return str(resume).lower() if isinstance(resume, bool) else "'" + resume.replace("'", "\\'") + "'"
+
+
+def _set(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+def _leave_group() -> None:
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

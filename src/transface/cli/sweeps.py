@@ -1,0 +1,155 @@
+"""A trial of a sweep: its own folder, goes on where it stopped, is not run again once finished."""
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict, read_write
+
+from transface.cli.compose import plain
+from transface.cli.run_folder import HELD, is_main_process, set_aside, write_whole
+
+log = logging.getLogger(__name__)
+Task = Callable[[DictConfig], float | None]
+TRIAL, FINISHED = "trial.json", "finished.json"
+# Two runs that differ in these alone are the same run: where and how it is computed, watched and kept.
+WITHOUT_EFFECT = (
+    "resume",
+    "devices",
+    "num_nodes",
+    "gradient_accumulation",
+    "paths",
+    "logger",
+    "callbacks",
+    "checkpoint",
+    "data.batch_size",
+    "data.num_workers",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.accumulate_grad_batches",
+    "trainer.log_every_n_steps",
+    "trainer.enable_progress_bar",
+)
+
+
+def in_trials(task: Task) -> Task:
+    """Return the task as Hydra is to call it: alone as it is, in a sweep as a trial."""
+
+    def run(cfg: DictConfig) -> float | None:
+        hydra = HydraConfig.get()
+        if hydra.mode != RunMode.MULTIRUN:
+            value = task(cfg)
+            write_finished(Path(cfg.paths.run), cfg, value)
+            return value
+        return run_trial(placed(cfg, Path(hydra.runtime.output_dir)), task, list(hydra.overrides.task))
+
+    return run
+
+
+def placed(cfg: DictConfig, folder: Path) -> DictConfig:
+    """Return the config with its run folder and name set to the trial's, so that runs/<name> is its folder."""
+    with read_write(cfg), open_dict(cfg):
+        cfg.name = str(_below(folder, Path(cfg.paths.runs).absolute()))
+        cfg.paths.run = str(_below(folder, Path.cwd()))
+    return cfg
+
+
+def _below(path: Path, base: Path) -> Path:
+    return path.relative_to(base) if path.is_relative_to(base) else path
+
+
+def run_trial(cfg: DictConfig, task: Task, overrides: list[str]) -> float | None:
+    """Return the trial's metric: that of its earlier end if it has one with these settings, else by running it, from its last checkpoint on."""
+    folder = Path(cfg.paths.run)
+    with sole_use(folder):
+        settings = plain(cfg)
+        ended = read_json(folder / FINISHED)
+        changed = changed_settings(read_json(folder / TRIAL).get("config", {}), settings)
+        if ended and not changed:
+            log.info("%s: finished before, %s = %s", cfg.name, ended["monitor"], ended["value"])
+            return ended["value"]
+        begin_or_go_on(cfg, changed)
+        if is_main_process():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / TRIAL, json.dumps({"overrides": overrides, "config": settings}, indent=1, default=str) + "\n")
+        value = task(cfg)
+        write_finished(folder, cfg, value)
+        return value
+
+
+def begin_or_go_on(cfg: DictConfig, changed: list[str]) -> None:
+    """Let the trial go on from its last checkpoint, or clear its folder of a run that has none or had other settings."""
+    from transface.training.checkpoints import complete_checkpoints
+
+    folder = Path(cfg.paths.run)
+    if not changed and complete_checkpoints(folder / "checkpoints"):
+        with read_write(cfg):
+            cfg.resume = "auto"
+        return
+    if is_main_process() and any((folder / name).exists() for name in (*HELD, FINISHED)):
+        if changed:
+            print(f"{folder} is of a trial with other settings: {'; '.join(changed[:5])}", flush=True)
+        set_aside(folder)
+
+
+def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return 'key: before -> now' of the settings that bear on the result and differ; [] if there were none before."""
+    if not before:
+        return []
+    old, new = flat(before), flat(json.loads(json.dumps(now, default=str)))
+    keys = [key for key in dict.fromkeys([*old, *new]) if not _without_effect(key) and old.get(key) != new.get(key)]
+    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys]
+
+
+def _without_effect(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in WITHOUT_EFFECT)
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return {dotted key: value} of nested dicts."""
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        leaves.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return leaves
+
+
+def write_finished(folder: Path, cfg: DictConfig, value: float | None) -> None:
+    """Mark a run as ended, with the metric it ended with."""
+    if is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / FINISHED, json.dumps({"monitor": cfg.get("monitor"), "value": value}) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a JSON file of ours holds, {} if it is not there."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+
+
+@contextmanager
+def sole_use(folder: Path) -> Iterator[None]:
+    """Wait until no other process of this machine runs the trial: a stopped sweep may have left one that still does."""
+    if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".running").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{folder}: another process still runs this trial; waiting for it", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:
+            log.debug("no locks on the file system of %s", folder)
+        yield
