@@ -124,7 +124,7 @@ def open_study(file: Path, direction: str, name: str | None) -> Any:
     """Return an Optuna study that holds the trials of a file, if there are any."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     study = optuna.create_study(study_name=name, direction=direction)
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
