@@ -11,13 +11,17 @@ NORM_EPSILON = 2e-5
 
 
 class FaceNeck(nn.Module):
-    """flatten (B, N*D) -> Linear(D) -> BatchNorm -> Linear(E) -> BatchNorm, linears without bias, batch norms with epsilon 2e-5."""
+    """flatten (B, N*D) -> Linear(D) -> BatchNorm -> Linear(E) -> BatchNorm, linears without bias, batch norms with epsilon 2e-5.
 
-    def __init__(self, num_patches: int, token_width: int, embedding_size: int) -> None:
+    `hidden_width` replaces D between the two linears.
+    """
+
+    def __init__(self, num_patches: int, token_width: int, embedding_size: int, *, hidden_width: int | None = None) -> None:
         super().__init__()
-        self.project = nn.Linear(num_patches * token_width, token_width, bias=False)
-        self.project_norm = nn.BatchNorm1d(token_width, eps=NORM_EPSILON)
-        self.embed = nn.Linear(token_width, embedding_size, bias=False)
+        hidden = hidden_width or token_width
+        self.project = nn.Linear(num_patches * token_width, hidden, bias=False)
+        self.project_norm = nn.BatchNorm1d(hidden, eps=NORM_EPSILON)
+        self.embed = nn.Linear(hidden, embedding_size, bias=False)
         self.embed_norm = nn.BatchNorm1d(embedding_size, eps=NORM_EPSILON)
 
     def forward(self, tokens: Tensor) -> Tensor:

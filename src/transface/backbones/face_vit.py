@@ -104,11 +104,9 @@ class FaceViT(nn.Module):
         if self.training and self.token_drop_rate > 0:
             tokens, positions = drop_tokens(tokens, self.token_drop_rate)
         layers = []
+        recompute = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
         for index, block in enumerate(self.blocks):
-            if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, use_reentrant=False)
-            else:
-                tokens = block(tokens)
+            tokens = checkpoint(block, tokens, use_reentrant=False) if recompute else block(tokens)
             if index in self.layer_token_blocks:
                 layers.append(tokens)
         tokens = self.norm(tokens)

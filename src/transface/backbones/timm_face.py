@@ -1,0 +1,202 @@
+"""Any timm model as a face backbone: its last grid of tokens, then the same gate and neck as FaceViT.
+
+Shapes: B faces, N patches, D token width, E embedding size. Images are RGB, float, in [-1, 1].
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import timm
+import torch
+from timm.data.config import resolve_model_data_config
+from timm.models import group_parameters
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .face_neck import FaceNeck
+from .features import FaceFeatures
+from .from_config import rebuildable
+from .patch_gate import PatchGate
+
+
+class TokenGrid(NamedTuple):
+    """The tokens a timm model makes: rows and columns of them, and their width."""
+
+    rows: int
+    columns: int
+    width: int
+
+
+@rebuildable
+class TimmFace(nn.Module):
+    """A timm model whose tokens are gated and all feed the embedding, as in FaceViT.
+
+    Tokens are those of a transformer without its class and register tokens, or the cells of the last map of any other model. The patch of
+    a token is the part of the image in its cell: image side // grid side pixels. Images are normalised as the model was trained, and
+    resized inside if it takes another size than the faces have. Parameters no token depends on (a pooling head, say) are frozen.
+
+    Args of the constructor:
+        name: a timm model name; `timm.list_models()` has them all.
+        pretrained: load timm's weights, from the machine's cache or from where timm keeps them.
+        image_size: side of the face images.
+        input_size: side at which the model sees them; by default image_size, or the model's own if it takes no other.
+        gate: "sigmoid" as in TransFace, or "none".
+        neck_width: width between the two linear layers of the neck; by default the token width.
+        layer_token_blocks: the blocks, counted from 0, whose tokens go into FaceFeatures.layer_tokens; transformers only.
+        model_settings: further arguments of timm.create_model, such as drop_path_rate.
+
+    Raises:
+        ValueError: if timm has no such model, or its output has no grid.
+    """
+
+    factor: Tensor
+    shift: Tensor
+    model: Any  # whatever timm builds
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        pretrained: bool = False,
+        image_size: int | tuple[int, int] = 112,
+        input_size: int | None = None,
+        embedding_size: int = 512,
+        gate: Literal["sigmoid", "none"] = "sigmoid",
+        neck_width: int | None = None,
+        layer_token_blocks: Sequence[int] = (),
+        gradient_checkpointing: bool = False,
+        model_settings: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if gate not in {"sigmoid", "none"}:
+            raise ValueError(f"gate must be 'sigmoid' or 'none', got {gate!r}")
+        self.image_size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+        self.embedding_size = embedding_size
+        self.layer_token_blocks = tuple(layer_token_blocks)
+        wanted = self.image_size if input_size is None else (input_size, input_size)
+        self.model, self.input_size = _create(name, wanted, pretrained, model_settings or {})
+        config = resolve_model_data_config(self.model)
+        mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+        # From [-1, 1] straight to the model's own normalisation: one multiplication and one addition.
+        self.register_buffer("factor", 0.5 / std, persistent=False)
+        self.register_buffer("shift", (0.5 - mean) / std, persistent=False)
+        grid = self._freeze_unused_and_measure()
+        self.grid_size = (grid.rows, grid.columns)
+        self.patch_size = min(self.image_size[0] // grid.rows, self.image_size[1] // grid.columns)
+        if gradient_checkpointing:
+            self.model.set_grad_checkpointing(True)
+        num_patches = grid.rows * grid.columns
+        self.gate = PatchGate(num_patches, grid.width) if gate == "sigmoid" else None
+        self.neck = FaceNeck(num_patches, grid.width, embedding_size, hidden_width=neck_width)
+
+    @torch.enable_grad()
+    def _freeze_unused_and_measure(self) -> TokenGrid:
+        parameter = next(self.model.parameters())
+        was_training = self.model.training
+        self.model.eval()
+        features = self._features(torch.zeros(1, 3, *self.input_size, device=parameter.device, dtype=parameter.dtype))
+        self.model.train(was_training)
+        used = {id(parameter) for parameter in _parameters_behind(features)}
+        for parameter in self.model.parameters():
+            if id(parameter) not in used:
+                parameter.requires_grad_(False)
+        if features.ndim == 4:
+            rows, columns = features.shape[1:3] if self.channels_last else features.shape[2:4]
+            return TokenGrid(rows, columns, self._as_tokens(features).shape[2])
+        count = features.shape[1] - self.num_prefix_tokens
+        rows, columns = getattr(getattr(self.model, "patch_embed", None), "grid_size", None) or (round(count**0.5),) * 2
+        if features.ndim != 3 or rows * columns != count:
+            raise ValueError(f"{type(self.model).__name__} gives {tuple(features.shape)} for one image, which is no grid of tokens")
+        return TokenGrid(rows, columns, features.shape[2])
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """How many tokens (class, registers) stand before those of the patches."""
+        return int(getattr(self.model, "num_prefix_tokens", 0))
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether the model's maps are (B, rows, columns, D)."""
+        return getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+
+    @cached_property
+    def _layer_of(self) -> dict[str, int]:
+        return group_parameters(self.model, self.model.group_matcher(coarse=False), reverse=True)
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        features = self.model.forward_features(inputs)
+        norm = getattr(self.model, "fc_norm", None)
+        return norm(features) if isinstance(norm, nn.Module) and features.ndim == 3 else features
+
+    def _inputs(self, images: Tensor) -> Tensor:
+        if self.input_size != tuple(images.shape[-2:]):
+            images = F.interpolate(images, self.input_size, mode="bicubic", align_corners=False, antialias=True)
+        return images * self.factor + self.shift
+
+    def _as_tokens(self, features: Tensor) -> Tensor:
+        if features.ndim == 3:
+            return features[:, self.num_prefix_tokens :]
+        return features.flatten(1, 2) if self.channels_last else features.flatten(2).transpose(1, 2)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the tokens (B, N, D) of images (B, 3, H, W) before gate and neck."""
+        return self._as_tokens(self._features(self._inputs(images)))
+
+    def forward(self, images: Tensor) -> FaceFeatures:
+        """Return the FaceFeatures of images (B, 3, H, W), RGB float in [-1, 1]."""
+        layer_tokens = None
+        if self.layer_token_blocks:
+            tokens, layer_tokens = self._encode_with_layers(images)
+        else:
+            tokens = self.encode(images)
+        importance = None
+        if self.gate is not None:
+            tokens, importance = self.gate(tokens)
+        return FaceFeatures(self.neck(tokens), tokens, importance, layer_tokens)
+
+    def _encode_with_layers(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        features, layers = self.model.forward_intermediates(
+            self._inputs(images), indices=list(self.layer_token_blocks), norm=False, output_fmt="NLC"
+        )
+        return self._as_tokens(features), tuple(layers)
+
+    def patch_importance(self, images: Tensor) -> Tensor | None:
+        """Return the gate (B, N) without running the neck, or None without a gate."""
+        return None if self.gate is None else self.gate.importance(self.encode(images))
+
+    def layer_index(self, parameter_name: str) -> int:
+        """Return the depth of a parameter as timm counts layers for layer-wise learning rates; gate and neck are deepest."""
+        last = max(self._layer_of.values()) + 1
+        return self._layer_of.get(parameter_name.removeprefix("model."), last) if parameter_name.startswith("model.") else last
+
+
+def _create(name: str, size: tuple[int, int], pretrained: bool, settings: dict[str, Any]) -> tuple[Any, tuple[int, int]]:
+    """Return the timm model and the size at which it sees images."""
+    if not timm.is_model(name):
+        similar = ", ".join(timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:5])
+        raise ValueError(f"timm {timm.__version__} has no model {name!r}" + (f"; it has {similar} and others" if similar else ""))
+    try:
+        model: Any = timm.create_model(name, pretrained=pretrained, num_classes=0, img_size=size, **settings)
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+        model = timm.create_model(name, pretrained=pretrained, num_classes=0, **settings)
+        if model.pretrained_cfg.get("fixed_input_size", False):
+            size = tuple(model.pretrained_cfg["input_size"][1:])
+    if getattr(model, "attn_pool", None) is not None:
+        model.reset_classifier(0, "")
+    return model, size
+
+
+def _parameters_behind(output: Tensor) -> Iterator[Tensor]:
+    """Yield the parameters a tensor was computed from, found by walking its graph."""
+    waiting, seen = [output.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            yield node.variable
+        waiting.extend(parent for parent, _ in node.next_functions)

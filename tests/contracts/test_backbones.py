@@ -1,0 +1,99 @@
+"""What every backbone promises, whatever it is made of."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from transface.backbones.face_vit import FaceViT
+from transface.backbones.features import Backbone, FaceFeatures
+from transface.backbones.iresnet import IResNet
+from transface.backbones.mobilefacenet import MobileFaceNet
+from transface.backbones.timm_face import TimmFace
+
+BACKBONES: dict[str, Callable[[], nn.Module]] = {
+    "face_vit": lambda: FaceViT(embed_dim=16, depth=2, num_heads=4, embedding_size=24, drop_path_rate=0.3, token_drop_rate=0.3),
+    "face_vit_without_gate": lambda: FaceViT(embed_dim=16, depth=2, num_heads=4, embedding_size=24, gate="none"),
+    "iresnet": lambda: IResNet((1, 1, 1, 1), embedding_size=24, dropout=0.4),
+    "mobilefacenet": lambda: MobileFaceNet((1, 1, 1, 1), width=1, embedding_size=24),
+    "timm_vit": lambda: TimmFace("test_vit", embedding_size=24),
+    "timm_vit_at_another_size": lambda: TimmFace("test_vit", input_size=64, embedding_size=24),
+    "timm_resnet": lambda: TimmFace("test_resnet", embedding_size=24, neck_width=8),
+}
+TIED = {"mask_token"}  # used only when tokens are dropped
+
+
+@pytest.fixture(params=BACKBONES)
+def backbone(request: pytest.FixtureRequest) -> nn.Module:
+    return BACKBONES[request.param]()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(3, 3, 112, 112) * 2 - 1
+
+
+def compare(one: FaceFeatures, two: FaceFeatures) -> None:
+    for first, second in zip(one[:3], two[:3], strict=True):
+        assert (first is None) == (second is None)
+        if first is not None:
+            torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
+
+
+def test_it_is_a_backbone_with_features_of_the_promised_shapes(backbone: nn.Module, images: Tensor) -> None:
+    assert isinstance(backbone, Backbone)
+    assert backbone.image_size == (112, 112)
+    features = backbone(images)
+    assert features.embedding.shape == (3, backbone.embedding_size) == (3, 24)
+    assert features.embedding.dtype == torch.float32
+    rows, columns = backbone.grid_size
+    assert (features.tokens is None) == (rows * columns == 0) == (backbone.patch_size == 0)
+    if features.tokens is not None:
+        assert features.tokens.shape[:2] == (3, rows * columns)
+        assert rows * backbone.patch_size <= 112
+        assert columns * backbone.patch_size <= 112
+    if features.patch_importance is not None:
+        assert features.patch_importance.shape == (3, rows * columns)
+
+
+def test_evaluation_is_deterministic_and_independent_of_the_batch(backbone: nn.Module, images: Tensor) -> None:
+    backbone.eval()
+    with torch.no_grad():
+        whole = backbone(images)
+        compare(whole, backbone(images))
+        alone = backbone(images[1:2])
+    torch.testing.assert_close(alone.embedding, whole.embedding[1:2], rtol=1e-4, atol=1e-4)
+
+
+def test_importance_without_the_neck_is_that_of_the_forward(backbone: nn.Module, images: Tensor) -> None:
+    backbone.eval()
+    importance, expected = backbone.patch_importance(images), backbone(images).patch_importance
+    assert (importance is None) == (expected is None)
+    if importance is not None:
+        torch.testing.assert_close(importance, expected)
+        assert (importance > 0).all()
+        assert (importance < 1).all()
+
+
+def test_gradients_reach_every_parameter_that_learns(backbone: nn.Module, images: Tensor) -> None:
+    backbone.train()
+    (backbone(images).embedding * torch.rand(3, 24)).sum().backward()
+    for name, parameter in backbone.named_parameters():
+        if parameter.requires_grad and not (name in TIED and getattr(backbone, "token_drop_rate", 0) == 0):
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+
+
+def test_state_dict_goes_round(request: pytest.FixtureRequest, backbone: nn.Module, images: Tensor) -> None:
+    other = BACKBONES[request.node.callspec.params["backbone"]]()
+    backbone(images)  # moves the statistics of the batch norms
+    other.load_state_dict(backbone.state_dict())
+    compare(other.eval()(images), backbone.eval()(images))
+
+
+def test_layer_index_grows_from_the_image_to_the_embedding(backbone: nn.Module) -> None:
+    found = {name: backbone.layer_index(name) for name, _ in backbone.named_parameters()}
+    first, last = next(iter(found.values())), list(found.values())[-1]
+    assert min(found.values()) == first == 0
+    assert max(found.values()) == last > 1
