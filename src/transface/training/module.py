@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from transface.distributed import rank
+from transface.training.checkpoints import check_same_architecture
 from transface.training.named_losses import NamedLosses
 from transface.training.schedules import RunLength, Schedule
 from transface.training.step_seeds import seed_step
@@ -35,8 +36,19 @@ class TrainingModule(lightning.LightningModule):
         if clip_norm is not None and clip_norm <= 0:
             raise ValueError(f"clip_norm must be positive or null, got {clip_norm}")
         self.optimizer_factory, self.schedule, self.clip_norm, self.seed = optimizer, schedule, clip_norm, seed
+        self.validated_at = -1  # the optimizer step of the latest validation inside training
+        self._averaged: tuple[nn.Module, ...] = ()  # in a tuple: not a part of this module's own parameters
         self._generator: torch.Generator | None = None
         self._batch_size = 1
+
+    @property
+    def evaluated_backbone(self) -> nn.Module:
+        """The network to validate with: the averaged one where an average is kept, else the trained one."""
+        return self._averaged[0] if self._averaged else self.backbone  # type: ignore[return-value]
+
+    def use_average(self, averaged: nn.Module) -> None:
+        """Validate with these weights instead of the trained ones."""
+        self._averaged = (averaged,)
 
     def losses(self, batch: Any, generator: torch.Generator) -> NamedLosses:
         """Return the losses of a batch; every random draw comes from `generator` (on the module's device) or torch's own seeded state."""
@@ -65,8 +77,13 @@ class TrainingModule(lightning.LightningModule):
         self.log("train/loss", total.detach(), prog_bar=True, batch_size=self._batch_size)
         return total
 
-    def on_after_backward(self) -> None:
-        """Leave gradients as they are; named here so that a system's override may call it."""
+    def on_train_epoch_end(self) -> None:
+        end_epoch = getattr(self.trainer.datamodule, "end_epoch", None)  # type: ignore[attr-defined]
+        if end_epoch is not None:
+            end_epoch()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_same_architecture(self.state_dict(), checkpoint["state_dict"], where=str(self.trainer.ckpt_path))
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

@@ -40,6 +40,7 @@ class PreemptionGuard(Callback):
         self._step = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._step = trainer.global_step
         for number in self.signals:
             self._before[number] = signal.signal(number, self._heed)
 

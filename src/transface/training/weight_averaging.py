@@ -7,6 +7,8 @@ from lightning import Callback, LightningModule, Trainer
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from transface.training.module import TrainingModule
+
 
 class BackboneAverage(Callback):
     """Keeps average = decay * average + (1 - decay) * weights after each optimizer step; batch-norm statistics are copied.
@@ -28,14 +30,17 @@ class BackboneAverage(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         backbone = pl_module.backbone
         assert isinstance(backbone, nn.Module)
+        assert isinstance(pl_module, TrainingModule)
         self._average = AveragedModel(backbone, multi_avg_fn=get_ema_multi_avg_fn(self.decay), use_buffers=False)
         self._average.requires_grad_(False)
-        self._step = trainer.global_step
         if self._restored is not None:
             self._average.module.load_state_dict(self._restored)
             self._average.n_averaged.fill_(1)
             self._restored = None
-        pl_module.evaluated_backbone = self._average.module
+        pl_module.use_average(self._average.module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._step = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         assert self._average is not None

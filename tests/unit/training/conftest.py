@@ -15,12 +15,15 @@ from transface.backbones.face_vit import FaceViT
 from transface.classifiers.full_softmax import FullSoftmax
 from transface.data.batches import FaceBatch
 from transface.margins.cosface import CosFace
+from transface.systems.recognition.datamodule import RecognitionData
 from transface.systems.recognition.module import RecognitionModule
 from transface.training.trainer import make_trainer
 
 
 class NoiseFaces(Dataset):
     """Forty images of ten people, fetched a batch at a time."""
+
+    num_identities = 10
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(1)
@@ -54,6 +57,21 @@ def run(module: nn.Module, callbacks: list[Any], *, steps: int = 8, ckpt_path: P
     )
     trainer.fit(module, loader, ckpt_path=ckpt_path, weights_only=False)
     return trainer
+
+
+def run_data(module: nn.Module, callbacks: list[Any], *, ckpt_path: Path | None = None, **settings: Any) -> lightning.Trainer:
+    """Train through RecognitionData: two epochs of five batches of eight."""
+    accumulation = settings.pop("accumulate_grad_batches", 1)
+    data = RecognitionData(source=NoiseFaces(), total_batch_size=8 * accumulation, num_workers=settings.pop("num_workers", 0), seed=5)
+    settings = {"max_epochs": 2, "accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False} | settings
+    trainer = make_trainer(callbacks=callbacks, accumulate_grad_batches=accumulation, **settings)
+    trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
+    return trainer
+
+
+@pytest.fixture
+def train_on_data() -> Callable[..., lightning.Trainer]:
+    return run_data
 
 
 @pytest.fixture

@@ -1,0 +1,136 @@
+"""What a recognition step eats: uint8 batches of people's faces, in an order that any number of ranks shares and a resume goes on with."""
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import torch
+from torch.utils.data import DataLoader
+
+from transface.data.bad_records import FaceDataset, TolerantFaces
+from transface.data.batches import FaceBatch
+from transface.data.identities import IdentityPack
+from transface.data.orders import EpochOrder, ShuffledOrder
+from transface.data.samplers import RankBatches
+from transface.distributed import all_reduce_sum
+
+log = logging.getLogger(__name__)
+
+
+class RecognitionData(lightning.LightningDataModule):
+    """Batches of faces with their identities.
+
+    Args:
+        root: folder of an InsightFace pack, or None where `source` is given.
+        source: a data set read by batches of indices, instead of `root`.
+        total_batch_size: images per optimizer step over all devices and accumulated batches; the recipe's learning rate holds for it.
+        batch_size: images per device and batch; None: total_batch_size / (devices x accumulation).
+        order: the order of an epoch; None shuffles all images.
+        num_workers: loader processes per device.
+        on_bad_record: "raise", or "skip": the next good record takes its place; the number is told at the end of the epoch.
+        max_bad_share: with "skip": the share of bad records at which training stops.
+        seed: of the order of images.
+
+    Raises:
+        FileNotFoundError, ValueError: as the pack's reader says; at the start of training if the batch cannot be dealt.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *,
+        source: FaceDataset | None = None,
+        total_batch_size: int = 128,
+        batch_size: int | None = None,
+        order: EpochOrder | None = None,
+        num_workers: int = 2,
+        on_bad_record: Literal["raise", "skip"] = "raise",
+        max_bad_share: float = 0.01,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if (root is None) == (source is None):
+            raise ValueError("give data.root (a folder with train.rec) or a source, not both and not neither")
+        faces = IdentityPack(root) if source is None and root is not None else source
+        assert faces is not None
+        self.faces = TolerantFaces(faces, on_bad_record=on_bad_record, max_bad_share=max_bad_share)
+        self.num_identities = faces.num_identities
+        self.total_batch_size, self.batch_size = total_batch_size, batch_size
+        self.order = order or ShuffledOrder(len(faces), seed=seed)
+        self.num_workers = num_workers
+        self._sampler: RankBatches | None = None
+        self._position: dict[str, int] | None = None
+
+    def train_dataloader(self) -> DataLoader[FaceBatch]:
+        trainer = self._trainer()
+        size = self.device_batch_size(devices=trainer.world_size, accumulation=trainer.accumulate_grad_batches)
+        self._sampler = RankBatches(self.order, size, rank=trainer.global_rank, world_size=trainer.world_size)
+        if self._position is not None:
+            # Not set_epoch: the trainer asks for the loader first when it counts the steps, before it knows the epoch it resumes in.
+            self._sampler.load_state_dict(self._position)
+        else:
+            self._sampler.set_epoch(trainer.current_epoch)
+        return DataLoader(
+            self.faces,  # type: ignore[arg-type]
+            batch_sampler=self._sampler,
+            collate_fn=_as_read,  # type: ignore[arg-type]
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+            prefetch_factor=4 if self.num_workers else None,
+        )
+
+    def device_batch_size(self, *, devices: int, accumulation: int) -> int:
+        """Return the images per device and batch.
+
+        Raises:
+            ValueError: if total_batch_size does not divide, naming sizes that do.
+        """
+        parts = devices * accumulation
+        if self.batch_size is not None:
+            if self.batch_size * parts != self.total_batch_size:
+                log.warning(
+                    "data.batch_size=%d makes a total batch of %d, the recipe holds for %d", self.batch_size, self.batch_size * parts, self.total_batch_size
+                )
+            return self.batch_size
+        if self.total_batch_size % parts or self.total_batch_size < parts:
+            near = max(self.total_batch_size // parts, 1) * parts
+            raise ValueError(
+                f"data.total_batch_size={self.total_batch_size} cannot be dealt to {devices} devices x {accumulation} accumulated batches: take {near}, "
+                "or set data.batch_size"
+            )
+        size = self.total_batch_size // parts
+        if parts > 1:
+            log.info("total batch %d = %d devices x %d accumulated batches x %d images", self.total_batch_size, devices, accumulation, size)
+        return size
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position in the data after the batches that training has finished."""
+        assert self._sampler is not None
+        finished = self._trainer().fit_loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
+        position = self._sampler.state_dict(batches=finished)
+        if finished >= len(self._sampler):
+            position |= {"epoch": position["epoch"] + 1, "consumed": 0, "batches": 0}
+        return position
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._position = state_dict
+
+    def end_epoch(self) -> None:
+        """Tell how many records were skipped in this epoch, over all ranks, and stop if they are too many."""
+        counts = self.faces.take_counts()
+        bad, read = (int(value) for value in all_reduce_sum(torch.tensor(list(counts), device=self._trainer().strategy.root_device)).tolist())
+        if bad:
+            log.warning("%d of the %d records read in this epoch were bad and skipped; 'transface pack check' lists them", bad, read)
+            if self._trainer().is_global_zero:
+                print(f"{bad} of the {read} records read in this epoch were bad and skipped; 'transface pack check' lists them", flush=True)
+        self.faces.check_share(type(counts)(bad, read))
+
+    def _trainer(self) -> lightning.Trainer:
+        assert self.trainer is not None, "RecognitionData is used by a trainer"
+        return self.trainer
+
+
+def _as_read(batch: FaceBatch) -> FaceBatch:
+    return batch

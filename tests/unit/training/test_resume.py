@@ -1,0 +1,76 @@
+"""A run stopped after any step and resumed ends bit for bit where the run that was never stopped ends."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+
+from transface.systems.recognition.dpap import DPAP
+from transface.systems.recognition.ehsm import EHSM
+from transface.training.checkpoints import CheckpointWriter, complete_checkpoints
+from transface.training.schedules import Polynomial
+from transface.training.weight_averaging import BackboneAverage
+
+
+class StopAfter(lightning.Callback):
+    """Ends the process of training, as a kill would, after some optimizer steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            raise KilledError
+
+
+class KilledError(Exception):
+    """Stands for kill -9."""
+
+
+class SeenKeys(lightning.Callback):
+    def __init__(self) -> None:
+        self.keys: list[list[int]] = []
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.keys.append(batch.keys.tolist())
+
+
+def new_module(make_module: Any) -> Any:
+    return make_module(perturbation=DPAP(3, probability=0.5), weighting=EHSM(), schedule=Polynomial(warmup_steps=2), clip_norm=1.0)
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+@pytest.mark.parametrize(("stop", "accumulation", "num_workers"), [(1, 1, 0), (4, 1, 2), (5, 1, 2), (7, 1, 0), (9, 1, 2), (3, 2, 0), (5, 2, 2)])
+def test_a_stopped_run_ends_where_the_whole_one_ends(
+    make_module: Any, train_on_data: Any, tmp_path: Path, stop: int, accumulation: int, num_workers: int
+) -> None:
+    whole, seen = new_module(make_module), SeenKeys()
+    ended = train_on_data(whole, [seen, BackboneAverage(decay=0.9)], accumulate_grad_batches=accumulation, max_epochs=2 * accumulation)
+
+    part, seen_part = new_module(make_module), SeenKeys()
+    stopper = [seen_part, BackboneAverage(decay=0.9), CheckpointWriter(tmp_path, every_n_steps=1), StopAfter(stop)]
+    with pytest.raises(KilledError):
+        train_on_data(part, stopper, accumulate_grad_batches=accumulation, max_epochs=2 * accumulation)
+    checkpoint = complete_checkpoints(tmp_path)[-1]
+    assert checkpoint.name == f"step-{stop:09d}"
+
+    again = new_module(make_module)
+    torch.manual_seed(12345)  # a new process has another random state
+    average = BackboneAverage(decay=0.9)
+    resumed = train_on_data(
+        again,
+        [seen_part, average, CheckpointWriter(tmp_path, every_n_steps=None)],
+        num_workers=num_workers,
+        ckpt_path=checkpoint / "trainer.ckpt",
+        accumulate_grad_batches=accumulation,
+        max_epochs=2 * accumulation,
+    )
+    assert seen_part.keys == seen.keys
+    assert resumed.global_step == ended.global_step
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0, msg=lambda text, name=name: f"{name}: {text}")
+    averaged = whole.evaluated_backbone.state_dict()
+    for name, value in again.evaluated_backbone.state_dict().items():
+        torch.testing.assert_close(value, averaged[name], rtol=0, atol=0)
