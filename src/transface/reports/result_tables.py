@@ -18,6 +18,7 @@ def summary_table(runs: Sequence[Run], keys: Sequence[SetKey]) -> Table | None:
     """Return the headline measure of every set, a row a run; None where there are fewer than two runs or sets to compare."""
     by_set = {key: named_results(runs, key) for key in keys}
     labels = list(dict.fromkeys(label for results in by_set.values() for label in results))
+    labels.sort(key=lambda label: any(is_baseline(results[label]) for results in by_set.values() if label in results))
     if len(keys) < 2 or len(labels) < 2:
         return None
     headline = {key: next(iter(results.values())).measures[0].name for key, results in by_set.items()}

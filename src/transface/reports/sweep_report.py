@@ -1,0 +1,143 @@
+"""The report of a sweep: the table and the curve of a metric over the swept values, the best setting, and what cannot be told from it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from transface.reports.comparison import holm_adjusted, p_text
+from transface.reports.document import Block, Cell, Document, Paragraph, Plot, Row, Section, Table, Warnings
+from transface.reports.estimates import SeedComparison, compare_settings, default_metric
+from transface.reports.run_report import FORMATS, check_formats, write_report
+from transface.reports.setting_curves import sweep_figure
+from transface.reports.settings import (
+    Setting,
+    by_settings,
+    difference_cell,
+    estimate_cell,
+    estimate_of,
+    known_metrics,
+    lower_is_better,
+    metric_title,
+    per_set_metrics,
+    seeds_cell,
+    spoken,
+    trial_warnings,
+    value_name,
+)
+from transface.reports.trials import Trial, read_trials
+
+LEVEL = 0.05
+
+
+def write_sweep_report(
+    folder: str | Path, *, metric: str | None = None, output: str | Path | None = None, formats: Sequence[str] = FORMATS
+) -> Path:
+    """Write <folder>/report/report.md, its PNG and report.html for the trials below a folder; return the path of the first written.
+
+    Args:
+        folder: its trials (run folders) lie below it.
+        metric: a measure ("accuracy": the mean over sets), "set/measure", or a column of metrics.csv; None takes the headline measure.
+        output: another folder to write to.
+        formats: "html", "md" or both.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if no trial lies in it, none is finished, or none measured the metric.
+    """
+    check_formats(formats)
+    trials = read_trials(folder)
+    document = sweep_document(trials, title=f"Sweep {Path(folder).resolve().name}", metric=metric)
+    return write_report(document, output or Path(folder) / "report", formats=formats)
+
+
+def sweep_document(trials: Sequence[Trial], *, title: str, metric: str | None = None) -> Document:
+    """Return the report of a sweep; errors as in `write_sweep_report`."""
+    metric = metric or default_metric(trials)
+    settings = by_settings(trials, metric)
+    done = [setting for setting in settings if setting.estimate is not None]
+    if not done:
+        raise ValueError(f"none of the {len(trials)} trials measured {metric!r}: {known_metrics(trials)}")
+    best = best_setting(done, metric)
+    keys = list(settings[0].values)
+    warnings = trial_warnings(settings, metric)
+    sections = [
+        *([Section("Beware", (Warnings(tuple(warnings)),))] if warnings else []),
+        Section("Best setting", tuple(best_blocks(best, done, metric))),
+        Section("All settings", (settings_table(settings, keys, metric, best),)),
+    ]
+    if keys:
+        figure = sweep_figure(done, keys, metric, best)
+        alt = f"{metric_title(metric)} over {', '.join(keys)}: " + "; ".join(f"{s.name}: {spoken(s.estimate, metric)}" for s in done)
+        sections.insert(-1, Section("Curve", (Plot(figure, "sweep", alt),)))
+    swept = f"over {', '.join(keys)}" if keys else "of a single setting"
+    return Document(title, f"{len(trials)} trials, {len(settings)} settings {swept}; metric: {metric_title(metric)}", tuple(sections))
+
+
+def best_setting(done: Sequence[Setting], metric: str) -> Setting:
+    """Return the setting of the best estimate; of equals the first."""
+    sign = -1 if lower_is_better(metric) else 1
+    return max(done, key=lambda setting: sign * setting.estimate.value if setting.estimate else float("-inf"))
+
+
+def best_blocks(best: Setting, done: Sequence[Setting], metric: str) -> list[Block]:
+    """Return what to say of the best setting: its value, which others cannot be told from it, and how far to trust it."""
+    lines = [f"{best.name}: {spoken(best.estimate, metric)}."]
+    others = [setting for setting in done if setting is not best]
+    compared = [compare_settings(best.trials, other.trials, metric) for other in others]
+    tested = [(value_name(other), p) for other, c in zip(others, compared, strict=True) if (p := deciding_p(c)) is not None]
+    adjusted = holm_adjusted([p for _, p in tested])
+    close = [name for (name, _), p in zip(tested, adjusted, strict=True) if p >= LEVEL]
+    if tested:
+        rest = f"not told apart from it: {'; '.join(close)}" if close else "all others are worse by more than chance"
+        lines.append(f"Paired tests against the best (p adjusted for {len(tested)} comparisons, level {LEVEL}): {rest}.")
+    if len(done) > 1:
+        lines.append(
+            "The best of several is picked on the pairs it is scored on, so its value is optimistic: "
+            "confirm it with new seeds or on another set."
+        )
+    return [Paragraph(line) for line in lines]
+
+
+def deciding_p(compared: SeedComparison | None) -> float | None:
+    """Return the p value to judge by: over seeds where there are several, else over pairs."""
+    if compared is None:
+        return None
+    return compared.p_pairs if compared.p_seeds is None else compared.p_seeds
+
+
+def settings_table(settings: Sequence[Setting], keys: Sequence[str], metric: str, best: Setting) -> Table:
+    """Return the table of all settings: the metric, each set's headline measure, the difference from the best."""
+    extra = per_set_metrics(settings, metric)
+    seeds = any(len(setting.trials) > 1 for setting in settings)
+    columns = (
+        ", ".join(keys) or "Setting",
+        metric_title(metric),
+        *map(metric_title, extra),
+        *(["Seeds"] if seeds else []),
+        "Best minus this",
+        "p",
+    )
+    rows = []
+    for setting in settings:
+        compared = None if setting is best else compare_settings(best.trials, setting.trials, metric)
+        p = deciding_p(compared)
+        cells = [estimate_cell(setting.estimate, metric)]
+        cells += [estimate_cell(estimate_of(setting.trials, name), name) for name in extra]
+        cells += [seeds_cell(setting)] if seeds else []
+        cells += [difference_cell(compared, metric), Cell("" if p is None else p_text(p))]
+        label = ", ".join(str(value) for value in setting.values.values()) or setting.name
+        rows.append(Row(label, tuple(cells), "best" if setting is best else "run"))
+    return Table(f"{metric_title(metric)} of all settings", columns, tuple(rows), tuple(table_notes(settings, metric)))
+
+
+def table_notes(settings: Sequence[Setting], metric: str) -> list[str]:
+    """Return what the brackets and p values of a table of settings mean."""
+    over = any(setting.estimate is not None and setting.estimate.num_seeds > 1 for setting in settings)
+    notes = []
+    if any(setting.estimate is not None and setting.estimate.low is not None for setting in settings):
+        source = "over seeds (Student's t); +-: the standard deviation over seeds" if over else "over pairs of faces, of the one trial"
+        notes.append(f"In brackets: the 95 % interval {source}.")
+    test = "paired t test over seeds" if over else "exact test over pairs of faces (McNemar)"
+    notes.append(f"p: {test}, not adjusted for the number of settings.")
+    if "/" in metric and metric.startswith("val/"):
+        notes.append(f"{metric}: the last value of metrics.csv.")
+    return notes
