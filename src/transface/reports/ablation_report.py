@@ -40,7 +40,7 @@ def write_ablation_report(
     """Write <folder>/report/report.md, its PNG and report.html for the variants below a folder; return the path of the first written.
 
     Args:
-        folder: its trials (run folders) lie below it, several seeds a variant. A variant is what a config calls `variant`, else the
+        folder: its trials (run folders) lie below it, several seeds a variant. A variant is what was swept as `variant` or a config calls so, else the
             folder <folder>/<variant>/<seed>, else the settings that differ.
         baseline: the variant to compare with; None takes the plain one (by its name, or all its settings none), else the first.
         metric: as for a sweep.
@@ -91,8 +91,8 @@ def by_variant(trials: Sequence[Trial], folder: Path, metric: str) -> list[Setti
 
 
 def variant_name(trial: Trial, folder: Path) -> str:
-    """Return the variant of a trial: its config's `variant`, else the folder between, else its settings."""
-    stated = trial.run.config.get("variant")
+    """Return the variant of a trial: its `variant` (swept, or in its config), else the folder between, else its settings."""
+    stated = trial.settings.get("variant", trial.run.config.get("variant"))
     if isinstance(stated, str):
         return stated
     inside = trial.run.folder.relative_to(folder).parts if trial.run.folder is not None else ()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from transface.reports.ablation_report import write_ablation_report
 from transface.reports.comparison import holm_adjusted, p_text
 from transface.reports.document import Block, Cell, Document, Paragraph, Plot, Row, Section, Table, Warnings
 from transface.reports.estimates import SeedComparison, compare_settings, default_metric
@@ -33,6 +34,8 @@ def write_sweep_report(
 ) -> Path:
     """Write <folder>/report/report.md, its PNG and report.html for the trials below a folder; return the path of the first written.
 
+    A sweep over `variant` alone is an ablation, and reported as one.
+
     Args:
         folder: its trials (run folders) lie below it.
         metric: a measure ("accuracy": the mean over sets), "set/measure", or a column of metrics.csv; None takes the headline measure.
@@ -45,6 +48,8 @@ def write_sweep_report(
     """
     check_formats(formats)
     trials = read_trials(folder)
+    if all(set(trial.settings) == {"variant"} for trial in trials):
+        return write_ablation_report(folder, metric=metric, output=output, formats=formats)
     document = sweep_document(trials, title=f"Sweep {Path(folder).resolve().name}", metric=metric)
     return write_report(document, output or Path(folder) / "report", formats=formats)
 

@@ -1,7 +1,8 @@
 """The finished trials of a sweep or an ablation: which settings differ between them, which seed, what each one measured.
 
-A trial is a run folder. What was swept is read from the overrides Hydra leaves (.hydra/overrides.yaml), else from folder names like
-`margin.m=0.4,seed=1`, else from what differs between the config.yaml files.
+A trial is a run folder. What was swept is read from the overrides a sweep leaves (trial.json, .hydra/overrides.yaml), else from folder
+names like `margin.m=0.4,seed=1`, else from what differs between the config.yaml files. A trial that began (trial.json) and has not
+ended (finished.json) has measured nothing yet.
 """
 
 import re
@@ -50,7 +51,7 @@ def read_trials(folder: str | Path) -> list[Trial]:
     folders = trial_folders(folder)
     if not folders:
         raise ValueError(f"no trial in {folder}: expected run folders with a config.yaml below it")
-    runs = [read_run(path) for path in folders]
+    runs = [read_run(path) if has_ended(path) else Run(path.name, path, config=read_mapping(path / "config.yaml")) for path in folders]
     overrides = [overrides_of(path, folder) for path in folders]
     configs = [flattened(run.config) for run in runs]
     keys = swept_keys(overrides, configs)
@@ -60,6 +61,11 @@ def read_trials(folder: str | Path) -> list[Trial]:
     ]
     order = sweep_order(folder)
     return sorted(trials, key=lambda t: [*(place(key, t.settings[key], order) for key in keys), (0, t.seed or 0, "")])
+
+
+def has_ended(folder: Path) -> bool:
+    """Return whether a trial ran to its end, as far as is known: a sweep marks both its begin and its end."""
+    return (folder / "finished.json").is_file() or not (folder / "trial.json").is_file()
 
 
 def trial_folders(folder: Path) -> list[Path]:
@@ -76,8 +82,11 @@ def trial_folders(folder: Path) -> list[Path]:
 
 def overrides_of(folder: Path, top: Path) -> dict[str, str]:
     """Return the overrides a trial was started with, as text, {} where they are not known."""
+    began = read_mapping(folder / "trial.json")
     path = folder / ".hydra" / "overrides.yaml"
-    if path.is_file():
+    if "overrides" in began:
+        words = list(map(str, began["overrides"]))
+    elif path.is_file():
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or []
         words = [str(word) for word in content] if isinstance(content, list) else []
     else:
@@ -151,11 +160,17 @@ def as_value(text: str) -> Value:
 
 def sweep_order(folder: Path) -> dict[str, list[str]]:
     """Return the values of each swept key in the order the sweep was started with ({} where Hydra's multirun.yaml is missing)."""
-    hydra = read_mapping(folder / "multirun.yaml").get("hydra")
-    overrides = hydra.get("overrides") if isinstance(hydra, dict) else None
-    task = overrides.get("task") if isinstance(overrides, dict) else None
-    words = [str(word) for word in task or []]
-    return {word.partition("=")[0].lstrip("+"): split_commas(word.partition("=")[2]) for word in words}
+    settings = flattened(read_mapping(folder / "multirun.yaml"))
+    params = {key.removeprefix("hydra.sweeper.params."): str(v) for key, v in settings.items() if key.startswith("hydra.sweeper.params.")}
+    listed = as_list(settings.get("hydra.overrides.task", ""))
+    words = {word.partition("=")[0].lstrip("+"): word.partition("=")[2] for word in listed}
+    return {key: split_commas(text) for key, text in {**params, **words}.items()}
+
+
+def as_list(text: Value) -> list[str]:
+    """Return the words of a list that `flattened` turned into text."""
+    content = yaml.safe_load(str(text)) if text else []
+    return list(map(str, content)) if isinstance(content, list) else []
 
 
 def place(key: str, value: Value, order: Mapping[str, list[str]]) -> tuple[int, float, str]:

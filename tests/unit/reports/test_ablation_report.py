@@ -7,6 +7,7 @@ import pytest
 from transface.reports.ablation_report import ablation_document, baseline_of, write_ablation_report
 from transface.reports.document import Table
 from transface.reports.settings import Setting
+from transface.reports.sweep_report import write_sweep_report
 from transface.reports.trials import read_trials
 
 VARIANTS = {"plain": 2.4, "dpap": 2.6, "dpap_ehsm": 3.6}
@@ -61,6 +62,12 @@ def test_a_config_may_name_its_variant(tmp_path: Path, make_run, make_result) ->
     document = ablation_document(read_trials(tmp_path), tmp_path)
     assert [row.header for row in table_of(document).rows] == ["a", "b"]
     assert any("One seed a variant" in s for s in document.sections[0].blocks[0].sentences)
+
+
+def test_a_sweep_over_variants_is_reported_as_an_ablation(tmp_path: Path, make_run, make_result) -> None:
+    for variant in ("plain", "dpap"):
+        make_run(tmp_path / f"seed=0,variant={variant}", [make_result(thumbnails=False)], config={"seed": 0})
+    assert "| plain *(baseline)* |" in write_sweep_report(tmp_path, formats=["md"]).read_text()
 
 
 def test_the_plain_variant_is_found_by_its_settings() -> None:

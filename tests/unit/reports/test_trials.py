@@ -58,6 +58,28 @@ def test_words_stand_in_the_order_the_sweep_listed_them(tmp_path: Path) -> None:
     assert [t.settings["weighting"] for t in read_trials(tmp_path)] == ["none", "released", "ehsm"]
 
 
+def test_the_order_of_a_named_sweep_is_that_of_its_config(tmp_path: Path) -> None:
+    for word in ("gate", "plain", "dpap"):
+        write_trial(tmp_path / word, {"seed": 0}, [f"variant={word}"])
+    (tmp_path / "multirun.yaml").write_text(
+        yaml.safe_dump({"hydra": {"sweeper": {"params": {"variant": "plain,gate,dpap", "seed": "0,1"}}}})
+    )
+    assert [t.settings["variant"] for t in read_trials(tmp_path)] == ["plain", "gate", "dpap"]
+
+
+def test_a_trial_that_has_not_ended_has_measured_nothing(tmp_path: Path, make_run, make_result) -> None:
+    for number in (0, 1):
+        folder = make_run(tmp_path / f"trial-{number}", [make_result(thumbnails=False)], config={"seed": 0})
+        (folder / "trial.json").write_text(f'{{"overrides": ["margin.margin=0.{number + 1}"], "config": {{}}}}')
+    (tmp_path / "trial-0" / "finished.json").write_text('{"monitor": "val/mean/accuracy", "value": 0.9}')
+    ended, begun = read_trials(tmp_path)
+    assert (dict(ended.settings), dict(begun.settings)) == ({"margin.margin": 0.1}, {"margin.margin": 0.2})
+    assert ended.run.results
+    assert ended.run.traces
+    assert not begun.run.results
+    assert not begun.run.traces
+
+
 def test_a_setting_only_some_trials_were_given_is_default_elsewhere(tmp_path: Path) -> None:
     write_trial(tmp_path / "a", {"seed": 0}, ["+extra=2"])
     write_trial(tmp_path / "b", {"seed": 0}, [])
