@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +20,7 @@ from transface.backbones.features import FaceFeatures
 from transface.backbones.from_config import build_backbone, config_of
 from transface.backbones.pretrained import load_strictly
 from transface.inference.face_images import Colours, Fit, batches_of_faces, normalised
+from transface.inference.model_card import model_card
 
 FORMAT = "transface.face_model/1"
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
@@ -132,8 +133,13 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        config = {
+    def config(self) -> dict[str, Any]:
+        """Return what config.json of a published model holds: enough to build it again.
+
+        Raises:
+            ValueError: if the backbone cannot be built from plain values (an ONNX file).
+        """
+        return {
             "format": FORMAT,
             "backbone": config_of(self.backbone),
             "embedding_size": self.embedding_size,
@@ -141,8 +147,16 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
             "preprocessing": PREPROCESSING,
             "provenance": self.provenance,
         }
+
+    def generate_model_card(self, *args: Any, **words: Any) -> ModelCard:
+        """Return the card that save_pretrained and push_to_hub write where there is none."""
+        return ModelCard(model_card(self.config(), self.provenance, **words))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        config = self.config()
         weights = {f"backbone.{name}": value.detach().cpu().contiguous() for name, value in self.backbone.state_dict().items()}
         save_file(weights, save_directory / WEIGHTS_FILE, metadata={"format": "pt"})
+        (save_directory / WEIGHTS_FILE).chmod(0o644)  # a file to pass on; safetensors makes it for its owner alone
         (save_directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     @classmethod

@@ -1,0 +1,34 @@
+"""`transface embed`: the embeddings of a folder of faces, in an .npz or .parquet file."""
+
+from omegaconf import DictConfig
+
+from transface.cli.compose import run_verb
+from transface.cli.opened_model import open_model, progress_bar
+
+
+def main(argv: list[str]) -> int:
+    """Run `transface embed checkpoint=... images=FOLDER output=faces.npz`."""
+    run_verb("embed", argv, embed)
+    return 0
+
+
+def embed(cfg: DictConfig) -> None:
+    """Embed the folder; a run that was stopped goes on."""
+    from transface.inference.folder_embedding import embed_folder, list_images
+
+    images = list_images(cfg.images)
+    model = open_model(cfg)
+    with progress_bar("embedding", len(images.names)) as progress:
+        found = embed_folder(
+            model,
+            images,
+            cfg.output,
+            batch_size=cfg.batch_size,
+            flip=cfg.flip,
+            fit=cfg.fit,
+            unreadable=cfg.unreadable,
+            progress=progress,
+        )
+    skipped = f", {len(found.skipped)} images could not be read" if len(found.skipped) else ""
+    print(f"{cfg.output}: {len(found.names)} embeddings of {found.vectors.shape[1]} numbers{skipped}")
+

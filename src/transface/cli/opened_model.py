@@ -1,0 +1,67 @@
+"""What the verbs that use a model share: opening it where the config says, words beside keys, a progress bar."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from transface.cli.errors import UserError
+
+
+def open_model(cfg: DictConfig) -> Any:
+    """Return the FaceModel that `checkpoint` names, on `device` ("auto": the GPU if there is one)."""
+    from transface.inference.opening import load
+
+    return load(cfg.checkpoint, device=chosen_device(cfg.device), averaged=cfg.averaged, num_heads=cfg.num_heads)
+
+
+def chosen_device(device: str) -> str:
+    """Return the device that "auto" means here."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def words_and_keys(argv: list[str]) -> tuple[list[str], list[str]]:
+    """Return the plain words of a command line (paths), and its options and `key=value` overrides."""
+    words = [word for word in argv if not word.startswith(("-", "+", "~")) and ("=" not in word or Path(word).exists())]
+    return words, [word for word in argv if word not in words]
+
+
+def quoted(value: str) -> str:
+    """Return a string so that Hydra's grammar takes it as it is."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def chosen_threshold(cfg: DictConfig) -> Any:
+    """Return the Threshold that `result` and `far`, or `threshold`, ask for, or None."""
+    from transface.inference.similarity import Threshold, threshold
+
+    if cfg.result is not None and cfg.threshold is not None:
+        raise UserError("give result=... (with far=...) or threshold=..., not both")
+    if cfg.result is not None:
+        return threshold(cfg.result, cfg.far)
+    return None if cfg.threshold is None else Threshold(float(cfg.threshold), float("nan"), float("nan"), 0)
+
+
+@contextmanager
+def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar with images/s and the time left on stderr; yields the function to be told of images done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        task = shown.add_task(title, total=total, rate="")
+
+        def advance(count: int) -> None:
+            shown.advance(task, count)
+            speed = shown.tasks[0].speed
+            shown.update(task, rate=f"{speed:.0f} images/s" if speed else "")
+
+        yield advance

@@ -1,0 +1,70 @@
+"""`transface search`: the faces of a folder most like a given one, on the screen and as a page with thumbnails."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from transface.cli.compose import run_verb
+from transface.cli.errors import UserError
+from transface.cli.opened_model import chosen_device, chosen_threshold, open_model, progress_bar, quoted, words_and_keys
+
+
+def main(argv: list[str]) -> int:
+    """Run `transface search checkpoint=... gallery=FOLDER query=a.jpg`."""
+    words, keys = words_and_keys(argv)
+    if len(words) > 1:
+        raise UserError(f"search takes one query (a picture or a folder), got {', '.join(words)}")
+    run_verb("search", [*(f"query={quoted(word)}" for word in words), *keys], search)
+    return 0
+
+
+def search(cfg: DictConfig) -> None:
+    """Embed gallery and query, print the hits, write the page."""
+    from transface.inference.face_index import FaceIndex
+    from transface.inference.folder_embedding import list_images
+    from transface.inference.search_page import Answer, Hit, search_page
+
+    limit = chosen_threshold(cfg)
+    gallery, queries = list_images(cfg.gallery), list_images(cfg.query)
+    model = open_model(cfg)
+    found = gallery_embeddings(cfg, model, gallery)
+    vectors = model.embed([queries.root / name for name in queries.names], batch_size=cfg.batch_size, flip=cfg.flip, fit=cfg.fit)
+    index = FaceIndex(found.vectors, engine=cfg.engine, device=chosen_device(cfg.device))
+    hits = index.search(vectors, cfg.top_k)
+    answers = []
+    for name, scores, positions in zip(queries.names, hits.scores, hits.positions, strict=True):
+        rows = [(str(found.names[position]), float(score)) for position, score in zip(positions, scores, strict=True)]
+        answers.append(Answer(name, queries.root / name, [Hit(hit, gallery.root / hit, score) for hit, score in rows]))
+        print_answer(answers[-1], limit)
+    page = Path(cfg.output)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    title = f"{len(queries.names)} of {queries.root.name or cfg.query} among {len(found.names)} faces of {gallery.root.name or cfg.gallery}"
+    page.write_text(search_page(answers, title=title, threshold=None if limit is None else limit.cosine), encoding="utf-8")
+    print(f"{page}: the same with thumbnails ({index.engine} search)")
+
+
+def gallery_embeddings(cfg: DictConfig, model: Any, gallery: Any) -> Any:
+    """Return the embeddings of the gallery: kept in the `index` file, made again where model or images changed."""
+    from transface.inference.folder_embedding import embed_folder
+
+    with progress_bar("gallery", len(gallery.names)) as progress:
+        return embed_folder(
+            model,
+            gallery,
+            cfg.index,
+            batch_size=cfg.batch_size,
+            flip=cfg.flip,
+            fit=cfg.fit,
+            unreadable=cfg.unreadable,
+            stale="replace",
+            progress=progress,
+        )
+
+
+def print_answer(answer: Any, limit: Any) -> None:
+    """Print a query and its hits, one a line."""
+    print(answer.path)
+    for hit in answer.hits:
+        mark = "  same" if limit is not None and hit.score >= limit.cosine else ""
+        print(f"  {hit.score:.4f}  {hit.name}{mark}")

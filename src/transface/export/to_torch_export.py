@@ -1,0 +1,37 @@
+"""Writes a backbone as a torch.export program (.pt2), which runs without this package, and checks it against the original."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from transface.export.agreement import Agreement, compare, random_faces, require
+from transface.export.to_onnx import TOLERANCE, comparison_faces, on_the_cpu, runner
+
+
+def export_program(backbone: nn.Module, path: str | Path, *, tolerance: float = TOLERANCE, faces: Tensor | None = None) -> Agreement:
+    """Write `backbone` to `path` (.pt2), any batch size, and return how well the file read again agrees with it.
+
+    `torch.export.load(path).module()(images)` gives embeddings (N, E), not normalised, of images (N, 3, H, W), RGB float in [-1, 1].
+
+    Raises:
+        ExportError: if the numbers differ beyond the tolerance; then no file is left.
+        ValueError: if the path does not end in .pt2.
+    """
+    path = Path(path)
+    if path.suffix != ".pt2":
+        raise ValueError(f"the file to write must end in .pt2, got {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model, image_size = on_the_cpu(backbone)
+    with torch.no_grad():
+        batch = torch.export.Dim("batch", min=1)
+        program = torch.export.export(model, (random_faces(image_size, num_faces=2),), dynamic_shapes=({0: batch},))
+    writing = path.with_name(f".{path.stem}.writing.pt2")
+    try:
+        torch.export.save(program, writing)
+        agreement = compare(runner(model), runner(torch.export.load(writing).module()), comparison_faces(image_size, faces))
+        require(agreement, tolerance, what=path.name)
+        writing.replace(path)
+    finally:
+        writing.unlink(missing_ok=True)
+    return agreement

@@ -1,0 +1,203 @@
+"""Embeds a folder of faces, part by part, so that a run that was stopped goes on where it was.
+
+Shapes: N images, E embedding size.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transface.inference.embeddings_file import NamedEmbeddings, checked_output, read_embeddings, write_embeddings
+from transface.inference.face_model import FaceModel
+
+log = logging.getLogger(__name__)
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+PART_SIZE = 4096
+GROUP_OF_BATCHES = 8
+Progress = Callable[[int], None]
+
+
+def print_nothing(num_images: int) -> None:
+    """Take note of progress nowhere."""
+
+
+class ImageList(NamedTuple):
+    """Images of a folder: where it lies, and the names in it, sorted."""
+
+    root: Path
+    names: list[str]
+
+
+def list_images(source: str | Path) -> ImageList:
+    """Return the images of a folder, at any depth; or those named in a text file, one a line, relative to its folder.
+
+    Raises:
+        FileNotFoundError: if there is no such folder or file.
+        ValueError: if it holds no images.
+    """
+    source = Path(source)
+    if source.is_dir():
+        files = (path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+        found = ImageList(source, sorted(path.relative_to(source).as_posix() for path in files))
+    elif source.is_file() and source.suffix in (".txt", ".lst"):
+        lines = (line.strip() for line in source.read_text(encoding="utf-8").splitlines())
+        found = ImageList(source.parent, [line for line in lines if line])
+    elif source.is_file():
+        found = ImageList(source.parent, [source.name])
+    else:
+        raise FileNotFoundError(f"no folder of images at {source}")
+    if not found.names:
+        raise ValueError(f"no images in {source}: expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return found
+
+
+def embed_folder(
+    model: FaceModel,
+    images: ImageList,
+    output: str | Path,
+    *,
+    batch_size: int = 64,
+    flip: Literal["none", "sum"] = "none",
+    fit: Literal["refuse", "resize"] = "refuse",
+    points: dict[str, NDArray[np.float64]] | None = None,
+    unreadable: Literal["refuse", "skip"] = "refuse",
+    stale: Literal["refuse", "replace"] = "refuse",
+    part_size: int = PART_SIZE,
+    progress: Progress = print_nothing,
+) -> NamedEmbeddings:
+    """Write the embeddings of all images to `output` (.npz or .parquet) and return them.
+
+    Parts lie in `<output>.parts` until all is done; a second call with the same model, images and settings goes on with them, and
+    one after the end changes nothing. `progress` is told how many images more are done.
+
+    Raises:
+        FileExistsError: if `output` holds embeddings of another model, other images or other settings, and `stale` is "refuse".
+        ValueError, FileNotFoundError: if an image cannot be read and `unreadable` is "refuse"; what is done is kept.
+    """
+    output = checked_output(output)
+    if unreadable not in ("refuse", "skip"):
+        raise ValueError(f'unreadable must be "refuse" or "skip", got {unreadable!r}')
+    about = _about(model, images, flip=flip, fit=fit, points=points)
+    if output.exists():
+        found = read_embeddings(output)
+        if found.about.get("key") == about["key"]:
+            progress(len(images.names))
+            return found
+        if stale == "refuse":
+            raise FileExistsError(f"{output} holds embeddings of another model, other images or other settings: choose another output, or remove it")
+    parts = _open_parts(output, about["key"])
+    settings = {"batch_size": batch_size, "flip": flip, "fit": fit}
+    for start in range(0, len(images.names), part_size):
+        names = images.names[start : start + part_size]
+        part = parts / f"part-{start:09d}-{len(names)}.npz"
+        if part.is_file():
+            progress(len(names))
+        else:
+            write_embeddings(part, _embed_names(model, images.root, names, settings, points=points, unreadable=unreadable, progress=progress))
+    found = _joined([read_embeddings(path) for path in sorted(parts.glob("part-*.npz"))], about)
+    write_embeddings(output, found)
+    shutil.rmtree(parts)
+    return found
+
+
+def _embed_names(
+    model: FaceModel,
+    root: Path,
+    names: Sequence[str],
+    settings: dict[str, Any],
+    *,
+    points: dict[str, NDArray[np.float64]] | None,
+    unreadable: str,
+    progress: Progress,
+) -> NamedEmbeddings:
+    vectors, norms = [], []
+    kept: list[str] = []
+    skipped: list[str] = []
+    # Several batches in one call: the next one is read while the present one is in the network.
+    group_size = GROUP_OF_BATCHES * settings["batch_size"]
+    for start in range(0, len(names), group_size):
+        group = list(names[start : start + group_size])
+        if points is not None:
+            _require_points(group, points)
+        for readable in _readable_groups(model, root, group, settings, points=points, unreadable=unreadable, skipped=skipped):
+            kept += readable[0]
+            vectors.append(readable[1].vectors.numpy())
+            norms.append(readable[1].norms.numpy())
+        progress(len(group))
+    width = model.embedding_size
+    return NamedEmbeddings(
+        np.array(kept, dtype=np.str_),
+        np.concatenate(vectors) if vectors else np.empty((0, width), np.float32),
+        np.concatenate(norms) if norms else np.empty(0, np.float32),
+        np.array(skipped, dtype=np.str_),
+        {},
+    )
+
+
+def _readable_groups(
+    model: FaceModel,
+    root: Path,
+    group: list[str],
+    settings: dict[str, Any],
+    *,
+    points: dict[str, NDArray[np.float64]] | None,
+    unreadable: str,
+    skipped: list[str],
+) -> list[tuple[list[str], Any]]:
+    """Embed a group at once; where an image in it is bad, one by one, so that it costs itself alone."""
+
+    def embed(names: list[str]) -> Any:
+        own = None if points is None else np.stack([points[name] for name in names])
+        return model.embed([root / name for name in names], points=own, return_norms=True, **settings)
+
+    try:
+        return [(group, embed(group))]
+    except (ValueError, OSError):
+        if unreadable == "refuse":
+            raise
+    found = []
+    for name in group:
+        try:
+            found.append(([name], embed([name])))
+        except (ValueError, OSError) as error:
+            log.warning("skipped %s: %s", name, error)
+            skipped.append(name)
+    return found
+
+
+def _require_points(names: Sequence[str], points: dict[str, NDArray[np.float64]]) -> None:
+    missing = [name for name in names if name not in points]
+    if missing:
+        raise ValueError(f"there are no points for {', '.join(missing[:3])}{' and others' if len(missing) > 3 else ''}")
+
+
+def _about(model: FaceModel, images: ImageList, *, flip: str, fit: str, points: dict[str, NDArray[np.float64]] | None) -> dict[str, Any]:
+    fingerprint = model.fingerprint()
+    sizes = [path.stat().st_size if (path := images.root / name).is_file() else -1 for name in images.names]
+    digest = hashlib.sha256(json.dumps([fingerprint, flip, fit, images.names, sizes]).encode())
+    for name in images.names if points is not None else []:
+        digest.update(np.ascontiguousarray(points[name]).tobytes() if points and name in points else b"")
+    return {"key": digest.hexdigest(), "model": fingerprint, "source": model.provenance.get("source"), "flip": flip, "fit": fit}
+
+
+def _open_parts(output: Path, key: str) -> Path:
+    parts = output.with_name(f"{output.name}.parts")
+    mark = parts / "key"
+    if parts.exists() and not (mark.is_file() and mark.read_text(encoding="utf-8") == key):
+        log.warning("%s was left by another model, other images or other settings: starting over", parts)
+        shutil.rmtree(parts)
+    parts.mkdir(parents=True, exist_ok=True)
+    mark.write_text(key, encoding="utf-8")
+    return parts
+
+
+def _joined(parts: Sequence[NamedEmbeddings], about: dict[str, Any]) -> NamedEmbeddings:
+    names, vectors, norms, skipped = (np.concatenate([part[index] for part in parts]) for index in range(4))
+    return NamedEmbeddings(names, vectors, norms, skipped, about)

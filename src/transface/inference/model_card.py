@@ -1,0 +1,125 @@
+"""Writes the page that goes with a published model: what it is, how it was made, what it reaches, what it must not be used for."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transface.evaluation.results import Measure, Result
+
+NOT_STATED = "not stated by whoever published this model"
+SHOWN_MEASURES = 12
+USE = """```python
+import transface
+
+model = transface.load("{name}")          # this folder; FaceModel.from_pretrained(...) opens one on the Hub
+vectors = model.embed(["a.jpg", "b.jpg"])  # aligned {height}x{width} faces -> unit vectors (2, {size})
+print(float(transface.similarity(vectors[0], vectors[1])))
+```"""
+LIMITS = """The model says how alike two face pictures are. It is no proof of identity: at any threshold some pairs of different people
+pass, more often among groups its training data holds few of. Measure it on faces like yours and choose the threshold there
+(`transface.threshold`). Face templates are personal data; in many countries their use needs the person's consent."""
+
+
+def model_card(
+    config: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    *,
+    name: str = "model",
+    training_data: str | None = None,
+    data_licence: str | None = None,
+    licence: str | None = None,
+    results: Sequence[Result] = (),
+) -> str:
+    """Return the Markdown of a model's card, with the header that the Hugging Face Hub reads.
+
+    Args:
+        config: what config.json of the model holds.
+        provenance: of the model: recipe, steps, versions.
+        training_data: the name of the training set; by default that of the recipe.
+        data_licence: under what terms the training set may be used.
+        licence: of the weights, as an identifier of the Hub ("apache-2.0"), or "other".
+        results: of verification and identification, shown with their intervals.
+    """
+    height, width = config["image_size"]
+    recipe = provenance.get("recipe") or {}
+    data = training_data or _data_name(recipe) or NOT_STATED
+    sections = {
+        "Use": USE.format(name=name, height=height, width=width, size=config["embedding_size"]),
+        "Input and output": _input_and_output(config),
+        "Training data": f"{data}.\n\nLicence of the data: {data_licence or NOT_STATED}. Licence of the weights: {licence or NOT_STATED}.",
+        "Recipe": _recipe(recipe, provenance),
+        "Results": _results(results),
+        "Limits": LIMITS,
+    }
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
+    summary = f"A face recogniser of transface: {_architecture(config)}, {config['embedding_size']}-dimensional embeddings."
+    return f"{_header(licence, results)}\n# {name}\n\n{summary}\n\n{body}\n"
+
+
+def _header(licence: str | None, results: Sequence[Result]) -> str:
+    tags = ["face-recognition", "face-verification", "transface", "pytorch_model_hub_mixin", "model_hub_mixin"]
+    lines = ["---", "library_name: transface", "pipeline_tag: image-feature-extraction", f"license: {json.dumps(licence or 'other')}", "tags:"]
+    lines += [f"- {tag}" for tag in tags]
+    if results:
+        lines += ["metrics:", "- accuracy"] if any(m.name == "accuracy" for result in results for m in result.measures) else []
+    return "\n".join([*lines, "---", ""])
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    return str(config["backbone"].get("_target_", "backbone")).rsplit(".", 1)[-1]
+
+
+def _input_and_output(config: Mapping[str, Any]) -> str:
+    height, width = config["image_size"]
+    settings = ", ".join(f"{key} {value}" for key, value in config["backbone"].items() if key != "_target_" and value is not None)
+    return (
+        f"Faces of {height}x{width} pixels, RGB, aligned by five points to the usual template, as x / 127.5 - 1. "
+        f"Out come {config['embedding_size']} numbers a face; compare them by their cosine.\n\n"
+        f"Network: {_architecture(config)}{f' ({settings})' if settings else ''}."
+    )
+
+
+def _data_name(recipe: Mapping[str, Any]) -> str | None:
+    data = recipe.get("data")
+    if not isinstance(data, Mapping):
+        return str(data) if data else None
+    for key in ("name", "root", "path", "train"):
+        if isinstance(data.get(key), str):
+            return str(data[key])
+    return None
+
+
+def _recipe(recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+    lines = [f"Trained for {provenance['steps']:,} steps."] if "steps" in provenance else []
+    if provenance.get("source"):
+        lines.append(f"Made from `{provenance['source']}`.")
+    if recipe:
+        lines.append(f"```json\n{json.dumps(recipe, indent=1)}\n```")
+    elif "steps" not in provenance:
+        lines.append("How the weights were trained is not known: they came without a recipe.")
+    if provenance.get("versions"):
+        lines.append("Versions: " + ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()) + ".")
+    return "\n\n".join(lines)
+
+
+def _results(results: Sequence[Result]) -> str:
+    if not results:
+        return "None were given with this model."
+    lines = ["| set | protocol | measure | value | 95 % interval |", "|---|---|---|---|---|"]
+    notes = []
+    for result in results:
+        for measure in result.measures[:SHOWN_MEASURES]:
+            lines.append(f"| {result.name} | {result.protocol} {result.mode} | {measure.name} | {_value(measure)} | {_interval(measure)} |")
+            if measure.warning:
+                notes.append(f"{result.name}, {measure.name}: {measure.warning}")
+        notes += [f"{result.name}: {warning}" for warning in result.warnings]
+    return "\n".join(lines) + ("\n\n" + "\n".join(f"- {note}" for note in notes) if notes else "")
+
+
+def _value(measure: Measure) -> str:
+    spread = f" ± {measure.std:.4f}" if measure.std is not None else ""
+    return f"{measure.value:.4f}{spread}"
+
+
+def _interval(measure: Measure) -> str:
+    return f"{measure.low:.4f} to {measure.high:.4f}" if measure.low is not None and measure.high is not None else "–"

@@ -1,0 +1,142 @@
+"""embed, compare, search and export from the command line: what they write and print, and one line for a mistake."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+import transface
+from transface.__main__ import main
+from transface.backbones.face_vit import FaceViT
+from transface.data.pairs import write_pair_set
+from transface.evaluation.results import Measure, Result, write_result
+from transface.inference.embeddings_file import read_embeddings
+from transface.inference.face_model import FaceModel
+from transface.inference.publishing import publish
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a published model, pictures, a pair set and a result."""
+    root = tmp_path_factory.mktemp("room")
+    torch.manual_seed(8)
+    backbone = FaceViT(embed_dim=16, depth=1, num_heads=2, embedding_size=8)
+    with torch.no_grad():
+        for _ in range(10):
+            backbone(torch.rand(16, 3, 112, 112) * 2 - 1)
+    publish(FaceModel(backbone), root / "model")
+    rng = np.random.default_rng(0)
+    encoded = []
+    for index in range(40):
+        path = root / "faces" / "a b" / f"{index:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (112, 112, 3), dtype=np.uint8)).save(path)
+        encoded.append(path.read_bytes())
+    same = [encoded[index // 2 if index % 4 < 2 else index] for index in range(40)]
+    write_pair_set(root / "made_up.bin", same, [index % 2 == 0 for index in range(20)])
+    is_same = np.arange(4000) % 2 == 0
+    scores = np.random.default_rng(1).normal(is_same * 0.6, 0.1).clip(-1, 1)
+    write_result(Result("pair_sets", "made_up", "F1", (Measure("accuracy", 0.9),), arrays={"scores": scores, "is_same": is_same}), root / "results")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_embed_writes_the_embeddings_of_a_folder(room: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["embed", f"checkpoint={room}/model", f"images={room}/faces", "output=out/faces.npz", "batch_size=7"]) == 0
+    assert "40 embeddings of 8 numbers" in capsys.readouterr().out
+    found = read_embeddings("out/faces.npz")
+    wanted = transface.load(room / "model").embed([room / "faces" / name for name in found.names])
+    np.testing.assert_allclose(found.vectors, wanted.numpy(), atol=1e-5)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_compare_takes_two_words_and_gives_a_verdict(room: Path, capsys: pytest.CaptureFixture) -> None:
+    first, second = (str(room / "faces" / "a b" / name) for name in ("00.png", "01.png"))
+    assert main(["compare", first, second, f"checkpoint={room}/model"]) == 0
+    printed = capsys.readouterr().out
+    vectors = transface.load(room / "model").embed([first, second], flip="sum")
+    assert f"similarity {float(transface.similarity(vectors[0], vectors[1])):.4f}" in printed
+    result = next((room / "results").glob("*.json"))
+    assert main(["compare", first, first, f"checkpoint={room}/model", f"result={result}", "far=0.01"]) == 0
+    limit = transface.threshold(result, 0.01).cosine
+    assert f"same person: the threshold is {limit:.4f}" in capsys.readouterr().out
+
+
+def test_search_finds_a_face_and_writes_a_page(room: Path, capsys: pytest.CaptureFixture) -> None:
+    query = str(room / "faces" / "a b" / "07.png")
+    words = [query, f"checkpoint={room}/model", f"gallery={room}/faces", "top_k=3", "threshold=0.9999", "engine=exact"]
+    assert main(["search", *words]) == 0
+    printed = capsys.readouterr().out
+    assert "1.0000  a b/07.png  same" in printed
+    assert len(re.findall(r"^  -?\d", printed, re.M)) == 3
+    assert Path("search.html").read_text().count("data:image/jpeg") == 4
+    Image.new("RGB", (112, 112)).save(room / "faces" / "a b" / "99.png")
+    assert main(["search", *words]) == 0
+    assert len(read_embeddings("search_index.npz").names) == 41
+    (room / "faces" / "a b" / "99.png").unlink()
+
+
+def test_export_writes_onnx_with_the_accuracy_before_and_after(room: Path, capsys: pytest.CaptureFixture) -> None:
+    words = [f"checkpoint={room}/model", f"verify=[{room}/made_up.bin]", f"images={room}/faces"]
+    assert main(["export", *words]) == 0
+    printed = capsys.readouterr().out
+    before, after = re.search(r"made_up: accuracy ([\d.]+) % before, ([\d.]+) % after", printed).groups()
+    assert before == after
+    assert onnxruntime.InferenceSession("exports/model.onnx").get_inputs()[0].name == "input.1"
+    for precision in ("float16", "int8"):
+        assert main(["export", *words, f"precision={precision}", "min_cosine=0.5"]) == 0
+        assert f"{precision}: largest difference" in capsys.readouterr().out
+        assert Path(f"exports/model.{precision}.onnx").stat().st_size < Path("exports/model.onnx").stat().st_size
+
+
+def test_export_removes_a_file_that_is_too_far_off(room: Path, capsys: pytest.CaptureFixture) -> None:
+    words = [f"checkpoint={room}/model", f"images={room}/faces", "precision=int8", "min_cosine=0.9999999"]
+    assert main(["export", *words]) == 2
+    assert "below min_cosine" in capsys.readouterr().err
+    assert not list(Path("exports").iterdir())
+
+
+def test_export_writes_the_other_formats(room: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["export", f"checkpoint={room}/model", "format=torch_export"]) == 0
+    assert main(["export", f"checkpoint={room}/model", "format=safetensors", f"card.results=[{room}/results]", "output=out/again"]) == 0
+    assert "with 1 results" in capsys.readouterr().out
+    faces = torch.rand(2, 3, 112, 112)
+    model = transface.load(room / "model")
+    assert torch.equal(transface.load("out/again").embed(faces), model.embed(faces))
+    program = torch.export.load("exports/model.pt2").module()
+    torch.testing.assert_close(torch.nn.functional.normalize(program(faces)), model.embed(faces))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["embed", "images=x", "output=o.npz"], "no value for checkpoint"),
+        (["embed", "checkpoint=absent", "images=.", "output=o.npz"], "no images in"),
+        (["embed", "checkpoint=absent", "images={room}/faces", "output=o.npz"], "no model at absent"),
+        (["embed", "checkpoint={room}/model", "images={room}/faces", "output=o.csv"], "must end in .npz or .parquet"),
+        (["embed", "checkpoint={room}/model", "images={room}/faces", "output=o.npz", "device=nowhere"], "device 'nowhere'"),
+        (["compare", "a.png", "checkpoint={room}/model"], "two pictures, got 1"),
+        (["compare", "a.png", "b.png", "checkpoint={room}/model"], "no image at a.png"),
+        (["compare", "a.png", "b.png", "checkpoint={room}/model", "threshold=1", "result=r"], "not both"),
+        (["search", "a", "b", "checkpoint={room}/model", "gallery=."], "one query"),
+        (["export", "checkpoint={room}/model", "format=tensorflow"], "format must be onnx"),
+        (["export", "checkpoint={room}/model", "precision=int4"], "precision must be"),
+        (["export", "checkpoint={room}/model", "precision=int8"], "give images="),
+        (["export", "checkpoint={room}/model", "precision=float16", "format=torch_export"], "is for format=onnx"),
+        (["export", "checkpoint={room}/model", "output={room}/model", "format=safetensors"], "is there already"),
+    ],
+)
+def test_a_mistake_is_one_line(room: Path, capsys: pytest.CaptureFixture, words: list[str], message: str) -> None:
+    assert main([word.format(room=room) for word in words]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed

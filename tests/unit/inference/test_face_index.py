@@ -1,0 +1,50 @@
+"""The index finds what sorting all cosines finds."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+from transface.inference import face_index
+from transface.inference.face_index import FaceIndex
+
+HAS_FAISS = importlib.util.find_spec("faiss") is not None
+faiss_too = pytest.param("faiss", marks=pytest.mark.skipif(not HAS_FAISS, reason="faiss-cpu is not installed"))
+
+
+def unit_rows(rows: int, seed: int) -> np.ndarray:
+    found = np.random.default_rng(seed).normal(size=(rows, 16))
+    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("engine", ["exact", faiss_too])
+@pytest.mark.parametrize("top_k", [1, 3, 50, 99])
+def test_hits_are_those_of_a_full_sort(monkeypatch: pytest.MonkeyPatch, engine: str, top_k: int) -> None:
+    monkeypatch.setattr(face_index, "CHUNK", 7)
+    gallery, queries = unit_rows(50, 0), unit_rows(4, 1)
+    found = FaceIndex(gallery, engine=engine).search(queries, top_k)
+    cosines = queries.astype(np.float64) @ gallery.T.astype(np.float64)
+    order = np.argsort(-cosines, axis=1)[:, :top_k]
+    assert np.array_equal(found.positions, order)
+    np.testing.assert_allclose(found.scores, np.take_along_axis(cosines, order, 1), atol=1e-6)
+
+
+def test_auto_is_faiss_where_it_is_installed() -> None:
+    assert FaceIndex(unit_rows(3, 0)).engine == ("faiss" if HAS_FAISS else "exact")
+
+
+def test_faiss_that_is_not_installed_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
+    assert FaceIndex(unit_rows(3, 0)).engine == "exact"
+    with pytest.raises(ValueError, match="pip install faiss-cpu"):
+        FaceIndex(unit_rows(3, 0), engine="faiss")
+
+
+def test_wrong_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(G, E\)"):
+        FaceIndex(torch.zeros(0, 4))
+    with pytest.raises(ValueError, match=r"\(Q, 16\), got \(2, 3\)"):
+        FaceIndex(unit_rows(3, 0)).search(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="top_k"):
+        FaceIndex(unit_rows(3, 0)).search(unit_rows(1, 0), 0)
