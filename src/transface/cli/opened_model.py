@@ -14,7 +14,7 @@ def open_model(cfg: DictConfig) -> Any:
     """Return the FaceModel that `checkpoint` names, on `device` ("auto": the GPU if there is one)."""
     from transface.inference.opening import load
 
-    return load(cfg.checkpoint, device=chosen_device(cfg.device), averaged=cfg.averaged, num_heads=cfg.num_heads)
+    return load(cfg.checkpoint, device=chosen_device(cfg.device), averaged=cfg.averaged, num_heads=cfg.num_heads, channels=cfg.channels)
 
 
 def chosen_device(device: str) -> str:

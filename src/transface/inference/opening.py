@@ -6,7 +6,7 @@ Nothing in a file is ever executed: checkpoints are read as tensors and plain va
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -25,6 +25,7 @@ def load(
     device: str | None = None,
     averaged: bool = True,
     num_heads: int | None = None,
+    channels: Literal["rgb", "bgr"] | None = None,
     backbone: nn.Module | None = None,
 ) -> FaceModel:
     """Return the FaceModel in a file or folder, in eval mode.
@@ -35,6 +36,7 @@ def load(
         device: where to put it; by default the CPU.
         averaged: of our checkpoints: the averaged weights (EMA) where there are any.
         num_heads: of released vision transformers whose shapes do not tell it.
+        channels: the order of colours released weights were trained with, where it is not that of their family; the model takes RGB always.
         backbone: the network to fill with a checkpoint's weights, where its class is not one of this package.
 
     Raises:
@@ -44,11 +46,13 @@ def load(
     path = Path(path)
     if device is not None:
         usable_device(device)
-    model = _open(path, averaged=averaged, num_heads=num_heads, backbone=backbone)
+    model = _open(path, averaged=averaged, num_heads=num_heads, channels=channels, backbone=backbone)
     return model.to(device) if device is not None else model
 
 
-def _open(path: Path, *, averaged: bool, num_heads: int | None, backbone: nn.Module | None) -> FaceModel:
+def _open(
+    path: Path, *, averaged: bool, num_heads: int | None, channels: Literal["rgb", "bgr"] | None, backbone: nn.Module | None
+) -> FaceModel:
     if not path.exists():
         raise FileNotFoundError(f"no model at {path}: expected a run folder, a checkpoint, an exported folder, an .onnx file or released weights")
     if path.suffix == ".pt2":
@@ -66,7 +70,7 @@ def _open(path: Path, *, averaged: bool, num_heads: int | None, backbone: nn.Mod
     file = find_checkpoint(path)
     content = _content_of_ours(file)
     if content is None:
-        return FaceModel(load_released(file, num_heads=num_heads), provenance={"source": file.name})
+        return FaceModel(load_released(file, num_heads=num_heads, channels=channels), provenance={"source": file.name})
     return _from_checkpoint(content, file, averaged=averaged, backbone=backbone)
 
 
