@@ -14,8 +14,9 @@ import torch
 
 from transface.data.batches import FaceBatch
 from transface.data.loaders import decode_images
+from transface.data.record_headers import unpack_record
 from transface.data.record_index import IntArray
-from transface.data.recordio import Record, RecordError, RecordReader, unpack_record
+from transface.data.recordio import Record, RecordError, RecordReader
 
 EXACT_FLOAT32 = 1 << 24  # whole numbers up to here are exact in the float32 of a label
 

@@ -1,40 +1,23 @@
-"""Reads and writes MXNet RecordIO (.rec with .idx) without mxnet: headers, array labels, records in several parts.
-
-The format, stated from the bytes: a part is uint32 magic, uint32 (cflag << 29 | length), `length` bytes, zeros up to a multiple of 4.
-cflag 0 is a whole record; 1, 2, 3 are its first, middle and last part: a record that holds the magic at a 4-byte boundary is split
-there, and the magic goes back between the parts. An image record starts with uint32 flag, float32 label, uint64 id, uint64 id2; a
-flag above 0 counts the float32 labels that follow. All numbers are little-endian.
-"""
+"""Reads and writes MXNet RecordIO (.rec with .idx) without mxnet: headers, array labels, records in several parts."""
 
 import logging
 import os
-import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from transface.data.record_headers import GUESSED_BYTES, HeaderColumns, Record, RecordHeader, pack_record, read_headers, unpack_record
 from transface.data.record_index import IntArray, RecordIndex, read_index
+from transface.data.record_parts import RecordError, read_record_at, scan_offsets, split_parts
+
+__all__ = ["MissingKeyError", "Record", "RecordError", "RecordHeader", "RecordReader", "RecordWriter"]
 
 logger = logging.getLogger(__name__)
 
-MAGIC = 0xCED7230A
-MAGIC_BYTES = struct.pack("<I", MAGIC)
-PART = struct.Struct("<II")
-HEADER = struct.Struct("<IfQQ")
-WHOLE, FIRST, MIDDLE, LAST = 0, 1, 2, 3
-LENGTH_BITS = 29
-MAX_LENGTH = (1 << LENGTH_BITS) - 1
-BLOCK_BYTES = 8 << 20
-GUESSED_BYTES = 16 << 10  # read ahead where the index does not tell a record's size
 LARGEST_GUESS = 1 << 20
-
-
-class RecordError(ValueError):
-    """A .rec file is not what it should be; the message names the file and the offset."""
 
 
 class MissingKeyError(KeyError, ValueError):
@@ -42,85 +25,6 @@ class MissingKeyError(KeyError, ValueError):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-class RecordHeader(NamedTuple):
-    """What stands before the payload: `label` is a float when flag is 0, else a float32 array of `flag` numbers."""
-
-    flag: int
-    label: float | NDArray[np.float32]
-    id: int = 0
-    id2: int = 0
-
-
-class Record(NamedTuple):
-    header: RecordHeader
-    payload: bytes
-
-
-def pack_record(header: RecordHeader, payload: bytes) -> bytes:
-    """Return header, labels and payload as the bytes of one record; the flag follows from the label, whatever was given.
-
-    Raises:
-        ValueError: for an id outside 0..2^64-1.
-    """
-    if not (0 <= int(header.id) < 1 << 64 and 0 <= int(header.id2) < 1 << 64):
-        raise ValueError(f"record ids must lie in 0..2^64-1, got id={header.id}, id2={header.id2}")
-    if np.ndim(header.label) == 0:
-        return HEADER.pack(0, float(header.label), int(header.id), int(header.id2)) + payload
-    labels = np.asarray(header.label, dtype="<f4").ravel()
-    return HEADER.pack(labels.size, 0.0, int(header.id), int(header.id2)) + labels.tobytes() + payload
-
-
-def unpack_record(data: bytes, *, where: str = "record") -> Record:
-    """Return the header and payload held in the bytes of one record; `where` goes into the error.
-
-    Raises:
-        RecordError: if `data` is shorter than its header says.
-    """
-    if len(data) < HEADER.size:
-        raise RecordError(f"{where}: an image record has a header of {HEADER.size} bytes, this record has {len(data)} in all")
-    flag, label, id_, id2 = HEADER.unpack_from(data)
-    if flag == 0:
-        return Record(RecordHeader(flag, label, id_, id2), data[HEADER.size :])
-    end = HEADER.size + 4 * flag
-    if end > len(data):
-        raise RecordError(f"{where}: the header promises {flag} labels, but the record has {len(data)} bytes: it is corrupt")
-    labels = np.frombuffer(data, dtype="<f4", count=flag, offset=HEADER.size).astype(np.float32)
-    return Record(RecordHeader(flag, labels, id_, id2), data[end:])
-
-
-def split_parts(data: bytes) -> Iterator[bytes]:
-    """Yield the padded parts, with their heads, in which a record is written.
-
-    Raises:
-        ValueError: if a part is 2^29 bytes or longer, which the format cannot say.
-    """
-    pieces = [data] if MAGIC_BYTES not in data else _cut_at_magic(data)
-    for number, piece in enumerate(pieces):
-        if len(piece) > MAX_LENGTH:
-            raise ValueError(f"a record of this format holds less than 2^29 bytes, got {len(piece)}")
-        last = number == len(pieces) - 1
-        cflag = (WHOLE if last else FIRST) if number == 0 else (LAST if last else MIDDLE)
-        yield PART.pack(MAGIC, cflag << LENGTH_BITS | len(piece)) + piece + b"\0" * (-len(piece) % 4)
-
-
-def _cut_at_magic(data: bytes) -> list[bytes]:
-    words = np.frombuffer(data, dtype="<u4", count=len(data) // 4)
-    pieces, start = [], 0
-    for word in np.flatnonzero(words == MAGIC):
-        pieces.append(data[start : 4 * int(word)])
-        start = 4 * int(word) + 4
-    return [*pieces, data[start:]]
-
-
-class HeaderColumns(NamedTuple):
-    """Headers of many records: `label` is the first label of each, `length` the bytes of its first part."""
-
-    flag: NDArray[np.uint32]
-    label: NDArray[np.float32]
-    id: NDArray[np.uint64]
-    length: NDArray[np.uint32]
 
 
 class RecordReader:
@@ -229,123 +133,6 @@ class RecordReader:
                 f"the file ends at {self.num_bytes}; get the file again, or 'transface pack index' to keep what is there"
             )
         read_record_at(self._fd, offset, num_bytes=self.num_bytes, guess=GUESSED_BYTES, path=self.path)
-
-
-class _Extent(NamedTuple):
-    data: bytes
-    end: int
-
-
-def read_record_at(fd: int, offset: int, *, num_bytes: int, guess: int, path: Path) -> _Extent:
-    """Return the record that starts at `offset`, its parts joined, and the offset where it ends.
-
-    Raises:
-        RecordError: naming the file and offset, where no record starts or the file ends inside one.
-    """
-    start, wanted = offset, WHOLE
-    pieces: list[bytes] = []
-    buffer, at = os.pread(fd, max(PART.size, min(guess, num_bytes - offset)), offset), 0
-    while True:
-        if len(buffer) - at < PART.size:
-            buffer, at = os.pread(fd, PART.size, offset), 0
-        if len(buffer) < PART.size:
-            raise RecordError(f"{path}: truncated: the record at offset {start} goes on at {offset}, the file ends at {num_bytes}")
-        magic, word = PART.unpack_from(buffer, at)
-        cflag, length = word >> LENGTH_BITS, word & MAX_LENGTH
-        _check_part(magic, cflag, wanted, offset=offset, path=path)
-        if offset + PART.size + length > num_bytes:
-            raise RecordError(
-                f"{path}: truncated or corrupt: the record at offset {start} needs {length} bytes from {offset + PART.size}, "
-                f"the file ends at {num_bytes}"
-            )
-        piece = buffer[at + PART.size : at + PART.size + length]
-        if len(piece) < length:
-            piece = os.pread(fd, length, offset + PART.size)
-        pieces.append(piece)
-        step = PART.size + length + -length % 4
-        offset, at = offset + step, at + step
-        if at > len(buffer):
-            buffer, at = b"", 0
-        if cflag in (WHOLE, LAST):
-            return _Extent(piece if cflag == WHOLE else MAGIC_BYTES.join(pieces), offset)
-        wanted = LAST
-
-
-def _check_part(magic: int, cflag: int, wanted: int, *, offset: int, path: Path) -> None:
-    if magic != MAGIC:
-        raise RecordError(f"{path}: no record starts at offset {offset}: expected the magic 0x{MAGIC:08x}, found 0x{magic:08x}")
-    if cflag not in ((WHOLE, FIRST) if wanted == WHOLE else (MIDDLE, LAST)):
-        raise RecordError(f"{path}: the part at offset {offset} has flag {cflag}: parts of a record are missing or in the wrong order")
-
-
-def read_headers(fd: int, offsets: IntArray, *, num_bytes: int, path: Path) -> HeaderColumns:
-    """Return the headers of the records at `offsets` (m,), reading the file forwards in blocks."""
-    words = np.zeros((len(offsets), 9), dtype="<u4")
-    order = np.argsort(offsets, kind="stable") if len(offsets) > 1 and not (offsets[1:] >= offsets[:-1]).all() else None
-    ordered = offsets if order is None else offsets[order]
-    size, done = words.shape[1] * 4, 0
-    while done < len(ordered):
-        begin = int(ordered[done])
-        near = int(np.searchsorted(ordered, begin + BLOCK_BYTES - size, side="right"))
-        end = min(int(ordered[near - 1]) + size, num_bytes)
-        block = os.pread(fd, max(end - begin, 0), begin)
-        block += b"\0" * (int(ordered[near - 1]) + size - begin - len(block))
-        values = np.frombuffer(block[: len(block) // 4 * 4], dtype="<u4")
-        rows = (ordered[done:near] - begin) // 4
-        words[done:near] = values[rows[:, None] + np.arange(9)]
-        done = near
-    _mend_headers(words, ordered, fd=fd, num_bytes=num_bytes, path=path)
-    if order is not None:
-        words[order] = words.copy()
-    flag = words[:, 2].copy()
-    label = np.where(flag > 0, words[:, 8], words[:, 3]).astype("<u4").view("<f4").astype(np.float32)
-    return HeaderColumns(flag, label, np.ascontiguousarray(words[:, 4:6]).view("<u8").ravel(), words[:, 1] & np.uint32(MAX_LENGTH))
-
-
-def _mend_headers(words: NDArray[np.uint32], offsets: IntArray, *, fd: int, num_bytes: int, path: Path) -> None:
-    """Refuse what is no record; read whole the few records whose header itself may be split."""
-    lengths = words[:, 1] & MAX_LENGTH
-    odd = (words[:, 0] != MAGIC) | (words[:, 1] >> LENGTH_BITS != WHOLE) | (lengths < HEADER.size + 4 * (words[:, 2] > 0))
-    for row in np.flatnonzero(odd | (offsets + PART.size + lengths > num_bytes)):
-        offset = int(offsets[row])
-        data = read_record_at(fd, offset, num_bytes=num_bytes, guess=GUESSED_BYTES, path=path).data
-        record = unpack_record(data, where=f"{path}: record at offset {offset}")
-        head = data[: HEADER.size + 4 * min(record.header.flag, 1)]
-        words[row, 2 : 2 + len(head) // 4] = np.frombuffer(head, dtype="<u4")
-
-
-def scan_offsets(path: Path) -> IntArray:
-    """Return the offsets (n,) at which records start, found by walking the file from its beginning.
-
-    Raises:
-        RecordError: where the walk meets no record, or the file ends inside one.
-    """
-    found: list[IntArray] = []
-    starts: list[int] = []
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        num_bytes, offset, base, block, wanted = os.fstat(fd).st_size, 0, 0, b"", WHOLE
-        while offset < num_bytes:
-            if offset + PART.size > base + len(block):
-                base, block = offset, os.pread(fd, BLOCK_BYTES, offset)
-            if len(block) < PART.size:
-                raise RecordError(f"{path}: truncated: {num_bytes - offset} stray bytes at offset {offset}")
-            magic, word = PART.unpack_from(block, offset - base)
-            cflag, length = word >> LENGTH_BITS, word & MAX_LENGTH
-            if magic != MAGIC or cflag != WHOLE or wanted != WHOLE:
-                _check_part(magic, cflag, wanted, offset=offset, path=path)
-            if wanted == WHOLE:
-                starts.append(offset)
-            wanted = WHOLE if cflag in (WHOLE, LAST) else LAST
-            offset += PART.size + length + -length % 4
-            if len(starts) >= 1 << 16:
-                found.append(np.array(starts, dtype=np.int64))
-                starts.clear()
-        if offset > num_bytes or wanted != WHOLE:
-            raise RecordError(f"{path}: truncated: its last record goes on to offset {offset}, the file ends at {num_bytes}")
-    finally:
-        os.close(fd)
-    return np.concatenate([*found, np.array(starts, dtype=np.int64)])
 
 
 def scan_index(path: Path) -> RecordIndex:

@@ -13,15 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from transface.data.record_parts import MAGIC_BYTES, scan_offsets, split_parts
 from transface.data.recordio import (
-    MAGIC_BYTES,
     MissingKeyError,
     RecordError,
     RecordHeader,
     RecordReader,
     RecordWriter,
-    scan_offsets,
-    split_parts,
 )
 
 
