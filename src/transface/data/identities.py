@@ -119,7 +119,11 @@ class IdentityPack:
             ImageError: naming the key of an image that cannot be decoded or has another size.
             RecordError: naming the key and offset of a record that is broken.
         """
-        records = [self.record(index) for index in indices]
+        places = self._positions.places(indices)
+        try:
+            records = [unpack_record(raw) for raw in self.reader.raw_many(places)]
+        except RecordError:
+            records = [self.record(index) for index in indices]  # raises it again, with the key in it
         names = _Keys(self, indices)
         images = decode_images([record.payload for record in records], size=self.image_size, names=names)
         labels = torch.tensor([self._label(record, index) for record, index in zip(records, indices, strict=True)])
@@ -177,6 +181,13 @@ class Positions:
         if not 0 <= index < len(self._places):
             raise IndexError(f"no image {index} among {len(self._places)}")
         return int(self._places[index])
+
+    def places(self, indices: Sequence[int]) -> IntArray:
+        """Return the places (m,) of the images at `indices`."""
+        asked = np.asarray(indices, dtype=np.int64)
+        if len(asked) and not (asked.min() >= 0 and asked.max() < len(self)):
+            raise IndexError(f"no image {int(asked.min())} or {int(asked.max())} among {len(self)}")
+        return asked + self._places.start if isinstance(self._places, range) else self._places[asked]
 
     def array(self) -> IntArray:
         """Return all places (n,)."""

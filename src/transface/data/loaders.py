@@ -74,7 +74,7 @@ class ImageError(ValueError):
         self.index = index
 
 
-def image_size(encoded: bytes) -> tuple[int, int]:
+def image_size(encoded: bytes | memoryview) -> tuple[int, int]:
     """Return (height, width) as the header of a JPEG or PNG states them, nothing being decoded.
 
     Raises:
@@ -88,7 +88,7 @@ def image_size(encoded: bytes) -> tuple[int, int]:
     raise ValueError(f"neither JPEG nor PNG: {len(encoded)} bytes that begin with {encoded[:8].hex() or 'nothing'}")
 
 
-def _jpeg_size(encoded: bytes) -> tuple[int, int]:
+def _jpeg_size(encoded: bytes | memoryview) -> tuple[int, int]:
     at, end = 2, len(encoded) - 9
     while at <= end:
         marker = encoded[at + 1]
@@ -104,13 +104,16 @@ def _jpeg_size(encoded: bytes) -> tuple[int, int]:
 
 
 def decode_images(
-    encoded: Sequence[bytes],
+    encoded: Sequence[bytes | memoryview],
     *,
     size: tuple[int, int] | None = None,
     names: Sequence[object] | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Return (B, 3, H, W) uint8 RGB: all images of a batch, JPEG and PNG, grey and colour, decoded.
+
+    In memory they lie as the decoder leaves them, the channel last (torch.channels_last): turning them round costs an eighth of the
+    decoding here, and nothing worth mentioning on the device.
 
     Args:
         encoded: B images as bytes (anything with the buffer of uint8 will do).
@@ -121,7 +124,7 @@ def decode_images(
     Raises:
         ImageError: naming the first image that cannot be decoded or has another size.
     """
-    images = [image if isinstance(image, bytes) else bytes(image) for image in encoded]
+    images = [image if isinstance(image, bytes | memoryview) else bytes(image) for image in encoded]
     if not images:
         raise ValueError("there are no images to decode")
     size = _check_sizes(images, size, names)
@@ -135,13 +138,13 @@ def decode_images(
             decoded.update(zip(jpegs, decode_jpeg([tensors[i] for i in jpegs], ImageReadMode.RGB, device), strict=True))
         for i in pngs:
             decoded[i] = decode_png(tensors[i], ImageReadMode.RGB).to(device)
-        return torch.stack([decoded[i] for i in range(len(images))])
+        return torch.stack([decoded[i].permute(1, 2, 0) for i in range(len(images))]).permute(0, 3, 1, 2)
     except RuntimeError:
         _raise_for_broken(tensors, jpegs=set(jpegs), size=size, names=names)
         raise
 
 
-def _check_sizes(images: list[bytes], size: tuple[int, int] | None, names: Sequence[object] | None) -> tuple[int, int]:
+def _check_sizes(images: Sequence[bytes | memoryview], size: tuple[int, int] | None, names: Sequence[object] | None) -> tuple[int, int]:
     """The sizes stated in the headers, looked at first: a forged one must not make the decoder take gigabytes."""
     for index, image in enumerate(images):
         try:

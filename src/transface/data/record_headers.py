@@ -46,7 +46,7 @@ def pack_record(header: RecordHeader, payload: bytes) -> bytes:
     return HEADER.pack(labels.size, 0.0, int(header.id), int(header.id2)) + labels.tobytes() + payload
 
 
-def unpack_record(data: bytes, *, where: str = "record") -> Record:
+def unpack_record(data: bytes, *, where: object = "record") -> Record:
     """Return the header and payload held in the bytes of one record; `where` goes into the error.
 
     Raises:

@@ -11,13 +11,14 @@ import numpy as np
 
 from transface.data.record_headers import GUESSED_BYTES, HeaderColumns, Record, RecordHeader, pack_record, read_headers, unpack_record
 from transface.data.record_index import IntArray, RecordIndex, read_index
-from transface.data.record_parts import RecordError, read_record_at, scan_offsets, split_parts
+from transface.data.record_parts import LENGTH_BITS, MAGIC, PART, WHOLE, RecordError, read_record_at, scan_offsets, split_parts
 
 __all__ = ["MissingKeyError", "Record", "RecordError", "RecordHeader", "RecordReader", "RecordWriter"]
 
 logger = logging.getLogger(__name__)
 
 LARGEST_GUESS = 1 << 20
+GUESSED_LEAST = 4 << 10  # for the last record, which has none after it
 
 
 class MissingKeyError(KeyError, ValueError):
@@ -111,6 +112,23 @@ class RecordReader:
         if self.index.ascending and position + 1 < len(self.index):
             guess = min(int(self.index.offsets[position + 1]) - offset, LARGEST_GUESS)
         return read_record_at(self._fd, offset, num_bytes=self.num_bytes, guess=guess, path=self.path).data
+
+    def raw_many(self, positions: IntArray) -> list[bytes]:
+        """Return the whole records at `positions` (m,) of the index: one read each, little else."""
+        offsets = np.asarray(self.index.offsets[positions])
+        guesses = np.full(len(offsets), GUESSED_BYTES)
+        if self.index.ascending and len(self.index):
+            following = np.minimum(positions + 1, len(self.index) - 1)
+            guesses = np.clip(self.index.offsets[following] - offsets, GUESSED_LEAST, LARGEST_GUESS)
+        records = []
+        for offset, guess, position in zip(offsets.tolist(), guesses.tolist(), positions.tolist(), strict=True):
+            data = os.pread(self._fd, min(guess, self.num_bytes - offset) if offset < self.num_bytes else 0, offset)
+            magic, word = PART.unpack_from(data) if len(data) >= PART.size else (0, 0)
+            if magic == MAGIC and word >> LENGTH_BITS == WHOLE and PART.size + word <= len(data):
+                records.append(data[PART.size : PART.size + word])
+            else:  # in parts, larger than guessed, or broken
+                records.append(self.raw_at(position))
+        return records
 
     def headers(self, positions: IntArray | None = None) -> HeaderColumns:
         """Return the headers of the records at `positions` of the index (default: all), reading the file once, in order.

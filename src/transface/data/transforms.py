@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 def normalise(images: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return uint8 images (B, 3, H, W) as floats: 0 becomes -1, 255 becomes 1.
+    """Return uint8 images (B, 3, H, W) as floats: 0 becomes -1, 255 becomes 1. In memory the result lies channel by channel.
 
     Raises:
         TypeError: if they are not uint8: they were normalised before.
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be uint8, got {images.dtype}: were they normalised before?")
-    return images.to(dtype).div_(127.5).sub_(1)
+    return images.to(dtype, memory_format=torch.contiguous_format).div_(127.5).sub_(1)
 
 
 def random_flip(images: Tensor, generator: torch.Generator | None = None, *, probability: float = 0.5) -> Tensor:

@@ -124,6 +124,25 @@ def test_a_broken_image_is_named_by_key_and_file(tmp_path: Path, make_pack: Call
     assert caught.value.index == 2
 
 
+def test_a_broken_record_is_named_by_key_and_offset(tmp_path: Path, make_pack: Callable) -> None:
+    pack = IdentityPack(make_pack(tmp_path, LABELS))
+    data = bytearray((tmp_path / "train.rec").read_bytes())
+    offset = int(pack.reader.index.offsets[3])
+    data[offset + 8 : offset + 12] = b"\xff\xff\xff\x7f"  # the flag: so many labels cannot follow
+    (tmp_path / "train.rec").write_bytes(data)
+    with pytest.raises(RecordError, match=r"train\.rec: key 3: the header promises 2147483647 labels"):
+        pack.__getitems__([0, 2, 1])
+
+
+@pytest.mark.parametrize("index", [-1, 6])
+def test_an_index_outside_is_refused(tmp_path: Path, make_pack: Callable, index: int) -> None:
+    pack = IdentityPack(make_pack(tmp_path, LABELS))
+    with pytest.raises(IndexError, match="no image"):
+        pack.__getitems__([0, index])
+    with pytest.raises(IndexError, match="no image"):
+        pack.encoded(index)
+
+
 def test_the_real_pack_is_read(shared: Path) -> None:
     pack = IdentityPack(shared / "data/real/cfp500")
     assert (len(pack), pack.num_identities) == (7000, 500)

@@ -114,6 +114,22 @@ def test_headers_of_chosen_positions_come_in_the_order_asked(small: Path) -> Non
     assert reader.headers(np.array([4, 0, 2])).label.tolist() == [4, 0, 2]
 
 
+@pytest.mark.parametrize("ascending", [True, False])
+def test_many_records_are_those_read_one_by_one(tmp_path: Path, ascending: bool) -> None:
+    payloads = [b"", MAGIC_BYTES * 3, b"x" * 9000, b"abc", b"y" * 40000, MAGIC_BYTES + b"12"]
+    keys = list(range(6)) if ascending else [5, 0, 3, 1, 4, 2]
+    with RecordWriter(tmp_path / "a.rec") as writer:
+        for key in keys:
+            writer.write(key, RecordHeader(0, 0.0), payloads[key])
+    if not ascending:  # the index in another order than the file
+        lines = (tmp_path / "a.idx").read_text().splitlines(keepends=True)
+        (tmp_path / "a.idx").write_text("".join(sorted(lines)))
+    reader = RecordReader(tmp_path / "a.rec")
+    positions = np.array([5, 1, 1, 0, 4, 2, 3])
+    assert reader.raw_many(positions) == [reader.raw_at(int(position)) for position in positions]
+    assert [raw[24:] for raw in reader.raw_many(reader.index.positions(np.arange(6)))] == payloads
+
+
 def test_keys_may_stand_in_any_order_with_gaps(tmp_path: Path) -> None:
     keys = [40, 3, 17, 5]
     with RecordWriter(tmp_path / "a.rec") as writer:

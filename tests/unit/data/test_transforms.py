@@ -12,6 +12,13 @@ def test_black_is_minus_one_and_white_is_one() -> None:
     assert normalise(images, dtype=torch.bfloat16).dtype == torch.bfloat16
 
 
+def test_images_stored_channel_last_come_out_channel_by_channel() -> None:
+    images = torch.randint(0, 256, (2, 3, 5, 4), dtype=torch.uint8)
+    turned = normalise(images.to(memory_format=torch.channels_last))
+    assert turned.is_contiguous()
+    assert torch.equal(turned, normalise(images))
+
+
 def test_images_normalised_before_are_refused() -> None:
     with pytest.raises(TypeError, match=r"must be uint8, got torch\.float32"):
         normalise(torch.zeros(1, 3, 2, 2))
