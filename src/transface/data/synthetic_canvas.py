@@ -109,7 +109,7 @@ def loose_placement(nuisance: Columns, image_size: int) -> Placement:
 
 
 def pixel_canvas(placement: Placement, nuisance: Columns, image_size: int, *, step: int = 1) -> Canvas:
-    """Return a black canvas of the centres of all blocks of step x step pixels: their place on the screen and on the head."""
+    """Return a canvas, its colours not yet set, of the centres of all blocks of step x step pixels: their place on the screen and on the head."""
     along = torch.arange(image_size // step) * step + (step - 1) / 2
     inverse = 1 / placement.turn
     start = -placement.shift * inverse
@@ -124,7 +124,7 @@ def pixel_canvas(placement: Placement, nuisance: Columns, image_size: int, *, st
     hidden = forward.mul_(yaw.cos()).addcmul_(x, yaw.sin()) < 0
     # The back of the head continues the front outwards instead of folding over it.
     u = torch.where(hidden, 2 * SPHERE_RADIUS * u.sign() - u, u)
-    return Canvas(torch.zeros(len(x), 3, x.shape[1]), x, y, u, v)
+    return Canvas(torch.empty(len(x), 3, x.shape[1]), x, y, u, v)
 
 
 def enlarge(planes: list[Tensor], image_size: int) -> tuple[Tensor, ...]:

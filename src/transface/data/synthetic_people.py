@@ -187,9 +187,10 @@ class Columns:
         if table.ndim != 2 or table.shape[1] != len(columns):
             raise ValueError(f"a table of {len(columns)} columns was expected, (B, {len(columns)}); got {tuple(table.shape)}")
         self.table, self.columns = table, columns
+        self._by_name = dict(zip(columns, table[..., None].unbind(1), strict=True))
 
     def __getitem__(self, name: str) -> Tensor:
-        return self.table[:, self.columns[name], None]
+        return self._by_name[name]
 
     def rows(self, chosen: Tensor) -> "Columns":
         """Return the chosen rows."""
