@@ -13,16 +13,18 @@ from transface.reports.runs import Run, SetKey, is_baseline, named_results, set_
 
 
 def warning_section(runs: Sequence[Run]) -> list[Section]:
-    """Return the section of warnings: [] where there are none."""
-    sentences: dict[str, None] = {}
+    """Return the section of warnings, each once, with all the results it is about: [] where there are none."""
+    places: dict[str, dict[str, None]] = {}
     for run in runs:
         for result in run.results:
             # A result repeats its measures' warnings among its own: once is enough, where it is said of which measure.
             own = dict.fromkeys(f"{title_of(m.name)}: {m.warning}" for m in result.measures if m.warning)
             found = [*own, *(sentence for sentence in result.warnings if not any(sentence in said for said in own))]
             where = f"{run.label}, {result.name}" if len(runs) > 1 else result.name
-            sentences.update(dict.fromkeys(f"{where}: {sentence}" for sentence in dict.fromkeys(found)))
-    return [Section("Beware", (Warnings(tuple(sentences)),))] if sentences else []
+            for sentence in found:
+                places.setdefault(sentence, {})[where] = None
+    sentences = tuple(f"{'; '.join(where)}: {sentence}" for sentence, where in places.items())
+    return [Section("Beware", (Warnings(sentences),))] if sentences else []
 
 
 def table_section(runs: Sequence[Run]) -> list[Section]:

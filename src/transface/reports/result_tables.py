@@ -10,7 +10,8 @@ from transface.reports.measures import best_of, cell_of, find_measure, measure_n
 from transface.reports.published import not_comparable, published_figure, published_rows
 from transface.reports.runs import Run, SetKey, is_baseline, named_results
 
-INTERVAL_NOTE = "In brackets: the 95 % interval. +-: the spread (population standard deviation) over folds."
+INTERVAL_NOTE = "In brackets: the 95 % interval."
+SPREAD_NOTE = "+-: the spread (population standard deviation) over folds."
 PUBLISHED_NOTE = "Rows marked published are figures from the literature, not measured here."
 
 
@@ -136,8 +137,10 @@ def row_kind(results: Iterable[Result]) -> RowKind:
 def notes_of(results: Iterable[Result], *, names: Sequence[str] | None = None) -> tuple[str, ...]:
     """Return the notes a table of results needs: what brackets mean, and why a marked figure is doubtful."""
     measures = [m for result in results for m in result.measures if names is None or m.name in names]
-    notes = [INTERVAL_NOTE] if any(m.low is not None or m.std is not None for m in measures) else []
-    return (*notes, *dict.fromkeys(doubt(m) for m in measures if m.warning))
+    bracketed = INTERVAL_NOTE if any(m.low is not None for m in measures) else ""
+    spread = SPREAD_NOTE if any(m.std is not None for m in measures) else ""
+    explained = " ".join(filter(None, [bracketed, spread]))
+    return (*([explained] if explained else []), *dict.fromkeys(doubt(m) for m in measures if m.warning))
 
 
 def doubt(measure: Measure) -> str:
