@@ -6,6 +6,7 @@ Shapes: B faces, N patches, D token width, E embedding size. Images are RGB, flo
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from .face_neck import FaceNeck
 from .features import FaceFeatures
 from .from_config import rebuildable
 from .patch_gate import PatchGate
+from .starting_weights import load_pretrained
 from .token_drop import drop_tokens, restore_tokens
 
 INIT_STD = 0.02
@@ -53,6 +55,7 @@ class FaceViT(nn.Module):
         gate: Literal["sigmoid", "none"] = "sigmoid",
         layer_token_blocks: Sequence[int] = (),
         gradient_checkpointing: bool = False,
+        weights: str | Path | None = None,
     ) -> None:
         """Build the model.
 
@@ -60,6 +63,7 @@ class FaceViT(nn.Module):
             gate: "sigmoid" is TransFace; "none" is the plain ViT of arcface_torch, which ranks no patches.
             layer_token_blocks: the blocks, counted from 0, whose output goes into FaceFeatures.layer_tokens.
             gradient_checkpointing: recompute each block in backward: less memory, one more forward.
+            weights: a file to start from, ours or released; gate and neck may be fresh (see starting_weights.py).
 
         Raises:
             ValueError: naming the setting that is out of range.
@@ -86,6 +90,8 @@ class FaceViT(nn.Module):
         self.gate = PatchGate(num_patches, embed_dim) if gate == "sigmoid" else None
         self.neck = FaceNeck(num_patches, embed_dim, embedding_size)
         self._initialise()
+        if weights is not None:
+            load_pretrained(self, weights)
 
     def _initialise(self) -> None:
         nn.init.trunc_normal_(self.pos_embed, std=INIT_STD)

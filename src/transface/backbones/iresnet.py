@@ -5,6 +5,7 @@ Shapes: B faces, E embedding size, C channels. Images are RGB, float, in [-1, 1]
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from .features import FaceFeatures
 from .from_config import rebuildable
 from .precision import in_precision_of
+from .starting_weights import load_pretrained
 
 WIDTHS = (64, 128, 256, 512)
 Shortcut = Literal["convolution", "subsample"]
@@ -51,6 +53,7 @@ class IResNet(nn.Module):
         dropout: before the linear layer.
         first_shortcut: how the first unit of the first stage halves its input: "convolution" (arcface_torch) or "subsample" (AdaFace).
         gradient_checkpointing: recompute each stage in backward: less memory, one more forward.
+        weights: a file to start from, ours or released.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class IResNet(nn.Module):
         dropout: float = 0.0,
         first_shortcut: Shortcut = "convolution",
         gradient_checkpointing: bool = False,
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
         if len(depths) != 4 or min(depths) < 1:
@@ -88,6 +92,8 @@ class IResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.1)
+        if weights is not None:
+            load_pretrained(self, weights)
 
     def forward(self, images: Tensor) -> FaceFeatures:
         """Return the FaceFeatures, embedding only, of images (B, 3, H, W)."""

@@ -5,12 +5,14 @@ Shapes: B faces, E embedding size, C channels. Images are RGB, float, in [-1, 1]
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from .features import FaceFeatures
 from .from_config import rebuildable
 from .precision import in_precision_of
+from .starting_weights import load_pretrained
 
 LAST_CHANNELS = 512
 
@@ -90,6 +92,7 @@ class MobileFaceNet(nn.Module):
     Args of the constructor:
         depths: units in each of the four stages; (2, 8, 12, 4) with width 4 is the released large model.
         width: the multiple of the paper's channels.
+        weights: a file to start from, ours or released.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class MobileFaceNet(nn.Module):
         width: int = 2,
         image_size: int | tuple[int, int] = 112,
         embedding_size: int = 512,
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
         if len(depths) != 4 or min(depths) < 1 or width < 1:
@@ -126,6 +130,8 @@ class MobileFaceNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if weights is not None:
+            load_pretrained(self, weights)
 
     def forward(self, images: Tensor) -> FaceFeatures:
         """Return the FaceFeatures, embedding only, of images (B, 3, H, W)."""

@@ -1,21 +1,21 @@
-"""How each released family names its weights, and which backbone of ours they belong to.
+"""How each released family names its weights, and how those names become ours.
 
 Facts about key names and input channels only. A family trained on BGR images gets the channels of its first convolution turned round, so
 that every backbone here takes RGB.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .face_vit import FaceViT
-from .iresnet import WIDTHS, IResNet
-from .mobilefacenet import MobileFaceNet
+from .state_dicts import bare_weights, listed
 
 State = Mapping[str, Tensor]
-NARROW = 128
+Channels = Literal["rgb", "bgr"]
+IR_WIDTHS = (64, 128, 256, 512)
 VIT_NAMES = {
     "senet.0.": "gate.squeeze.",
     "senet.2.": "gate.excite.",
@@ -51,7 +51,7 @@ class Family(NamedTuple):
         keys: all of these are in a state dict of the family.
         prefix: which its keys come with; "" is any.
         to_ours: its state dict in the names of our backbone.
-        build: the fresh backbone for a state dict in our names; a transformer's takes num_heads too.
+        architecture: the file of transface.backbones that holds its backbone.
         first_convolution: our name of the weight that meets the image.
         channels: "rgb" or "bgr", as the family was trained.
     """
@@ -60,7 +60,7 @@ class Family(NamedTuple):
     keys: frozenset[str]
     prefix: str
     to_ours: Callable[[State], State]
-    build: Callable[..., nn.Module]
+    architecture: str
     first_convolution: str
     channels: str
 
@@ -77,25 +77,6 @@ def vit_to_ours(state: State) -> State:
     return {_renamed(key, VIT_NAMES): value for key, value in state.items()}
 
 
-def build_vit(state: State, num_heads: int | None = None) -> FaceViT:
-    """Return a FaceViT of the shapes in `state`; with a gate if it holds one."""
-    width, _, patch_size, _ = state["patch_embed.proj.weight"].shape
-    rows = round(state["pos_embed"].shape[1] ** 0.5)
-    mlp_ratio = state["blocks.0.mlp.fc1.weight"].shape[0] / width
-    # No shape tells the heads: 8 in all released models but CVLface's base, the one with an MLP ratio of 3.
-    usual_heads = 4 if width < NARROW else 16 if mlp_ratio == 3 else 8
-    return FaceViT(
-        112 if 112 // patch_size == rows else rows * patch_size,
-        patch_size,
-        embed_dim=width,
-        depth=1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks.")),
-        num_heads=num_heads or usual_heads,
-        mlp_ratio=mlp_ratio,
-        embedding_size=state["neck.embed.weight"].shape[0],
-        gate="sigmoid" if "gate.squeeze.weight" in state else "none",
-    )
-
-
 def ir_to_ours(state: State) -> State:
     """Return the weights of an AdaFace or CVLface IR network in the names of IResNet; its last norm has neither weight nor bias.
 
@@ -103,10 +84,10 @@ def ir_to_ours(state: State) -> State:
         ValueError: if its units are bottlenecks (IR-152, IR-200), which IResNet does not have.
     """
     widths = {key.split(".")[1]: len(value) for key, value in state.items() if key.endswith("res_layer.1.weight")}
-    if any(key.startswith("body.0.res_layer.7.") for key in state) or not set(widths.values()) <= set(WIDTHS):
+    if any(key.startswith("body.0.res_layer.7.") for key in state) or not set(widths.values()) <= set(IR_WIDTHS):
         raise ValueError("IR networks of bottleneck units (IR-152, IR-200) are not supported; IR-18, 34, 50 and 101 are")
     names: dict[str, str] = {}
-    for stage, width in enumerate(WIDTHS, start=1):
+    for stage, width in enumerate(IR_WIDTHS, start=1):
         units = sorted((unit for unit in widths if widths[unit] == width), key=int)
         names |= {f"body.{unit}.": f"layer{stage}.{position}." for position, unit in enumerate(units)}
     ours = {}
@@ -116,33 +97,6 @@ def ir_to_ours(state: State) -> State:
         ours[inside + _renamed(dot.removeprefix(".") + rest, UNIT_NAMES) if inside else _renamed(key, IR_NAMES)] = value
     size = len(ours["fc.bias"]) if "fc.bias" in ours else 0
     return {"features.weight": torch.ones(size), "features.bias": torch.zeros(size)} | ours
-
-
-def build_iresnet(state: State) -> IResNet:
-    """Return an IResNet of the shapes in `state`."""
-    depths = [1 + max(int(key.split(".")[1]) for key in state if key.startswith(f"layer{stage}.")) for stage in (1, 2, 3, 4)]
-    embedding_size, inputs = state["fc.weight"].shape
-    return IResNet(
-        depths,
-        image_size=16 * round((inputs / WIDTHS[-1]) ** 0.5),
-        embedding_size=embedding_size,
-        first_shortcut="convolution" if "layer1.0.downsample.0.weight" in state else "subsample",
-    )
-
-
-def build_mobilefacenet(state: State) -> MobileFaceNet:
-    """Return a MobileFaceNet of the shapes in `state`."""
-    depths = []
-    for stack in (1, 3, 5, 7):
-        # A stack's keys are layers.<stack>.layers.<unit>.layers...; a stage of one unit stands without a stack.
-        keys = [key.split(".") for key in state if key.startswith(f"layers.{stack}.layers.")]
-        depths.append(1 + max((int(words[3]) for words in keys if words[4] == "layers"), default=0))
-    return MobileFaceNet(
-        depths,
-        width=len(state["layers.0.layers.0.weight"]) // 64,
-        image_size=16 * state["features.layers.0.layers.0.weight"].shape[2],
-        embedding_size=len(state["features.layers.2.weight"]),
-    )
 
 
 def _as_they_are(state: State) -> State:
@@ -159,12 +113,48 @@ _SENET = frozenset({"senet.0.weight", "senet.2.weight"})
 
 # The first that fits is taken, so the narrower naming stands before the wider.
 FAMILIES = (
-    Family("transface FaceViT", _OWN, "", _as_they_are, build_vit, _PROJECTION, "rgb"),
-    Family("TransFace", _VIT | _SENET, "", vit_to_ours, build_vit, _PROJECTION, "rgb"),
-    Family("CVLface ViT", _VIT, "net.", vit_to_ours, build_vit, _PROJECTION, "rgb"),
-    Family("arcface_torch ViT", _VIT, "", vit_to_ours, build_vit, _PROJECTION, "rgb"),
-    Family("arcface_torch IResNet", _IRESNET, "", _as_they_are, build_iresnet, "conv1.weight", "rgb"),
-    Family("CVLface IR", _IR, "net.", ir_to_ours, build_iresnet, "conv1.weight", "rgb"),
-    Family("AdaFace IR", _IR, "", ir_to_ours, build_iresnet, "conv1.weight", "bgr"),
-    Family("arcface_torch MobileFaceNet", _MOBILE, "", _as_they_are, build_mobilefacenet, "layers.0.layers.0.weight", "rgb"),
+    Family("transface FaceViT", _OWN, "", _as_they_are, "face_vit", _PROJECTION, "rgb"),
+    Family("TransFace", _VIT | _SENET, "", vit_to_ours, "face_vit", _PROJECTION, "rgb"),
+    Family("CVLface ViT", _VIT, "net.", vit_to_ours, "face_vit", _PROJECTION, "rgb"),
+    Family("arcface_torch ViT", _VIT, "", vit_to_ours, "face_vit", _PROJECTION, "rgb"),
+    Family("arcface_torch IResNet", _IRESNET, "", _as_they_are, "iresnet", "conv1.weight", "rgb"),
+    Family("CVLface IR", _IR, "net.", ir_to_ours, "iresnet", "conv1.weight", "rgb"),
+    Family("AdaFace IR", _IR, "", ir_to_ours, "iresnet", "conv1.weight", "bgr"),
+    Family("arcface_torch MobileFaceNet", _MOBILE, "", _as_they_are, "mobilefacenet", "layers.0.layers.0.weight", "rgb"),
 )
+
+
+class ReleasedWeights(NamedTuple):
+    """A state dict in our names, taking RGB images, and the family it came from."""
+
+    state: dict[str, Tensor]
+    family: Family
+
+
+def read_released(source: str | Path | Mapping[str, Any], *, channels: Channels | None = None) -> ReleasedWeights:
+    """Return released weights in our names and taking RGB, with their family.
+
+    Raises:
+        FileNotFoundError, ValueError: as bare_weights, and if the family is unknown.
+    """
+    if channels not in {None, "rgb", "bgr"}:
+        raise ValueError(f"channels must be 'rgb' or 'bgr', got {channels!r}")
+    bare = bare_weights(source)
+    family = recognise(bare.state, prefix=bare.prefix)
+    state = dict(family.to_ours(bare.state))
+    if (channels or family.channels) == "bgr":
+        state[family.first_convolution] = state[family.first_convolution].flip(1)
+    return ReleasedWeights(state, family)
+
+
+def recognise(state: Mapping[str, Tensor], *, prefix: str = "") -> Family:
+    """Return the family whose keys these are; `prefix` is what stood before them.
+
+    Raises:
+        ValueError: if there is none, naming some of the keys that came.
+    """
+    for family in FAMILIES:
+        if state.keys() >= family.keys and prefix.endswith(family.prefix):
+            return family
+    known = ", ".join(family.name for family in FAMILIES)
+    raise ValueError(f"weights of no known family ({known}); their keys begin {listed(tuple(state))}")

@@ -5,6 +5,7 @@ Shapes: B faces, N patches, D token width, E embedding size. Images are RGB, flo
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import timm
@@ -18,6 +19,7 @@ from .face_neck import FaceNeck
 from .features import FaceFeatures
 from .from_config import rebuildable
 from .patch_gate import PatchGate
+from .starting_weights import load_pretrained
 
 
 class TokenGrid(NamedTuple):
@@ -45,6 +47,7 @@ class TimmFace(nn.Module):
         neck_width: width between the two linear layers of the neck; by default the token width.
         layer_token_blocks: the blocks, counted from 0, whose tokens go into FaceFeatures.layer_tokens; transformers only.
         model_settings: further arguments of timm.create_model, such as drop_path_rate.
+        weights: a file to start from, ours or plain timm weights; gate and neck may be fresh.
 
     Raises:
         ValueError: if timm has no such model, or its output has no grid.
@@ -67,6 +70,7 @@ class TimmFace(nn.Module):
         layer_token_blocks: Sequence[int] = (),
         gradient_checkpointing: bool = False,
         model_settings: dict[str, Any] | None = None,
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
         if gate not in {"sigmoid", "none"}:
@@ -89,6 +93,8 @@ class TimmFace(nn.Module):
         num_patches = grid.rows * grid.columns
         self.gate = PatchGate(num_patches, grid.width) if gate == "sigmoid" else None
         self.neck = FaceNeck(num_patches, grid.width, embedding_size, hidden_width=neck_width)
+        if weights is not None:
+            load_pretrained(self, weights)
 
     @torch.enable_grad()
     def _freeze_unused_and_measure(self) -> TokenGrid:

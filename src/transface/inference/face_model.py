@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from transface.backbones.features import FaceFeatures
 from transface.backbones.from_config import build_backbone, config_of
-from transface.backbones.pretrained import load_strictly
+from transface.backbones.state_dicts import load_strictly
 from transface.inference.face_images import Colours, Fit, batches_of_faces, normalised
 from transface.inference.model_card import model_card
 

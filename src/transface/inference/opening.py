@@ -11,7 +11,8 @@ from typing import Any, Literal
 from torch import nn
 
 from transface.backbones.from_config import build_backbone
-from transface.backbones.pretrained import load_released, load_strictly
+from transface.backbones.pretrained import load_released
+from transface.backbones.state_dicts import load_strictly
 from transface.inference.face_model import CONFIG_FILE, WEIGHTS_FILE, FaceModel, usable_device
 from transface.training.checkpoints import backbone_weights, find_checkpoint, read_checkpoint
 

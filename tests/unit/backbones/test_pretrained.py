@@ -16,7 +16,11 @@ from torch.nn import functional as F
 from transface.backbones.face_vit import FaceViT
 from transface.backbones.iresnet import IResNet
 from transface.backbones.mobilefacenet import MobileFaceNet
-from transface.backbones.pretrained import find_misfits, load_pretrained, load_released, read_released, read_state_dict
+from transface.backbones.pretrained import load_released
+from transface.backbones.released_families import read_released
+from transface.backbones.starting_weights import load_pretrained
+from transface.backbones.state_dicts import find_misfits, read_state_dict
+from transface.backbones.timm_face import TimmFace
 
 WIDTHS = (64, 128, 256, 512)
 
@@ -259,6 +263,38 @@ def test_fine_tuning_takes_our_own_names_and_turns_channels_round_if_told(images
     assert_embeds(target, images, source(images.flip(1)).embedding)
 
 
+def test_a_part_may_be_fresh_only_as_a_whole() -> None:
+    state = made_up_vit(32, 1, 9, 4)
+    del state["feature.1.running_var"]
+    with pytest.raises(ValueError, match=r"1 missing: neck\.project_norm\.running_var"):
+        load_pretrained(FaceViT(embed_dim=32, depth=1, num_heads=4, embedding_size=8), state)
+
+
+@pytest.mark.parametrize("build", [IResNet, MobileFaceNet])
+def test_convolutional_backbones_start_from_a_file(tmp_path: Path, images: Tensor, build: type) -> None:
+    source = build((1, 1, 1, 1), embedding_size=8).eval()
+    torch.save(source.state_dict(), tmp_path / "start.pt")
+    assert_embeds(build((1, 1, 1, 1), embedding_size=8, weights=tmp_path / "start.pt").eval(), images, source(images).embedding)
+
+
+def test_transformers_start_from_a_file_with_a_fresh_gate(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = made_up_vit(32, 1, 9, 4)
+    save_file(state, tmp_path / "start.safetensors")
+    with caplog.at_level("INFO"):
+        backbone = FaceViT(embed_dim=32, depth=1, num_heads=4, embedding_size=8, weights=str(tmp_path / "start.safetensors"))
+    assert torch.equal(backbone.pos_embed, state["pos_embed"])
+    assert "gate.squeeze.weight, gate.excite.weight, which start fresh" in caplog.text
+
+
+def test_timm_models_start_from_plain_timm_weights_and_from_ours(tmp_path: Path, images: Tensor) -> None:
+    source = TimmFace("test_vit", embedding_size=8).eval()
+    torch.save(source.model.state_dict() | {"head.weight": torch.zeros(5, 64)}, tmp_path / "timm.pt")
+    torch.save(source.state_dict(), tmp_path / "ours.pt")
+    plain = TimmFace("test_vit", embedding_size=8, weights=tmp_path / "timm.pt").eval()
+    torch.testing.assert_close(plain.encode(images), source.encode(images))
+    assert_embeds(TimmFace("test_vit", embedding_size=8, weights=tmp_path / "ours.pt").eval(), images, source(images).embedding)
+
+
 class Bomb:
     """A pickle that writes a file when it is opened."""
 
@@ -283,7 +319,7 @@ def test_hostile_pickles_are_refused_and_never_run(tmp_path: Path, modern: bool)
     assert not trace.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04broken", b"\x80\x02}q\x00."])
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04broken", b"\x80\x02}q\x00.", b"\x80\x02."])
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path, content: bytes, suffix: str) -> None:
     path = tmp_path / f"model{suffix}"

@@ -1,0 +1,49 @@
+"""Fills a backbone that stands already with released weights or its own, to fine-tune from; gate and neck may be fresh."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from .released_families import Channels, read_released
+from .state_dicts import bare_weights, load_strictly
+
+NEW_PARTS = ("gate.", "neck.")
+TIMM_HEADS = ("head.", "head_dist.", "fc.", "classifier.")
+logger = logging.getLogger(__name__)
+
+
+def load_pretrained(
+    backbone: nn.Module,
+    source: str | Path | Mapping[str, Any],
+    *,
+    channels: Channels | None = None,
+    may_be_absent: tuple[str, ...] = NEW_PARTS,
+) -> tuple[str, ...]:
+    """Load weights into a backbone that stands already, for fine-tuning, and return the names that kept their fresh values.
+
+    Released weights are brought into our names; others must have them, or be those of the timm model inside. A part whose names begin with
+    a word of `may_be_absent` may be fresh, as a whole; so may the mask token.
+
+    Raises:
+        FileNotFoundError, ValueError: as bare_weights, and if anything did not fit (all is listed).
+    """
+    state = _in_names_of(backbone, source, channels)
+    absent = tuple(part for part in (*may_be_absent, "mask_token") if not any(key.startswith(part) for key in state))
+    origin = f"the weights in {source}" if isinstance(source, str | Path) else "the weights"
+    fresh = load_strictly(backbone, state, origin=origin, may_be_absent=absent)
+    if fresh:
+        logger.info("%s fill %s but for %s, which start fresh", origin, type(backbone).__name__, ", ".join(fresh))
+    return fresh
+
+
+def _in_names_of(backbone: nn.Module, source: str | Path | Mapping[str, Any], channels: Channels | None) -> Mapping[str, Tensor]:
+    own, state = backbone.state_dict().keys(), bare_weights(source).state
+    if channels is None and state.keys() <= own:
+        return state
+    inside = {f"model.{key}": value for key, value in state.items() if not key.startswith(TIMM_HEADS)}
+    if channels is None and inside and inside.keys() <= own:
+        return inside
+    return read_released(source, channels=channels).state

@@ -1,0 +1,127 @@
+"""Plain state dicts: read without running anything, taken out of their wrappings, loaded strictly with a list of what did not fit.
+
+No checkpoint is ever executed: files are read with weights_only, so a pickle that holds code is refused.
+"""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+WRAPPERS = ("state_dict", "state_dict_backbone", "model", "model_state_dict", "backbone")
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
+HEAD_PREFIXES = ("head.", "classifier.")
+NUM_LISTED = 12
+
+
+class Misfits(NamedTuple):
+    """What did not fit: keys the model wants and lacks, keys it does not know, and those of another shape (as sentences)."""
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    reshaped: tuple[str, ...]
+
+    def __str__(self) -> str:
+        parts = zip(("missing", "unexpected", "of another shape"), self, strict=True)
+        return "; ".join(f"{len(keys)} {word}: {listed(keys)}" for word, keys in parts if keys) or "everything fits"
+
+
+class BareWeights(NamedTuple):
+    """A state dict without the prefix its keys shared, and that prefix."""
+
+    state: dict[str, Tensor]
+    prefix: str
+
+
+def bare_weights(source: str | Path | Mapping[str, Any]) -> BareWeights:
+    """Return the tensors of a file or a dict, without prefixes that all keys share and without a classification head beside the backbone.
+
+    Raises:
+        FileNotFoundError, ValueError: as read_state_dict.
+    """
+    content = read_state_dict(source) if isinstance(source, str | Path) else _unwrapped(source, origin="the weights")
+    tensors = {key: torch.as_tensor(value) for key, value in content.items()}
+    found, taken = "", True
+    while taken:
+        taken = False
+        for prefix in PREFIXES:
+            inside = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            outside = [key for key in tensors if not key.startswith(prefix)]
+            if inside and all(key.startswith(HEAD_PREFIXES) for key in outside):
+                tensors, taken, found = inside, True, found + prefix
+    return BareWeights(tensors, found)
+
+
+def read_state_dict(path: str | Path) -> dict[str, Any]:
+    """Return the dict in a checkpoint file, unwrapped from `state_dict` and its like, on the CPU, without running any code in it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no state dict or holds code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path} holds more than tensors and plain values; nothing in it was run: {_first_line(error)}") from error
+    except Exception as error:  # a mutated file makes the reader fail in any way: IndexError, TypeError, OverflowError ...
+        raise ValueError(f"{path} is no checkpoint that torch or safetensors can read: {_first_line(error)}") from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} must hold a state dict (names to tensors), got {type(content).__name__}")
+    return dict(_unwrapped(content, origin=str(path)))
+
+
+def _unwrapped(content: Mapping[str, Any], *, origin: str) -> Mapping[str, Any]:
+    """Return the state dict inside a checkpoint's dict."""
+    for wrapper in WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    odd = [f"{key} ({type(value).__name__})" for key, value in content.items() if not isinstance(value, Tensor | np.ndarray)]
+    if odd or not content:
+        raise ValueError(f"{origin} must hold a state dict (names to tensors), got " + (", ".join(odd[:NUM_LISTED]) or "an empty one"))
+    return content
+
+
+def find_misfits(model: nn.Module, state: Mapping[str, Tensor]) -> Misfits:
+    """Return what of `state` does not fit `model`; a missing batch counter of a batch norm is no misfit."""
+    own = model.state_dict()
+    missing = tuple(key for key in own if key not in state and not key.endswith("num_batches_tracked"))
+    unexpected = tuple(key for key in state if key not in own)
+    reshaped = tuple(
+        f"{key} is {tuple(state[key].shape)}, the model has {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    )
+    return Misfits(missing, unexpected, reshaped)
+
+
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, origin: str, may_be_absent: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Load `state` into `model` and return the keys that kept their fresh values; those begin with a word of `may_be_absent`.
+
+    Raises:
+        ValueError: listing everything that did not fit, before anything was changed.
+    """
+    misfits = find_misfits(model, state)
+    fresh = tuple(key for key in misfits.missing if may_be_absent and key.startswith(may_be_absent))
+    wrong = misfits._replace(missing=tuple(key for key in misfits.missing if key not in fresh))
+    if any(wrong):
+        raise ValueError(f"{origin} do not fit {type(model).__name__}: {wrong}")
+    model.load_state_dict(dict(state), strict=False)
+    return fresh
+
+
+def listed(keys: tuple[str, ...]) -> str:
+    """Return the first of the keys, and how many more there are."""
+    shown = ", ".join(keys[:NUM_LISTED])
+    return f"{shown} and {len(keys) - NUM_LISTED} more" if len(keys) > NUM_LISTED else shown
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", maxsplit=1)[0]
