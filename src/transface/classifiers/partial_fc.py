@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transface.classifiers.center_shards import ShardRange, check_sizes, first_centers, shard_range
+from transface.classifiers.center_shards import ShardRange, check_sizes, first_centers, seed_for, shard_range
 from transface.classifiers.class_walk import Walk, default_chunk_size
 from transface.classifiers.margin_cross_entropy import (
     Terms,
@@ -97,7 +97,7 @@ class PartialFC(nn.Module):
         """
         if not self.training or self.sample_rate == 1:
             return None
-        generator = torch.Generator(labels.device).manual_seed((self.seed * 1_000_003 + self.num_draws) % 2**63)
+        generator = torch.Generator(labels.device).manual_seed(seed_for("classes", self.seed, index=self.num_draws))
         self.num_draws += 1
         priorities = torch.rand(self.num_identities, generator=generator, device=labels.device)
         own = torch.zeros(self.num_identities, dtype=torch.bool, device=labels.device).index_fill_(0, labels, True)

@@ -27,3 +27,9 @@ def test_first_centers_are_the_same_however_they_are_split() -> None:
 def test_a_rank_outside_the_world_is_refused() -> None:
     with pytest.raises(ValueError, match=r"rank must be in 0\.\.2 for world_size 3, got 3"):
         shard_range(10, 3, rank=3)
+
+
+def test_first_centers_share_no_numbers_with_the_global_seed() -> None:
+    torch.manual_seed(0)
+    same_seed = 0.01 * torch.randn(4096, 3)
+    assert (first_centers(0, 4096, embedding_size=3, seed=0) * same_seed).mean().abs() < 1e-6
