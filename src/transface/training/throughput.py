@@ -1,0 +1,128 @@
+"""How fast training goes: images a second, share of the device's peak (MFU), time spent waiting for data, memory, time left."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from transface.training.device_peaks import peak_flops
+
+MEGABYTE = 2**20
+
+
+def forward_flops(backbone: nn.Module, images: Tensor) -> int:
+    """Return the floating-point operations (a multiply-add counts two) of one forward of `images` (B, 3, H, W), whole batch.
+
+    Convolutions, matrix products and attention are counted. Flags of training and random state stay as they are.
+    """
+    training = [module for module in backbone.modules() if module.training]
+    counter = FlopCounterMode(display=False)
+    # The plain attention: fused kernels of some devices are not in torch's table.
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        try:
+            backbone.eval()
+            backbone(images)
+        finally:
+            for module in training:
+                module.training = True
+    return counter.get_total_flops()
+
+
+def step_flops_per_image(backbone_forward: int, *, num_identities: int, embedding_size: int) -> int:
+    """Return what one image costs in a step by the model itself: forward and backward (twice the forward) of backbone and class products.
+
+    What is recomputed in backward does not count, nor does DPAP's scoring: MFU is of the model, not of the method's extra work.
+    """
+    return 3 * (backbone_forward + 2 * num_identities * embedding_size)
+
+
+class Throughput(Callback):
+    """Logs, every `every_n_steps` batches and as means over them:
+
+    speed/images_per_second (of all devices), speed/data_wait_share (of the time between two steps' starts), speed/seconds_left,
+    speed/memory_mib (the peak so far; of a GPU only), speed/mfu (where the device's peak is known).
+
+    It reads a clock twice a step and waits for no device.
+
+    Args:
+        every_n_steps: batches between two rows; None: the trainer's log_every_n_steps.
+        peak_tflops: the device's peak in the precision in use, where the table has none.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, *, every_n_steps: int | None = None, peak_tflops: float | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}")
+        self.every_n_steps, self.peak_tflops, self.clock = every_n_steps, peak_tflops, clock
+        self._flops_per_image = 0
+        self._peak: float | None = None
+        self._begin(0.0)
+
+    def _begin(self, now: float) -> None:
+        self._start, self._ended, self._waited, self._images, self._batches = now, now, 0.0, 0, 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._peak = self.peak_tflops * 1e12 if self.peak_tflops else device_peak(pl_module.device, str(trainer.precision))
+        self._flops_per_image = self._count(pl_module) if self._peak else 0
+        self._begin(self.clock())
+
+    def _count(self, module: Any) -> int:
+        backbone, classifier = getattr(module, "backbone", None), getattr(module, "classifier", None)
+        if backbone is None or not hasattr(backbone, "image_size"):
+            return 0
+        dtype = next(backbone.parameters()).dtype
+        forward = forward_flops(backbone, torch.zeros(1, 3, *backbone.image_size, device=module.device, dtype=dtype))
+        return step_flops_per_image(
+            forward, num_identities=getattr(classifier, "num_identities", 0), embedding_size=getattr(classifier, "embedding_size", 0)
+        )
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._waited += self.clock() - self._ended
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._ended = self.clock()
+        self._batches += 1
+        self._images += len(batch[0])
+        every: int = self.every_n_steps or trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if self._batches < every:
+            return
+        seconds = max(self._ended - self._start, 1e-9)
+        for logger in trainer.loggers:
+            logger.log_metrics(self.measured(trainer, pl_module, seconds), step=trainer.global_step)
+        self._begin(self._ended)
+
+    def measured(self, trainer: Trainer, pl_module: LightningModule, seconds: float) -> dict[str, float]:
+        """Return the row of the window that took `seconds`."""
+        rate = self._images * trainer.world_size / seconds
+        row = {"speed/images_per_second": rate, "speed/data_wait_share": self._waited / seconds}
+        left = seconds_left(trainer, seconds / self._batches)
+        if left is not None:
+            row["speed/seconds_left"] = left
+        if pl_module.device.type == "cuda":
+            row["speed/memory_mib"] = torch.cuda.max_memory_allocated(pl_module.device) / MEGABYTE
+        if self._peak and self._flops_per_image:
+            row["speed/mfu"] = rate * self._flops_per_image / (self._peak * trainer.world_size)
+        return row
+
+
+def seconds_left(trainer: Trainer, seconds_per_batch: float) -> float | None:
+    """Return the time to the end of training at this pace, or None if it has no end."""
+    total = trainer.estimated_stepping_batches
+    if total == float("inf"):
+        return None
+    return max(total - trainer.global_step, 0) * trainer.accumulate_grad_batches * seconds_per_batch
+
+
+def device_peak(device: torch.device, precision: str) -> float | None:
+    """Return the peak of a device by its name, None for a CPU or a device that is not in the table."""
+    if device.type != "cuda":
+        return None
+    tf32 = torch.get_float32_matmul_precision() != "highest"
+    return peak_flops(torch.cuda.get_device_name(device), precision=precision, tf32=tf32)
