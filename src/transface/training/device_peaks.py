@@ -14,6 +14,7 @@ class Peak(NamedTuple):
 # By a part of torch.cuda.get_device_name(); a longer name stands before a shorter one that it contains.
 PEAKS: dict[str, Peak] = {
     "B200": Peak(2250.0, 1125.0, 75.0),
+    "GH200": Peak(989.4, 494.7, 66.9),
     "H200": Peak(989.4, 494.7, 66.9),
     "H100 PCIe": Peak(756.0, 378.0, 51.2),
     "H100 NVL": Peak(835.0, 417.5, 60.0),
@@ -29,7 +30,7 @@ PEAKS: dict[str, Peak] = {
     "RTX 4090": Peak(165.2, 82.6, 82.6),
     "RTX 3090": Peak(71.0, 35.6, 35.6),
     "MI300X": Peak(1307.4, 653.7, 163.4),
-    "MI250": Peak(362.1, 0.0, 45.3),
+    "MI250X": Peak(383.0, 0.0, 47.9),
 }
 
 
@@ -46,5 +47,4 @@ def peak_flops(device_name: str, *, precision: str, tf32: bool = False) -> float
 
 
 def _names(name: str, device_name: str) -> bool:
-    words = f" {device_name.replace('-', ' ')} "
-    return f" {name} " in words or (name in ("A100", "MI250") and f" {name}" in words)
+    return f" {name} " in f" {device_name.replace('-', ' ')} "

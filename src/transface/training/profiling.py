@@ -22,12 +22,12 @@ class StepProfiler(Profiler):
 
     def __init__(self, folder: str | Path, *, wait: int = 3, warmup: int = 2, active: int = 8, rows: int = 25) -> None:
         super().__init__()
-        if min(wait, warmup) < 0 or min(active, rows) < 1:
-            raise ValueError(f"wait and warmup must be at least 0, active and rows at least 1; got {wait}, {warmup}, {active}, {rows}")
-        self.folder, self.wait, self.warmup, self.active, self.rows = Path(folder), wait, warmup, active, rows
         self._profile: profile | None = None
         self._open: dict[str, Any] = {}
         self._written = False
+        if min(wait, warmup) < 0 or min(active, rows) < 1:
+            raise ValueError(f"wait and warmup must be at least 0, active and rows at least 1; got {wait}, {warmup}, {active}, {rows}")
+        self.folder, self.wait, self.warmup, self.active, self.rows = Path(folder), wait, warmup, active, rows
 
     def start(self, action_name: str) -> None:
         if self._profile is None and action_name == STEP_ACTION and not self._written:
