@@ -29,7 +29,7 @@ def blank_figure(width: float = 6.4, height: float = 4.2, *, columns: int = 1, r
     """Return an empty figure (inches) and its axes, row by row, in the house's style."""
     figure = Figure(figsize=(width, height), facecolor=PAPER)
     # Margins in inches, stated: working them out (constrained layout) would double the time a report takes.
-    left, right, bottom, top, between, above = 0.72, 0.15, 0.52, 0.36, 0.78, 0.62
+    left, right, bottom, top, between, above = 0.72, 0.15, 0.52, 0.36, 0.78, 0.78
     figure.subplots_adjust(left=left / width, right=1 - right / width, bottom=bottom / height, top=1 - top / height)
     inner = ((width - left - right - (columns - 1) * between) / columns, (height - bottom - top - (rows - 1) * above) / rows)
     figure.subplots_adjust(wspace=between / inner[0], hspace=above / inner[1])

@@ -12,6 +12,7 @@ from transface.reports.figures import to_png
 from transface.reports.hard_pairs import ImageSource
 from transface.reports.html import write_html
 from transface.reports.markdown import write_markdown
+from transface.reports.method_section import method_section
 from transface.reports.result_sections import provenance_section, set_sections, spoken, table_section, warning_section
 from transface.reports.runs import Run, is_baseline, read_run
 from transface.reports.training_curves import training_figure
@@ -98,6 +99,7 @@ def run_document(
         *roc_section(run),
         *training,
         *picture_sections(pictures or {}),
+        *method_section(run),
         *set_sections([run], images=images),
         provenance_section([run]),
     ]
