@@ -1,13 +1,16 @@
 """What every backbone promises, whatever it is made of."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
 from transface.backbones.face_vit import FaceViT
 from transface.backbones.features import Backbone, FaceFeatures
+from transface.backbones.from_config import build_backbone
 from transface.backbones.iresnet import IResNet
 from transface.backbones.mobilefacenet import MobileFaceNet
 from transface.backbones.timm_face import TimmFace
@@ -97,3 +100,24 @@ def test_layer_index_grows_from_the_image_to_the_embedding(backbone: nn.Module) 
     first, last = next(iter(found.values())), list(found.values())[-1]
     assert min(found.values()) == first == 0
     assert max(found.values()) == last > 1
+
+
+CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "backbone").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_backbone_config_builds_a_backbone(path: Path) -> None:
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert config["embedding_size"] == "${classifier.embedding_size}"
+    missing = {"name": "test_vit"} if config.get("name") == "???" else {}
+    with torch.device("meta"):
+        backbone = build_backbone(config | missing | {"embedding_size": 512})
+    assert isinstance(backbone, Backbone)
+    assert backbone.embedding_size == 512
+    assert "weights" in config, "so that backbone.weights=FILE needs no plus sign"
+
+
+def test_there_is_a_config_for_every_backbone() -> None:
+    stems = {path.stem for path in CONFIGS}
+    sizes = {f"iresnet{depth}" for depth in (18, 34, 50, 100, 200)} | {f"face_vit_{size}" for size in "tsbl"}
+    assert sizes | {"mobilefacenet", "timm"} <= stems
