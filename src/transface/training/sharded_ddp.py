@@ -48,7 +48,11 @@ class ShardedDDPStrategy(DDPStrategy):
     """Lightning's DDP, with sharded parameters placed once the ranks know each other and left out of its traffic.
 
     `Trainer(strategy=ShardedDDPStrategy(), sync_batchnorm=True, ...)`: all arguments are DDPStrategy's, all else stays Lightning's.
+    gradient_as_bucket_view is on unless set: without it DDP keeps a second copy of every gradient, full_softmax's centres included.
     """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"gradient_as_bucket_view": True} | settings)
 
     def setup_environment(self) -> None:
         """Bring the process group up, then place the shards."""
