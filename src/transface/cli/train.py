@@ -63,8 +63,12 @@ def with_num_identities(cfg: DictConfig, num_identities: int) -> DictConfig:
 
 def build_trainer(cfg: DictConfig) -> Any:
     """Return the Lightning trainer with its callbacks and loggers."""
-    metadata = plain(cfg)
-    callbacks = [instantiate(node, **({"config": metadata} if node.get("config", 0) is None else {})) for node in cfg.callbacks.values() if node]
+    from transface.training.checkpoints import CheckpointWriter
+
+    callbacks = [instantiate(node) for node in cfg.callbacks.values() if node]
+    for writer in callbacks:
+        if isinstance(writer, CheckpointWriter):
+            writer.config = plain(cfg)
     loggers = [instantiate(node) for node in cfg.logger.values() if node]
     return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False)
 
