@@ -37,6 +37,7 @@ def open_run(folder: Path, *, resume: bool | str) -> Path | None:
         FileNotFoundError: if the checkpoint named by `resume` is not there.
     """
     from transface.training.checkpoints import complete_checkpoints, find_checkpoint
+    from transface.training.metrics_file import forget_rows_after
 
     if isinstance(resume, str) and resume.lower() not in ("true", "false", "auto"):
         return find_checkpoint(resume)
@@ -44,7 +45,9 @@ def open_run(folder: Path, *, resume: bool | str) -> Path | None:
     whole = complete_checkpoints(folder / "checkpoints")
     if wanted in ("true", "auto"):
         if whole:
-            log.info("going on from %s", whole[-1])
+            if is_main_process():
+                print(f"going on from {whole[-1]}", flush=True)
+                forget_rows_after(folder / "metrics.csv", int(whole[-1].name[5:]))
             return whole[-1] / "trainer.ckpt"
         if wanted == "true":
             raise UserError(f"resume=true, but {folder}/checkpoints has no whole checkpoint: start without resume, or name=... of the run to go on with")

@@ -35,6 +35,7 @@ def train(cfg: DictConfig) -> float | None:
 
     import lightning
 
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(cfg.seed, verbose=False)
     data = instantiate(cfg.data)
     cfg = with_num_identities(cfg, data.num_identities)

@@ -77,6 +77,11 @@ def backbone_weights(content: dict[str, Any], *, averaged: bool = True) -> dict[
     return {name[len(prefix) :]: value for name, value in content.get("state_dict", {}).items() if name.startswith(prefix)}
 
 
+def tensors_of(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the tensors of a state dict, without the other things that modules keep in it."""
+    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
 def check_same_architecture(own: dict[str, torch.Tensor], stored: dict[str, torch.Tensor], *, where: str) -> None:
     """Raise where two state dicts differ in names or shapes.
 

@@ -4,6 +4,7 @@ A system gives `losses(batch, generator)`; everything around it is the same for 
 """
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -12,10 +13,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from transface.classifiers.partial_fc import PartialFC
 from transface.distributed import rank
-from transface.training.checkpoints import check_same_architecture
+from transface.training.center_files import read_centers, write_centers
+from transface.training.checkpoints import check_same_architecture, tensors_of
 from transface.training.named_losses import NamedLosses
 from transface.training.schedules import RunLength, Schedule
+from transface.training.sharded_ddp import sharded_parameter_names
 from transface.training.step_seeds import seed_step
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
@@ -38,6 +42,7 @@ class TrainingModule(lightning.LightningModule):
         self.optimizer_factory, self.schedule, self.clip_norm, self.seed = optimizer, schedule, clip_norm, seed
         self.validated_at = -1  # the optimizer step of the latest validation inside training
         self._averaged: tuple[nn.Module, ...] = ()  # in a tuple: not a part of this module's own parameters
+        self._shards_folder: Path | None = None  # where the sharded centres of the run that goes on lie
         self._generator: torch.Generator | None = None
         self._batch_size = 1
 
@@ -82,8 +87,33 @@ class TrainingModule(lightning.LightningModule):
         if end_epoch is not None:
             end_epoch()
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave sharded centres and their moments out: `write_shards` writes each rank's own beside."""
+        for name in sharded_parameter_names(self):
+            checkpoint["state_dict"].pop(name)
+            for optimizer, state in zip(self.trainer.optimizers, checkpoint["optimizer_states"], strict=True):
+                state["state"].pop(_index_in(optimizer, self.get_parameter(name)), None)
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        check_same_architecture(self.state_dict(), checkpoint["state_dict"], where=str(self.trainer.ckpt_path))
+        path = Path(str(self.trainer.ckpt_path))
+        sharded = {name: self.get_parameter(name).detach() for name in sharded_parameter_names(self)}
+        checkpoint["state_dict"].update(sharded)
+        check_same_architecture(tensors_of(self.state_dict()), tensors_of(checkpoint["state_dict"]), where=str(path))
+        self._shards_folder = path.parent if sharded else None
+
+    def on_train_start(self) -> None:
+        if self._shards_folder is not None:
+            for part, optimizer in self._sharded_parts():
+                read_centers(self._shards_folder, part, optimizer=optimizer)
+            self._shards_folder = None
+
+    def write_shards(self, folder: Path) -> None:
+        """Write this rank's sharded centres and their moments into a checkpoint's folder; every rank calls it."""
+        for part, optimizer in self._sharded_parts():
+            write_centers(folder, part, optimizer=optimizer)
+
+    def _sharded_parts(self) -> list[tuple[PartialFC, Optimizer]]:
+        return [(part, self.trainer.optimizers[0]) for part in self.modules() if isinstance(part, PartialFC)]
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -116,3 +146,9 @@ class TrainingModule(lightning.LightningModule):
 
 def _scaled(factor: Callable[[int], float], own: float) -> Callable[[int], float]:
     return lambda step: own * factor(step)
+
+
+def _index_in(optimizer: Optimizer, parameter: nn.Parameter) -> int:
+    """Return the number that an optimizer's state_dict gives a parameter."""
+    parameters = [own for group in optimizer.param_groups for own in group["params"]]
+    return next(index for index, own in enumerate(parameters) if own is parameter)

@@ -17,6 +17,7 @@ from transface.data.batches import FaceBatch
 from transface.margins.cosface import CosFace
 from transface.systems.recognition.datamodule import RecognitionData
 from transface.systems.recognition.module import RecognitionModule
+from transface.training.optimizers import AdamW
 from transface.training.trainer import make_trainer
 
 
@@ -37,12 +38,12 @@ class NoiseFaces(Dataset):
         return FaceBatch(self.images[keys], keys % 10, keys)
 
 
-def tiny_module(**settings: Any) -> RecognitionModule:
+def tiny_module(classifier: nn.Module | None = None, **settings: Any) -> RecognitionModule:
     """Return a RecognitionModule on a two-block ViT of 36-pixel images."""
     torch.manual_seed(3)
     backbone = FaceViT(36, 9, embed_dim=16, depth=2, num_heads=2, embedding_size=16, drop_path_rate=0.2)
-    classifier = FullSoftmax(10, 16, CosFace(scale=16.0, margin=0.2))
-    return RecognitionModule(backbone, classifier, optimizer=partial(torch.optim.AdamW, lr=1e-3), **settings)
+    classifier = classifier or FullSoftmax(10, 16, CosFace(scale=16.0, margin=0.2))
+    return RecognitionModule(backbone, classifier, optimizer=partial(AdamW, lr=1e-3), **settings)
 
 
 def first(batch: FaceBatch) -> FaceBatch:

@@ -7,6 +7,8 @@ import lightning
 import pytest
 import torch
 
+from transface.classifiers.partial_fc import PartialFC
+from transface.margins.adaface import AdaFace
 from transface.systems.recognition.dpap import DPAP
 from transface.systems.recognition.ehsm import EHSM
 from transface.training.checkpoints import CheckpointWriter, complete_checkpoints
@@ -37,8 +39,8 @@ class SeenKeys(lightning.Callback):
         self.keys.append(batch.keys.tolist())
 
 
-def new_module(make_module: Any) -> Any:
-    return make_module(perturbation=DPAP(3, probability=0.5), weighting=EHSM(), schedule=Polynomial(warmup_steps=2), clip_norm=1.0)
+def new_module(make_module: Any, classifier: Any = None) -> Any:
+    return make_module(classifier, perturbation=DPAP(3, probability=0.5), weighting=EHSM(), schedule=Polynomial(warmup_steps=2), clip_norm=1.0)
 
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
@@ -69,8 +71,32 @@ def test_a_stopped_run_ends_where_the_whole_one_ends(
     )
     assert seen_part.keys == seen.keys
     assert resumed.global_step == ended.global_step
-    for name, value in whole.state_dict().items():
-        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0, msg=lambda text, name=name: f"{name}: {text}")
+    assert_same_state(again, whole)
     averaged = whole.evaluated_backbone.state_dict()
     for name, value in again.evaluated_backbone.state_dict().items():
         torch.testing.assert_close(value, averaged[name], rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+@pytest.mark.parametrize("sample_rate", [1.0, 0.5])
+def test_sampled_centres_and_adaptive_margins_go_on_exactly(make_module: Any, train_on_data: Any, tmp_path: Path, sample_rate: float) -> None:
+    def classifier() -> PartialFC:
+        torch.manual_seed(8)
+        return PartialFC(10, 16, AdaFace(scale=16.0), sample_rate=sample_rate)
+
+    whole = new_module(make_module, classifier())
+    train_on_data(whole, [])
+    with pytest.raises(KilledError):
+        train_on_data(new_module(make_module, classifier()), [CheckpointWriter(tmp_path, every_n_steps=1), StopAfter(3)])
+    again = new_module(make_module, classifier())
+    train_on_data(again, [], ckpt_path=complete_checkpoints(tmp_path)[-1] / "trainer.ckpt")
+    assert_same_state(again, whole)
+
+
+def assert_same_state(one: Any, other: Any) -> None:
+    wanted = other.state_dict()
+    for name, value in one.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(value, wanted[name], rtol=0, atol=0, msg=lambda text, name=name: f"{name}: {text}")
+        else:
+            assert value == wanted[name], name
