@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from transface.data.batches import FaceBatch
-from transface.data.loaders import decode_images
+from transface.data.loaders import face_batch
 from transface.data.record_headers import unpack_record
 from transface.data.record_index import IntArray
 from transface.data.recordio import Record, RecordError, RecordReader
@@ -103,6 +102,10 @@ class IdentityPack:
         """Return the key of the image at `index`."""
         return int(self.reader.index.key_at(self._positions[index]))
 
+    def name(self, index: int) -> str:
+        """Return what an error calls the image at `index`."""
+        return f"of key {self.key(index)} in {self.reader.path}"
+
     def record(self, index: int) -> Record:
         """Return header and payload of the image at `index`."""
         position = self._positions[index]
@@ -124,10 +127,8 @@ class IdentityPack:
             records = [unpack_record(raw) for raw in self.reader.raw_many(places)]
         except RecordError:
             records = [self.record(index) for index in indices]  # raises it again, with the key in it
-        names = _Keys(self, indices)
-        images = decode_images([record.payload for record in records], size=self.image_size, names=names)
-        labels = torch.tensor([self._label(record, index) for record, index in zip(records, indices, strict=True)])
-        return FaceBatch(images, labels, torch.as_tensor(np.asarray(indices, dtype=np.int64)))
+        labels = np.array([self._label(record, index) for record, index in zip(records, indices, strict=True)])
+        return face_batch([record.payload for record in records], labels, indices=indices, source=self)
 
     def __getitem__(self, index: int) -> FaceBatch:
         return self.__getitems__([operator.index(index)])
@@ -137,19 +138,6 @@ class IdentityPack:
         if not (0 <= label < self.num_identities):
             raise RecordError(f"{self.reader.path}: key {self.key(index)} has label {label:g}, outside 0..{self.num_identities - 1}")
         return int(label)
-
-
-class _Keys(Sequence):
-    """Names images in errors, made only when one is raised."""
-
-    def __init__(self, pack: IdentityPack, indices: Sequence[int]) -> None:
-        self.pack, self.indices = pack, indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, place):  # type: ignore[no-untyped-def]
-        return f"of key {self.pack.key(self.indices[place])} in {self.pack.reader.path}"
 
 
 def find_rec(root: Path) -> Path:

@@ -6,12 +6,15 @@ Shapes: B faces, H x W pixels. Images come out as RGB, uint8.
 import struct
 import warnings
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.io import ImageReadMode, decode_jpeg, decode_png
+
+from transface.data.batches import FaceBatch
 
 # torchvision 0.29 announces that its decoders will move to another package; they are called from this file alone.
 warnings.filterwarnings("ignore", message=r"(?s).*TorchCodec.*")
@@ -142,6 +145,33 @@ def decode_images(
     except RuntimeError:
         _raise_for_broken(tensors, jpegs=set(jpegs), size=size, names=names)
         raise
+
+
+class NamedImages(Protocol):
+    """A source whose images have one size, and names for errors."""
+
+    image_size: tuple[int, int]
+
+    def name(self, index: int) -> str: ...
+
+
+def face_batch(payloads: Sequence[bytes], labels: np.ndarray, *, indices: Sequence[int], source: NamedImages) -> FaceBatch:
+    """Return the decoded batch of the images at `indices` of `source`, given their bytes and labels (B,)."""
+    images = decode_images(payloads, size=source.image_size, names=_Names(source, indices))
+    return FaceBatch(images, torch.from_numpy(np.asarray(labels, dtype=np.int64)), torch.from_numpy(np.array(indices, dtype=np.int64)))
+
+
+class _Names(Sequence[str]):
+    """Names of the images of a batch, made only for an error."""
+
+    def __init__(self, source: NamedImages, indices: Sequence[int]) -> None:
+        self.source, self.indices = source, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.source.name(int(self.indices[place]))
 
 
 def _check_sizes(images: Sequence[bytes | memoryview], size: tuple[int, int] | None, names: Sequence[object] | None) -> tuple[int, int]:

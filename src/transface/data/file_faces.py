@@ -1,0 +1,218 @@
+"""Faces that lie as image files: a folder a person, or a CSV or Parquet list of paths and labels.
+
+A list has the columns `path` and `label`. Labels that are whole numbers are taken as they are, others are names of people, numbered in
+sorted order. Paths are relative to the list's folder. Shapes: n images.
+"""
+
+import csv
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from transface.data.batches import FaceBatch
+from transface.data.loaders import face_batch
+from transface.data.record_index import IntArray
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+PATH_COLUMNS = ("path", "image", "file", "filename")
+LABEL_COLUMNS = ("label", "identity", "person", "id")
+LARGEST_FILE = 64 << 20
+
+
+class PathTable:
+    """Many paths as one block of bytes: a list of strings of millions would be copied page by page into each worker."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        text, ends = bytearray(), array("q", [0])
+        for path in paths:
+            text += path.encode("utf-8", "surrogateescape")
+            ends.append(len(text))
+        self._text = np.frombuffer(bytes(text), dtype=np.uint8)
+        self._ends = np.frombuffer(ends, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> str:
+        if not 0 <= index < len(self):
+            raise IndexError(f"no path {index} among {len(self)}")
+        return self._text[self._ends[index] : self._ends[index + 1]].tobytes().decode("utf-8", "surrogateescape")
+
+
+class FileFaces:
+    """Images in files, with labels; a map-style data set that reads and decodes a batch in one call.
+
+    Args:
+        root: the folder that the paths are relative to.
+        paths: n paths.
+        labels: (n,) int64.
+        people: what each label is called, where they have names.
+        num_identities: by default one above the largest label.
+
+    Raises:
+        ValueError: no images, or a label out of range.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        paths: PathTable,
+        *,
+        labels: IntArray,
+        people: Sequence[str] = (),
+        num_identities: int | None = None,
+        image_size: tuple[int, int] = (112, 112),
+    ) -> None:
+        if not len(paths):
+            raise ValueError(f"{root} holds no images ({', '.join(IMAGE_ENDINGS)})")
+        limit = int(labels.max()) + 1 if num_identities is None else num_identities
+        if len(wrong := np.flatnonzero((labels < 0) | (labels >= limit))):
+            raise ValueError(f"{root}: {paths[int(wrong[0])]} has label {labels[wrong[0]]}, outside 0..{limit - 1}")
+        self.root = Path(root)
+        self.paths = paths
+        self.labels = labels
+        self.people = list(people)
+        self.num_identities = limit
+        self.image_size = image_size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, index: int) -> str:
+        """Return what an error calls the image at `index`."""
+        return str(self.root / self.paths[index])
+
+    def encoded(self, index: int) -> bytes:
+        """Return the bytes of the file at `index`.
+
+        Raises:
+            ValueError: if there is none, or it is larger than any face.
+        """
+        path = self.root / self.paths[index]
+        try:
+            with path.open("rb") as file:
+                data = file.read(LARGEST_FILE + 1)
+        except OSError as error:
+            raise ValueError(f"image {path} cannot be read: {error.strerror}") from None
+        if len(data) > LARGEST_FILE:
+            raise ValueError(f"image {path} is larger than {LARGEST_FILE >> 20} MiB")
+        return data
+
+    def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
+        """Return the images at `indices`, decoded, with their labels."""
+        return face_batch([self.encoded(index) for index in indices], self.labels[np.asarray(indices)], indices=indices, source=self)
+
+
+def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112)) -> FileFaces:
+    """Return the images of a folder with one folder a person; people and images in sorted order.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: no images in its folders.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no image folder {root}")
+    people = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+    found = [_images_of(root / person) for person in people]
+    kept = [(person, files) for person, files in zip(people, found, strict=True) if files]
+    labels = np.repeat(np.arange(len(kept), dtype=np.int64), [len(files) for _, files in kept])
+    paths = PathTable(f"{person}/{file}" for person, files in kept for file in files)
+    return FileFaces(root, paths, labels=labels, people=[person for person, _ in kept], image_size=image_size)
+
+
+def _images_of(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_ENDINGS and entry.is_file())
+
+
+def open_list(path: str | Path, *, root: str | Path | None = None, image_size: tuple[int, int] = (112, 112)) -> FileFaces:
+    """Return the images of a CSV or Parquet list (columns path, label), relative to `root` (default: the list's folder).
+
+    Raises:
+        FileNotFoundError: no such list.
+        ValueError: columns missing, a line cut short, labels that are partly numbers and partly names.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no list {path}")
+    labels: list[str] = []
+    paths = PathTable(_keep_label(_read_rows(path), labels))
+    numbered = _number(labels, path)
+    return FileFaces(path.parent if root is None else root, paths, labels=numbered.labels, people=numbered.people, image_size=image_size)
+
+
+class _Row(NamedTuple):
+    path: str
+    label: str
+
+
+def _keep_label(rows: Iterable[_Row], labels: list[str]) -> Iterator[str]:
+    for row in rows:
+        labels.append(row.label)
+        yield row.path
+
+
+def _read_rows(path: Path) -> Iterator[_Row]:
+    if path.suffix.lower() == ".parquet":
+        yield from _read_parquet(path)
+        return
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        rows = csv.reader(file)
+        try:
+            names = next(rows, [])
+            place_path, place_label = _columns(names, path)
+            for row in rows:
+                if not row:
+                    continue
+                if len(row) != len(names) or not row[place_path] or not row[place_label]:
+                    raise ValueError(f"{path}: line {rows.line_num} must have the {len(names)} columns {','.join(names)}, got {row!r:.80}")
+                yield _Row(row[place_path], row[place_label])
+        except csv.Error as error:
+            raise ValueError(f"{path}: line {rows.line_num}: {error}") from None
+
+
+def _columns(names: Sequence[str], path: Path) -> tuple[int, int]:
+    lower = [name.strip().lower() for name in names]
+    places = [next((lower.index(name) for name in known if name in lower), -1) for known in (PATH_COLUMNS, LABEL_COLUMNS)]
+    if min(places) < 0:
+        raise ValueError(f"{path}: its first line must name the columns path and label, got {','.join(names)[:80]!r}")
+    return places[0], places[1]
+
+
+def _read_parquet(path: Path) -> Iterator[_Row]:
+    try:
+        import pyarrow
+        import pyarrow.parquet as parquet
+    except ModuleNotFoundError:
+        raise ValueError(f"{path}: reading Parquet needs pyarrow; install it, or give the list as CSV") from None
+    try:
+        file = parquet.ParquetFile(path)
+        place_path, place_label = _columns(file.schema_arrow.names, path)
+        for batch in file.iter_batches(columns=[file.schema_arrow.names[place_path], file.schema_arrow.names[place_label]]):
+            chosen = [batch.column(file.schema_arrow.names[place]).to_pylist() for place in (place_path, place_label)]
+            for text, label in zip(*chosen, strict=True):
+                if text is None or label is None:
+                    raise ValueError(f"{path}: a row without path or label")
+                yield _Row(str(text), str(label))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is no Parquet list: {str(error).splitlines()[0][:120]}") from None
+
+
+class _Numbered(NamedTuple):
+    labels: IntArray
+    people: list[str]
+
+
+def _number(labels: list[str], path: Path) -> _Numbered:
+    whole = [label.strip().isascii() and label.strip().isdigit() and len(label) < 10 for label in labels]
+    if labels and all(whole):
+        return _Numbered(np.array([int(label) for label in labels], dtype=np.int64), [])
+    if any(whole):
+        mixed = labels[whole.index(False)]
+        raise ValueError(f"{path}: labels must all be whole numbers from 0, or all be names; among numbers there is {mixed[:40]!r}")
+    people = sorted(set(labels))
+    number = {person: index for index, person in enumerate(people)}
+    return _Numbered(np.array([number[label] for label in labels], dtype=np.int64), people)

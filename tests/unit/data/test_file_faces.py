@@ -1,0 +1,116 @@
+"""Faces in files: folders and lists, read as written, and each fault named."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from transface.data.file_faces import PathTable, open_folder, open_list
+from transface.data.loaders import ImageError, decode_images
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_jpeg: Callable, make_png: Callable) -> Path:
+    for person, files in {"zoe": ["b.jpg", "a.PNG"], "ann": ["1.jpeg"], "nobody": []}.items():
+        (tmp_path / person).mkdir()
+        for number, file in enumerate(files):
+            data = make_png(number) if file.endswith("PNG") else make_jpeg(number)
+            (tmp_path / person / file).write_bytes(data)
+    (tmp_path / "zoe" / "notes.txt").touch()
+    (tmp_path / "list.txt").touch()
+    return tmp_path
+
+
+def test_a_folder_a_person_is_read_in_sorted_order(folder: Path) -> None:
+    faces = open_folder(folder)
+    assert faces.people == ["ann", "zoe"]
+    assert [faces.paths[i] for i in range(3)] == ["ann/1.jpeg", "zoe/a.PNG", "zoe/b.jpg"]
+    assert faces.labels.tolist() == [0, 1, 1]
+    assert faces.num_identities == 2
+    batch = pickle.loads(pickle.dumps(faces)).__getitems__([2, 0])
+    expected = decode_images([(folder / path).read_bytes() for path in ("zoe/b.jpg", "ann/1.jpeg")])
+    assert torch.equal(batch.images, expected)
+    assert batch.labels.tolist() == [1, 0]
+    assert batch.keys.tolist() == [2, 0]
+
+
+def test_a_broken_or_vanished_file_is_named(folder: Path) -> None:
+    faces = open_folder(folder)
+    (folder / "zoe" / "b.jpg").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(ImageError, match=r"image .*zoe/b\.jpg cannot be decoded"):
+        faces.__getitems__([0, 2])
+    (folder / "zoe" / "b.jpg").unlink()
+    with pytest.raises(ValueError, match=r"image .*zoe/b\.jpg cannot be read: No such file"):
+        faces.__getitems__([2])
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no images"):
+        open_folder(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no image folder"):
+        open_folder(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize(("labels", "numbers"), [(["4", "0", "4"], [4, 0, 4]), (["ann", "zoe", "ann"], [0, 1, 0])])
+def test_lists_are_read(folder: Path, ending: str, labels: list[str], numbers: list[int]) -> None:
+    paths = ["ann/1.jpeg", "zoe/b.jpg", "zoe/a.PNG"]
+    path = folder / f"list.{ending}"
+    if ending == "csv":
+        path.write_text("score,path,label\n" + "".join(f'0.5,"{p}",{label}\n' for p, label in zip(paths, labels, strict=True)))
+    else:
+        pyarrow = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        columns = {"identity": [int(label) for label in labels] if labels[0].isdigit() else labels, "image": paths}
+        parquet.write_table(pyarrow.table(columns), path)
+    faces = open_list(path)
+    assert faces.labels.tolist() == numbers
+    assert faces.num_identities == max(numbers) + 1
+    assert faces.people == ([] if labels[0].isdigit() else ["ann", "zoe"])
+    assert faces.__getitems__([1]).images.shape == (1, 3, 112, 112)
+    assert open_list(path, root=folder / "zoe").name(1) == str(folder / "zoe" / "zoe" / "b.jpg")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "must name the columns path and label, got ''"),
+        ("a.jpg,0\n", "must name the columns path and label, got 'a.jpg,0'"),
+        ("path,label\na.jpg\n", "line 2 must have the 2 columns path,label"),
+        ("path,label\na.jpg,0\n,1\n", "line 3 must have"),
+        ("path,label\na.jpg,0\nb.jpg,ann\n", "all be names; among numbers there is 'ann'"),
+        ("path,label\n", "holds no images"),
+        ("path,label\n\0,0\n\"", ""),
+    ],
+)
+def test_a_wrong_list_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    if complaint:
+        with pytest.raises(ValueError, match=complaint):
+            open_list(tmp_path / "list.csv")
+    else:
+        with pytest.raises(ValueError, match="list"):
+            open_list(tmp_path / "list.csv").__getitems__([0])
+
+
+def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "list.parquet").write_bytes(b"PAR1 nothing PAR1")
+    with pytest.raises(ValueError, match="is no Parquet list"):
+        open_list(tmp_path / "list.parquet")
+    with pytest.raises(FileNotFoundError, match="no list"):
+        open_list(tmp_path / "absent.csv")
+
+
+def test_a_path_table_is_a_list_of_paths() -> None:
+    paths = ["a", "", "ü/ß.jpg", "x" * 1000, "\udce4"]
+    table = PathTable(paths)
+    assert [table[i] for i in range(len(table))] == paths
+    for index in (-1, 5):
+        with pytest.raises(IndexError, match=f"no path {index} among 5"):
+            table[index]
+    assert len(PathTable([])) == 0
+    assert np.asarray(PathTable(["ab"])._text).tolist() == [97, 98]
