@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from transface.backbones.features import FaceFeatures
 from transface.backbones.from_config import build_backbone, config_of
 from transface.backbones.state_dicts import load_strictly
+from transface.inference.aligned_faces import aligned_batches
 from transface.inference.face_images import Colours, Fit, batches_of_faces, normalised
 from transface.inference.model_card import model_card
 
@@ -80,7 +81,8 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
         Args:
             images: one or many of: path, encoded bytes, PIL image, array or tensor (H, W, 3) or (3, H, W); or an array of all. uint8 is
                 0..255, float is [-1, 1]. Faces are aligned and of the model's size, unless `points` are given.
-            points: (5, 2) or (N, 5, 2) pixels x, y of left eye, right eye, nose, left and right mouth corner: each face is aligned by them.
+            points: (5, 2) or (N, 5, 2) pixels x, y of left eye, right eye, nose, left and right mouth corner: each picture's face is cut
+                out and aligned by them; with one picture, the N faces in it.
             device: moves the model there first; by default it runs where it is.
             batch_size: faces in one forward pass.
             return_norms: give Embeddings(vectors, norms) instead of the vectors.
@@ -213,7 +215,3 @@ def read_ahead(batches: Iterator[Item]) -> Iterator[Item]:
             pending = reader.submit(next, batches, None)
             yield batch
 
-
-def aligned_batches(images: Any, points: Any, size: tuple[int, int], *, batch_size: int, colours: Colours) -> Iterator[Tensor]:  # noqa: ARG001
-    """Yield batches of faces cut out of images of any size by five points each."""
-    raise ValueError("alignment by points is not built in yet: give aligned faces")

@@ -1,0 +1,74 @@
+"""Cuts faces out of pictures of any size by five points each, in batches for a backbone.
+
+Shapes: N faces, B of them in a batch, H x W the size the backbone takes.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from transface.data.alignment import align_faces
+from transface.inference.face_images import Colours, in_groups, joined, many, read_picture
+
+
+def aligned_batches(images: Any, points: Any, size: tuple[int, int], *, batch_size: int, colours: Colours = "rgb") -> Iterator[Tensor]:
+    """Yield batches (B, 3, H, W) of faces cut out of pictures by their points, in order.
+
+    Args:
+        images: as `batches_of_faces` takes them, but of any size; or one picture with several faces.
+        points: (5, 2) for one face, (N, 5, 2) for one face in each of N pictures or for N faces of one picture; pixels x, y.
+
+    Raises:
+        ValueError: if images and points do not go together, or a face's points have no place in common with the template.
+    """
+    if size[0] != size[1]:
+        raise ValueError(f"alignment makes square faces, the model takes {size[0]}x{size[1]}")
+    rows = face_points(points)
+    pictures = list(many(images)) if not _is_one(images) else [images] * len(rows)
+    if len(pictures) != len(rows):
+        raise ValueError(f"each picture needs its five points: got {len(pictures)} pictures and points {tuple(rows.shape)}")
+    position = 0
+    last: tuple[Any, Tensor] | None = None  # several faces of one picture read it once
+    for group in in_groups(zip(pictures, rows, strict=True), batch_size):
+        faces = []
+        for picture, five in group:
+            if last is None or last[0] is not picture:
+                last = (picture, read_picture(picture, colours=colours, name=f"images[{position}]"))
+            faces.append(_aligned(last[1], five, size[0], name=f"points[{position}]"))
+            position += 1
+        yield joined(faces)
+
+
+def face_points(points: Any) -> Tensor:
+    """Return points as (N, 5, 2) float64.
+
+    Raises:
+        ValueError: for another shape, or numbers that are not finite.
+    """
+    try:
+        rows = torch.as_tensor(np.asarray(points, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"points must be numbers (5, 2) or (N, 5, 2), got {type(points).__name__}: {error}") from error
+    rows = rows[None] if rows.ndim == 2 else rows
+    if rows.ndim != 3 or tuple(rows.shape[1:]) != (5, 2):
+        raise ValueError(f"points must be (5, 2) or (N, 5, 2): x, y of eyes, nose, mouth corners; got {tuple(rows.shape)}")
+    if not bool(rows.isfinite().all()):
+        raise ValueError("points hold numbers that are not finite")
+    return rows
+
+
+def _is_one(images: Any) -> bool:
+    if isinstance(images, Tensor | np.ndarray) and images.dtype != object:
+        return images.ndim < 4
+    return isinstance(images, str | bytes | Image.Image) or hasattr(images, "__fspath__")
+
+
+def _aligned(picture: Tensor, five: Tensor, size: int, *, name: str) -> Tensor:
+    try:
+        return align_faces(picture[None], five[None], size=size)[0]
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
