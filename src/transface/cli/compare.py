@@ -4,7 +4,7 @@ from omegaconf import DictConfig
 
 from transface.cli.compose import run_verb
 from transface.cli.errors import UserError
-from transface.cli.opened_model import chosen_threshold, open_model, quoted, words_and_keys
+from transface.cli.opened_model import chosen_threshold, open_model, points_for, points_of, quoted, words_and_keys
 
 
 def main(argv: list[str]) -> int:
@@ -22,7 +22,8 @@ def compare(cfg: DictConfig) -> None:
     from transface.inference.similarity import similarity
 
     limit = chosen_threshold(cfg)
-    vectors = open_model(cfg).embed([cfg.first, cfg.second], flip=cfg.flip, fit=cfg.fit)
+    names = [str(cfg.first), str(cfg.second)]
+    vectors = open_model(cfg).embed(names, points=points_for(points_of(cfg), names), flip=cfg.flip, fit=cfg.fit)
     cosine = float(similarity(vectors[0], vectors[1]))
     print(f"similarity {cosine:.4f}")
     if limit is not None:

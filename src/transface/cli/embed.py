@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from transface.cli.compose import run_verb
-from transface.cli.opened_model import open_model, progress_bar
+from transface.cli.opened_model import open_model, points_of, progress_bar
 
 
 def main(argv: list[str]) -> int:
@@ -26,6 +26,7 @@ def embed(cfg: DictConfig) -> None:
             batch_size=cfg.batch_size,
             flip=cfg.flip,
             fit=cfg.fit,
+            points=points_of(cfg),
             unreadable=cfg.unreadable,
             progress=progress,
         )

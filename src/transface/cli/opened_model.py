@@ -38,6 +38,32 @@ def quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
+def points_of(cfg: DictConfig) -> Any:
+    """Return the points of each image that the file `points` holds, or None."""
+    if cfg.points is None:
+        return None
+    from transface.inference.aligned_faces import points_by_name
+
+    return points_by_name(cfg.points)
+
+
+def points_for(points: Any, names: list[str]) -> Any:
+    """Return the points (N, 5, 2) of some images, found by their path or file name; None without points.
+
+    Raises:
+        UserError: naming an image that has none.
+    """
+    if points is None:
+        return None
+    found = []
+    for name in names:
+        key = name if name in points else Path(name).name
+        if key not in points:
+            raise UserError(f"there are no points for {name}")
+        found.append(points[key])
+    return found
+
+
 def chosen_threshold(cfg: DictConfig) -> Any:
     """Return the Threshold that `result` and `far`, or `threshold`, ask for, or None."""
     from transface.inference.similarity import Threshold, threshold

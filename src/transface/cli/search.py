@@ -7,7 +7,16 @@ from omegaconf import DictConfig
 
 from transface.cli.compose import run_verb
 from transface.cli.errors import UserError
-from transface.cli.opened_model import chosen_device, chosen_threshold, open_model, progress_bar, quoted, words_and_keys
+from transface.cli.opened_model import (
+    chosen_device,
+    chosen_threshold,
+    open_model,
+    points_for,
+    points_of,
+    progress_bar,
+    quoted,
+    words_and_keys,
+)
 
 
 def main(argv: list[str]) -> int:
@@ -28,8 +37,11 @@ def search(cfg: DictConfig) -> None:
     limit = chosen_threshold(cfg)
     gallery, queries = list_images(cfg.gallery), list_images(cfg.query)
     model = open_model(cfg)
-    found = gallery_embeddings(cfg, model, gallery)
-    vectors = model.embed([queries.root / name for name in queries.names], batch_size=cfg.batch_size, flip=cfg.flip, fit=cfg.fit)
+    points = points_of(cfg)
+    found = gallery_embeddings(cfg, model, gallery, points)
+    paths = [queries.root / name for name in queries.names]
+    settings = {"batch_size": cfg.batch_size, "flip": cfg.flip, "fit": cfg.fit}
+    vectors = model.embed(paths, points=points_for(points, queries.names), **settings)
     index = FaceIndex(found.vectors, engine=cfg.engine, device=chosen_device(cfg.device))
     hits = index.search(vectors, cfg.top_k)
     answers = []
@@ -44,7 +56,7 @@ def search(cfg: DictConfig) -> None:
     print(f"{page}: the same with thumbnails ({index.engine} search)")
 
 
-def gallery_embeddings(cfg: DictConfig, model: Any, gallery: Any) -> Any:
+def gallery_embeddings(cfg: DictConfig, model: Any, gallery: Any, points: Any) -> Any:
     """Return the embeddings of the gallery: kept in the `index` file, made again where model or images changed."""
     from transface.inference.folder_embedding import embed_folder
 
@@ -56,6 +68,7 @@ def gallery_embeddings(cfg: DictConfig, model: Any, gallery: Any) -> Any:
             batch_size=cfg.batch_size,
             flip=cfg.flip,
             fit=cfg.fit,
+            points=points,
             unreadable=cfg.unreadable,
             stale="replace",
             progress=progress,

@@ -3,9 +3,6 @@
 Shapes: N faces, H x W pixels. Input and output stay float32, so that the same tools open the file.
 """
 
-import contextlib
-import io
-import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +17,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 from torch import Tensor
 
+from transface.export.quiet import quiet
 from transface.export.to_onnx import describe, hide_pixel_scaling_names, save_graph
 
 CALIBRATION_BATCH = 8
@@ -46,7 +44,7 @@ class CalibrationFaces(CalibrationDataReader):
 
 def to_float16(source: str | Path, path: str | Path) -> None:
     """Write the ONNX model `source` with half-precision weights and arithmetic to `path`."""
-    with _quiet():
+    with quiet():
         graph = convert_float_to_float16(onnx.load(source), keep_io_types=True)
         OnnxModel(graph).topological_sort()  # the casts of input and output were put at the end
     _finish(graph, Path(path), {"precision": "float16"})
@@ -63,7 +61,7 @@ def to_int8(source: str | Path, path: str | Path, calibration_faces: Tensor) -> 
     """
     if len(calibration_faces) < FEWEST_CALIBRATION_FACES:
         raise ValueError(f"int8 needs at least {FEWEST_CALIBRATION_FACES} real faces to calibrate on, got {len(calibration_faces)}")
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(str(source), str(prepared), skip_optimization=False, skip_symbolic_shape=True)
         quantize_static(
@@ -90,15 +88,3 @@ def _finish(graph: onnx.ModelProto, path: Path, words: Mapping[str, Any]) -> Non
     describe(graph, words)
     hide_pixel_scaling_names(graph)
     save_graph(graph, path)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the advice of the quantiser, which is about steps taken here, from the screen."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(level)

@@ -3,12 +3,8 @@
 One input (N, 3, H, W), RGB float in [-1, 1], batch size free; one output (N, E), not normalised. The metadata say so.
 """
 
-import contextlib
 import copy
-import io
 import json
-import logging
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ from torch import Tensor, nn
 from transface.export.agreement import Agreement, compare, random_faces, require
 from transface.export.embedding_only import EmbeddingOnly
 from transface.export.onnx_backbone import OnnxBackbone
+from transface.export.quiet import quiet
 
 OPSET = 18
 INPUT_NAME, OUTPUT_NAME = "input.1", "embedding"  # the names in the released packs of InsightFace; its tools ask the file for them
@@ -153,25 +150,18 @@ def remove_graph(path: Path) -> None:
 
 
 def _graph_of(model: nn.Module, example: Tensor, *, opset: int, input_name: str, output_name: str) -> onnx.ModelProto:
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                model,
-                (example,),
-                dynamo=True,
-                opset_version=opset,
-                input_names=[input_name],
-                output_names=[output_name],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-                optimize=True,
-                verbose=False,
-            )
-    finally:
-        quiet.setLevel(level)
+    with torch.inference_mode(False), torch.no_grad(), quiet():
+        program = torch.onnx.export(
+            model,
+            (example,),
+            dynamo=True,
+            opset_version=opset,
+            input_names=[input_name],
+            output_names=[output_name],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            optimize=True,
+            verbose=False,
+        )
     assert program is not None
     found: onnx.ModelProto = program.model_proto
     for entries in (found.graph.input, found.graph.output):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from transface.export.agreement import Agreement, compare, random_faces, require
+from transface.export.quiet import quiet
 from transface.export.to_onnx import TOLERANCE, comparison_faces, on_the_cpu, runner
 
 
@@ -23,7 +24,7 @@ def export_program(backbone: nn.Module, path: str | Path, *, tolerance: float = 
         raise ValueError(f"the file to write must end in .pt2, got {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     model, image_size = on_the_cpu(backbone)
-    with torch.no_grad():
+    with torch.no_grad(), quiet():
         batch = torch.export.Dim("batch", min=1)
         program = torch.export.export(model, (random_faces(image_size, num_faces=2),), dynamic_shapes=({0: batch},))
     writing = path.with_name(f".{path.stem}.writing.pt2")

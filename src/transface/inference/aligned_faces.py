@@ -4,14 +4,16 @@ Shapes: N faces, B of them in a batch, H x W the size the backbone takes.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from transface.data.alignment import align_faces
+from transface.data.alignment import align_faces, read_points
 from transface.inference.face_images import Colours, in_groups, joined, many, read_picture
 
 
@@ -72,3 +74,20 @@ def _aligned(picture: Tensor, five: Tensor, size: int, *, name: str) -> Tensor:
         return align_faces(picture[None], five[None], size=size)[0]
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+def points_by_name(path: str | Path) -> dict[str, NDArray[np.float64]]:
+    """Return the five points (5, 2) of each image of a CSV file `image,x1,y1,...,x5,y5`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if a line is something else, or an image is named twice.
+    """
+    found: dict[str, NDArray[np.float64]] = {}
+    for name, five in read_points(path):
+        if name in found:
+            raise ValueError(f"{path} has points of two faces of {name}: keep one a picture")
+        found[name] = five.numpy()
+    if not found:
+        raise ValueError(f"{path} has no points")
+    return found

@@ -12,6 +12,7 @@ from PIL import Image
 import transface
 from transface.__main__ import main
 from transface.backbones.face_vit import FaceViT
+from transface.data.alignment import template_points
 from transface.data.pairs import write_pair_set
 from transface.evaluation.results import Measure, Result, write_result
 from transface.inference.embeddings_file import read_embeddings
@@ -69,6 +70,22 @@ def test_compare_takes_two_words_and_gives_a_verdict(room: Path, capsys: pytest.
     assert main(["compare", first, first, f"checkpoint={room}/model", f"result={result}", "far=0.01"]) == 0
     limit = transface.threshold(result, 0.01).cosine
     assert f"same person: the threshold is {limit:.4f}" in capsys.readouterr().out
+
+
+def test_pictures_of_any_size_are_taken_with_a_file_of_points(room: Path, capsys: pytest.CaptureFixture) -> None:
+    face = Image.open(room / "faces" / "a b" / "05.png")
+    large = Image.new("RGB", (300, 250))
+    large.paste(face, (60, 20))
+    Path("large").mkdir()
+    large.save("large/x.png")
+    line = ",".join(str(float(value)) for value in (template_points() + torch.tensor([60.0, 20.0])).flatten())
+    Path("points.csv").write_text(f"x.png,{line}\n")
+    assert main(["embed", f"checkpoint={room}/model", "images=large", "output=o.npz", "points=points.csv"]) == 0
+    wanted = transface.load(room / "model").embed(face)
+    np.testing.assert_allclose(read_embeddings("o.npz").vectors, wanted.numpy(), atol=2e-3)
+    assert main(["compare", "large/x.png", "large/x.png", f"checkpoint={room}/model", "points=points.csv"]) == 0
+    assert main(["compare", "large/x.png", "large/y.png", f"checkpoint={room}/model", "points=points.csv"]) == 2
+    assert "no points for large/y.png" in capsys.readouterr().err
 
 
 def test_search_finds_a_face_and_writes_a_page(room: Path, capsys: pytest.CaptureFixture) -> None:
