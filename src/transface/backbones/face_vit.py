@@ -81,7 +81,8 @@ class FaceViT(nn.Module):
 
         self.patch_embed = PatchEmbed(self.image_size, patch_size, 3, embed_dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, num_patches, embed_dim))
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        # Without token drop nothing uses it, and DDP waits for the gradient of every parameter that asks for one.
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim), requires_grad=token_drop_rate > 0)
         # nn.LayerNorm, not timm's own default: its epsilon is the 1e-5 of the released model.
         block = partial(Block, embed_dim, num_heads, mlp_ratio, act_layer=nn.ReLU6, norm_layer=nn.LayerNorm)
         rates = [drop_path_rate * index / max(depth - 1, 1) for index in range(depth)]
