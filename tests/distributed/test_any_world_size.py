@@ -11,7 +11,7 @@ from transface.classifiers.center_shards import ShardRange
 from transface.classifiers.partial_fc import PartialFC
 from transface.distributed import global_mean, world_size
 from transface.margins.arcface import ArcFace
-from transface.training.center_files import drop_centers, keep_centers, read_centers, read_rows, write_centers
+from transface.training.center_files import read_centers, read_rows, write_centers
 from transface.training.optimizers import SGD, AdamW
 from transface.training.sampled_rows import state_by_row
 
@@ -103,19 +103,3 @@ def test_a_missing_file_another_data_set_and_another_size_are_refused(tmp_path: 
     write_centers(tmp_path, classifier)
     with pytest.raises(ValueError, match="embedding size 5, expected 6"):
         read_centers(tmp_path, PartialFC(CLASSES, 6, ArcFace()))
-
-
-def test_a_checkpoint_without_centres_loads_strictly_once_they_are_kept() -> None:
-    module = torch.nn.ModuleDict({"classifier": build(0.5, "adamw")[0], "backbone": torch.nn.Linear(2, 2)})
-    optimizer = AdamW([{"params": list(module["backbone"].parameters())}, {"params": [module["classifier"].centers]}], lr=0.1)
-    for parameter in module.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
-    checkpoint: dict[str, Any] = {"state_dict": dict(module.state_dict()), "optimizer_states": [optimizer.state_dict()]}
-    drop_centers(checkpoint, module, optimizers=[optimizer])
-    assert "classifier.centers" not in checkpoint["state_dict"]
-    assert set(checkpoint["optimizer_states"][0]["state"]) == {0, 1}
-    assert len(optimizer.state[module["classifier"].centers]) == 3
-    keep_centers(checkpoint, module)
-    module.load_state_dict(checkpoint["state_dict"])
-    optimizer.load_state_dict(checkpoint["optimizer_states"][0])

@@ -6,12 +6,12 @@ Shapes: C identities, R of them in a range, E embedding size.
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from transface.classifiers.center_shards import ShardRange
@@ -91,37 +91,3 @@ def _center_files(folder: Path, num_identities: int) -> list[CenterFile]:
             raise ValueError(f"{path} holds centres of {int(total)} identities, expected {num_identities}: is it another data set's checkpoint?")
         files.append(CenterFile(path, ShardRange(int(start), int(stop))))
     return files
-
-
-def drop_centers(checkpoint: dict[str, Any], module: nn.Module, *, optimizers: list[Optimizer]) -> None:
-    """Take the centres and their state out of a Lightning checkpoint, in place, where files hold them.
-
-    Call it at the end of LightningModule.on_save_checkpoint; `keep_centers` is its counterpart at loading.
-    """
-    for name, classifier in sharded_classifiers(module).items():
-        checkpoint["state_dict"].pop(_joined(name, "centers"), None)
-        for optimizer, saved in zip(optimizers, checkpoint.get("optimizer_states", []), strict=False):
-            index = _index_of(optimizer, classifier.centers)
-            if index is not None:
-                # A copy: the saved dictionaries may be the optimizer's own.
-                saved["state"] = {key: value for key, value in saved["state"].items() if key != index}
-
-
-def keep_centers(checkpoint: dict[str, Any], module: nn.Module) -> None:
-    """Put the present centres into a Lightning checkpoint that has none, in place, so that it loads strictly; `read_centers` comes after."""
-    for name, classifier in sharded_classifiers(module).items():
-        checkpoint["state_dict"].setdefault(_joined(name, "centers"), classifier.centers.detach())
-
-
-def sharded_classifiers(module: nn.Module) -> dict[str, PartialFC]:
-    """Return the classifiers with sharded centres in module, by name."""
-    return {name: part for name, part in module.named_modules() if isinstance(part, PartialFC)}
-
-
-def _joined(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name
-
-
-def _index_of(optimizer: Optimizer, parameter: Tensor) -> int | None:
-    ordered = [candidate for group in optimizer.param_groups for candidate in group["params"]]
-    return next((index for index, candidate in enumerate(ordered) if candidate is parameter), None)
