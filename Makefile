@@ -6,9 +6,12 @@ STAMP := $(VENV)/.installed$(if $(LATEST),-latest)
 CONSTRAINTS := $(if $(LATEST),,-c constraints.txt)
 export OMP_NUM_THREADS ?= 1
 PYTEST_WORKERS ?= 2
+# mxnet 1.9.1 needs NumPy 1.23, whose last Python is 3.11. Where `import mxnet` misses libgomp.so.1 or libopenblas.so.0: apt install
+# libgomp1 libopenblas0.
+MXNET_PYTHON ?= python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow lint bench clean
+.PHONY: help setup test test-mxnet test-slow lint bench clean
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +30,14 @@ test: $(STAMP) ## run the fast tests (under 10 minutes on 2 cores)
 
 test-slow: $(STAMP) ## run the long tests too (minutes to an hour)
 	$(BIN)/python -m pytest -m 'slow or not slow'
+
+.venv-mxnet/.installed:
+	$(MXNET_PYTHON) -m venv .venv-mxnet
+	.venv-mxnet/bin/python -m pip install -q --disable-pip-version-check mxnet==1.9.1 numpy==1.23.5 pytest
+	@touch $@
+
+test-mxnet: .venv-mxnet/.installed ## RecordIO against the real mxnet 1.9.1, in an environment of its own (Python 3.11)
+	.venv-mxnet/bin/python -m pytest -q --noconftest -p no:cacheprovider tests/mxnet
 
 lint: $(STAMP) ## ruff and mypy strict
 	$(BIN)/ruff check .
