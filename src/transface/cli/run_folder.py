@@ -36,7 +36,7 @@ def open_run(folder: Path, *, resume: bool | str) -> Path | None:
         UserError: if there is nothing to resume.
         FileNotFoundError: if the checkpoint named by `resume` is not there.
     """
-    from transface.training.checkpoints import complete_checkpoints, find_checkpoint
+    from transface.training.checkpoint_files import complete_checkpoints, find_checkpoint
     from transface.training.metrics_file import forget_rows_after
 
     if isinstance(resume, str) and resume.lower() not in ("true", "false", "auto"):
@@ -92,7 +92,7 @@ def record_run(folder: Path, config: dict[str, Any], *, composed: DictConfig | N
     """
     if not is_main_process():
         return
-    from transface.training.checkpoints import versions
+    from transface.training.checkpoint_files import versions
 
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / RESOLVED, OmegaConf.to_yaml(OmegaConf.create(config)))

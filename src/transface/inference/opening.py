@@ -14,7 +14,7 @@ from transface.backbones.from_config import build_backbone
 from transface.backbones.pretrained import load_released
 from transface.backbones.state_dicts import load_strictly
 from transface.inference.face_model import CONFIG_FILE, WEIGHTS_FILE, FaceModel, usable_device
-from transface.training.checkpoints import backbone_weights, find_checkpoint, read_checkpoint
+from transface.training.checkpoint_files import backbone_weights, find_checkpoint, read_checkpoint
 
 RECIPE_PARTS = ("experiment", "backbone", "classifier", "margin", "perturbation", "weighting", "augmentation", "data", "optimizer", "schedule")
 RECIPE_NUMBERS = ("seed", "gradient_accumulation", "devices", "num_nodes")

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transface.classifiers.partial_fc import PartialFC
 from transface.distributed import rank
 from transface.training.center_files import read_centers, write_centers
-from transface.training.checkpoints import check_same_architecture, tensors_of
+from transface.training.checkpoint_files import check_same_architecture, tensors_of
 from transface.training.named_losses import NamedLosses
 from transface.training.schedules import RunLength, Schedule
 from transface.training.sharded_ddp import sharded_parameter_names

@@ -145,6 +145,11 @@ def test_importing_transface_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(Path(transface.__file__).parents[1])})
 
 
+def test_opening_a_model_does_without_the_trainer() -> None:
+    code = "import sys, transface; transface.load; assert 'torch' in sys.modules and 'lightning' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(Path(transface.__file__).parents[1])})
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = transface.no_such_name

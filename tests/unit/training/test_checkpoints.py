@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from transface.training.checkpoints import (
-    CheckpointWriter,
+from transface.training.checkpoint_files import (
     backbone_weights,
     check_same_architecture,
     complete_checkpoints,
     find_checkpoint,
     read_checkpoint,
 )
+from transface.training.checkpoints import CheckpointWriter
 
 
 def test_steps_are_saved_and_the_oldest_dropped(make_module: Any, train: Any, tmp_path: Path) -> None:

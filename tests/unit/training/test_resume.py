@@ -11,7 +11,8 @@ from transface.classifiers.partial_fc import PartialFC
 from transface.margins.adaface import AdaFace
 from transface.systems.recognition.dpap import DPAP
 from transface.systems.recognition.ehsm import EHSM
-from transface.training.checkpoints import CheckpointWriter, complete_checkpoints
+from transface.training.checkpoint_files import complete_checkpoints
+from transface.training.checkpoints import CheckpointWriter
 from transface.training.schedules import Polynomial
 from transface.training.weight_averaging import BackboneAverage
 

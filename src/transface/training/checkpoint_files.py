@@ -1,0 +1,89 @@
+"""Finds and reads checkpoints as plain tensors and values, without the trainer: nothing here imports Lightning."""
+
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+TRAINER_FILE = "trainer.ckpt"
+PACKAGES = ("transface", "torch", "torchvision", "timm", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages a result depends on."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """Return the whole checkpoints of a folder, the oldest first; half-written ones never carry this name."""
+    found = [path for path in folder.glob("step-*") if path.name[5:].isdigit() and (path / TRAINER_FILE).is_file()]
+    return sorted(found, key=lambda path: int(path.name[5:]))
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """Return the `trainer.ckpt` that a run folder, a checkpoint folder or a file means; of a run: best, else last.
+
+    Raises:
+        FileNotFoundError: where there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    for candidate in (path, path / "checkpoints" / "best", path / "checkpoints" / "last", path / "best", path / "last"):
+        if (candidate / TRAINER_FILE).is_file():
+            return (candidate / TRAINER_FILE).resolve()
+    raise FileNotFoundError(f"no checkpoint at {path}: give a run folder, a folder of runs/<name>/checkpoints, or a .ckpt file")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return what a checkpoint file holds, on the CPU; code inside it is refused, never run.
+
+    Raises:
+        ValueError: if the file is no checkpoint, or holds anything but tensors and plain values.
+    """
+    file = find_checkpoint(path)
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # a mutated file makes the reader fail in any way: IndexError, TypeError, OverflowError ...
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{file} is not a checkpoint that can be opened safely ({reason}): expected tensors and plain values only") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} holds a {type(content).__name__}, expected a checkpoint of transface")
+    return content
+
+
+def backbone_weights(content: dict[str, Any], *, averaged: bool = True) -> dict[str, torch.Tensor]:
+    """Return the backbone's weights in a checkpoint, the averaged ones (EMA) where it has them and `averaged` is set."""
+    if averaged and "ema_backbone" in content:
+        return dict(content["ema_backbone"])
+    prefix = "backbone."
+    return {name[len(prefix) :]: value for name, value in content.get("state_dict", {}).items() if name.startswith(prefix)}
+
+
+def tensors_of(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the tensors of a state dict, without the other things that modules keep in it."""
+    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def check_same_architecture(own: dict[str, torch.Tensor], stored: dict[str, torch.Tensor], *, where: str) -> None:
+    """Raise where two state dicts differ in names or shapes.
+
+    Raises:
+        ValueError: naming the first few differences.
+    """
+    missing, extra = [n for n in own if n not in stored], [n for n in stored if n not in own]
+    differing = [f"{n} {tuple(stored[n].shape)} instead of {tuple(own[n].shape)}" for n in own if n in stored and own[n].shape != stored[n].shape]
+    if missing or extra or differing:
+        parts = [f"lacks {_some(missing)}" if missing else "", f"has {_some(extra)} besides" if extra else "", _some(differing)]
+        raise ValueError(f"{where} is a checkpoint of another architecture: it {', '.join(p for p in parts if p)}; choose the backbone it was trained with")
+
+
+def _some(names: list[str], limit: int = 3) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
