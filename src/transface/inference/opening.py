@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from transface.backbones.from_config import build_backbone
+from transface.backbones.lora import has_lora, merge_lora
 from transface.backbones.pretrained import load_released
 from transface.backbones.state_dicts import load_strictly
 from transface.inference.face_model import CONFIG_FILE, WEIGHTS_FILE, FaceModel, usable_device
@@ -90,6 +91,7 @@ def _from_checkpoint(content: dict[str, Any], file: Path, *, averaged: bool, bac
         raise ValueError(f"{file} does not say which backbone it holds: build it and call transface.load(path, backbone=...)")
     network = backbone if backbone is not None else build_backbone(config["backbone"])
     load_strictly(network, backbone_weights(content, averaged=averaged), origin=f"the backbone's weights in {file}")
+    network = merge_lora(network) if has_lora(network) else network
     return FaceModel(network, provenance=provenance_of(file, config or {}, ours.get("versions") or {}, content))
 
 
