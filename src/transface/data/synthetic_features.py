@@ -70,13 +70,18 @@ def head_depth(canvas: Canvas, traits: Columns, nuisance: Columns) -> Tensor:
     return depth.neg_().add_(1).mul_(40)
 
 
-def paint_hair(canvas: Canvas, traits: Columns, hair: Tensor, covered: Tensor) -> None:
-    """Hair where it is `covered`, with darker strands."""
+def strands_of(canvas: Canvas, traits: Columns) -> Tensor:
+    """Return how dark (B, N) the strands make the hair."""
     angle, frequency = traits["strand_direction"], traits["strand_frequency"]
     waves = torch.sin(0.09 * canvas.v).mul_(1.5)
     waves.addcmul_(canvas.u, frequency * angle.cos()).addcmul_(canvas.v, frequency * angle.sin())
+    return waves.sin_().add_(1).mul_(traits["strand_contrast"])
+
+
+def paint_hair(canvas: Canvas, traits: Columns, hair: Tensor, strands: Tensor, covered: Tensor) -> None:
+    """Hair where it is `covered` (B, N), with darker `strands` (B, N)."""
     canvas.paint(hair * (1 + traits["strand_contrast"][..., None]), covered)
-    canvas.paint(hair * 0.4, waves.sin_().add_(1).mul_(traits["strand_contrast"]).mul_(covered))
+    canvas.paint(hair * 0.4, covered.mul_(strands))
 
 
 def cover_back_hair(canvas: Canvas, traits: Columns, nuisance: Columns) -> Tensor:
@@ -186,7 +191,7 @@ def paint_brows(canvas: Canvas, traits: Columns, nuisance: Columns, palette: Pal
     along = u / traits["brow_length"]
     square = along * along
     down = v.addcmul_(u, traits["brow_angle"]).addcmul_(square, traits["brow_bend"], value=-1)
-    thick = (1 - square).mul_(traits["brow_thickness"]).mul_(along.mul_(-0.35).add_(1.1))
+    thick = (1 - square).mul_(traits["brow_thickness"]).mul_(along.mul_(-0.35).add_(1.1).clamp_(min=0.3))
     canvas.paint(palette.hair * 0.62, cover(thick.sub_(down.abs_()), 1.3).mul_(traits["brow_strength"]))
 
 
