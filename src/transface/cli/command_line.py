@@ -8,6 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from transface.cli.errors import UserError
 
 FLAGS_WITH_A_VALUE = ("--cfg", "-c", "--package", "-p", "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--info", "-i")
+OPTIONAL_GROUPS = ("experiment", "sweep", "variant", "debug")
 PLUGINS = {"optuna": "hydra_plugins.hydra_optuna_sweeper", "slurm": "hydra_plugins.hydra_submitit_launcher"}
 
 
@@ -18,7 +19,7 @@ def hydra_words(argv: list[str], folder: Path) -> list[str]:
     would make it long, and a path among them would make it a folder of folders.
     """
     flags, words = _split(argv)
-    words = [_without_plus(word, folder) for word in words]
+    words = [_as_group(word, folder) for word in words]
     _refuse_absent_plugins(words)
     constant = constant_keys(words)
     words += _sweep_folder(words, constant)
@@ -37,10 +38,11 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
     return flags, words
 
 
-def _without_plus(word: str, folder: Path) -> str:
-    name = word.split("=")[0].lstrip("+")
-    optional = ("experiment", "sweep", "variant", "debug")
-    return word.lstrip("+") if word.startswith("+") and name in optional and (folder / name).is_dir() else word
+def _as_group(word: str, folder: Path) -> str:
+    name, equals, value = word.lstrip("+").partition("=")
+    if not equals or name not in OPTIONAL_GROUPS or not (folder / name).is_dir():
+        return word
+    return f"{name}='nan'" if value == "nan" else f"{name}={value}"  # a bare nan is a number to Hydra
 
 
 def _refuse_absent_plugins(words: list[str]) -> None:
