@@ -20,10 +20,11 @@ NOSE_RELIEF = 10.0
 
 
 class Placement(NamedTuple):
-    """A similarity from face to image, as complex numbers (B, 1): image = turn * face + shift."""
+    """A similarity from face to image, as complex numbers (B, 1): image = turn * face + shift; `reach` bounds nearly all |turn|."""
 
     turn: Tensor
     shift: Tensor
+    reach: float
 
 
 class Canvas(NamedTuple):
@@ -99,14 +100,14 @@ def aligned_placement(points: Tensor, nuisance: Columns) -> Placement:
     spread = (points - here).abs().square().sum(1, keepdim=True)
     turn = ((points - here).conj() * (template - there)).sum(1, keepdim=True) / spread
     turn = turn * torch.polar(1 + nuisance["crop_scale"], nuisance["crop_turn"])
-    return Placement(turn, there - turn * here + torch.complex(nuisance["crop_across"], nuisance["crop_down"]))
+    return Placement(turn, there - turn * here + torch.complex(nuisance["crop_across"], nuisance["crop_down"]), 1.22)
 
 
 def loose_placement(nuisance: Columns, image_size: int) -> Placement:
     """Return a rolled, shifted, scaled placement, as a face detector's box would leave it."""
     turn = torch.polar((1 + 3 * nuisance["crop_scale"]) * image_size / 160, nuisance["roll"])
     stray = torch.complex(nuisance["crop_across"], nuisance["crop_down"]) * image_size / 40
-    return Placement(turn, stray + complex(image_size / 2, image_size / 2))
+    return Placement(turn, stray + complex(image_size / 2, image_size / 2), 1.22 * image_size / 160)
 
 
 def pixel_canvas(placement: Placement, nuisance: Columns, image_size: int, *, step: int = 1) -> Canvas:
@@ -144,8 +145,7 @@ def enlarge(planes: list[Tensor], image_size: int) -> tuple[Tensor, ...]:
 def window(centre: Tensor, placement: Placement, image_size: int, half: tuple[float, float]) -> Tensor:
     """Return the pixel indices (B, K * n) of windows around screen points (B, K), moved inside the image."""
     where = placement.turn * centre + placement.shift
-    reach = 1.05 * float(placement.turn.abs().max())
-    width, height = (min(2 * math.ceil(side * reach) + 1, image_size) for side in half)
+    width, height = (min(2 * math.ceil(side * placement.reach) + 1, image_size) for side in half)
     left = (where.real - width // 2).round().long().clamp(0, image_size - width)
     top = (where.imag - height // 2).round().long().clamp(0, image_size - height)
     inside = torch.arange(height)[:, None] * image_size + torch.arange(width)

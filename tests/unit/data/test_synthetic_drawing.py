@@ -41,7 +41,7 @@ def test_the_same_tables_give_the_same_pixels_whatever_the_batch() -> None:
     assert faces.images.shape == (37, 3, 112, 112)
     assert torch.equal(faces.images, render_faces(who, how).images)
     alone = render_faces(who[20:21], how[20:21])
-    assert (alone.images.int() - faces.images[20:21].int()).abs().max() <= 2  # a window's size follows the batch's largest face
+    assert (alone.images.int() - faces.images[20:21].int()).abs().max() <= 1  # sums in another order
     torch.testing.assert_close(alone.landmarks, faces.landmarks[20:21])
 
 
