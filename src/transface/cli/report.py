@@ -81,11 +81,12 @@ def check_together(folders: Sequence[str], options: dict[str, str]) -> None:
 
 def report_runs(folders: Sequence[str], options: dict[str, str], formats: tuple[str, ...]) -> Path:
     """Write the report of one run or of several and return its path."""
+    from transface.cli.run_pictures import dominant_patches_of
     from transface.reports.run_report import write_comparison, write_run_report
     from transface.reports.runs import read_run
 
     if len(folders) == 1:
-        return write_run_report(folders[0], output=options.get("output"), formats=formats)
+        return write_run_report(folders[0], pictures=dominant_patches_of(folders[0]), output=options.get("output"), formats=formats)
     runs = [read_run(folder) for folder in folders]
     together = "-and-".join(dict.fromkeys(run.label for run in runs))[:120]
     return write_comparison(runs, options.get("output") or os.path.join("reports", together), formats=formats)

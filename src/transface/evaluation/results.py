@@ -294,3 +294,12 @@ def _write_atomically(path: Path, write: Any) -> None:
             raise
     os.chmod(stream.name, 0o644)
     os.replace(stream.name, path)
+
+
+def hash_file(path: str | Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -42,6 +42,8 @@ class FaceProgressBar(RichProgressBar):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._seen += batch[0].shape[0] * trainer.world_size
         now = time.monotonic()
+        if getattr(pl_module, "validated_at", -1) == trainer.global_step:
+            self._mark = (now, self._seen)  # the time of a validation is not the time of the images before it
         if now - self._mark[0] >= 1.0:
             self._rate = (self._seen - self._mark[1]) / (now - self._mark[0])
             self._mark = (now, self._seen)

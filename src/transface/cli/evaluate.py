@@ -1,0 +1,129 @@
+"""`transface evaluate`: one checkpoint, one protocol: a table on the screen and a result file a set."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig
+
+from transface.cli.compose import instantiate, plain, run_verb
+from transface.cli.opened_model import chosen_device, open_model
+from transface.cli.run_folder import code_commit
+
+PIXELS = "pixels"
+
+
+class Subject(NamedTuple):
+    """What is evaluated: a network, what tables call it, the file it comes from and that file's hash."""
+
+    backbone: Any
+    label: str
+    path: str
+    digest: str
+
+
+def main(argv: list[str]) -> int:
+    """Run `transface evaluate` with overrides."""
+    run_verb("evaluate", argv, evaluate)
+    return 0
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Evaluate the checkpoint, print the table, write the results."""
+    from transface.evaluation.embed import Embedder
+    from transface.evaluation.results import write_result
+
+    protocol = instantiate(cfg.protocol)
+    subject = open_subject(cfg)
+    folder = results_folder(cfg)
+    folder.mkdir(parents=True, exist_ok=True)
+    embedder = Embedder(
+        subject.backbone,
+        device=chosen_device(cfg.device),
+        batch_size=cfg.batch_size,
+        num_workers=cfg.num_workers,
+        precision=cfg.precision,
+        cache=cfg.cache,
+        checkpoint_hash=subject.digest,
+    )
+    results = [with_provenance(result, subject, cfg) for result in protocol.evaluate(embedder)]
+    paths = [write_result(result, folder) for result in results]
+    print_table(results)
+    print(f"results: {', '.join(str(path) for path in paths)}")
+
+
+def open_subject(cfg: DictConfig) -> Subject:
+    """Return the model that `checkpoint` names, or the raw pixels."""
+    if cfg.checkpoint == PIXELS:
+        from transface.evaluation.pixel_baseline import PixelBackbone
+
+        return Subject(PixelBackbone(), cfg.name or "raw pixels", "", "")
+    from transface.evaluation.results import hash_file
+    from transface.training.checkpoint_files import find_checkpoint
+
+    model = open_model(cfg)
+    path = Path(cfg.checkpoint)
+    file = path if path.is_file() else find_checkpoint(path) if not (path / "model.safetensors").is_file() else path / "model.safetensors"
+    return Subject(model.backbone, cfg.name or run_name(path), str(cfg.checkpoint), hash_file(file))
+
+
+def run_name(path: Path) -> str:
+    """Return the name of the run a checkpoint belongs to: the folder above `checkpoints`, or the last word of the path."""
+    parts = [part for part in path.parts if part not in (".", "")]
+    return parts[parts.index("checkpoints") - 1] if "checkpoints" in parts[1:] else path.stem
+
+
+def results_folder(cfg: DictConfig) -> Path:
+    """Return where results go."""
+    if cfg.output is not None:
+        return Path(cfg.output)
+    path = Path(cfg.checkpoint)
+    for folder in (path, *path.parents):
+        if (folder / "checkpoints").is_dir() and (folder / "config.yaml").is_file():
+            return folder / "results"
+    return Path("results")
+
+
+def with_provenance(result: Any, subject: Subject, cfg: DictConfig) -> Any:
+    """Return the result with what made it written in."""
+    provenance = dataclasses.replace(
+        result.provenance,
+        label=subject.label,
+        checkpoint=subject.path,
+        checkpoint_hash=subject.digest,
+        config=plain(cfg),
+        commit=code_commit() or "",
+    )
+    return dataclasses.replace(result, provenance=provenance)
+
+
+def print_table(results: Sequence[Any]) -> None:
+    """Print a row a set: the measures with their intervals, and the warnings below."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    found = dict.fromkeys(measure.name for result in results for measure in result.measures)
+    names = [name for name in found if not name.startswith("best_")]
+    for heading in ("set", "mode", *names):
+        table.add_column(heading, no_wrap=True)
+    for result in results:
+        cells = {measure.name: measure_text(measure) for measure in result.measures}
+        table.add_row(result.name, result.mode, *(cells.get(name, "") for name in names))
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 40 + 32 * len(names))
+    console.print(table)
+    for warning in dict.fromkeys(warning for result in results for warning in result.warnings):
+        console.print(f"note: {warning}")
+
+
+def measure_text(measure: Any) -> str:
+    """Return a measure as tables show it: rates in per cent with std and 95 % interval, thresholds as they are."""
+    rate = "threshold" not in measure.name and not measure.name.startswith("skewed")
+    scale, digits = (100, 2) if rate else (1, 4)
+    text = f"{measure.value * scale:.{digits}f}"
+    text += f" +- {measure.std * scale:.{digits}f}" if measure.std is not None else ""
+    text += f" [{measure.low * scale:.{digits}f}, {measure.high * scale:.{digits}f}]" if measure.low is not None else ""
+    return text

@@ -1,0 +1,50 @@
+"""The pictures of a run's report that need its model: dominant patches and the perturbed faces, on faces of its validation sets."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+NUM_FACES = 5
+NUM_PATCHES = (7, 15)
+
+
+def dominant_patches_of(run_folder: str | Path) -> dict[str, Any]:
+    """Return {"dominant_patches": figure} for a run with a gated backbone and a pair set at hand, else {}."""
+    from transface.inference.opening import load
+    from transface.reports.dominant_patches import dominant_patches_picture, perturbed_faces
+
+    images = faces_of(Path(run_folder))
+    if images is None or not (Path(run_folder) / "checkpoints").is_dir():
+        return {}
+    backbone: Any = load(run_folder).backbone
+    rows, columns = backbone.grid_size
+    floats = images.float().div(127.5).sub(1)
+    counts = [count for count in NUM_PATCHES if count <= rows * columns]
+    if not counts or tuple(images.shape[-2:]) != tuple(backbone.image_size) or backbone.patch_importance(floats[:1]) is None:
+        return {}
+    importance, perturbed = perturbed_faces(backbone, images, num_patches=counts)
+    figure = dominant_patches_picture(images, importance, perturbed, backbone.grid_size, backbone.patch_size)
+    return {"dominant_patches": figure}
+
+
+def faces_of(run_folder: Path) -> Any:
+    """Return a few faces (B, 3, H, W) uint8 of different people from the run's first validation pair set, or None."""
+    from omegaconf import OmegaConf
+
+    from transface.data.loaders import decode_images
+    from transface.data.pairs import read_pair_set
+
+    path = run_folder / "config.yaml"
+    if not path.is_file():
+        return None
+    files = OmegaConf.select(OmegaConf.load(path), "protocol.files") or []
+    found = next((Path(file) for file in files if Path(file).is_file()), None)
+    if found is None:
+        return None
+    images = read_pair_set(found).images
+    step = max(len(images) // NUM_FACES // 2 * 2, 2)
+    chosen = images[::step][:NUM_FACES]
+    if not all(isinstance(image, bytes) for image in chosen):
+        return None
+    return decode_images([image for image in chosen if isinstance(image, bytes)])

@@ -1,0 +1,198 @@
+"""Frozen backbone + encoded images -> embeddings: decoding overlapped with the network, mirrored images too, over all ranks.
+
+Shapes: M images, B of them in a batch, E embedding size, H x W pixels.
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+from torch import Tensor, nn
+
+from transface.data.transforms import normalise
+from transface.distributed import all_gather_rows, batch_sizes, rank, world_size
+from transface.evaluation.embedding_cache import EmbeddingCache
+from transface.evaluation.face_sources import FaceSource
+
+Precision = Literal["32", "bf16"]
+
+
+class FaceEmbeddings(NamedTuple):
+    """Embeddings, not normalised, of M images: `original` and `mirrored`, both (M, E) float32, possibly memory-mapped."""
+
+    original: NDArray[np.float32]
+    mirrored: NDArray[np.float32]
+
+    def unit(self, *, flip: bool = True) -> NDArray[np.float32]:
+        """Return (M, E) unit vectors, of image plus mirrored image, or of the image alone.
+
+        Raises:
+            ValueError: if an embedding is NaN, infinite or zero.
+        """
+        rows = self.original + self.mirrored if flip else np.array(self.original)
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        broken = ~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0)
+        if broken.any():
+            raise ValueError(f"{int(broken.sum())} of {len(rows)} embeddings are NaN, infinite or zero, the first is image {int(np.argmax(broken))}")
+        unit: NDArray[np.float32] = rows / norms
+        return unit
+
+
+class Embedder:
+    """Embeds face sources with one frozen backbone.
+
+    Args:
+        backbone: images (B, 3, H, W) in [-1, 1] -> FaceFeatures; has `image_size` and `embedding_size`. It is put into eval mode for the
+            time of an embedding and back as it was; no random number is drawn.
+        device: where it runs; None: where its parameters are.
+        batch_size: images in a batch; each runs twice, as it is and mirrored.
+        num_workers: threads that decode while the network runs.
+        precision: "32", or "bf16" for autocast.
+        cache: folder for memory-mapped embeddings, or None to keep them in memory.
+        checkpoint_hash: keys the cache and goes into results.
+        progress: show a bar with images/s and the time left (on rank 0).
+        forward_context: makes the context of a forward pass, e.g. a trainer's precision; wins over `precision`.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        device: torch.device | str | None = None,
+        batch_size: int = 256,
+        num_workers: int = 2,
+        precision: Precision = "32",
+        cache: str | Path | None = None,
+        checkpoint_hash: str = "",
+        progress: bool = True,
+        forward_context: Callable[[], contextlib.AbstractContextManager[Any]] | None = None,
+    ) -> None:
+        if precision not in ("32", "bf16"):
+            raise ValueError(f"precision must be '32' or 'bf16', got {precision!r}")
+        if batch_size < 1 or num_workers < 1:
+            raise ValueError(f"batch_size and num_workers must be at least 1, got {batch_size} and {num_workers}")
+        if cache is not None and world_size() > 1:
+            raise ValueError("a cache of embeddings is written by one process: leave it out when evaluating on several ranks")
+        self.backbone: Any = backbone
+        parameter = next(backbone.parameters(), torch.zeros(()))
+        self.device = parameter.device if device is None else torch.device(device)
+        self.batch_size, self.num_workers, self.precision = batch_size, num_workers, precision
+        self.cache, self.checkpoint_hash, self.progress = cache, checkpoint_hash, progress
+        self.forward_context = forward_context or self._autocast
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        height, width = self.backbone.image_size
+        return int(height), int(width)
+
+    def embed(self, source: FaceSource) -> FaceEmbeddings:
+        """Return the embeddings of all M faces, on every rank; ranks share the work.
+
+        Raises:
+            ValueError: if an image cannot be decoded or has another size, or the cache is of other images.
+        """
+        if len(source) == 0:
+            raise ValueError(f"{source.name} holds no images")
+        size = (len(source), 2, int(self.backbone.embedding_size))
+        if self.cache is None:
+            rows = self._embed_in_memory(source, size)
+        else:
+            rows = self._embed_into(EmbeddingCache(self.cache, source.name, **self._cache_key(source, size)), source)
+        return FaceEmbeddings(rows[:, 0], rows[:, 1])
+
+    def _cache_key(self, source: FaceSource, size: tuple[int, int, int]) -> dict[str, Any]:
+        settings = {"precision": self.precision, "image_size": list(self.image_size)}
+        return {"checkpoint_hash": self.checkpoint_hash, "image_hash": source.fingerprint(), "shape": size, "settings": settings}
+
+    def _embed_in_memory(self, source: FaceSource, size: tuple[int, int, int]) -> NDArray[np.float32]:
+        """Each rank embeds a run of neighbouring images; all ranks get all rows."""
+        bounds = [len(source) * number // world_size() for number in range(world_size() + 1)]
+        start, end = bounds[rank()], bounds[rank() + 1]
+        mine = torch.empty(end - start, *size[1:])
+        for first, rows in self._batches(source, start, end):
+            mine[first - start : first - start + len(rows)] = rows.cpu()
+        if world_size() > 1:
+            mine = mine.to(self.device)
+            (mine,) = all_gather_rows([mine], sizes=batch_sizes(len(mine), self.device))
+        everyone: NDArray[np.float32] = mine.cpu().numpy()
+        return everyone
+
+    def _embed_into(self, cache: EmbeddingCache, source: FaceSource) -> NDArray[np.float32]:
+        try:
+            for first, rows in self._batches(source, cache.num_done, len(source)):
+                cache.write(first, rows.cpu().numpy())
+        finally:
+            cache.flush()
+        return cache.rows
+
+    def _batches(self, source: FaceSource, start: int, end: int) -> Iterator[tuple[int, Tensor]]:
+        """Yield (first index, (B, 2, E) float32 rows) over start..end."""
+        with evaluating(self.backbone), self._progress(source.name, start, end) as advance:
+            for first, images in self._decoded(source, start, end):
+                yield first, self._forward(images)
+                advance(len(images))
+
+    def _decoded(self, source: FaceSource, start: int, end: int) -> Iterator[tuple[int, Tensor]]:
+        """Yield (first index, uint8 batch), a few batches being decoded ahead."""
+        spans = [(first, min(first + self.batch_size, end)) for first in range(start, end, self.batch_size)]
+        with ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode") as threads:
+            ahead: deque[tuple[int, Future[Tensor]]] = deque()
+            try:
+                for span in spans:
+                    ahead.append((span[0], threads.submit(source.read, range(*span), self.image_size)))
+                    if len(ahead) > self.num_workers:
+                        first, batch = ahead.popleft()
+                        yield first, batch.result()
+                while ahead:
+                    first, batch = ahead.popleft()
+                    yield first, batch.result()
+            finally:
+                for _, batch in ahead:
+                    batch.cancel()
+
+    def _forward(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            faces = normalise(images.to(self.device, non_blocking=True))
+            with self.forward_context():
+                original = self.backbone(faces).embedding
+                mirrored = self.backbone(faces.flip(-1)).embedding
+            return torch.stack([original.float(), mirrored.float()], dim=1)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    @contextlib.contextmanager
+    def _progress(self, name: str, start: int, end: int) -> Iterator[Callable[[int], None]]:
+        if not self.progress or rank() != 0:
+            yield lambda _: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), _ImagesPerSecond(), TextColumn("left"), TimeRemainingColumn())
+        with Progress(*columns, transient=True) as bar:
+            task = bar.add_task(f"embed {name}", total=end - start)
+            yield lambda count: bar.advance(task, count)
+
+
+class _ImagesPerSecond(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{task.completed:,.0f}/{task.total or 0:,.0f} images  {speed or 0:,.0f}/s")
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into eval mode and leave each of its parts in the mode it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

@@ -1,0 +1,102 @@
+"""A memory-mapped file of embeddings that fills up batch by batch, keyed by checkpoint and image list, and goes on after a stop.
+
+`<folder>/<name>-<checkpoint hash>.npy` holds (M, 2, E) float32 (image, mirrored image); the .json beside it says of which images, and
+how many rows are done.
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROWS_BETWEEN_NOTES = 16384
+
+
+class EmbeddingCache:
+    """Embeddings on disk. `rows` is the memory-mapped array, `num_done` how many rows, from the front, are there already.
+
+    Args:
+        folder: made if missing.
+        name: of the image set.
+        checkpoint_hash: of the network; another network's cache is another file.
+        image_hash: of the image list.
+        shape: (M, 2, E).
+        settings: what else shapes an embedding (precision, image size).
+
+    Raises:
+        ValueError: if the file there was made of other images or with other settings.
+    """
+
+    def __init__(
+        self, folder: str | Path, name: str, *, checkpoint_hash: str, image_hash: str, shape: tuple[int, int, int], settings: dict[str, Any]
+    ) -> None:
+        if not checkpoint_hash:
+            raise ValueError("a cache of embeddings needs the checkpoint's hash to be keyed by")
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{name}-{checkpoint_hash[:16]}.npy"
+        self.note_path = self.path.with_suffix(".json")
+        self.key = {"checkpoint": checkpoint_hash, "images": image_hash, "shape": list(shape), "settings": settings}
+        note = self._read_note()
+        if note is None:
+            self.num_done = 0
+            self.rows = self._create(shape)
+            self._write_note()
+        else:
+            self._require_same(note)
+            self.num_done = int(note["num_done"])
+            self.rows = np.load(self.path, mmap_mode="r+")
+        self._num_noted = self.num_done
+
+    def write(self, start: int, rows: NDArray[np.float32]) -> None:
+        """Store rows that follow those done so far; the note is renewed every 16,384 rows, after the rows are on disk."""
+        assert start == self.num_done, "rows are written in order"
+        self.rows[start : start + len(rows)] = rows
+        self.num_done += len(rows)
+        if self.num_done - self._num_noted >= ROWS_BETWEEN_NOTES or self.num_done == len(self.rows):
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring rows and note to disk."""
+        self.rows.flush()
+        self._write_note()
+        self._num_noted = self.num_done
+
+    def _create(self, shape: tuple[int, int, int]) -> np.memmap[Any, Any]:
+        partial = self.path.with_suffix(".partial")
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+        np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape).flush()
+        os.replace(partial, self.path)
+        rows: np.memmap[Any, Any] = np.load(self.path, mmap_mode="r+")
+        return rows
+
+    def _read_note(self) -> dict[str, Any] | None:
+        if not self.path.is_file() or not self.note_path.is_file():
+            return None
+        try:
+            note: dict[str, Any] = json.loads(self.note_path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{self.note_path} is not the note of a cache of embeddings: delete it and {self.path.name}") from error
+        return note
+
+    def _require_same(self, note: dict[str, Any]) -> None:
+        for part, words in (("images", "another image list"), ("shape", "another number of images"), ("settings", "other settings")):
+            if note.get(part) != self.key[part]:
+                raise ValueError(
+                    f"the cache {self.path} was made of {words} ({part}: {_short(note.get(part))}, now {_short(self.key[part])}): "
+                    "delete it or give another cache folder"
+                )
+
+    def _write_note(self) -> None:
+        partial = self.note_path.with_suffix(".json.partial")
+        partial.write_text(json.dumps({**self.key, "num_done": self.num_done}), encoding="utf-8")
+        os.replace(partial, self.note_path)
+
+
+def _short(value: Any) -> str:
+    return str(value)[:12] if isinstance(value, str) else str(value)

@@ -1,0 +1,97 @@
+"""Validation inside training: any protocols at chosen steps, on all ranks, on the weights that evaluation would use."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from transface.evaluation.embed import Embedder
+from transface.evaluation.results import Result
+from transface.training.module import TrainingModule
+
+
+class EvaluationProtocol(Protocol):
+    """What a protocol of evaluation/ offers."""
+
+    def evaluate(self, embedder: Embedder) -> list[Result]: ...
+
+
+class ProtocolValidation(Callback):
+    """Runs protocols after every n steps and epochs and logs val/<set>/<measure> and val/mean/accuracy.
+
+    Ranks share the embedding; no random number is drawn, so training goes on as if nothing had been measured.
+
+    Args:
+        protocols: e.g. [PairSets(files)].
+        every_n_steps: optimizer steps between validations, or None.
+        every_n_epochs: epochs between validations, or None; the last step of a run is validated as well.
+        batch_size: images in a batch of the embedding.
+        num_workers: threads that decode ahead.
+    """
+
+    def __init__(
+        self,
+        protocols: Sequence[EvaluationProtocol],
+        *,
+        every_n_steps: int | None = None,
+        every_n_epochs: int | None = 1,
+        batch_size: int = 128,
+        num_workers: int = 2,
+    ) -> None:
+        for name, value in (("every_n_steps", every_n_steps), ("every_n_epochs", every_n_epochs)):
+            if value is not None and value < 1:
+                raise ValueError(f"validation.{name} must be at least 1 or null, got {value}")
+        self.protocols = list(protocols)
+        self.every_n_steps, self.every_n_epochs = every_n_steps, every_n_epochs
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.results: list[Result] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        assert isinstance(pl_module, TrainingModule)
+        if pl_module.validated_at != trainer.global_step and self._is_due(trainer):
+            self.validate(trainer, pl_module)
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        if trainer.fit_loop.epoch_loop._should_accumulate():
+            return False
+        by_step = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
+        ends = bool(progress.is_last_batch)
+        by_epoch = self.every_n_epochs is not None and ends and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        wanted = self.every_n_steps is not None or self.every_n_epochs is not None
+        return by_step or by_epoch or (wanted and self._run_ends(trainer, ends))
+
+    def _run_ends(self, trainer: Trainer, epoch_ends: bool) -> bool:
+        by_steps = trainer.max_steps not in (None, -1) and trainer.global_step >= trainer.max_steps
+        return by_steps or (epoch_ends and trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs)
+
+    def validate(self, trainer: Trainer, pl_module: TrainingModule) -> None:
+        """Evaluate every protocol now; every rank calls it."""
+        embedder = Embedder(
+            pl_module.evaluated_backbone,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            progress=False,
+            forward_context=trainer.precision_plugin.forward_context,
+        )
+        self.results = [result for protocol in self.protocols for result in protocol.evaluate(embedder)]
+        values = logged_values(self.results)
+        if not values:
+            return
+        pl_module.validated_at = trainer.global_step
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+        for logger in trainer.loggers:  # not self.log: that reaches the loggers only at every log_every_n_steps-th step
+            logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=trainer.global_step)
+
+
+def logged_values(results: Sequence[Result]) -> dict[str, float]:
+    """Return what to log of some results: each set's measures, and the mean over sets of each headline measure."""
+    values: dict[str, float] = {}
+    headlines: dict[str, list[float]] = {}
+    for result in results:
+        for measure in result.measures:
+            values[f"val/{result.name}/{measure.name}"] = measure.value
+        if result.measures:
+            headlines.setdefault(result.measures[0].name, []).append(result.measures[0].value)
+    return values | {f"val/mean/{name}": sum(own) / len(own) for name, own in headlines.items()}
