@@ -76,13 +76,13 @@ def is_config_error(error: BaseException) -> bool:
 
 
 def causes(error: BaseException) -> list[BaseException]:
-    """Return the chain of causes, the innermost first."""
+    """Return the error and its causes, the outermost first: who caught an error knows more of what to do about it."""
     chain: list[BaseException] = []
     seen: BaseException | None = error
     while seen is not None and seen not in chain:
         chain.append(seen)
         seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
-    return chain[::-1]
+    return chain
 
 
 def one_line(text: str) -> str:

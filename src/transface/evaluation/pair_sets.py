@@ -53,7 +53,10 @@ class PairSets:
         """Return the result of one pair set."""
         started = time.monotonic()
         unit = embedder.embed(EncodedFaces(pairs.name, pairs.images)).unit(flip=self.flip)
-        result = summarise(pairs, unit, num_folds=self.num_folds, num_hardest=self.num_hardest, seed=self.seed)
+        try:
+            result = summarise(pairs, unit, num_folds=self.num_folds, num_hardest=self.num_hardest, seed=self.seed)
+        except ValueError as error:
+            raise ValueError(f"pair set {pairs.name}: {error}") from error
         provenance = Provenance(
             checkpoint_hash=embedder.checkpoint_hash,
             versions=package_versions(),

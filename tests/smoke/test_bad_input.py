@@ -1,0 +1,212 @@
+"""What a user may get wrong at the command line: one clear line, exit code 2, nothing lost or half-written."""
+
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from transface.__main__ import main
+from transface.data.pairs import read_pair_set, write_pair_set
+from transface.data.recordio import RecordHeader, RecordReader, RecordWriter
+from transface.data.synthetic import write_identity_pack, write_pair_sets
+
+SMALL = ["backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "classifier.embedding_size=16", "schedule.warmup_epochs=0"]
+SHORT = ["experiment=demo", *SMALL, "data.total_batch_size=4", "data.num_workers=0", "trainer.max_epochs=-1", "trainer.max_steps=2", "protocol.files=[]"]
+
+
+class Outcome(NamedTuple):
+    code: int
+    line: str
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three people with four images each."""
+    return write_identity_pack(tmp_path_factory.mktemp("pack") / "faces", 3, images_per_identity=4)
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run a verb in an empty folder and return its exit code and the last line it said on stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TRANSFACE_TRACEBACK", raising=False)
+
+    def run(*words: str) -> Outcome:
+        code = main(list(words))
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("transface: ")]
+        assert len(said) == (1 if code == 2 else 0), said
+        return Outcome(code, said[0] if said else "")
+
+    return run
+
+
+def copied(pack: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pack, tmp_path / "copy"))
+
+
+def rewritten(pack: Path, tmp_path: Path, *, label: float | None = None, payload: bytes | None = None) -> Path:
+    """Return a copy of the pack whose image of key 5 has another label or payload."""
+    target = copied(pack, tmp_path)
+    reader = RecordReader(pack / "train.rec")
+    with RecordWriter(target / "train.rec", target / "train.idx") as writer:
+        for key in reader.keys():  # noqa: SIM118 - a reader is no dict
+            record = reader[key]
+            header = RecordHeader(0, label, key) if key == 5 and label is not None else record.header
+            writer.write(key, header, payload if key == 5 and payload is not None else record.payload)
+    return target
+
+
+def test_a_data_folder_that_is_not_there(call: Callable[..., Outcome]) -> None:
+    code, line = call("train", *SHORT, "data.root=nowhere")
+    assert code == 2
+    assert "nowhere" in line
+
+
+def test_an_empty_data_folder(call: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    code, line = call("train", *SHORT, "data.root=empty")
+    assert code == 2
+    assert "empty" in line
+    assert ".rec" in line
+
+
+def test_a_truncated_rec(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:
+    broken = copied(pack, tmp_path)
+    content = (broken / "train.rec").read_bytes()
+    (broken / "train.rec").write_bytes(content[: len(content) // 2])
+    code, line = call("train", *SHORT, f"data.root={broken}")
+    assert code == 2
+    assert "train.rec" in line
+
+
+def test_a_wrong_magic(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:
+    broken = copied(pack, tmp_path)
+    content = bytearray((broken / "train.rec").read_bytes())
+    content[:4] = b"JUNK"
+    (broken / "train.rec").write_bytes(bytes(content))
+    code, line = call("train", *SHORT, f"data.root={broken}")
+    assert code == 2
+    assert "magic" in line
+
+
+def test_a_label_out_of_range(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:
+    code, line = call("train", *SHORT, f"data.root={rewritten(pack, tmp_path, label=7.0)}")
+    assert code == 2
+    assert "label 7" in line
+    assert "0..2" in line
+
+
+@pytest.mark.parametrize("payload", [b"this is no image", b""])
+def test_an_image_that_cannot_be_decoded(call: Callable[..., Outcome], pack: Path, tmp_path: Path, payload: bytes) -> None:
+    code, line = call("train", *SHORT, "trainer.max_steps=4", f"data.root={rewritten(pack, tmp_path, payload=payload)}")
+    assert code == 2
+    assert "5" in line
+    assert "on_bad_record=skip" in line
+
+
+def test_an_image_of_another_size(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:
+    from torchvision.io import encode_jpeg
+
+    jpeg = encode_jpeg(torch.zeros(3, 100, 112, dtype=torch.uint8)).numpy().tobytes()
+    code, line = call("train", *SHORT, "trainer.max_steps=4", f"data.root={rewritten(pack, tmp_path, payload=jpeg)}")
+    assert code == 2
+    assert "100" in line
+    assert "112" in line
+
+
+def test_a_bad_image_is_skipped_when_asked(call: Callable[..., Outcome], pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = rewritten(pack, tmp_path, payload=b"no image")
+    words = ("train", *SHORT, "trainer.max_steps=3", f"data.root={broken}", "data.on_bad_record=skip", "data.max_bad_share=0.5")
+    assert main(list(words)) == 0
+    assert "1 of the 12 records read in this epoch were bad and skipped" in capsys.readouterr().out
+    assert call(*words[:-1], "data.max_bad_share=0.0").code == 2
+
+
+def test_a_bin_that_is_no_pair_set(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"not a pickle at all")
+    code, line = call("evaluate", "checkpoint=pixels", "protocol.files=[a.bin]")
+    assert code == 2
+    assert "a.bin" in line
+    assert not (tmp_path / "results").exists() or not any((tmp_path / "results").iterdir())
+
+
+def test_a_hostile_pickle_is_never_run(call: Callable[..., Outcome], tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple:
+            return (os.mkdir, (str(tmp_path / "exploded"),))
+
+    (tmp_path / "a.bin").write_bytes(pickle.dumps(([Bomb()], [True])))
+    code, line = call("evaluate", "checkpoint=pixels", "protocol.files=[a.bin]")
+    assert code == 2
+    assert "mkdir" in line
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_an_unknown_config_key(call: Callable[..., Outcome], pack: Path) -> None:
+    code, line = call("train", *SHORT, f"data.root={pack}", "perturbation.num_patchs=3")
+    assert code == 2
+    assert "perturbation.num_patches" in line
+
+
+def test_a_value_left_unset(call: Callable[..., Outcome]) -> None:
+    code, line = call("train", "experiment=transface_vit_t_pack")
+    assert code == 2
+    assert "data.root" in line
+
+
+def test_more_dominant_patches_than_patches(call: Callable[..., Outcome], pack: Path) -> None:
+    code, line = call("train", *SHORT, f"data.root={pack}", "perturbation.num_patches=65")
+    assert code == 2
+    assert "65" in line
+    assert "64" in line
+
+
+def test_a_checkpoint_of_another_architecture(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:
+    assert call("train", *SHORT, f"data.root={pack}").code == 0
+    before = sorted(path.name for path in (tmp_path / "runs/demo/checkpoints").iterdir())
+    code, line = call("train", *SHORT, f"data.root={pack}", "resume=true", "backbone.depth=2", "trainer.max_steps=3")
+    assert code == 2
+    assert "another architecture" in line
+    assert sorted(path.name for path in (tmp_path / "runs/demo/checkpoints").iterdir()) == before
+
+
+def test_no_permission_to_write(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        (tmp_path / "runs").write_text("a file where a folder is wanted")
+    else:
+        (tmp_path / "runs").mkdir(mode=0o500)
+    code, line = call("train", *SHORT, f"data.root={pack}")
+    assert code == 2
+    assert "runs" in line
+
+
+def test_nothing_to_resume(call: Callable[..., Outcome], pack: Path) -> None:
+    code, line = call("train", *SHORT, f"data.root={pack}", "resume=true")
+    assert code == 2
+    assert "no whole checkpoint" in line
+
+
+def test_a_verb_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trane"]) == 2
+    assert "train" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_not_there(call: Callable[..., Outcome], tmp_path: Path) -> None:
+    paths = write_pair_sets(tmp_path, 20, num_identities=4)
+    code, line = call("evaluate", "checkpoint=nowhere", f"protocol.files=[{paths['easy']}]")
+    assert code == 2
+    assert "nowhere" in line
+
+
+def test_a_pair_set_of_one_class(call: Callable[..., Outcome], tmp_path: Path) -> None:
+    paths = write_pair_sets(tmp_path, 20, num_identities=4)
+    pairs = read_pair_set(paths["easy"])
+    write_pair_set(tmp_path / "one.bin", pairs.images, [True] * 20)
+    code, line = call("evaluate", "checkpoint=pixels", "protocol.files=[one.bin]")
+    assert code == 2
+    assert "one" in line
