@@ -182,14 +182,20 @@ def _create(name: str, size: tuple[int, int], pretrained: bool, settings: dict[s
     if not timm.is_model(name):
         similar = ", ".join(timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:5])
         raise ValueError(f"timm {timm.__version__} has no model {name!r}" + (f"; it has {similar} and others" if similar else ""))
+    settings = {"pretrained": pretrained, "num_classes": 0} | settings
     try:
-        model: Any = timm.create_model(name, pretrained=pretrained, num_classes=0, img_size=size, **settings)
+        model: Any = timm.create_model(name, img_size=size, **settings)
     except TypeError as error:
         if "img_size" not in str(error):
             raise
-        model = timm.create_model(name, pretrained=pretrained, num_classes=0, **settings)
+        model = timm.create_model(name, **settings)
         if model.pretrained_cfg.get("fixed_input_size", False):
             size = tuple(model.pretrained_cfg["input_size"][1:])
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        reason = str(error).strip().split("\n", maxsplit=1)[0]
+        raise FileNotFoundError(f"timm could not load its weights of {name} ({reason}); give a file by weights=, or set pretrained=false") from error
     if getattr(model, "attn_pool", None) is not None:
         model.reset_classifier(0, "")
     return model, size

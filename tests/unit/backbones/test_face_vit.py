@@ -97,6 +97,17 @@ def test_token_drop_puts_mask_tokens_before_the_gate_in_training_only(images: to
     assert not (model.eval().encode(images).tokens == model.mask_token).all(-1).any()
 
 
+def test_layer_tokens_are_the_outputs_of_their_blocks_with_masks_in_dropped_places(images: torch.Tensor) -> None:
+    model = small(layer_token_blocks=(1,), token_drop_rate=0.3)
+    caught: list[torch.Tensor] = []
+    model.blocks[1].register_forward_hook(lambda module, inputs, output: caught.append(output))
+    layer = model(images).layer_tokens[0]
+    masked = (layer == model.mask_token).all(-1)
+    assert masked.sum(1).tolist() == [16 - int(16 * 0.7)] * 5
+    torch.testing.assert_close(layer[~masked].sum(0), caught[0].flatten(0, 1).sum(0))
+    torch.testing.assert_close(model.eval()(images).layer_tokens[0], caught[1])
+
+
 def test_gradients_reach_every_parameter(images: torch.Tensor) -> None:
     model = small(token_drop_rate=0.3)
     model(images).embedding.square().sum().mul(torch.rand(())).backward()

@@ -96,3 +96,26 @@ def test_an_unknown_model_is_named() -> None:
         TimmFace("vit_enormous")
     with pytest.raises(ValueError, match="gate"):
         TimmFace("test_vit", gate="soft")
+
+
+def test_weights_that_cannot_be_had_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*_: object, **settings: object) -> None:
+        raise OSError("cannot reach the hub\nand more")
+
+    monkeypatch.setattr(timm, "create_model", no_network)
+    with pytest.raises(FileNotFoundError, match=r"weights of test_vit \(cannot reach the hub\); give a file by weights="):
+        TimmFace("test_vit", pretrained=True)
+    with pytest.raises(OSError, match="cannot reach"):
+        TimmFace("test_vit")
+
+
+def test_gradient_checkpointing_changes_no_gradient() -> None:
+    images = torch.rand(3, 3, 112, 112) * 2 - 1
+    gradients = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        model = TimmFace("test_vit", embedding_size=8, gradient_checkpointing=recompute)
+        assert model.model.grad_checkpointing == recompute
+        model(images).embedding[:, 0].square().mean().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    torch.testing.assert_close(*gradients)

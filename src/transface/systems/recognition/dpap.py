@@ -66,7 +66,8 @@ def mix_amplitudes(source: Tensor, reference: Tensor, ratio: Tensor) -> Tensor:
     spectrum = torch.fft.rfft2(source)
     power, other_power = _power(spectrum), _power(torch.fft.rfft2(reference))
     precision = torch.finfo(power.dtype)
-    silent = power <= power.amax((-2, -1), keepdim=True) * (8 * precision.eps) ** 2
+    # Of intensities no frequency is stronger than the constant one, so that one tells how large rounding is.
+    silent = power <= power[..., :1, :1] * (8 * precision.eps) ** 2
     # The least number keeps the gradient of the root finite at zero.
     lift = ratio * (other_power / power.masked_fill(silent, 1.0)).clamp(min=precision.tiny).sqrt()
     # Scaling the spectrum by A' / A keeps its phase, without the round trip through an angle.
@@ -134,7 +135,7 @@ def score_patches(backbone: Backbone, images: Tensor) -> Tensor:
     with torch.no_grad(), _evaluating(backbone):
         importance = backbone.patch_importance(images)
     if importance is None:
-        raise ValueError(f"DPAP needs a backbone that ranks its patches; {type(backbone).__name__} has no gate: set perturbation to none")
+        raise ValueError(_no_gate(backbone))
     return importance
 
 
@@ -161,10 +162,12 @@ class DPAP(nn.Module):
         self.quantize = quantize
 
     def check_backbone(self, backbone: Backbone) -> None:
-        """Raise ValueError if the backbone has no patches, or fewer than K."""
+        """Raise ValueError if the backbone has no patches, ranks none, or has fewer than K."""
         rows, columns = backbone.grid_size
         if rows * columns == 0:
             raise ValueError(f"DPAP needs a backbone with patches; {type(backbone).__name__} has none: set perturbation to none")
+        if getattr(backbone, "gate", backbone) is None:
+            raise ValueError(_no_gate(backbone))
         _check_num_patches(self.num_patches, rows * columns)
 
     def perturb(self, images: Tensor, backbone: Backbone, *, generator: torch.Generator | None = None) -> PerturbedImages:
@@ -231,6 +234,10 @@ def _evaluating(backbone: Backbone) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def _no_gate(backbone: Backbone) -> str:
+    return f"DPAP needs a backbone that ranks its patches; {type(backbone).__name__} has no gate: set perturbation to none or the gate to sigmoid"
 
 
 def _check_num_patches(num_patches: int, available: int) -> None:
