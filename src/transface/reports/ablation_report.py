@@ -21,6 +21,7 @@ from transface.reports.settings import (
     metric_title,
     per_set_metrics,
     seeds_cell,
+    shown_as_rate,
     spoken,
     trial_warnings,
 )
@@ -125,7 +126,7 @@ def variants_table(variants: Sequence[Setting], metric: str) -> Table:
         metric_title(metric),
         *map(metric_title, extra),
         "Seeds",
-        "Minus baseline, points",
+        "Minus baseline" + (", points" if shown_as_rate(metric) else ""),
         "p over seeds",
         "p over pairs",
     )
@@ -161,4 +162,4 @@ def notes(variants: Sequence[Setting], compared: Sequence[SeedComparison | None]
         said.append("p over seeds: paired t test on equal seeds; would other seeds say the same on these pairs?")
     if any(c is not None and c.p_pairs is not None for c in compared):
         said.append("p over pairs: exact sign-flip test on the pairs of faces; would other pairs say the same of these models?")
-    return [*said, f"Both are adjusted for {len(compared)} comparisons (Holm)."] if said else said
+    return [*said, f"p values are adjusted for {len(compared)} comparisons (Holm)."] if len(compared) > 1 else said

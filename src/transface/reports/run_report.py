@@ -7,15 +7,15 @@ from matplotlib.figure import Figure
 
 from transface.evaluation.results import Result, utc_now
 from transface.reports.curves import curves_of, roc_figure
-from transface.reports.document import Block, Document, Picture, Plot, Section
+from transface.reports.document import Document, Picture, Plot, Section
 from transface.reports.figures import to_png
 from transface.reports.hard_pairs import ImageSource
 from transface.reports.html import write_html
 from transface.reports.markdown import write_markdown
 from transface.reports.method_section import method_section
 from transface.reports.result_sections import provenance_section, set_sections, spoken, table_section, warning_section
-from transface.reports.runs import Run, is_baseline, read_run
-from transface.reports.training_curves import training_figure
+from transface.reports.runs import Run, is_baseline, read_run, unused
+from transface.reports.training_curves import Trace, training_figure, trainings_figure
 
 FORMATS = ("html", "md")
 DOMINANT_PATCHES = "dominant_patches"
@@ -90,7 +90,7 @@ def run_document(
     Raises:
         ValueError: if the run has no results and no metrics.
     """
-    training = training_section([run])
+    training = training_section(run)
     if not run.results and not training:
         raise ValueError(f"nothing to report of {run.folder or run.label}: it has no results/*.json and no metrics.csv")
     sections = [
@@ -110,15 +110,17 @@ def comparison_document(runs: Sequence[Run], *, images: Mapping[str, ImageSource
     """Return the report of several runs side by side.
 
     Raises:
-        ValueError: if none of them has results.
+        ValueError: if none of them has results or training curves.
     """
-    if not any(run.results for run in runs):
-        raise ValueError(f"nothing to compare: none of {', '.join(str(run.folder or run.label) for run in runs)} has results/*.json")
+    training = trainings_section(runs)
+    if not training and not any(run.results for run in runs):
+        names = ", ".join(str(run.folder or run.label) for run in runs)
+        raise ValueError(f"nothing to compare: none of {names} has results/*.json or a metrics.csv with a loss")
     sections = [
         *warning_section(runs),
         *table_section(runs),
         *set_sections(runs, images=images),
-        *training_section(runs),
+        *training,
         provenance_section(runs),
     ]
     return Document(" / ".join(run.label for run in runs), subtitle(runs), tuple(sections))
@@ -142,17 +144,25 @@ def roc_section(run: Run) -> list[Section]:
     return [Section("ROC", (plot,))]
 
 
-def training_section(runs: Sequence[Run]) -> list[Section]:
-    """Return the section with loss and accuracy over steps, a figure a run: [] where nothing was logged."""
-    blocks: list[Block] = []
+def training_section(run: Run) -> list[Section]:
+    """Return the section with loss and accuracy over steps: [] where nothing was logged."""
+    figure = training_figure(run.traces)
+    if figure is None:
+        return []
+    return [Section("Training", (Plot(figure, "training", f"Training loss and validation accuracy over the steps of {run.label}."),))]
+
+
+def trainings_section(runs: Sequence[Run]) -> list[Section]:
+    """Return the section with loss and mean accuracy over steps of several runs: [] where nothing was logged."""
+    named: dict[str, dict[str, Trace]] = {}
     for run in runs:
-        figure = training_figure(run.traces)
-        if figure is not None:
-            alone = len(runs) == 1
-            stem = "training" if alone else f"training_{run.label}"
-            alt = f"Training loss and validation accuracy over the steps of {run.label}."
-            blocks.append(Plot(figure, stem, alt, "" if alone else run.label))
-    return [Section("Training", tuple(blocks))] if blocks else []
+        named[unused(run.label, named)] = run.traces
+    figure = trainings_figure(named)
+    if figure is None:
+        return []
+    return [
+        Section("Training", (Plot(figure, "training", f"Training loss and mean validation accuracy over steps of {', '.join(named)}."),))
+    ]
 
 
 def picture_sections(pictures: Mapping[str, Figure | bytes]) -> list[Section]:

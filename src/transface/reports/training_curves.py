@@ -4,6 +4,7 @@ The file is wide: a column a metric, `step` and `epoch` among them, a cell empty
 """
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,7 +86,18 @@ def accuracies_of(traces: dict[str, Trace]) -> dict[str, Trace]:
 
 def training_figure(traces: dict[str, Trace]) -> Figure | None:
     """Return loss and validation accuracy over steps side by side, or None if neither was logged."""
-    losses, accuracies = losses_of(traces), accuracies_of(traces)
+    return panels_figure(losses_of(traces), accuracies_of(traces))
+
+
+def trainings_figure(runs: Mapping[str, dict[str, Trace]]) -> Figure | None:
+    """Return the total loss and the mean validation accuracy of named runs over each other, or None if none logged either."""
+    losses = {label: next(iter(found.values())) for label, traces in runs.items() if (found := losses_of(traces))}
+    accuracies = {label: list(found.values())[-1] for label, traces in runs.items() if (found := accuracies_of(traces))}
+    return panels_figure(losses, accuracies)
+
+
+def panels_figure(losses: Mapping[str, Trace], accuracies: Mapping[str, Trace]) -> Figure | None:
+    """Return a panel of named losses (raw behind their running mean) and one of named accuracies, those there are; None for neither."""
     if not losses and not accuracies:
         return None
     panels = [bool(losses), bool(accuracies)]

@@ -37,7 +37,7 @@ def test_every_variant_is_tested_against_the_baseline(ablation: Path) -> None:
     assert float(best.cells[3].text.strip("< ")) < 0.2
     assert best.cells[4].text == "< 0.0001"
     assert all(row.cells[1].text == "3" for row in table.rows)
-    assert any("adjusted for 2 comparisons (Holm)" in note for note in table.notes)
+    assert any("p values are adjusted for 2 comparisons (Holm)" in note for note in table.notes)
 
 
 def test_the_report_is_written_and_shows_intervals(ablation: Path) -> None:

@@ -72,5 +72,8 @@ def test_several_runs_side_by_side(run: Path, tmp_path: Path, make_run, make_res
     text = path.read_text()
     for words in ("demo minus other", "McNemar", "demo / other", "2 runs"):
         assert words in text
+    trained = [read_run(make_run(tmp_path / name, [])) for name in ("x", "y")]
+    assert "Training</h2>" in write_comparison(trained, tmp_path / "trained", formats=["html"]).read_text()
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="nothing to compare"):
-        write_comparison([read_run(make_run(tmp_path / "x", []))], tmp_path / "none")
+        write_comparison([read_run(tmp_path / "empty")], tmp_path / "none")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transface.reports.training_curves import accuracies_of, losses_of, read_traces, smoothed, training_figure
+from transface.reports.training_curves import accuracies_of, losses_of, read_traces, smoothed, training_figure, trainings_figure
 
 TEXT = """step,epoch,train/loss,val/lfw/accuracy,lr-AdamW
 0,0,10.0,,0.1
@@ -73,3 +73,14 @@ def test_the_figure_has_a_panel_for_what_was_logged(tmp_path: Path) -> None:
     assert only_loss is not None
     assert len(only_loss.axes) == 1
     assert training_figure({"lr": traces["train/loss"]}) is None
+
+
+def test_several_runs_lie_over_each_other(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("step,train/loss,val/a/accuracy,val/b/accuracy,val/mean/accuracy\n0,2,.5,.7,.6\n1,1,.6,.8,.7\n")
+    traces = read_traces(tmp_path / "m.csv")
+    figure = trainings_figure({"one": traces, "two": {"train/loss": traces["train/loss"]}, "none": {}})
+    assert figure is not None
+    loss, accuracy = figure.axes
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["one", "two"]
+    assert list(accuracy.lines[0].get_ydata()) == [0.6, 0.7]
+    assert trainings_figure({"none": {}}) is None
