@@ -2,16 +2,15 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
-from transface.data.record_headers import GUESSED_BYTES, HeaderColumns, Record, RecordHeader, pack_record, read_headers, unpack_record
+from transface.data.record_headers import GUESSED_BYTES, HeaderColumns, Record, RecordHeader, read_headers, unpack_record
 from transface.data.record_index import IntArray, RecordIndex, read_index
-from transface.data.record_parts import LENGTH_BITS, MAGIC, PART, WHOLE, RecordError, read_record_at, scan_offsets, split_parts
+from transface.data.record_parts import LENGTH_BITS, MAGIC, PART, WHOLE, RecordError, read_record_at, scan_offsets
+from transface.data.record_writing import RecordWriter
 
 __all__ = ["MissingKeyError", "Record", "RecordError", "RecordHeader", "RecordReader", "RecordWriter"]
 
@@ -148,7 +147,7 @@ class RecordReader:
             key = self.index.key_at(last)
             raise RecordError(
                 f"{self.path} is truncated or not the file of {self.path_idx.name}: key {key} starts at offset {offset}, "
-                f"the file ends at {self.num_bytes}; get the file again, or 'transface pack index' to keep what is there"
+                f"the file ends at {self.num_bytes}; get the file again"
             )
         read_record_at(self._fd, offset, num_bytes=self.num_bytes, guess=GUESSED_BYTES, path=self.path)
 
@@ -170,85 +169,3 @@ def scan_index(path: Path) -> RecordIndex:
     if np.array_equal(keys, np.arange(keys[0], keys[0] + len(keys))):
         return RecordIndex(None, offsets, first_key=int(keys[0]))
     return RecordIndex(keys, offsets)
-
-
-class RecordWriter:
-    """Writes a .rec file and its .idx; both appear under their names only when `close` is reached without an error.
-
-    Use it as a context manager. Records go to `<name>.partial`; an error inside the block removes these and leaves older
-    files as they were.
-    """
-
-    def __init__(self, path_rec: str | Path, path_idx: str | Path | None = None) -> None:
-        self.path = Path(path_rec)
-        self.path_idx = Path(path_idx) if path_idx is not None else self.path.with_suffix(".idx")
-        if self.path_idx == self.path:
-            raise ValueError(f"the records and their index need two names, got {self.path} for both")
-        self._rec = _partial(self.path).open("wb")
-        self._idx = _partial(self.path_idx).open("w", encoding="ascii", newline="\n")
-        self._offset = 0
-        self._last_key = -1
-        self._seen: set[int] | None = None  # only once keys stop ascending
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
-
-    def write(self, key: int, header: RecordHeader | Sequence, payload: bytes) -> None:
-        """Append one image record under `key`.
-
-        Raises:
-            ValueError: for a negative key or one already written.
-        """
-        self.write_raw(key, pack_record(RecordHeader(*header), bytes(payload)))
-
-    def write_raw(self, key: int, data: bytes) -> None:
-        """Append one record whose bytes already hold its header."""
-        parts = b"".join(split_parts(data))
-        self._take_key(int(key))
-        self._rec.write(parts)
-        self._idx.write(f"{int(key)}\t{self._offset}\n")
-        self._offset += len(parts)
-
-    def _take_key(self, key: int) -> None:
-        if key < 0:
-            raise ValueError(f"keys of records are 0 or more, got {key}")
-        if self._seen is None and key <= self._last_key:
-            self._seen = self._written_keys()
-        if self._seen is not None:
-            if key in self._seen:
-                raise ValueError(f"{self.path}: key {key} was written before")
-            self._seen.add(key)
-        self._last_key = key
-
-    def _written_keys(self) -> set[int]:
-        self._idx.flush()
-        with _partial(self.path_idx).open("rb") as file:
-            return {int(line.split(b"\t")[0]) for line in file}
-
-    def close(self) -> None:
-        """Finish both files and give them their names: the old index goes first, so that it never stands beside new records."""
-        if self._rec.closed:
-            return
-        for file in (self._rec, self._idx):
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-        self.path_idx.unlink(missing_ok=True)
-        _partial(self.path).replace(self.path)
-        _partial(self.path_idx).replace(self.path_idx)
-
-    def abort(self) -> None:
-        """Drop what was written."""
-        for file, path in ((self._rec, self.path), (self._idx, self.path_idx)):
-            file.close()
-            _partial(path).unlink(missing_ok=True)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(path.name + ".partial")

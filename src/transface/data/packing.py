@@ -1,0 +1,242 @@
+"""Makes and changes packs: from a folder or list of images, to a folder, a new index, shuffled, split, merged.
+
+What writes a pack goes through `pack_writing.write_pack`, so it appears only when whole and can be gone on with. Shapes: n images.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torchvision.io import encode_jpeg
+from torchvision.transforms.v2 import functional as v2f
+
+from transface.data.alignment import align_image, read_points
+from transface.data.file_faces import FileFaces, PathTable, open_folder, open_list
+from transface.data.identities import IdentityPack, find_rec
+from transface.data.loaders import decode_images, image_size
+from transface.data.pack_writing import PackPlan, PackSummary, Prepare, Progress, check_free, no_progress, plan_by_identity, write_pack
+from transface.data.record_index import IntArray
+from transface.data.record_lists import read_list
+from transface.data.record_writing import partial_path
+from transface.data.recordio import RecordReader, scan_index
+from transface.data.sources import FaceSource, SourceMix
+
+
+def fit_image(*, size: int, quality: int, points: Mapping[str, torch.Tensor] | None = None, source: FileFaces | None = None) -> Prepare:
+    """Return a function that brings an image's bytes to size x size: aligned by its points, else resized; untouched if it has the size."""
+
+    def prepare(data: bytes, index: int) -> bytes:
+        if points is None and image_size(data) == (size, size):
+            return data
+        image = decode_images([data])[0]
+        if points is not None:
+            assert source is not None
+            path = source.paths[index]
+            if path not in points:
+                raise ValueError(f"image {source.name(index)} has no line in the points file")
+            face = align_image(image, points[path], size=size)[0]
+        else:
+            face = v2f.resize(image, [size, size], antialias=True)
+        return encode_jpeg(face.contiguous(), quality=quality).numpy().tobytes()
+
+    return prepare
+
+
+def open_images(path: str | Path, *, root: str | Path | None = None, size: int = 112) -> FileFaces:
+    """Return the images of a folder (one folder a person), or of a .csv, .parquet or .lst list, relative to `root`.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: no images, or a list that is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return open_folder(path, image_size=(size, size))
+    if path.suffix.lower() != ".lst":
+        return open_list(path, root=root, image_size=(size, size))
+    lines = read_list(path)
+    labels = np.array([line.label for line in lines])
+    if not (np.isfinite(labels) & (labels >= 0) & (labels == np.floor(labels)) & (labels < 1 << 31)).all():
+        raise ValueError(f"{path}: labels must be whole numbers from 0")
+    paths = PathTable(line.path for line in lines)
+    return FileFaces(path.parent if root is None else root, paths, labels=labels.astype(np.int64), image_size=(size, size))
+
+
+def pack_images(
+    images: FileFaces,
+    output: str | Path,
+    *,
+    fit: Literal["refuse", "resize"] = "refuse",
+    points_file: str | Path | None = None,
+    quality: int = 95,
+    min_images: int = 1,
+    **words: Any,
+) -> PackSummary:
+    """Write a pack of image files, identity by identity.
+
+    Args:
+        fit: "refuse" images of another size, or "resize" them.
+        points_file: a CSV of five points an image, by which faces are aligned.
+        quality: of the JPEGs that are written anew.
+        min_images: people with fewer are left out, and the others numbered anew.
+        words: on_bad_image, num_threads, on_progress of `write_pack`.
+    """
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality must be in 1..100, got {quality}")
+    size = images.image_size[0]
+    prepare, settings = None, f"{fit} {size} {min_images}"
+    if points_file is not None:
+        points = {face.path: face.points for face in read_points(points_file)}
+        prepare, settings = fit_image(size=size, quality=quality, points=points, source=images), f"aligned {size} {quality} {min_images}"
+    elif fit == "resize":
+        prepare, settings = fit_image(size=size, quality=quality), f"resized {size} {quality} {min_images}"
+    plan = plan_of_frequent(images, min_images=min_images)
+    return write_pack(output, plan, prepare=prepare, settings=settings, **words)
+
+
+def plan_of_frequent(source: FaceSource, *, min_images: int) -> PackPlan:
+    """Return the plan of the identities with at least `min_images` images; numbered anew if any is left out."""
+    plan = plan_by_identity(source)
+    if min_images <= 1:
+        return plan
+    counts = np.bincount(plan.labels, minlength=plan.num_identities)
+    kept = counts >= min_images
+    if not kept.any():
+        raise ValueError(f"nobody has {min_images} images: the most is {counts.max()}")
+    chosen = kept[plan.labels]
+    return PackPlan(source, plan.indices[chosen], (np.cumsum(kept) - 1)[plan.labels[chosen]], int(kept.sum()), True)
+
+
+def unpack_to_folder(pack: FaceSource, output: str | Path, *, on_progress: Progress = no_progress) -> int:
+    """Write each image of a pack as a file, in a folder per label, and return how many; goes on where it was stopped.
+
+    The folder has its name only when all images are there.
+
+    Raises:
+        FileExistsError: if `output` exists.
+    """
+    output = Path(output)
+    if output.exists():
+        raise FileExistsError(f"{output} exists already; choose another name or remove it")
+    partial = partial_path(output)
+    digits = [len(str(number)) for number in (max(pack.num_identities - 1, 0), len(pack))]
+    labels = pack.labels
+    for label in np.unique(labels).tolist():
+        (partial / f"{label:0{digits[0]}}").mkdir(parents=True, exist_ok=True)
+    for index, label in enumerate(labels.tolist()):
+        data = pack.encoded(index)
+        ending = ".png" if data[:4] == b"\x89PNG" else ".jpg"
+        path = partial / f"{label:0{digits[0]}}" / f"{index:0{digits[1]}}{ending}"
+        if not path.is_file():
+            temporary = path.with_name(path.name + ".part")
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        on_progress(1)
+    partial.replace(output)
+    return len(pack)
+
+
+class IndexSummary(NamedTuple):
+    """The index that was written, and its number of records."""
+
+    path: Path
+    num_records: int
+
+
+def write_index(root: str | Path) -> IndexSummary:
+    """Write the .idx of a pack or .rec file anew, by walking its records; the old one stays if that fails.
+
+    Raises:
+        RecordError: naming the offset at which the file is broken.
+    """
+    path_rec = find_rec(Path(root))
+    index = scan_index(path_rec)
+    path_idx = path_rec.with_suffix(".idx")
+    partial = partial_path(path_idx)
+    with partial.open("wb") as file:
+        step = 1 << 16
+        for start in range(0, len(index), step):
+            keys = [index.key_at(place) for place in range(start, min(start + step, len(index)))]
+            offsets = index.offsets[start : start + step].tolist()
+            file.write(b"".join(b"%d\t%d\n" % pair for pair in zip(keys, offsets, strict=True)))
+    partial.replace(path_idx)
+    RecordReader(path_rec).close()  # what was written must be readable
+    return IndexSummary(path_idx, len(index))
+
+
+def shuffle_pack(pack: FaceSource, output: str | Path, *, seed: int = 0, **words: Any) -> PackSummary:
+    """Write the images of a pack in random order, so that reading it straight through is a shuffle; the result has no header record."""
+    order = np.random.default_rng([seed, 0x5AFF]).permutation(len(pack)).astype(np.int64)
+    plan = PackPlan(pack, order, pack.labels[order], pack.num_identities, False)
+    return write_pack(output, plan, settings=f"shuffle {seed}", **{"on_bad_image": "keep", **words})
+
+
+def split_pack(
+    pack: FaceSource, outputs: Sequence[str | Path], *, shares: Sequence[float], by: Literal["identity", "image"] = "identity", seed: int = 0, **words: Any
+) -> list[PackSummary]:
+    """Write the images of a pack as several packs.
+
+    Args:
+        shares: what part each gets; they sum to 1.
+        by: "identity": no person is in two of them, and people are numbered anew; "image": each person's images are dealt out, labels stay.
+
+    Raises:
+        ValueError: for shares that do not sum to 1, one for each output, or a part without images.
+    """
+    if by not in ("identity", "image"):
+        raise ValueError(f"by must be 'identity' or 'image', got {by!r}")
+    if len(shares) != len(outputs) or len(outputs) < 2 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"shares must be one number above 0 for each of the {len(outputs)} outputs (2 or more) and sum to 1, got {list(shares)}")
+    if len({Path(output).resolve() for output in outputs}) < len(outputs):
+        raise ValueError(f"the outputs must differ, got {', '.join(map(str, outputs))}")
+    for output in outputs:
+        check_free(Path(output))
+    part = _parts(pack.labels, shares, by=by, seed=seed)
+    plans = [_plan_of_part(pack, np.flatnonzero(part == number), renumber=by == "identity") for number in range(len(outputs))]
+    for output, plan in zip(outputs, plans, strict=True):
+        if not len(plan.indices):
+            raise ValueError(f"no image would go to {output}: give it a larger share")
+    settings = f"split {by} {seed} {list(shares)}"
+    return [
+        write_pack(output, plan, settings=settings, **{"on_bad_image": "keep", **words}) for output, plan in zip(outputs, plans, strict=True)
+    ]
+
+
+def _parts(labels: IntArray, shares: Sequence[float], *, by: str, seed: int) -> IntArray:
+    """The part (n,) each image goes to: people are dealt by their number, or the images of each person by theirs."""
+    generator = np.random.default_rng([seed, 0x5B17])
+    limits = np.cumsum(shares)[:-1]
+    if by == "identity":
+        people, inverse = np.unique(labels, return_inverse=True)
+        place = (generator.permutation(len(people)) + 0.5) / len(people)
+        return np.searchsorted(limits, place, side="right")[inverse]
+    order = np.lexsort((generator.random(len(labels)), labels))
+    sizes = np.bincount(labels)[labels[order]]
+    first = np.searchsorted(labels[order], labels[order])
+    place = np.empty(len(labels))
+    place[order] = (np.arange(len(labels)) - first + 0.5) / sizes
+    return np.searchsorted(limits, place, side="right")
+
+
+def _plan_of_part(pack: FaceSource, indices: IntArray, *, renumber: bool) -> PackPlan:
+    indices = indices[np.argsort(pack.labels[indices], kind="stable")]
+    labels = pack.labels[indices]
+    if not renumber:
+        return PackPlan(pack, indices, labels, pack.num_identities, True)
+    people, labels = np.unique(labels, return_inverse=True)
+    return PackPlan(pack, indices, labels.astype(np.int64), max(len(people), 1), True)
+
+
+def merge_packs(
+    packs: Sequence[FaceSource], output: str | Path, *, label_offsets: Sequence[int] | None = None, **words: Any
+) -> PackSummary:
+    """Write the images of several packs as one; people of different packs stay apart unless `label_offsets` say otherwise."""
+    mix = SourceMix(packs, label_offsets=label_offsets)
+    return write_pack(output, plan_by_identity(mix), settings="merge", **{"on_bad_image": "keep", **words})
+
+
+def open_pack(root: str | Path, *, size: int = 112) -> IdentityPack:
+    """Return the pack at `root` whose images are size x size."""
+    return IdentityPack(root, image_size=(size, size))
