@@ -120,7 +120,8 @@ def main() -> None:
     results = [run_apart(way, arguments) for _ in range(arguments.repeats) for way in arguments.ways]
     print(f"{arguments.classes:,} classes x batch {arguments.batch:,} x {arguments.size}, float32, {arguments.threads} threads, ", end="")
     print(f"torch {torch.__version__}, median of {arguments.repeats}\n")
-    print("| way | forward + backward, s | of all threads, s | above, MB | AdamW step, s | in all, MB | loss | gradient norm |\n|---|---|---|---|---|---|---|---|")
+    print("| way | forward + backward, s | of all threads, s | above, MB | AdamW step, s | in all, MB | loss | gradient norm |")
+    print("|---|---|---|---|---|---|---|---|")
     for way in arguments.ways:
         own = [result for result in results if result["way"] == way]
         middle = {name: statistics.median(result[name] for result in own) for name in own[0] if name != "way"}
