@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed$(if $(LATEST),-latest)
 CONSTRAINTS := $(if $(LATEST),,-c constraints.txt)
-export OMP_NUM_THREADS ?= 1
+ONE_THREAD := OMP_NUM_THREADS=1
 PYTEST_WORKERS ?= 2
 # mxnet 1.9.1 needs NumPy 1.23, whose last Python is 3.11. Where `import mxnet` misses libgomp.so.1 or libopenblas.so.0: apt install
 # libgomp1 libopenblas0.
@@ -25,8 +25,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@rm -f $(VENV)/.installed*
 	@touch $@
 
-# The demo may use every core; tests and benchmarks count on one thread each.
-demo: export OMP_NUM_THREADS :=
 demo: $(STAMP) ## made-up people, a small TransFace trained on the CPU, verified on strangers, a report (under 5 minutes on 2 cores)
 	$(BIN)/transface synthesize root=data/demo num_identities=200 images_per_identity=20
 	$(BIN)/transface train experiment=demo
@@ -35,10 +33,10 @@ demo: $(STAMP) ## made-up people, a small TransFace trained on the CPU, verified
 	$(BIN)/transface report runs/demo
 
 test: $(STAMP) ## run the fast tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
 test-slow: $(STAMP) ## run the long tests too (minutes to an hour)
-	$(BIN)/python -m pytest -m 'slow or not slow'
+	$(ONE_THREAD) $(BIN)/python -m pytest -m 'slow or not slow'
 
 .venv-mxnet/.installed:
 	$(MXNET_PYTHON) -m venv .venv-mxnet
@@ -53,7 +51,7 @@ lint: $(STAMP) ## ruff and mypy strict
 	$(BIN)/mypy
 
 bench: $(STAMP) ## what DPAP and EHSM add to a training step (about 8 minutes on one core)
-	$(BIN)/python benchmarks/step.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/step.py
 
 clean: ## remove what a build or a test leaves (not .venv, not data)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
