@@ -131,8 +131,8 @@ class FaceViT(nn.Module):
         return FaceFeatures(self.neck(tokens), tokens, importance, layer_tokens)
 
     def patch_importance(self, images: Tensor) -> Tensor | None:
-        """Return the gate (B, N) without running the neck, or None without a gate."""
-        return None if self.gate is None else self.gate.importance(self.encode(images).tokens)
+        """Return what ranks the patches (B, N), the gate before its sigmoid, without running the neck; None without a gate."""
+        return None if self.gate is None else self.gate.ranking(self.encode(images).tokens)
 
     def layer_index(self, parameter_name: str) -> int:
         """Return the depth of a parameter: 0 for the patch embedding, i + 1 for block i, depth + 1 for all after the blocks."""

@@ -45,5 +45,5 @@ class Backbone(Protocol):
     def __call__(self, images: Tensor) -> FaceFeatures: ...
 
     def patch_importance(self, images: Tensor) -> Tensor | None:
-        """Return (B, N) importance of each patch without running the neck, or None if there is no gate."""
+        """Return (B, N) what ranks the patches, in the order of FaceFeatures.patch_importance and without its saturation, or None; no neck is run."""
         ...

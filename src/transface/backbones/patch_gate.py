@@ -25,12 +25,15 @@ class PatchGate(nn.Module):
         self.squeeze = nn.Linear(num_patches * token_width, num_patches, bias=False)
         self.excite = nn.Linear(num_patches, num_patches, bias=False)
 
-    def importance(self, tokens: Tensor) -> Tensor:
-        """Return the gate (B, N) in (0, 1) of tokens (B, N, D), computed in the precision of the gate's weights even under autocast."""
+    def ranking(self, tokens: Tensor) -> Tensor:
+        """Return the gate before its sigmoid (B, N), of tokens (B, N, D), in the precision of the gate's weights even under autocast.
+
+        It orders the patches as the gate does, and still tells them apart where the gate is 1 to machine precision.
+        """
         with in_precision_of(self.squeeze.weight, tokens) as exact:
-            return self.excite(self.squeeze(exact.flatten(1)).relu()).sigmoid()
+            return self.excite(self.squeeze(exact.flatten(1)).relu())
 
     def forward(self, tokens: Tensor) -> GatedTokens:
         """Return tokens (B, N, D) multiplied by their gate, and the gate."""
-        importance = self.importance(tokens)
+        importance = self.ranking(tokens).sigmoid()
         return GatedTokens(tokens * importance.unsqueeze(-1), importance)

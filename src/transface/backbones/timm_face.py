@@ -168,8 +168,8 @@ class TimmFace(nn.Module):
         return self._as_tokens(features), tuple(layers)
 
     def patch_importance(self, images: Tensor) -> Tensor | None:
-        """Return the gate (B, N) without running the neck, or None without a gate."""
-        return None if self.gate is None else self.gate.importance(self.encode(images))
+        """Return what ranks the patches (B, N), the gate before its sigmoid, without running the neck; None without a gate."""
+        return None if self.gate is None else self.gate.ranking(self.encode(images))
 
     def layer_index(self, parameter_name: str) -> int:
         """Return the depth of a parameter as timm counts layers for layer-wise learning rates; gate and neck are deepest."""
