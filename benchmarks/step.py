@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -94,18 +95,26 @@ class Step:
         self._learn(perturb_as_released(images, self.backbone, draw), self.released_ehsm)
 
 
-def take_turns(actions: list[Callable[[], object]], rounds: int, synchronize: Callable[[], object]) -> list[list[float]]:
+class Seconds(NamedTuple):
+    """What one action took in each round: by the clock on the wall, and of processor time (which other programs hardly lengthen)."""
+
+    wall: list[float]
+    processor: list[float]
+
+
+def take_turns(actions: list[Callable[[], object]], rounds: int, synchronize: Callable[[], object]) -> list[Seconds]:
     """Return the seconds of each action in each round, after one round that does not count; the order turns with each round."""
-    seconds: list[list[float]] = [[] for _ in actions]
+    seconds = [Seconds([], []) for _ in actions]
     for number in range(rounds + 1):
         for offset in range(len(actions)):
             which = (number + offset) % len(actions)
             synchronize()
-            start = time.perf_counter()
+            start, start_processor = time.perf_counter(), time.process_time()
             actions[which]()
             synchronize()
             if number:
-                seconds[which].append(time.perf_counter() - start)
+                seconds[which].wall.append(time.perf_counter() - start)
+                seconds[which].processor.append(time.process_time() - start_processor)
     return seconds
 
 
@@ -125,7 +134,7 @@ def measure_mixing(num_patches: int, side: int, device: torch.device, synchroniz
             mix_amplitudes(source, reference, ratio)
 
     both = take_turns([loop, ours], 20, synchronize)
-    return statistics.median(both[0]), statistics.median(both[1]) / CALLS
+    return statistics.median(both[0].wall), statistics.median(both[1].wall) / CALLS
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -146,13 +155,13 @@ def main(arguments: list[str] | None = None) -> None:
     step = Step(getattr(face_vit, options.backbone)(), options.identities, options.batch, device)
     names = ["plain", "transface", "released"]
     seconds = take_turns([getattr(step, name) for name in names], options.rounds, synchronize)
-    medians = [statistics.median(times) for times in seconds]
     print(f"{options.backbone}, batch {options.batch}, {options.identities:,} identities, {device}, {options.threads} thread(s), torch {torch.__version__}")
     print(f"median of {options.rounds} interleaved rounds; the limit for transface is {LIMIT_STEP:.2f}")
-    print(f"{'step':10} {'ms':>9} {'/ plain':>8} {'/ plain, by means':>18}")
-    for name, median, times in zip(names, medians, seconds, strict=True):
-        by_means = statistics.mean(times) / statistics.mean(seconds[0])
-        print(f"{name:10} {median * 1e3:9.1f} {median / medians[0]:8.3f} {by_means:18.3f}")
+    print(f"{'step':10} {'ms':>9} {'/ plain':>8} {'/ plain, processor time':>24}")
+    plain = [statistics.median(times) for times in seconds[0]]
+    for name, times in zip(names, seconds, strict=True):
+        wall, processor = (statistics.median(values) for values in times)
+        print(f"{name:10} {wall * 1e3:9.1f} {wall / plain[0]:8.3f} {processor / plain[1]:24.3f}")
     for count in (options.batch * NUM_PATCHES, max(1, options.batch * NUM_PATCHES // 5)):
         loop, ours = measure_mixing(count, 9, device, synchronize)
         ratio = f"{loop / ours:.1f}x (limit {LIMIT_MIXING:.0f}x)"

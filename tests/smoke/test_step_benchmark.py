@@ -36,7 +36,7 @@ def test_actions_take_turns_and_are_timed() -> None:
     order: list[str] = []
     seconds = BENCHMARK["take_turns"]([lambda: order.append("a"), lambda: order.append("b")], 2, lambda: None)
     assert order == ["a", "b", "b", "a", "a", "b"]
-    assert [len(times) for times in seconds] == [2, 2]
+    assert [(len(times.wall), len(times.processor)) for times in seconds] == [(2, 2), (2, 2)]
 
 
 def test_an_unknown_backbone_is_refused() -> None:
