@@ -41,7 +41,9 @@ class FaceEmbeddings(NamedTuple):
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         broken = ~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0)
         if broken.any():
-            raise ValueError(f"{int(broken.sum())} of {len(rows)} embeddings are NaN, infinite or zero, the first is image {int(np.argmax(broken))}")
+            raise ValueError(
+                f"{int(broken.sum())} of {len(rows)} embeddings are NaN, infinite or zero, the first is image {int(np.argmax(broken))}"
+            )
         unit: NDArray[np.float32] = rows / norms
         return unit
 

@@ -32,6 +32,10 @@ class FaceSource(Protocol):
         """Return the faces at `indices`, (B, 3, H, W) uint8; raises ValueError naming one that is no image of that size."""
         ...
 
+    def thumbnail(self, index: int) -> bytes:
+        """Return one face as JPEG or PNG bytes, for reports."""
+        ...
+
     def fingerprint(self) -> str:
         """Return a SHA-256 that changes if any image or their order does."""
         ...
@@ -50,6 +54,10 @@ class EncodedFaces:
         """Return the decoded faces; see FaceSource."""
         names = [f"{index} of {self.name}" for index in indices]
         return decode_images([bytes(self.images[index]) for index in indices], size=size, names=names)
+
+    def thumbnail(self, index: int) -> bytes:
+        """Return the encoded face as it is."""
+        return bytes(self.images[index])
 
     def fingerprint(self) -> str:
         """Return the hash of all bytes."""
@@ -73,6 +81,10 @@ class FaceFiles:
         """Return the decoded faces; see FaceSource."""
         paths = [self.paths[index] for index in indices]
         return decode_images([_read_bytes(path) for path in paths], size=size, names=paths)
+
+    def thumbnail(self, index: int) -> bytes:
+        """Return the file's bytes."""
+        return _read_bytes(self.paths[index])
 
     def fingerprint(self) -> str:
         """Return the hash of the paths and file sizes (not of the bytes: half a million files would take minutes)."""

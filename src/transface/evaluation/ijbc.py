@@ -67,8 +67,8 @@ def pool_templates(
         media_ids: (M,) whole numbers; a media counts once in each template it is in.
         flipped: (M, E) embeddings of the flipped images, added to the others.
         detector_scores: (M,) weights of the faces.
-        mode: None uses what is given and keeps the norm. A mode that needs detector scores refuses to go without; what it does not use is left
-            out, so that one call a mode makes all eight. F1 without `flipped` means that the embeddings hold the sum already.
+        mode: None uses what is given and keeps the norm. A mode that needs detector scores refuses to go without; what it has no
+            use for is left out, so that one call a mode makes all eight. F1 without `flipped` means that the embeddings hold the sum already.
 
     A template whose features sum to zero stays zero: its scores are 0.
 

@@ -1,124 +1,144 @@
-"""Verification of pair sets (LFW, AgeDB-30, CFP-FP, CALFW, CPLFW, ...): ten-fold accuracy with its interval, AUC, EER, thresholds.
+"""Pair sets (LFW, AgeDB-30, CFP-FP, CALFW, CPLFW): ten-fold accuracy, AUC, EER and TAR, with intervals."""
 
-Shapes: N pairs, interleaved in 2N images; E embedding size.
-"""
-
-import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from transface.data.pairs import PairSet, read_pair_set
 from transface.evaluation.embed import Embedder
 from transface.evaluation.face_sources import EncodedFaces
-from transface.evaluation.results import HardPair, Measure, Provenance, Result, hash_pairs, package_versions, utc_now
-from transface.evaluation.score_summaries import hardest_pairs, score_histogram, thinned_roc
+from transface.evaluation.pair_results import PairScores, hardest_pairs, histogram, summarise_tar
+from transface.evaluation.protocols import provenance
+from transface.evaluation.results import Measure, Result, hash_pairs
 from transface.metrics.confidence import accuracy_interval
-from transface.metrics.verification import fold_of_each_pair, verify_pairs
+from transface.metrics.verification import PairVerificationResult, fold_of_each_pair, pair_distances, verify_distances
+
+PAIR_FARS = (1e-3, 1e-2)
 
 
 class PairSets:
-    """The protocol of one or more .bin files.
+    """The protocol `pair_sets`: every .bin file is one set.
 
     Args:
-        files: paths of pair sets; none means nothing to do.
-        num_folds: 10 by custom.
-        flip: add the mirrored face's embedding, as published figures do.
-        num_hardest: pairs of each kind kept with their pictures.
+        files: the .bin files.
+        flip: add the mirrored image's embedding (the published way).
+        num_folds: of the accuracy.
+        fars: false accept rates at which the TAR is told.
+        num_bootstraps: replicates of the intervals; 0: no intervals.
         seed: of the bootstrap.
     """
 
-    def __init__(self, files: Sequence[str | Path], *, num_folds: int = 10, flip: bool = True, num_hardest: int = 8, seed: int = 0) -> None:
+    def __init__(
+        self,
+        files: Sequence[str | Path] = (),
+        *,
+        flip: bool = True,
+        num_folds: int = 10,
+        fars: Sequence[float] = PAIR_FARS,
+        num_bootstraps: int = 1000,
+        seed: int = 0,
+    ) -> None:
         self.files = [Path(file) for file in files]
-        self.num_folds, self.flip, self.num_hardest, self.seed = num_folds, flip, num_hardest, seed
-        missing = [str(file) for file in self.files if not file.is_file()]
-        if missing:
-            raise FileNotFoundError(f"no pair set {', '.join(missing)}: protocol.files names .bin files")
-        self._read: dict[Path, PairSet] = {}
+        self.names = [file.stem for file in self.files]
+        twice = {name for name in self.names if self.names.count(name) > 1}
+        if twice:
+            raise ValueError(f"two pair sets are named {sorted(twice)[0]}: results would overwrite each other, rename one")
+        self.flip, self.num_folds, self.fars, self.num_bootstraps, self.seed = flip, num_folds, tuple(fars), num_bootstraps, seed
+        self._sets: list[PairSet] | None = None
 
-    def evaluate(self, embedder: Embedder) -> list[Result]:
-        """Return one result a file; the files are read once and kept as encoded bytes."""
-        return [self.evaluate_set(self._pair_set(file), embedder) for file in self.files]
+    def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
+        """Return one Result a file; the encoded images stay in memory for the next time.
 
-    def _pair_set(self, file: Path) -> PairSet:
-        if file not in self._read:
-            self._read[file] = read_pair_set(file)
-        return self._read[file]
-
-    def evaluate_set(self, pairs: PairSet, embedder: Embedder) -> Result:
-        """Return the result of one pair set."""
-        started = time.monotonic()
-        unit = embedder.embed(EncodedFaces(pairs.name, pairs.images)).unit(flip=self.flip)
-        try:
-            result = summarise(pairs, unit, num_folds=self.num_folds, num_hardest=self.num_hardest, seed=self.seed)
-        except ValueError as error:
-            raise ValueError(f"pair set {pairs.name}: {error}") from error
-        provenance = Provenance(
-            checkpoint_hash=embedder.checkpoint_hash,
-            versions=package_versions(),
-            device=str(embedder.device),
-            seconds=time.monotonic() - started,
-            created=utc_now(),
-            seed=self.seed,
-        )
-        return dataclasses.replace(result, mode="F1" if self.flip else "F0", provenance=provenance)
+        Raises:
+            ValueError: if there are no files, or one is not a pair set, or holds one class only.
+            FileNotFoundError: if a file is missing.
+        """
+        if not self.files:
+            raise ValueError("no pair sets to evaluate: give protocol.files=[lfw.bin,...]")
+        if self._sets is None:
+            self._sets = [read_pair_set(file) for file in self.files]
+        return [
+            evaluate_pair_set(
+                embedder,
+                pair_set,
+                flip=self.flip,
+                num_folds=self.num_folds,
+                fars=self.fars,
+                num_bootstraps=self.num_bootstraps,
+                seed=self.seed,
+                detailed=detailed,
+            )
+            for pair_set in self._sets
+        ]
 
 
-def summarise(pairs: PairSet, unit: NDArray[np.float32], *, num_folds: int = 10, num_hardest: int = 8, seed: int = 0) -> Result:
-    """Return the result of a pair set whose unit embeddings (2N, E) are given."""
-    is_same = np.asarray(pairs.is_same, bool)
-    verified = verify_pairs(unit, is_same, num_folds=num_folds)
-    folds = fold_of_each_pair(len(is_same), num_folds)
-    interval = accuracy_interval(verified.correct, folds, seed=seed)
-    scores = np.einsum("ne,ne->n", unit[0::2], unit[1::2], dtype=np.float64)
-    arrays: dict[str, NDArray[Any]] = {"scores": scores, "is_same": is_same, "correct": verified.correct, "folds": folds}
-    hard = {
-        genuine: with_pictures(
-            hardest_pairs(scores, is_same, genuine=genuine, count=num_hardest, names=lambda pair: (str(2 * pair), str(2 * pair + 1))), pairs, arrays
-        )
-        for genuine in (True, False)
+def evaluate_pair_set(
+    embedder: Embedder,
+    pair_set: PairSet,
+    *,
+    flip: bool = True,
+    num_folds: int = 10,
+    fars: Sequence[float] = PAIR_FARS,
+    num_bootstraps: int = 1000,
+    seed: int = 0,
+    detailed: bool = True,
+) -> Result:
+    """Return the Result of one pair set; arguments as of PairSets."""
+    started = time.perf_counter()
+    _require_both_classes(pair_set)
+    source = EncodedFaces(pair_set.name, pair_set.images)
+    distances = pair_distances(embedder.embed(source).unit(flip=flip))
+    verified = verify_distances(distances, pair_set.is_same, num_folds=num_folds)
+    pairs = PairScores(1 - distances / 2, pair_set.is_same)
+    tar = summarise_tar(pairs, fars, num_bootstraps=num_bootstraps, seed=seed, detailed=detailed)
+    bootstraps = num_bootstraps if detailed else 0
+    images = np.arange(2 * len(distances)).reshape(-1, 2)
+    hardest = hardest_pairs(pairs, images, [str(i) for i in range(images.size)], source=source) if detailed else None
+    arrays = {
+        "scores": pairs.scores,
+        "is_same": pairs.is_same,
+        "correct": verified.correct,
+        "folds": fold_of_each_pair(len(distances), num_folds),
     }
     return Result(
         protocol="pair_sets",
-        name=pairs.name,
-        mode="F1",
-        measures=(
-            Measure("accuracy", verified.accuracy_mean, interval.low, interval.high, verified.accuracy_std),
-            Measure("auc", verified.auc),
-            Measure("eer", verified.eer),
-            Measure("threshold_distance", float(np.mean(verified.thresholds))),
-            Measure("threshold_cosine", verified.threshold_cosine),
-            Measure("best_accuracy", verified.best_accuracy),
-            Measure("best_threshold_distance", verified.best_threshold),
-        ),
-        counts={
-            "pairs": len(is_same),
-            "genuine": int(is_same.sum()),
-            "impostor": int((~is_same).sum()),
-            "folds": num_folds,
-            "images": len(pairs.images),
-        },
-        roc=thinned_roc(scores, is_same),
-        histogram=score_histogram(scores, is_same),
-        hardest_genuine=hard[True],
-        hardest_impostor=hard[False],
-        pairs_hash=hash_pairs(is_same, names=[pairs.name]),
-        arrays=arrays,
+        name=pair_set.name,
+        mode="F1" if flip else "F0",
+        measures=(*accuracy_measures(verified, num_bootstraps=bootstraps, seed=seed), *tar.measures),
+        counts={**pairs.counts, "folds": num_folds, "images": images.size},
+        warnings=tar.warnings,
+        roc=tar.roc,
+        histogram=histogram(pairs) if detailed else None,
+        hardest_genuine=hardest.genuine if hardest else (),
+        hardest_impostor=hardest.impostor if hardest else (),
+        pairs_hash=hash_pairs(pair_set.is_same, names=[source.fingerprint()]) if detailed else "",
+        provenance=provenance(embedder, seconds=time.perf_counter() - started, seed=seed),
+        arrays={**arrays, **hardest.thumbnails} if hardest else {},
     )
 
 
-def with_pictures(hard: tuple[HardPair, ...], pairs: PairSet, arrays: dict[str, NDArray[Any]]) -> tuple[HardPair, ...]:
-    """Return the hard pairs with their two images put among the arrays as encoded bytes."""
-    kept = []
-    for pair in hard:
-        keys = []
-        for image in (2 * pair.pair, 2 * pair.pair + 1):
-            key = f"thumbnail_{image}"
-            arrays[key] = np.frombuffer(bytes(pairs.images[image]), np.uint8)
-            keys.append(key)
-        kept.append(dataclasses.replace(pair, thumbnails=keys))
-    return tuple(kept)
+def accuracy_measures(verified: PairVerificationResult, *, num_bootstraps: int, seed: int) -> tuple[Measure, ...]:
+    """Return accuracy (with its spread over folds and interval), best accuracy, threshold, AUC and EER as measures."""
+    folds = fold_of_each_pair(len(verified.correct), len(verified.fold_accuracies))
+    mean, std = verified.accuracy_mean, verified.accuracy_std
+    accuracy = Measure("accuracy", mean, std=std)
+    if num_bootstraps:
+        interval = accuracy_interval(verified.correct, folds, num_bootstraps=num_bootstraps, seed=seed)
+        accuracy = Measure("accuracy", mean, interval.low, interval.high, std)
+    return (
+        accuracy,
+        Measure("threshold_cosine", verified.threshold_cosine),
+        Measure("best_accuracy", verified.best_accuracy),
+        Measure("best_threshold_cosine", 1 - verified.best_threshold / 2),
+        Measure("auc", verified.auc),
+        Measure("eer", verified.eer),
+    )
+
+
+def _require_both_classes(pair_set: PairSet) -> None:
+    if pair_set.is_same.all() or not pair_set.is_same.any():
+        raise ValueError(
+            f"{pair_set.name} holds {len(pair_set.is_same)} pairs of one class only: verification needs genuine and impostor pairs"
+        )

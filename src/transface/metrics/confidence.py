@@ -150,7 +150,13 @@ class PairedTest(NamedTuple):
 
 
 def paired_test(
-    first: ArrayLike, second: ArrayLike, *, subjects: ArrayLike | None = None, num_bootstraps: int = 1000, seed: int = 0, level: float = 0.95
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    subjects: ArrayLike | None = None,
+    num_bootstraps: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> PairedTest:
     """Return the test of two results' values on the same pairs, e.g. whether each pair was decided rightly, or accepted.
 

@@ -1,0 +1,54 @@
+"""What a protocol promises to whoever runs it, and how its results are stamped with what made them.
+
+A protocol is a class with plain constructor arguments; `evaluate` embeds its faces and returns one Result for each set and mode.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from transface.evaluation.embed import Embedder
+from transface.evaluation.results import Provenance, Result, package_versions, utc_now
+
+
+@runtime_checkable
+class BenchmarkProtocol(Protocol):
+    """Anything `transface evaluate` and validation inside training can run.
+
+    Attributes:
+        names: of the sets it evaluates; an empty list means that there is nothing to do.
+    """
+
+    names: list[str]
+
+    def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
+        """Return the results; `detailed=False` leaves out intervals, curves, scores and thumbnails (inside training)."""
+        ...
+
+
+def provenance(embedder: Embedder, *, seconds: float, seed: int) -> Provenance:
+    """Return what a protocol itself knows of what made a result; `stamped` adds the rest."""
+    device = embedder.device
+    name = f"{device.type}: {_cuda_name(device.index)}" if device.type == "cuda" else device.type
+    return Provenance(
+        checkpoint_hash=embedder.checkpoint_hash,
+        versions=package_versions(),
+        device=name,
+        seconds=round(seconds, 3),
+        created=utc_now(),
+        seed=seed,
+    )
+
+
+def stamped(
+    results: Iterable[Result], *, label: str = "", checkpoint: str = "", config: Mapping[str, Any] | None = None, commit: str = ""
+) -> list[Result]:
+    """Return the results with the run's label, checkpoint path, resolved config and commit in their provenance."""
+    told = {"label": label, "checkpoint": checkpoint, "config": dict(config or {}), "commit": commit}
+    return [dataclasses.replace(r, provenance=dataclasses.replace(r.provenance, **told)) for r in results]  # type: ignore[arg-type]
+
+
+def _cuda_name(index: int | None) -> str:
+    return torch.cuda.get_device_name(index)
