@@ -1,20 +1,15 @@
 """Validation inside training: any protocols at chosen steps, on all ranks, on the weights that evaluation would use."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 
 from transface.evaluation.embed import Embedder
+from transface.evaluation.protocols import BenchmarkProtocol
 from transface.evaluation.results import Result
 from transface.training.module import TrainingModule
-
-
-class EvaluationProtocol(Protocol):
-    """What a protocol of evaluation/ offers."""
-
-    def evaluate(self, embedder: Embedder) -> list[Result]: ...
 
 
 class ProtocolValidation(Callback):
@@ -32,7 +27,7 @@ class ProtocolValidation(Callback):
 
     def __init__(
         self,
-        protocols: Sequence[EvaluationProtocol],
+        protocols: Sequence[BenchmarkProtocol],
         *,
         every_n_steps: int | None = None,
         every_n_epochs: int | None = 1,
@@ -42,14 +37,14 @@ class ProtocolValidation(Callback):
         for name, value in (("every_n_steps", every_n_steps), ("every_n_epochs", every_n_epochs)):
             if value is not None and value < 1:
                 raise ValueError(f"validation.{name} must be at least 1 or null, got {value}")
-        self.protocols = list(protocols)
+        self.protocols = [protocol for protocol in protocols if protocol.names]
         self.every_n_steps, self.every_n_epochs = every_n_steps, every_n_epochs
         self.batch_size, self.num_workers = batch_size, num_workers
         self.results: list[Result] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         assert isinstance(pl_module, TrainingModule)
-        if pl_module.validated_at != trainer.global_step and self._is_due(trainer):
+        if self.protocols and pl_module.validated_at != trainer.global_step and self._is_due(trainer):
             self.validate(trainer, pl_module)
 
     def _is_due(self, trainer: Trainer) -> bool:
@@ -75,7 +70,7 @@ class ProtocolValidation(Callback):
             progress=False,
             forward_context=trainer.precision_plugin.forward_context,
         )
-        self.results = [result for protocol in self.protocols for result in protocol.evaluate(embedder)]
+        self.results = [result for protocol in self.protocols for result in protocol.evaluate(embedder, detailed=False)]
         values = logged_values(self.results)
         if not values:
             return

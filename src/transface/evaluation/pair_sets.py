@@ -28,6 +28,10 @@ class PairSets:
         fars: false accept rates at which the TAR is told.
         num_bootstraps: replicates of the intervals; 0: no intervals.
         seed: of the bootstrap.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if two files have one name.
     """
 
     def __init__(
@@ -45,6 +49,9 @@ class PairSets:
         twice = {name for name in self.names if self.names.count(name) > 1}
         if twice:
             raise ValueError(f"two pair sets are named {sorted(twice)[0]}: results would overwrite each other, rename one")
+        missing = [str(file) for file in self.files if not file.is_file()]
+        if missing:
+            raise FileNotFoundError(f"no pair set {', '.join(missing)}: protocol.files names .bin files")
         self.flip, self.num_folds, self.fars, self.num_bootstraps, self.seed = flip, num_folds, tuple(fars), num_bootstraps, seed
         self._sets: list[PairSet] | None = None
 
@@ -53,7 +60,6 @@ class PairSets:
 
         Raises:
             ValueError: if there are no files, or one is not a pair set, or holds one class only.
-            FileNotFoundError: if a file is missing.
         """
         if not self.files:
             raise ValueError("no pair sets to evaluate: give protocol.files=[lfw.bin,...]")

@@ -38,7 +38,8 @@ def rate_interval(rate: float, standard_error: float, *, num_trials: int, level:
     shrink = 1 + z * z / trials
     centre = (rate + z * z / (2 * trials)) / shrink
     half = z * np.sqrt(variance / trials + (z / (2 * trials)) ** 2) / shrink
-    return Interval(float(max(centre - half, 0.0)), float(min(centre + half, 1.0)), float(standard_error))
+    # Rounding may not put the rate outside its own interval.
+    return Interval(float(min(max(centre - half, 0.0), rate)), float(max(min(centre + half, 1.0), rate)), float(standard_error))
 
 
 def accuracy_interval(

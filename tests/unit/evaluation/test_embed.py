@@ -1,0 +1,162 @@
+"""Embedding gives what a plain loop gives, leaves the network and the random state as they were, and goes on from its cache."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision.io import encode_png
+
+from transface.evaluation.embed import Embedder, evaluating
+from transface.evaluation.embedding_cache import EmbeddingCache
+from transface.evaluation.face_sources import EncodedFaces, FaceFiles, list_images
+
+
+def encoded(faces: Any, count: int = 23) -> list[bytes]:
+    return [encode_png(image).numpy().tobytes() for image in faces(count, 1)[:, 0]]
+
+
+def test_embeddings_are_those_of_a_plain_loop(backbone: Any, faces: Any) -> None:
+    source = EncodedFaces("made", encoded(faces))
+    found = Embedder(backbone, batch_size=5, num_workers=3, progress=False).embed(source)
+    with evaluating(backbone), torch.no_grad():
+        pixels = faces(23, 1)[:, 0].float() / 127.5 - 1
+        original, mirrored = backbone(pixels).embedding, backbone(pixels.flip(-1)).embedding
+    np.testing.assert_allclose(found.original, original, atol=1e-4)
+    np.testing.assert_allclose(found.mirrored, mirrored, atol=1e-4)
+    expected = torch.nn.functional.normalize(original + mirrored)
+    np.testing.assert_allclose(found.unit(), expected, atol=1e-5)
+    np.testing.assert_allclose(found.unit(flip=False), torch.nn.functional.normalize(original), atol=1e-5)
+
+
+def test_the_batch_size_changes_nothing(backbone: Any, faces: Any) -> None:
+    source = EncodedFaces("made", encoded(faces, 9))
+    whole = Embedder(backbone, batch_size=64, progress=False).embed(source)
+    for size in (1, 4, 9):
+        np.testing.assert_allclose(Embedder(backbone, batch_size=size, progress=False).embed(source).unit(), whole.unit(), atol=1e-6)
+
+
+def test_mode_of_every_part_and_random_state_are_left(backbone: Any, faces: Any) -> None:
+    backbone.train()
+    backbone.frozen.eval()
+    state = torch.get_rng_state()
+    Embedder(backbone, progress=True).embed(EncodedFaces("made", encoded(faces, 4)))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert backbone.training
+    assert backbone.drop.training
+    assert not backbone.frozen.training
+    assert backbone.linear.weight.grad is None
+
+
+def test_bfloat16_is_near(backbone: Any, faces: Any) -> None:
+    source = EncodedFaces("made", encoded(faces, 6))
+    near = Embedder(backbone, precision="bf16", progress=False).embed(source)
+    assert near.original.dtype == np.float32
+    cosines = (near.unit() * Embedder(backbone, progress=False).embed(source).unit()).sum(1)
+    assert cosines.min() > 0.999
+    assert cosines.min() < 1 - 1e-9
+
+
+class StopsAt(EncodedFaces):
+    """A source that fails at one image, as a run that is stopped does."""
+
+    def __init__(self, name: str, images: list[bytes], fail_at: int) -> None:
+        super().__init__(name, images)
+        self.fail_at = fail_at
+
+    def read(self, indices: Sequence[int], size: tuple[int, int]) -> Tensor:
+        if self.fail_at in indices:
+            raise KeyboardInterrupt
+        return super().read(indices, size)
+
+
+def test_a_stopped_embedding_goes_on_where_it_was(backbone: Any, faces: Any, tmp_path: Path) -> None:
+    images = encoded(faces)
+    embedder = Embedder(backbone, batch_size=4, num_workers=1, cache=tmp_path, checkpoint_hash="ab" * 32, progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        embedder.embed(StopsAt("made", images, fail_at=13))
+    done = backbone.num_images // 2
+    assert 0 < done <= 12
+    found = embedder.embed(EncodedFaces("made", images))
+    assert backbone.num_images // 2 == len(images)
+    np.testing.assert_allclose(found.unit(), Embedder(backbone, progress=False).embed(EncodedFaces("made", images)).unit(), atol=1e-6)
+    before = backbone.num_images
+    again = embedder.embed(EncodedFaces("made", images))
+    assert backbone.num_images == before
+    np.testing.assert_array_equal(again.original, found.original)
+    assert isinstance(again.original.base, np.memmap)
+
+
+def test_a_cache_of_other_images_is_refused(backbone: Any, faces: Any, tmp_path: Path) -> None:
+    images = encoded(faces, 4)
+    settings = {"batch_size": 4, "cache": tmp_path, "progress": False}
+    Embedder(backbone, checkpoint_hash="ab", **settings).embed(EncodedFaces("made", images))
+    with pytest.raises(ValueError, match="was made of another image list"):
+        Embedder(backbone, checkpoint_hash="ab", **settings).embed(EncodedFaces("made", images[::-1]))
+    with pytest.raises(ValueError, match="was made of other settings"):
+        Embedder(backbone, checkpoint_hash="ab", precision="bf16", **settings).embed(EncodedFaces("made", images))
+    before = backbone.num_images
+    Embedder(backbone, checkpoint_hash="cd", **settings).embed(EncodedFaces("made", images[::-1]))
+    assert backbone.num_images == before + 8, "another checkpoint's cache is another file"
+    with pytest.raises(ValueError, match="needs the checkpoint's hash"):
+        Embedder(backbone, **settings).embed(EncodedFaces("made", images))
+
+
+def test_a_cache_without_its_note_is_made_anew(tmp_path: Path) -> None:
+    key: dict[str, Any] = {"checkpoint_hash": "ab", "image_hash": "x", "shape": (4, 2, 3), "settings": {}}
+    cache = EmbeddingCache(tmp_path, "made", **key)
+    cache.write(0, np.ones((4, 2, 3), np.float32))
+    assert EmbeddingCache(tmp_path, "made", **key).num_done == 4
+    cache.note_path.unlink()
+    assert EmbeddingCache(tmp_path, "made", **key).num_done == 0
+    cache.note_path.write_text("{")
+    with pytest.raises(ValueError, match="delete it"):
+        EmbeddingCache(tmp_path, "made", **key)
+
+
+def test_files_are_embedded_as_the_same_bytes(backbone: Any, faces: Any, tmp_path: Path) -> None:
+    images = encoded(faces, 5)
+    (tmp_path / "deep").mkdir()
+    for number, image in enumerate(images):
+        (tmp_path / "deep" / f"{number}.png").write_bytes(image)
+    (tmp_path / "notes.txt").touch()
+    paths = list_images(tmp_path)
+    assert [path.name for path in paths] == [f"{i}.png" for i in range(5)]
+    source = FaceFiles("made", paths)
+    embedder = Embedder(backbone, progress=False)
+    np.testing.assert_array_equal(embedder.embed(source).unit(), embedder.embed(EncodedFaces("made", images)).unit())
+    assert source.thumbnail(2) == images[2]
+    old = source.fingerprint()
+    paths[3].write_bytes(images[3] + b"\0")
+    assert FaceFiles("made", paths).fingerprint() != old
+    paths[3].unlink()
+    with pytest.raises(FileNotFoundError, match=r"no image .*3\.png"):
+        embedder.embed(source)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        list_images(tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no \.jpg or \.png"):
+        list_images(tmp_path / "empty")
+
+
+def test_bad_input_is_refused(backbone: Any, faces: Any) -> None:
+    images = encoded(faces, 3)
+    embedder = Embedder(backbone, progress=False)
+    with pytest.raises(ValueError, match="image 1 of made cannot be decoded"):
+        embedder.embed(EncodedFaces("made", [images[0], b"nonsense", images[2]]))
+    small = encode_png(torch.zeros(3, 96, 112, dtype=torch.uint8)).numpy().tobytes()
+    with pytest.raises(ValueError, match="must be 112x112, got 96x112"):
+        embedder.embed(EncodedFaces("made", [images[0], small]))
+    with pytest.raises(ValueError, match="holds no images"):
+        embedder.embed(EncodedFaces("made", []))
+    with pytest.raises(ValueError, match="precision must be"):
+        Embedder(backbone, precision="16")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least 1"):
+        Embedder(backbone, batch_size=0)
+    with torch.no_grad():
+        backbone.linear.weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match="3 of 3 embeddings are NaN"):
+        embedder.embed(EncodedFaces("made", images)).unit()
