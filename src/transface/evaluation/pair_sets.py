@@ -95,8 +95,12 @@ def evaluate_pair_set(
     started = time.perf_counter()
     _require_both_classes(pair_set)
     source = EncodedFaces(pair_set.name, pair_set.images)
-    distances = pair_distances(embedder.embed(source).unit(flip=flip))
-    verified = verify_distances(distances, pair_set.is_same, num_folds=num_folds)
+    unit = embedder.embed(source).unit(flip=flip)
+    try:
+        distances = pair_distances(unit)
+        verified = verify_distances(distances, pair_set.is_same, num_folds=num_folds)
+    except ValueError as error:
+        raise ValueError(f"pair set {pair_set.name}: {error}") from error
     pairs = PairScores(1 - distances / 2, pair_set.is_same)
     tar = summarise_tar(pairs, fars, num_bootstraps=num_bootstraps, seed=seed, detailed=detailed)
     bootstraps = num_bootstraps if detailed else 0
