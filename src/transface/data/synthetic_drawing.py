@@ -92,9 +92,7 @@ def render_chunk(traits: Columns, nuisance: Columns, image_size: int, crop: str)
     return RenderedFaces(images, torch.view_as_real(placement.turn * points + placement.shift))
 
 
-def paint_person(
-    canvas: Canvas, coarse: Canvas, traits: Columns, nuisance: Columns, *, points: Tensor, placement: Placement
-) -> Tensor:
+def paint_person(canvas: Canvas, coarse: Canvas, traits: Columns, nuisance: Columns, *, points: Tensor, placement: Placement) -> Tensor:
     """Paint the person and return how much of each pixel (B, N) the head covers; soft parts are computed on the coarse canvas."""
     image_size = int(canvas.x.shape[1] ** 0.5)
     palette = features.palette_of(traits, nuisance)

@@ -106,3 +106,16 @@ def test_pairs_that_make_no_ten_folds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="multiple of 20"):
         synthetic.write_pair_sets(tmp_path, 30)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pack_of_nobody_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one person"):
+        synthetic.write_identity_pack(tmp_path, 0, images_per_identity=3)
+
+
+def test_faces_in_memory_are_those_of_the_pack(tmp_path: Path) -> None:
+    synthetic.write_identity_pack(tmp_path, 3, images_per_identity=2, difficulty=0.0)
+    read = IdentityPack(tmp_path).__getitems__(range(6))
+    made = synthetic.make_faces(3, 2, difficulty=0.0)
+    assert torch.equal(read.labels, made.labels)
+    assert (read.images.float() - made.images.float()).abs().mean() < 4, "JPEG changes little"

@@ -1,0 +1,75 @@
+"""Photographs made-up people: draws them by seed, renders, encodes as JPEG.
+
+Everything drawn at random comes from a numbered stream of a seed, so that sets made from one seed do not share people.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision.io import encode_jpeg
+
+from transface.data.synthetic_drawing import RenderedFaces, render_faces
+from transface.data.synthetic_people import NUISANCE_COLUMNS, draw_identities, draw_nuisance
+
+BATCH = 256
+# Streams of random numbers under one seed.
+TRAIN, PAIRS, TEMPLATES, FOLDERS = 0, 10, 20, 30
+
+
+def stream(seed: int, number: int) -> torch.Generator:
+    """Return the generator of one of a seed's independent streams."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + number) & (2**63 - 1))
+
+
+def draw_difficulties(num_images: int, generator: torch.Generator, difficulty: float | tuple[float, float]) -> Tensor:
+    """Return (B,) difficulties: one number for all, or evenly from a range."""
+    low, high = difficulty if isinstance(difficulty, tuple) else (difficulty, difficulty)
+    return low + (high - low) * torch.rand(num_images, generator=generator)
+
+
+class Album(NamedTuple):
+    """Photographs to be rendered, person by person: traits (B, P) and circumstances (B, Q)."""
+
+    traits: Tensor
+    nuisance: Tensor
+
+
+def draw_album(
+    num_identities: int, images_per_identity: int, generator: torch.Generator, *, difficulty: float | tuple[float, float]
+) -> Album:
+    """Return equally many photographs of each of some new people.
+
+    Raises:
+        ValueError: if there are no people or no images of them.
+    """
+    if num_identities < 1 or images_per_identity < 1:
+        raise ValueError(f"at least one person with one image was expected, got {num_identities} people x {images_per_identity} images")
+    traits = draw_identities(num_identities, generator).repeat_interleave(images_per_identity, dim=0)
+    return Album(traits, draw_nuisance(len(traits), generator, draw_difficulties(len(traits), generator, difficulty)))
+
+
+class EncodedFaces(NamedTuple):
+    """Some photographs as files: `jpegs` and the landmarks (B, 5, 2)."""
+
+    jpegs: list[bytes]
+    landmarks: Tensor
+
+
+def encode_faces(faces: RenderedFaces, nuisance: Tensor) -> EncodedFaces:
+    """Return the faces as JPEG files of the quality that `nuisance` says."""
+    qualities = nuisance[:, NUISANCE_COLUMNS["jpeg_quality"]].round().clamp(20, 100).int().tolist()
+    jpegs = [encode_jpeg(image, quality).numpy().tobytes() for image, quality in zip(faces.images, qualities, strict=True)]
+    return EncodedFaces(jpegs, faces.landmarks)
+
+
+def photographs(traits: Tensor, nuisance: Tensor, *, image_size: int = 112, crop: str = "aligned") -> Iterator[EncodedFaces]:
+    """Yield the encoded photographs of `traits` (B, P) under `nuisance` (B, Q), some hundreds at a time."""
+    for who, how in zip(traits.split(BATCH), nuisance.split(BATCH), strict=True):
+        yield encode_faces(render_faces(who, how, image_size=image_size, crop=crop), how)
+
+
+def encode_all(traits: Tensor, nuisance: Tensor) -> list[bytes]:
+    """Return the JPEG files of aligned photographs of `traits` (B, P) under `nuisance` (B, Q)."""
+    return [jpeg for batch in photographs(traits, nuisance) for jpeg in batch.jpegs]
