@@ -11,7 +11,7 @@ PYTEST_WORKERS ?= 2
 MXNET_PYTHON ?= python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-mxnet test-slow lint bench clean
+.PHONY: help setup demo test test-insightface test-mxnet test-slow lint bench clean
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,14 @@ test-slow: $(STAMP) ## run the long tests too (minutes to an hour)
 
 test-mxnet: .venv-mxnet/.installed ## RecordIO against the real mxnet 1.9.1, in an environment of its own (Python 3.11)
 	.venv-mxnet/bin/python -m pytest -q --noconftest -p no:cacheprovider tests/mxnet
+
+.insightface/.installed:
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --target .insightface insightface opencv-python-headless scipy \
+		scikit-image imageio tifffile lazy-loader requests urllib3 idna certifi charset-normalizer tqdm
+	@touch $@
+
+test-insightface: $(STAMP) .insightface/.installed ## exported models in InsightFace's own recogniser class, the package installed apart
+	PYTHONPATH=.insightface $(BIN)/python -m pytest -q -p no:cacheprovider tests/unit/export/test_insightface.py
 
 lint: $(STAMP) ## ruff and mypy strict
 	$(BIN)/ruff check .

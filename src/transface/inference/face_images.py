@@ -89,9 +89,11 @@ def read_picture(image: Any, *, colours: Colours = "rgb", name: str = "the image
 
 
 def encoded_bytes(image: Any) -> bytes | None:
-    """Return the bytes of an image file, given as a path or as bytes; None if it is neither."""
+    """Return the bytes of an image file, given as a path, bytes or an array of them; None if it is none of these."""
     if isinstance(image, bytes):
         return image
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 1:
+        return image.tobytes()
     if not isinstance(image, str | Path):
         return None
     path = Path(image)
@@ -114,7 +116,7 @@ def as_pictures(array: Any, *, colours: Colours = "rgb", name: str = "images") -
     if isinstance(array, np.ndarray):
         if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
             raise ValueError(f"{name} must be uint8 in 0..255 or float in [-1, 1], got {array.dtype}")
-        array = torch.from_numpy(np.ascontiguousarray(array))
+        array = torch.from_numpy(np.require(array, requirements=["C", "W"]))
     if array.dtype != torch.uint8:
         if not array.dtype.is_floating_point:
             raise ValueError(f"{name} must be uint8 in 0..255 or float in [-1, 1], got {array.dtype}")

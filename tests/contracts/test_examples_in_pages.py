@@ -1,0 +1,74 @@
+"""The Python examples of README.md and docs/models.md run as they stand, in a folder as their readers have it."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from transface.backbones.face_vit import FaceViT
+from transface.data.pairs import write_pair_set
+from transface.evaluation.results import Measure, Result, write_result
+
+ROOT = Path(__file__).parents[2]
+SMALL = {"patch_size": 14, "embed_dim": 16, "depth": 1, "num_heads": 2, "embedding_size": 16}
+
+
+def examples(page: str) -> str:
+    """All Python blocks of a page, as one program."""
+    return "\n".join(re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.S | re.M))
+
+
+def jpeg(picture: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", quality=95)
+    return stream.getvalue()
+
+
+def smooth(rng: np.random.Generator, size: int) -> np.ndarray:
+    coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def released_names(backbone: FaceViT) -> dict[str, torch.Tensor]:
+    theirs = {"gate.squeeze.": "senet.0.", "gate.excite.": "senet.2.", "neck.project.": "feature.0.", "neck.project_norm.": "feature.1."}
+    theirs |= {"neck.embed.": "feature.2.", "neck.embed_norm.": "feature.3."}
+    state = {}
+    for name, value in backbone.state_dict().items():
+        prefix = next((ours for ours in theirs if name.startswith(ours)), None)
+        state[theirs[prefix] + name.removeprefix(prefix) if prefix else name] = value
+    return state
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What `make demo` leaves, in small, and some pictures."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    backbone = FaceViT(**SMALL).eval()
+    checkpoint = tmp_path / "runs" / "demo" / "checkpoints" / "step-000000001"
+    checkpoint.mkdir(parents=True)
+    config = {"name": "demo", "backbone": {"_target_": "transface.backbones.face_vit.FaceViT", **SMALL}}
+    state = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+    torch.save({"state_dict": state, "transface": {"config": config, "versions": {}}}, checkpoint / "trainer.ckpt")
+    (checkpoint.parent / "best").symlink_to(checkpoint.name)
+    is_same = np.arange(200) % 2 == 0
+    arrays = {"scores": rng.normal(is_same * 0.5, 0.2).clip(-1, 1), "is_same": is_same}
+    for name in ("easy", "medium", "hard"):
+        write_result(Result("pair_sets", name, "F1", (Measure("accuracy", 0.9),), arrays=arrays), tmp_path / "runs" / "demo" / "results")
+        (tmp_path / "data" / "demo").mkdir(parents=True, exist_ok=True)
+        write_pair_set(tmp_path / "data" / "demo" / f"{name}.bin", [jpeg(smooth(rng, 112)) for _ in range(20)], [True, False] * 5)
+    for name, size in (("a", 112), ("b", 112), ("photo", 400)):
+        (tmp_path / f"{name}.jpg").write_bytes(jpeg(smooth(rng, size)))
+    torch.save(released_names(FaceViT(embed_dim=16, depth=1, num_heads=4, embedding_size=8)), tmp_path / "backbone.pth")
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/models.md"])
+def test_the_examples_of_a_page_run_as_they_stand(room: Path, page: str) -> None:
+    program = examples(page)
+    assert program, f"{page} has no Python example"
+    exec(compile(program, page, "exec"), {"__name__": "__main__"})
