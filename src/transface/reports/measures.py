@@ -92,6 +92,12 @@ def tar_rule(name: str) -> str:
     return (match.group(4) or "") if match else ""
 
 
+def strict_far(name: str) -> float | None:
+    """Return the FAR of a TAR measure by the rule strict, or None for any other measure."""
+    match = _TAR.match(name)
+    return float(match.group(3)) if match and match.group(1) == "tar" and match.group(4) == "strict" else None
+
+
 def best_of(name: str, measures: Iterable[Measure | None]) -> Measure | None:
     """Return the best of one column's measures, or None where it has no better end or nothing to compare."""
     held = [measure for measure in measures if measure is not None]

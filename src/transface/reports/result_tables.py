@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 from transface.evaluation.results import Measure, Result
-from transface.reports.comparison import compare_results, p_text
+from transface.reports.comparison import PairedComparison, compare_results, p_text
 from transface.reports.document import Cell, Row, RowKind, Table
 from transface.reports.measures import best_of, cell_of, find_measure, measure_names, number, short_far, tar_rule, title_of
 from transface.reports.published import not_comparable, published_figure, published_rows
@@ -99,25 +99,32 @@ def sets_table(results: Mapping[SetKey, Mapping[str, Result]], *, caption: str =
 
 
 def paired_table(results: Mapping[str, Result]) -> Table | None:
-    """Return every pair of results on the same pairs compared, or None where there is nothing to compare."""
-    rows = []
-    for (first_label, first), (second_label, second) in combinations(results.items(), 2):
-        compared = compare_results(first, second)
-        if compared is not None:
-            cells = (
-                Cell(f"{100 * compared.difference:+.2f}", f"[{100 * compared.low:+.2f}, {100 * compared.high:+.2f}]"),
-                Cell(str(compared.only_first)),
-                Cell(str(compared.only_second)),
-                Cell(p_text(compared.p_value)),
-            )
-            rows.append(Row(f"{first_label} minus {second_label}", cells))
+    """Return every pair of results on the same pairs compared, a row a measure, or None where there is nothing to compare."""
+    pairs = combinations(results.items(), 2)
+    compared = {f"{one} minus {other}": compare_results(first, second) for (one, first), (other, second) in pairs}
+    rows = [Row(label, paired_cells(name, c)) for label, measures in compared.items() for name, c in measures.items()]
     if not rows:
         return None
-    columns = ("Runs", "Accuracy, points", "Only the first right", "Only the second right", "p (McNemar, exact)")
-    note = "Compared pair by pair on the same pairs. In brackets: the 95 % interval of the difference."
-    name = next(iter(results.values())).name
-    several = f"{len(rows)} comparisons: p is not adjusted for their number." if len(rows) > 1 else ""
-    return Table(f"{name}: paired comparison", columns, tuple(rows), tuple(n for n in (note, several) if n))
+    columns = ("Runs", "Measure", "Difference, points", "Only the first right", "Only the second right", "p")
+    by_people = any(c.by_people for measures in compared.values() for c in measures.values())
+    test = "people drawn again (pairs that share a person depend on each other)" if by_people else "McNemar's, exact"
+    notes = [f"Compared pair by pair on the same pairs. In brackets: the 95 % interval of the difference. p: {test}."]
+    if any(name != "accuracy" for measures in compared.values() for name in measures):
+        notes.append("TAR: genuine pairs accepted at each run's own threshold (rule strict), the threshold taken as given.")
+    if len(rows) > 1:
+        notes.append(f"{len(rows)} comparisons: p is not adjusted for their number.")
+    return Table(f"{next(iter(results.values())).name}: paired comparison", columns, tuple(rows), tuple(notes))
+
+
+def paired_cells(name: str, compared: PairedComparison) -> tuple[Cell, ...]:
+    """Return the cells of one comparison of one measure."""
+    return (
+        Cell(title_of(name).replace(" %", "")),
+        Cell(f"{100 * compared.difference:+.2f}", f"[{100 * compared.low:+.2f}, {100 * compared.high:+.2f}]"),
+        Cell(f"{compared.only_first:,}"),
+        Cell(f"{compared.only_second:,}"),
+        Cell(p_text(compared.p_value)),
+    )
 
 
 def counts_text(result: Result) -> str:

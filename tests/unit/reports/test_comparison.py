@@ -48,11 +48,36 @@ TRUE_SECOND = float(np.sum(np.clip(0.8 - 0.1 * _grid, 0, 1) * _density) * (_grid
 def test_results_of_other_pairs_or_without_decisions_are_not_compared(make_result) -> None:
     one, other = make_result(seed=1), make_result(seed=2, margin=2)
     compared = compare_results(one, other)
-    assert compared is not None
-    assert compared.difference == pytest.approx(one.measures[0].value - other.measures[0].value)
-    assert compare_results(one, make_result(pairs_hash="else")) is None
-    assert compare_results(make_result(pairs_hash=""), make_result(pairs_hash="")) is None
-    assert compare_results(one, make_result(arrays={"scores": np.zeros(3)})) is None
+    assert list(compared) == ["accuracy", "tar@far=1e-03/strict", "tar@far=1e-02/strict"]
+    assert compared["accuracy"].difference == pytest.approx(one.measures[0].value - other.measures[0].value)
+    assert not compared["accuracy"].by_people
+    assert compare_results(one, make_result(pairs_hash="else")) == {}
+    assert compare_results(make_result(pairs_hash=""), make_result(pairs_hash="")) == {}
+    assert compare_results(one, make_result(arrays={"scores": np.zeros(3)})) == {}
+
+
+def test_tar_is_compared_at_each_results_own_threshold(make_result) -> None:
+    one, other = make_result(seed=1), make_result(seed=2, margin=2)
+    for far in (1e-3, 1e-2):
+        tars = []
+        for result in (one, other):
+            scores, same = result.arrays["scores"], result.arrays["is_same"]
+            allowed = int(far * (~same).sum())
+            refused = np.sort(scores[~same])[::-1][allowed]  # the highest impostor that must be refused
+            tars.append((scores[same] > refused).mean())
+        compared = compare_results(one, other)[f"tar@far={far:.0e}/strict"]
+        assert compared.difference == pytest.approx(tars[0] - tars[1])
+
+
+def test_people_are_drawn_again_where_they_are_known(make_result) -> None:
+    one, other = make_result(seed=1), make_result(seed=2, margin=2)
+    people = np.stack([np.arange(600) % 40, np.arange(600) % 40 + np.where(one.arrays["is_same"], 0, 1)], axis=1)
+    known = [make_result(seed=s, margin=m, arrays={**r.arrays, "subjects": people}) for s, m, r in ((1, 3.0, one), (2, 2, other))]
+    by_pairs, by_people = compare_results(one, other), compare_results(*known)
+    assert by_people["accuracy"].by_people
+    assert by_people["accuracy"].difference == pytest.approx(by_pairs["accuracy"].difference)
+    assert by_people["accuracy"].only_first == by_pairs["accuracy"].only_first
+    assert by_people["accuracy"].low != by_pairs["accuracy"].low
 
 
 def test_decisions_must_be_of_the_same_pairs() -> None:

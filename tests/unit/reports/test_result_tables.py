@@ -84,7 +84,9 @@ def test_several_modes_of_one_set_are_told_apart(make_result) -> None:
 def test_runs_on_the_same_pairs_are_compared(make_result) -> None:
     one, two = make_result(margin=4, seed=1), make_result(margin=2, seed=2)
     table = paired_table({"a": one, "b": two})
-    difference, only_first, only_second, p = (cell.text for cell in table.rows[0].cells)
+    measure, difference, only_first, only_second, p = (cell.text for cell in table.rows[0].cells)
+    assert measure == "Accuracy"
+    assert [row.cells[0].text for row in table.rows[1:]] == ["TAR at FAR 1e-3", "TAR at FAR 1e-2"]
     correct = one.arrays["correct"], two.arrays["correct"]
     assert float(difference) == pytest.approx(100 * (correct[0].mean() - correct[1].mean()), abs=0.005)
     assert int(only_first) == (correct[0] & ~correct[1]).sum()

@@ -70,7 +70,7 @@ def test_several_runs_side_by_side(run: Path, tmp_path: Path, make_run, make_res
     path = write_comparison([read_run(run), read_run(other)], tmp_path / "both", formats=["html"])
     assert path.name == "report.html"
     text = path.read_text()
-    for words in ("demo minus other", "McNemar", "demo / other", "2 runs"):
+    for words in ("demo minus other", "McNemar&#x27;s, exact", "demo / other", "2 runs"):
         assert words in text
     trained = [read_run(make_run(tmp_path / name, [])) for name in ("x", "y")]
     assert "Training</h2>" in write_comparison(trained, tmp_path / "trained", formats=["html"]).read_text()
