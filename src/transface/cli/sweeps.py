@@ -73,7 +73,8 @@ def run_trial(cfg: DictConfig, task: Task, overrides: list[str]) -> float | None
     with sole_use(folder):
         settings = plain(cfg)
         ended = read_json(folder / FINISHED)
-        changed = changed_settings(read_json(folder / TRIAL).get("config", {}), settings)
+        started = read_json(folder / TRIAL)
+        changed = changed_settings(started.get("config", {}), settings, same_words=started.get("overrides") == overrides)
         if ended and not changed:
             log.info("%s: finished before, %s = %s", cfg.name, ended["monitor"], ended["value"])
             return ended["value"]
@@ -101,13 +102,16 @@ def begin_or_go_on(cfg: DictConfig, changed: list[str]) -> None:
         set_aside(folder)
 
 
-def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return 'key: before -> now' of the settings that bear on the result and differ; [] if there were none before."""
+def changed_settings(before: dict[str, Any], now: dict[str, Any], *, same_words: bool = False) -> list[str]:
+    """Return 'key: before -> now' of the settings that bear on the result and differ; [] if there were none before.
+
+    `same_words`: the command was the same, so a key that only one of the two has came or went with the version of transface: no change.
+    """
     if not before:
         return []
     old, new = flat(before), flat(json.loads(json.dumps(now, default=str)))
-    keys = [key for key in dict.fromkeys([*old, *new]) if not _without_effect(key) and old.get(key) != new.get(key)]
-    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys]
+    keys = [key for key in dict.fromkeys([*old, *new]) if not _without_effect(key) and not (same_words and (key in old) != (key in new))]
+    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
 
 
 def _without_effect(key: str) -> bool:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from transface.cli.compose import instantiate, plain, run_verb
 from transface.cli.errors import UserError
 from transface.cli.launching import children_repeat
+from transface.cli.loggers import make_loggers
 from transface.cli.repeat import repeat_of
 from transface.cli.run_folder import open_run, record_run
 from transface.cli.sweeps import in_trials
@@ -70,8 +71,7 @@ def build_trainer(cfg: DictConfig) -> Any:
     for writer in callbacks:
         if isinstance(writer, CheckpointWriter):
             writer.config = plain(cfg)
-    loggers = [instantiate(node) for node in cfg.logger.values() if node]
-    return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False)
+    return instantiate(cfg.trainer, callbacks=callbacks, logger=make_loggers(cfg.logger) or False)
 
 
 def finish(cfg: DictConfig, trainer: Any) -> float | None:

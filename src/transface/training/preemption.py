@@ -1,4 +1,4 @@
-"""A cluster's warning (SIGTERM, SIGUSR1) becomes a checkpoint, a requeue where SLURM runs the job, and a clean end on all ranks."""
+"""A cluster's warning (SIGTERM, SIGUSR1, SIGUSR2) becomes a checkpoint, a requeue where SLURM runs the job, and a clean end on all ranks."""
 
 import logging
 import os
@@ -28,14 +28,15 @@ class PreemptionGuard(Callback):
     """Saves and ends at the next optimizer step after a signal; ranks agree on the step, so that the checkpoint is whole.
 
     Args:
-        signals: names of the signals to heed.
-        requeue: ask SLURM to queue the job again (only inside a SLURM job).
+        signals: names of the signals to heed; SIGUSR2 is submitit's.
+        requeue: ask the queue to run the job again: submitit where it started the job, else SLURM where there is one.
     """
 
-    def __init__(self, *, signals: tuple[str, ...] | list[str] = ("SIGTERM", "SIGUSR1"), requeue: bool = True) -> None:
+    def __init__(self, *, signals: tuple[str, ...] | list[str] = ("SIGTERM", "SIGUSR1", "SIGUSR2"), requeue: bool = True) -> None:
         self.signals = [signal.Signals[name] for name in signals]
         self.requeue = requeue
         self._warned = False
+        self._number = signal.SIGTERM
         self._before: dict[signal.Signals, Any] = {}
         self._step = -1
 
@@ -50,7 +51,7 @@ class PreemptionGuard(Callback):
         self._before = {}
 
     def _heed(self, number: int, frame: FrameType | None) -> None:
-        self._warned = True
+        self._warned, self._number = True, signal.Signals(number)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == self._step:
@@ -65,9 +66,16 @@ class PreemptionGuard(Callback):
                 print(f"told to stop: saved {folder}; resume=true goes on from there", flush=True)
         for logger in trainer.loggers:
             logger.save()
-        if rank() == 0 and self.requeue:
-            requeue_slurm_job()
+        if self.requeue:
+            self._ask_queue()
         raise Preempted
+
+    def _ask_queue(self) -> None:
+        handler = self._before.get(self._number)
+        if getattr(handler, "__module__", "").startswith("submitit") and self._number != signal.SIGTERM:
+            handler(int(self._number), None)  # type: ignore[misc] # counts the attempt, queues the job again and exits
+        elif rank() == 0:
+            requeue_slurm_job()
 
     def _any_rank_warned(self, pl_module: LightningModule) -> bool:
         if world_size() == 1:

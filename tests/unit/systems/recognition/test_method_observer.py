@@ -10,6 +10,7 @@ import torch
 from lightning import Callback
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
 
 from transface.backbones.face_vit import FaceViT
 from transface.classifiers.full_softmax import FullSoftmax
@@ -18,8 +19,9 @@ from transface.margins.cosface import CosFace
 from transface.systems.recognition.dpap import DPAP
 from transface.systems.recognition.ehsm import EHSM
 from transface.systems.recognition.method_observer import MethodObserver, summary
-from transface.systems.recognition.method_view import MethodView
+from transface.systems.recognition.method_view import MethodView, look
 from transface.systems.recognition.module import RecognitionModule
+from transface.training.throughput import forward_flops
 from transface.training.trainer import make_trainer
 
 
@@ -116,3 +118,14 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, int], said:
     make: Callable[..., MethodObserver] = MethodObserver
     with pytest.raises(ValueError, match=said):
         make("folder", **settings)
+
+
+def test_a_look_costs_less_than_a_fiftieth_of_the_steps_between_two() -> None:
+    """In operations, which no busy machine changes: forward of the faces looked at and DPAP's scoring, against forward and backward of a batch."""
+    backbone = FaceViT(112, 9, embed_dim=32, depth=2, num_heads=2, embedding_size=32)
+    observer = MethodObserver("unused")
+    images = torch.zeros(observer.num_faces, 3, 112, 112, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as looking:
+        look(images, torch.zeros(observer.num_faces, dtype=torch.int64), backbone=backbone, perturbation=DPAP(), weighting=EHSM())
+    step = 3 * forward_flops(backbone, torch.zeros(observer.num_faces, 3, 112, 112))
+    assert 0 < looking.get_total_flops() / (observer.every_n_steps * step) < 0.02

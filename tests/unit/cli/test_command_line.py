@@ -1,0 +1,52 @@
+"""What Hydra is handed: flags first, groups without their plus, sweeps in folders of their own, absent plugins named."""
+
+from pathlib import Path
+
+import pytest
+
+from transface.cli import command_line
+from transface.cli.command_line import constant_keys, hydra_words
+from transface.cli.compose import conf_folder
+from transface.cli.errors import UserError
+
+
+def words(*argv: str) -> list[str]:
+    return hydra_words(list(argv), conf_folder())[:-1]
+
+
+def test_flags_come_first_wherever_they_stand() -> None:
+    assert words("seed=1", "-m", "name=a", "--cfg", "job") == ["-m", "--cfg", "job", "seed=1", "name=a"]
+
+
+def test_a_plus_before_a_group_of_train_yaml_is_dropped_and_no_other() -> None:
+    assert words("+experiment=demo", "+debug=nan", "+backbone.depth=1", "+other=1") == [
+        "experiment=demo",
+        "debug='nan'",
+        "+backbone.depth=1",
+        "+other=1",
+    ]
+
+
+def test_a_verb_without_such_groups_keeps_its_words(tmp_path: Path) -> None:
+    assert hydra_words(["+sweep=a"], tmp_path)[0] == "+sweep=a"
+
+
+def test_a_named_sweep_gets_its_own_folder_unless_one_is_named() -> None:
+    assert words("sweep=margin")[-1] == "hydra.sweep.dir='${paths.runs}/${name}_margin'"
+    assert words("sweep=margin", "name=mine") == ["sweep=margin", "name=mine"]
+    assert words("sweep=margin", "hydra.sweep.dir=x") == ["sweep=margin", "hydra.sweep.dir=x"]
+
+
+def test_only_constants_stay_out_of_the_names_of_trials() -> None:
+    given = ["seed=0,1", "data.root=a/b", "margin=arcface,cosface", "optimizer.lr=choice(1,2)", "+a=1", "hydra.sweep.dir=x", "broken"]
+    assert constant_keys(given) == ["data.root", "a"]
+    last = hydra_words(["seed=0,1", "data.root=a/b", "protocol.files=[a,b]"], conf_folder())[-1]
+    assert last == "hydra.job.config.override_dirname.exclude_keys=['data.root','protocol.files']"
+
+
+@pytest.mark.parametrize("word", ["sweep=optuna", "hydra/sweeper=optuna", "hydra/launcher=slurm", "hydra/launcher=submitit_slurm"])
+def test_an_absent_plugin_is_named(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_line, "_is_absent", lambda module: True)
+    with pytest.raises(UserError, match=r"pip install 'transface\[cluster\]'"):
+        words(word)
+    assert words("sweep=margin", "hydra/launcher=basic")

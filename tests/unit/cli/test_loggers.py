@@ -1,0 +1,37 @@
+"""Loggers are built from their group; a package that is not there is named with the command that brings it."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from omegaconf import OmegaConf
+
+from transface.cli.errors import UserError
+from transface.cli.loggers import make_loggers
+
+
+def test_loggers_are_built_in_order_and_empty_ones_left_out(tmp_path: Path) -> None:
+    csv = {"_target_": "transface.training.metrics_file.MetricsFile", "folder": str(tmp_path)}
+    board = {"_target_": "lightning.pytorch.loggers.TensorBoardLogger", "save_dir": str(tmp_path)}
+    loggers = make_loggers(OmegaConf.create({"csv": csv, "other": None, "board": board}))
+    assert [type(logger).__name__ for logger in loggers] == ["MetricsFile", "TensorBoardLogger"]
+    assert make_loggers(OmegaConf.create({})) == []
+
+
+def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = ModuleType("a_logger_for_tests")
+
+    class WandbLogger:
+        def __init__(self) -> None:
+            raise ModuleNotFoundError("Requirement 'wandb' not met")
+
+    absent.WandbLogger = WandbLogger  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "a_logger_for_tests", absent)
+    with pytest.raises(UserError, match=r"^logger.wandb needs a package that is not installed: pip install wandb, "):
+        make_loggers(OmegaConf.create({"wandb": {"_target_": "a_logger_for_tests.WandbLogger"}}))
+
+
+def test_another_error_of_a_logger_is_not_hidden() -> None:
+    with pytest.raises(Exception, match="folder"):
+        make_loggers(OmegaConf.create({"csv": {"_target_": "transface.training.metrics_file.MetricsFile"}}))

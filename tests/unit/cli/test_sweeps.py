@@ -1,0 +1,204 @@
+"""Sweeps without training: which trials run, where, once each, and what a second start does."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from omegaconf import DictConfig
+
+from transface.cli.compose import run_verb
+from transface.cli.sweeps import changed_settings, flat, in_trials
+
+Sweep = Callable[..., list[str]]
+
+
+class Stopped(BaseException):
+    """What a kill is to a sweep: nothing after it runs."""
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    """Start a sweep whose trials return lr x K; return the names of those that ran. `stop_after` trials it is killed in the next one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["transface"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    def start(*words: str, stop_after: int | None = None, fail: str = "") -> list[str]:
+        ran: list[str] = []
+
+        def task(cfg: DictConfig) -> float:
+            if stop_after is not None and len(ran) == stop_after:
+                raise Stopped
+            ran.append(cfg.name)
+            assert Path(cfg.checkpoint.folder) == Path(cfg.paths.run) / "checkpoints"
+            if fail and fail in cfg.name:
+                raise RuntimeError("out of memory")
+            (Path(cfg.paths.run) / "metrics.csv").write_text(str(cfg.resume))
+            return float(cfg.optimizer.lr * cfg.perturbation.num_patches)
+
+        run_verb("train", ["data.root=faces/of/mine", *words], in_trials(task))
+        return ran
+
+    return start
+
+
+GRID = ("-m", "perturbation.num_patches=1,3", "seed=0,1")
+
+
+def finished(folder: Path) -> dict[str, float]:
+    return {path.parent.name: json.loads(path.read_text())["value"] for path in sorted(folder.rglob("finished.json"))}
+
+
+def test_trials_are_named_after_what_is_swept_and_nothing_else(sweep: Sweep) -> None:
+    assert sweep(*GRID, "name=grid", "optimizer.lr=0.5") == [f"grid/perturbation.num_patches={k},seed={s}" for k in (1, 3) for s in (0, 1)]
+    assert finished(Path("runs/grid")) == {f"perturbation.num_patches={k},seed={s}": 0.5 * k for k in (1, 3) for s in (0, 1)}
+
+
+def test_a_stopped_sweep_goes_on_and_runs_no_finished_trial_again(sweep: Sweep) -> None:
+    with pytest.raises(Stopped):
+        sweep(*GRID, "name=grid", stop_after=2)
+    assert len(finished(Path("runs/grid"))) == 2
+    assert sweep(*GRID, "name=grid") == ["grid/perturbation.num_patches=3,seed=0", "grid/perturbation.num_patches=3,seed=1"]
+    assert len(finished(Path("runs/grid"))) == 4
+    assert sweep(*GRID, "name=grid") == []
+
+
+def test_a_grown_grid_runs_what_is_new(sweep: Sweep) -> None:
+    sweep("-m", "seed=0,1", "name=grid")
+    assert sweep("-m", "seed=0,1,2", "name=grid") == ["grid/seed=2"]
+
+
+def test_a_trial_with_a_checkpoint_goes_on_and_one_without_starts_anew(sweep: Sweep) -> None:
+    with pytest.raises(Stopped):
+        sweep("-m", "seed=0,1", "name=grid", stop_after=0)
+    trial = Path("runs/grid/seed=0")
+    trial.mkdir(parents=True, exist_ok=True)
+    (trial / "metrics.csv").write_text("of the first start")
+    sweep("-m", "seed=0,1", "name=grid")
+    assert (trial / "previous" / "1" / "metrics.csv").read_text() == "of the first start"
+    assert (trial / "metrics.csv").read_text() == "False"
+    (trial / "finished.json").unlink()
+    (trial / "checkpoints" / "step-000000005").mkdir(parents=True)
+    (trial / "checkpoints" / "step-000000005" / "trainer.ckpt").touch()
+    sweep("-m", "seed=0,1", "name=grid")
+    assert (trial / "metrics.csv").read_text() == "auto"
+    assert not (trial / "previous" / "2").exists()
+
+
+def test_other_settings_are_another_trial(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep("-m", "seed=0,1", "name=grid", "optimizer.lr=0.5")
+    assert sweep("-m", "seed=0,1", "name=grid", "optimizer.lr=0.25") == ["grid/seed=0", "grid/seed=1"]
+    assert "optimizer.lr: 0.5 -> 0.25" in capsys.readouterr().out
+    assert json.loads(Path("runs/grid/seed=0/previous/1/finished.json").read_text())["value"] == 0.5 * 7
+    assert sweep("-m", "seed=0,1", "name=grid", "optimizer.lr=0.25", "data.num_workers=9", "devices=4", "logger=csv") == []
+
+
+def test_a_failing_trial_lets_the_others_run_and_is_tried_again(sweep: Sweep) -> None:
+    with pytest.raises(RuntimeError, match="out of memory"):
+        sweep(*GRID, "name=grid", fail="=1,seed=1")
+    assert len(finished(Path("runs/grid"))) == 3
+    assert sweep(*GRID, "name=grid") == ["grid/perturbation.num_patches=1,seed=1"]
+
+
+def test_a_named_sweep_has_a_folder_of_its_own_beside_the_run(sweep: Sweep) -> None:
+    ran = sweep("+sweep=dpap_num_patches", "name=grid")
+    assert ran[0] == "grid/perturbation.num_patches=1"
+    assert sweep("experiment=transface_vit_t_pack", "sweep=dpap_num_patches")[0] == "transface_vit_t_pack_dpap_num_patches/perturbation.num_patches=1"
+
+
+def test_a_sweep_of_one_setting_is_a_run_in_its_own_folder(sweep: Sweep) -> None:
+    assert sweep("-m", "seed=3", "name=one") == ["one"]
+    assert sweep("-m", "seed=3", "name=one") == []
+
+
+def test_a_single_run_is_marked_finished_and_runs_again(sweep: Sweep) -> None:
+    Path("runs/one").mkdir(parents=True)
+    assert sweep("name=one", "optimizer.lr=0.5") == ["one"]
+    assert json.loads(Path("runs/one/finished.json").read_text()) == {"monitor": "val/mean/accuracy", "value": 3.5}
+    assert sweep("name=one") == ["one"]
+
+
+def test_the_ablation_has_every_part(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, tuple[Any, ...]] = {}
+
+    def task(cfg: DictConfig) -> float:
+        entropy = cfg.weighting.entropy if cfg.weighting else None
+        seen[cfg.name.split("/")[-1]] = (cfg.backbone.gate, cfg.perturbation is not None, entropy)
+        return 0.0
+
+    run_verb("train", ["data.root=faces", "experiment=transface_vit_t_pack", "sweep=transface_ablation", "seed=0"], in_trials(task))
+    expected = {
+        "plain": ("none", False, None),
+        "gate": ("sigmoid", False, None),
+        "dpap": ("sigmoid", True, None),
+        "dpap_ehsm_paper": ("sigmoid", True, "gaussian"),
+        "dpap_ehsm_released": ("sigmoid", True, "std"),
+    }
+    assert seen == {f"variant={name}": parts for name, parts in expected.items()}
+
+
+OPTUNA = ("sweep=optuna", "name=search", "hydra.sweeper.n_trials=5")
+
+
+def trials(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+
+
+def test_a_stopped_search_proposes_what_it_would_have_proposed(sweep: Sweep) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    whole = sweep(*OPTUNA, "paths.runs=whole")
+    assert whole == [f"search/trial-{number}" for number in range(5)]
+    with pytest.raises(Stopped):
+        sweep(*OPTUNA, stop_after=3)
+    assert len(trials(Path("runs/search"))) == 3
+    assert sweep(*OPTUNA) == [f"search/trial-{number}" for number in (3, 4)]
+    assert sweep(*OPTUNA) == []
+    assert trials(Path("runs/search")) == trials(Path("whole/search"))
+    assert len({json.dumps(trial["params"]) for trial in trials(Path("runs/search"))}) == 5
+
+
+def test_a_batch_cut_off_half_way_runs_its_finished_trials_once(sweep: Sweep) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    words = (*OPTUNA, "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=4")
+    with pytest.raises(Stopped):
+        sweep(*words, stop_after=3)
+    assert len(trials(Path("runs/search"))) == 2
+    assert sweep(*words) == ["search/trial-3"]
+    best = yaml.safe_load(Path("runs/search/optimization_results.yaml").read_text())
+    values = {trial["number"]: trial["value"] for trial in trials(Path("runs/search"))}
+    assert len(values) == 4
+    assert best["best_value"] == max(values.values()) == values[best["best_trial"]]
+
+
+@pytest.mark.parametrize("sampler", ["random", "cmaes", "nsgaii", "grid"])
+def test_every_sampler_of_the_plugin_searches(sweep: Sweep, sampler: str) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    ran = sweep(
+        "-m",
+        "name=search",
+        "hydra/sweeper=optuna",
+        f"hydra/sweeper/sampler={sampler}",
+        "hydra.sweeper.n_trials=3",
+        "hydra.sweeper.direction=maximize",
+        "hydra.sweeper.n_jobs=1",
+        "perturbation.num_patches=choice(1,3)" if sampler == "grid" else "perturbation.num_patches=range(1,9)",
+        "optimizer.lr=choice(0.25,0.5)" if sampler == "grid" else "optimizer.lr=interval(0.1,0.2)",
+    )
+    assert len(trials(Path("runs/search"))) == 3
+    assert len(ran) >= (3 if sampler == "grid" else 1)
+
+
+def test_settings_without_effect_on_the_result_are_not_compared() -> None:
+    before = {"seed": 0, "devices": 1, "paths": {"run": "a"}, "data": {"num_workers": 1, "root": "x"}, "trainer": {"max_epochs": 2}}
+    now = {"seed": 0, "devices": 8, "paths": {"run": "b"}, "data": {"num_workers": 4, "root": "x"}, "trainer": {"max_epochs": 3}}
+    assert changed_settings(before, now) == ["trainer.max_epochs: 2 -> 3"]
+    assert changed_settings({}, now) == []
+    older = {"seed": 0, "data": {"root": "x"}}
+    newer = {"seed": 0, "data": {"root": "x", "shuffle": True}}
+    assert changed_settings(older, newer) == ["data.shuffle: None -> True"]
+    assert changed_settings(older, newer, same_words=True) == []
+    assert flat({"a": {"b": 1, "c": {"d": 2}}, "e": 3}) == {"a.b": 1, "a.c.d": 2, "e": 3}
