@@ -21,7 +21,7 @@ setup: $(STAMP) ## make .venv with the tested versions (LATEST=1: the newest one
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "transface needs Python >= 3.11, this is " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,export,cluster]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,export,models,cluster]'
 	@rm -f $(VENV)/.installed*
 	@touch $@
 

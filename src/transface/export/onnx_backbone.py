@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from transface.backbones.features import FaceFeatures
 
+NODES_AT_THE_FRONT = 8
+
 
 class OnnxBackbone(nn.Module):
     """Runs an ONNX recogniser: one input (N, 3, H, W), RGB float in [-1, 1], and one output (N, E).
 
-    Files whose batch size is fixed are run in pieces of it. There are no tokens and nothing can be trained.
+    Files whose batch size is fixed are run in pieces of it. Old recognisers that bring pixels to [-1, 1] themselves (seen by the names of
+    their first nodes, as InsightFace's reader sees it) get 0..255. There are no tokens and nothing can be trained.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -38,6 +42,7 @@ class OnnxBackbone(nn.Module):
             raise ValueError(f"{path} is no face recogniser: expected one input (N, 3, H, W) and one output (N, E), got {shapes}")
         self.input_name, self.output_name = self.session.get_inputs()[0].name, self.session.get_outputs()[0].name
         self.image_size = (int(shapes[0][2]), int(shapes[0][3]))
+        self.takes_pixels = scales_pixels_itself(onnx.load(path, load_external_data=False))
         self.fixed_batch_size = shapes[0][0] if isinstance(shapes[0][0], int) else batch_size
         with torch.inference_mode():
             self.embedding_size = int(self._run(torch.zeros(self.fixed_batch_size or 1, 3, *self.image_size)).shape[1])
@@ -54,13 +59,20 @@ class OnnxBackbone(nn.Module):
         return None
 
     def _run(self, images: Tensor) -> Tensor:
-        pixels = np.ascontiguousarray(images.detach().float().cpu().numpy())
+        faces = images.detach().float().cpu()
+        pixels = np.ascontiguousarray((faces * 127.5 + 127.5 if self.takes_pixels else faces).numpy())
         rows = self.session.run([self.output_name], {self.input_name: pixels})[0]
         return torch.from_numpy(np.asarray(rows, dtype=np.float32)).to(images.device)
 
     def _run_padded(self, images: Tensor, size: int) -> Tensor:
         missing = size - len(images)
         return self._run(torch.cat([images, images.new_zeros(missing, *images.shape[1:])]) if missing else images)[: len(images)]
+
+
+def scales_pixels_itself(graph: onnx.ModelProto) -> bool:
+    """Return whether a subtraction and a multiplication stand at the front of a graph, as in models made by MXNet."""
+    names = [node.name for node in graph.graph.node[:NODES_AT_THE_FRONT]]
+    return any(name.startswith(("Sub", "_minus")) for name in names) and any(name.startswith(("Mul", "_mul")) for name in names)
 
 
 def open_session(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -30,6 +31,23 @@ def test_a_file_of_fixed_batch_size_takes_any_number(backbone: FaceViT, onnx_fil
     faces = random_faces((112, 112), num_faces=5)
     found, wanted = OnnxBackbone(tmp_path / "fixed.onnx")(faces).embedding, OnnxBackbone(onnx_file)(faces).embedding
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_file_that_scales_pixels_itself_gets_pixels(onnx_file: Path, tmp_path: Path) -> None:
+    graph = onnx.load(onnx_file)
+    for name, value in (("shift", 127.5), ("scale", 1 / 127.5)):
+        graph.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(value), name))
+    first = [("Sub", ["pixels", "shift"], "moved"), ("Mul", ["moved", "scale"], "input.1")]
+    nodes = [onnx.helper.make_node(kind, given, [out], name=f"{kind}_front") for kind, given, out in first]
+    for node in reversed(nodes):
+        graph.graph.node.insert(0, node)
+    graph.graph.input[0].name = "pixels"
+    onnx.save(graph, tmp_path / "old.onnx")
+    faces = random_faces((112, 112), num_faces=3)
+    found, wanted = OnnxBackbone(tmp_path / "old.onnx"), OnnxBackbone(onnx_file)
+    assert found.takes_pixels
+    assert not wanted.takes_pixels
+    torch.testing.assert_close(found(faces).embedding, wanted(faces).embedding, rtol=1e-3, atol=1e-3)
 
 
 def test_what_is_no_recogniser_is_refused(tmp_path: Path) -> None:
