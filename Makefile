@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## made-up people, a small TransFace trained on the CPU, verified on strangers, a report (under 5 minutes on 2 cores)
-	$(BIN)/transface synthesize root=data/demo num_identities=200 images_per_identity=20
+	$(BIN)/transface synthesize root=data/demo num_identities=160 images_per_identity=20
 	$(BIN)/transface train experiment=demo
 	$(BIN)/transface evaluate checkpoint=runs/demo 'protocol.files=[data/demo/easy.bin,data/demo/medium.bin,data/demo/hard.bin]'
 	$(BIN)/transface evaluate checkpoint=pixels 'protocol.files=[data/demo/easy.bin,data/demo/medium.bin,data/demo/hard.bin]' output=runs/demo/results/pixels
