@@ -138,7 +138,7 @@ def enlarging_matrix(image_size: int) -> Tensor:
 def enlarge(planes: list[Tensor], image_size: int) -> tuple[Tensor, ...]:
     """Return planes (B, (S / 2)^2) of a canvas of step 2 at full size (B, S^2), interpolated linearly."""
     small = torch.stack(planes, dim=1).unflatten(2, (image_size // 2, image_size // 2))
-    matrix = enlarging_matrix(image_size)  # two products are three times as fast as F.interpolate
+    matrix = enlarging_matrix(image_size)  # two products take about half the time of F.interpolate
     return (matrix @ small @ matrix.T).flatten(2).unbind(1)
 
 
