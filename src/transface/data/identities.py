@@ -38,8 +38,8 @@ def read_property(path: Path) -> PackProperty:
     if len(words) != 3 or not all(word.strip().isascii() and word.strip().isdigit() and len(word) < 12 for word in words):
         raise ValueError(f"{path} must be 'num_identities,height,width', got {text[:60]!r}")
     num_identities, height, width = (int(word) for word in words)
-    if min(num_identities, height, width) < 1:
-        raise ValueError(f"{path} must hold numbers above 0, got {text!r}")
+    if min(num_identities, height, width) < 1 or num_identities > EXACT_FLOAT32:
+        raise ValueError(f"{path} must hold numbers above 0, and at most {EXACT_FLOAT32} identities, got {text!r}")
     return PackProperty(num_identities, (height, width))
 
 
@@ -67,7 +67,7 @@ class IdentityPack:
             if stated.image_size != tuple(image_size):
                 raise ValueError(f"{path_property} says {stated.image_size} images, and {tuple(image_size)} are expected")
             num_identities = stated.num_identities if num_identities is None else num_identities
-        self._positions = _image_positions(self.reader)
+        self._positions = image_places(self.reader)
         if not len(self):
             raise ValueError(f"{path_rec} holds no images")
         self._labels: IntArray | None = self._read_labels(num_identities)
@@ -183,7 +183,12 @@ class Positions:
         return np.arange(places.start, places.stop, dtype=np.int64) if isinstance(places, range) else places
 
 
-def _image_positions(reader: RecordReader) -> Positions:
+def image_places(reader: RecordReader) -> Positions:
+    """Return where in the index the images are: after the header record where there is one, else all records.
+
+    Raises:
+        RecordError: for a header record that contradicts the index.
+    """
     if not len(reader) or 0 not in reader:
         return Positions(range(len(reader)))
     header, payload = reader[0]

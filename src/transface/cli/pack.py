@@ -1,0 +1,314 @@
+"""`transface pack`: make, change and check packs of faces. Its verbs take plain options, not a config."""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from transface.cli.errors import UserError, reported
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message}; '{self.prog} --help' shows what it takes")
+
+
+def main(argv: list[str]) -> int:
+    """Run `transface pack <verb> ...` and return its exit code: 0, 1 where `check` found something, 2 for a user's mistake."""
+    with reported() as outcome:
+        try:
+            options = _build_parser().parse_args(argv)
+            outcome.code = int(options.run(options))
+        except SystemExit as stop:  # --help
+            outcome.code = int(stop.code or 0)
+        except KeyboardInterrupt:
+            print("transface: stopped by the user; the same command goes on where it was", file=sys.stderr)
+            outcome.code = 130
+    return outcome.code
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="transface pack", description="Make, change and check packs of faces (train.rec, train.idx, property).")
+    verbs = parser.add_subparsers(title="verbs", metavar="verb", required=True, parser_class=_Parser)
+
+    images = _verb(verbs, "from-folder", _from_images, "write a pack from a folder with one folder a person")
+    _add_images(images, "folder with one folder a person")
+    listed = _verb(verbs, "from-list", _from_images, "write a pack from a .csv or .parquet list (columns path, label) or a .lst")
+    _add_images(listed, "the list")
+    listed.add_argument("--root", type=Path, help="folder that its paths are relative to (default: the list's)")
+
+    folder = _verb(verbs, "to-folder", _to_folder, "write a pack's images as files, a folder per label")
+    _add_pack(folder)
+    folder.add_argument("output", type=Path)
+
+    index = _verb(verbs, "index", _index, "write train.idx anew by walking train.rec")
+    index.add_argument("pack", type=Path)
+
+    shuffle = _verb(verbs, "shuffle", _shuffle, "write a pack in random order, for reading straight through")
+    _add_pack(shuffle)
+    shuffle.add_argument("output", type=Path)
+    shuffle.add_argument("--seed", type=int, default=0)
+
+    split = _verb(verbs, "split", _split, "deal a pack out to several")
+    _add_pack(split)
+    split.add_argument("outputs", type=Path, nargs="+")
+    split.add_argument("--shares", type=float, nargs="+", required=True, help="what part each output gets, e.g. .9 .1")
+    split.add_argument("--by", choices=("identity", "image"), default="identity", help="identity: nobody is in two of them (default)")
+    split.add_argument("--seed", type=int, default=0)
+
+    merge = _verb(verbs, "merge", _merge, "write several packs as one; their people stay apart")
+    merge.add_argument("packs", type=Path, nargs="+")
+    merge.add_argument("--output", type=Path, required=True)
+    merge.add_argument("--label-offsets", type=int, nargs="+", help="what is added to each pack's labels (default: the people before it)")
+    merge.add_argument("--size", type=size, default=112)
+
+    check = _verb(verbs, "check", _check, "look for whatever is wrong with a pack; exit code 1 if something is")
+    _add_pack(check)
+    check.add_argument("--json", type=Path, help="write the whole report here")
+    check.add_argument("--sheet", type=Path, help="write a contact sheet (PNG) of samples and suspects here")
+    check.add_argument("--allow", nargs="+", default=[], metavar="KIND", help="kinds of findings that are no reason for exit code 1")
+    check.add_argument("--near-bits", type=int, default=12, help="how many of 256 bits two images may differ in to look the same (0..15)")
+    check.add_argument("--against", type=Path, nargs="+", default=[], metavar="BIN", help="pair sets whose people must not be in the pack")
+    check.add_argument("--checkpoint", type=Path, help="model that says who looks alike; needed by --against, enough to find look-alike identities")
+    check.add_argument("--alike", type=float, default=0.6, help="cosine from which two look like one person (default 0.6)")
+    check.add_argument("--device", default="cpu")
+    for verb in (images, listed, shuffle, split, merge, check):
+        verb.add_argument("--threads", type=count, default=os.cpu_count() or 1)
+    return parser
+
+
+def _verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], int], what: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=what, description=what)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_pack(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pack", type=Path, help="folder of train.rec")
+    parser.add_argument("--size", type=size, default=112, help="height and width of its images (default 112)")
+
+
+def _add_images(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("images", type=Path, help=what)
+    parser.add_argument("output", type=Path, help="folder of the new pack")
+    parser.add_argument("--size", type=size, default=112, help="height and width of the pack's images (default 112)")
+    parser.add_argument("--fit", choices=("refuse", "resize"), default="refuse", help="images of another size (default: refuse)")
+    parser.add_argument("--points", type=Path, help="CSV of image,x1,y1,...,x5,y5: align faces by these points")
+    parser.add_argument("--quality", type=int, default=95, help="of JPEGs written anew (default 95)")
+    parser.add_argument("--min-images", type=count, default=1, help="leave out people with fewer")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be used, and list them")
+
+
+def count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+    return value
+
+
+def size(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 8192:
+        raise argparse.ArgumentTypeError(f"{text} must be in 1..8192 pixels")
+    return value
+
+
+@contextlib.contextmanager
+def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from transface.cli.opened_model import progress_bar
+
+    with progress_bar(title, total) as tell:
+        yield tell
+
+
+def _tell_written(summary: Any) -> None:
+    resumed = f" ({summary.num_resumed} found from a stopped run)" if summary.num_resumed else ""
+    print(f"{summary.root}: {summary.num_images} images of {summary.num_identities} identities{resumed}")
+    for reason in summary.skipped[:20]:
+        print(f"skipped: {reason}", file=sys.stderr)
+    if summary.skipped:
+        print(f"{len(summary.skipped)} images were skipped", file=sys.stderr)
+
+
+def _from_images(options: argparse.Namespace) -> int:
+    from transface.data.packing import open_images, pack_images
+
+    images = open_images(options.images, root=getattr(options, "root", None), size=options.size)
+    with _progress("pack", len(images)) as tell:
+        summary = pack_images(
+            images,
+            options.output,
+            fit=options.fit,
+            points_file=options.points,
+            quality=options.quality,
+            min_images=options.min_images,
+            on_bad_image="skip" if options.skip_bad else "raise",
+            num_threads=options.threads,
+            on_progress=tell,
+        )
+    _tell_written(summary)
+    return 0
+
+
+def _to_folder(options: argparse.Namespace) -> int:
+    from transface.data.packing import open_pack, unpack_to_folder
+
+    pack = open_pack(options.pack, size=options.size)
+    with _progress("to-folder", len(pack)) as tell:
+        count = unpack_to_folder(pack, options.output, on_progress=tell)
+    print(f"{options.output}: {count} images of {pack.num_identities} identities")
+    return 0
+
+
+def _index(options: argparse.Namespace) -> int:
+    from transface.data.packing import write_index
+
+    summary = write_index(options.pack)
+    print(f"{summary.path}: {summary.num_records} records")
+    return 0
+
+
+def _shuffle(options: argparse.Namespace) -> int:
+    from transface.data.packing import open_pack, shuffle_pack
+
+    pack = open_pack(options.pack, size=options.size)
+    with _progress("shuffle", len(pack)) as tell:
+        _tell_written(shuffle_pack(pack, options.output, seed=options.seed, num_threads=options.threads, on_progress=tell))
+    return 0
+
+
+def _split(options: argparse.Namespace) -> int:
+    from transface.data.packing import open_pack, split_pack
+
+    pack = open_pack(options.pack, size=options.size)
+    with _progress("split", len(pack)) as tell:
+        summaries = split_pack(
+            pack, options.outputs, shares=options.shares, by=options.by, seed=options.seed, num_threads=options.threads, on_progress=tell
+        )
+    for summary in summaries:
+        _tell_written(summary)
+    return 0
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from transface.data.packing import merge_packs, open_pack
+
+    packs = [open_pack(pack, size=options.size) for pack in options.packs]
+    with _progress("merge", sum(map(len, packs))) as tell:
+        summary = merge_packs(packs, options.output, label_offsets=options.label_offsets, num_threads=options.threads, on_progress=tell)
+    _tell_written(summary)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from transface.data.checking import KINDS, check_pack
+
+    if unknown := sorted(set(options.allow) - set(KINDS)):
+        raise UserError(f"--allow {unknown[0]}: no such kind; there are {', '.join(KINDS)}")
+    if options.against and options.checkpoint is None:
+        raise UserError("--against needs --checkpoint: a model says who looks alike")
+    embed = _embedder(options.checkpoint, options.device) if options.checkpoint is not None else None
+    with _progress("check", _num_records(options.pack)) as tell:
+        report = check_pack(options.pack, size=options.size, near_bits=options.near_bits, num_threads=options.threads, on_progress=tell)
+    if embed is not None:
+        _compare(report, embed, options)
+    _print_report(report)
+    if options.json is not None:
+        _write_json(options.json, report.as_dict())
+    if options.sheet is not None:
+        _draw(report, options)
+    return 1 if set(report.counts) - set(options.allow) else 0
+
+
+def _num_records(pack: Path) -> int:
+    path = (pack / "train.rec" if pack.is_dir() else pack).with_suffix(".idx")
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
+
+def _embedder(checkpoint: Path, device: str) -> Callable[[Any], Any]:
+    from transface.inference.opening import load
+
+    model = load(checkpoint, device=device)
+
+    def embed(images: Any) -> Any:
+        return model.embed(images, batch_size=len(images))
+
+    return embed
+
+
+def _compare(report: Any, embed: Callable[[Any], Any], options: argparse.Namespace) -> None:
+    """Add identities that look like each other, or like people of the test sets, to the report."""
+    from transface.data.bad_records import TolerantFaces
+    from transface.data.overlap import embed_pair_set, identity_means, look_alikes, overlap_with
+    from transface.data.packing import open_pack
+    from transface.data.pairs import read_pair_set
+
+    test_sets = [read_pair_set(path) for path in options.against]
+    try:
+        pack = open_pack(options.pack, size=options.size)
+    except ValueError as error:
+        report.add("file", f"the pack is too broken to compare its people: {error}")
+        return
+    faces = TolerantFaces(pack, on_bad_record="skip", max_bad_share=1.0)
+    with _progress("embed", len(pack)) as tell:
+        means = identity_means(faces, embed, labels=pack.labels, on_progress=tell)
+    for first, second, cosine in look_alikes(means, threshold=options.alike):
+        keys = tuple(pack.key(int((pack.labels == label).argmax())) for label in (first, second))
+        report.add("look_alike", f"identities {first} and {second} look like one person (cosine {cosine:.3f})", keys=keys, labels=(first, second))
+    for pairs in test_sets:
+        for label, place, cosine in overlap_with(means, embed_pair_set(pairs, embed, size=(options.size,) * 2), threshold=options.alike):
+            key = pack.key(int((pack.labels == label).argmax()))
+            detail = f"identity {label} looks like image {place} of {pairs.name} (cosine {cosine:.3f})"
+            report.add("overlap", detail, keys=(key,), labels=(label,))
+
+
+def _print_report(report: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from transface.data.checking import KINDS
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    sizes = ", ".join(f"{name} {value:g}" for name, value in report.images_per_identity.items())
+    speed = f", {report.num_images / report.seconds:.0f} images/s" if report.seconds else ""
+    console.print(f"{report.root}: {report.num_images} images of {report.num_identities} identities{speed}", highlight=False, markup=False)
+    if sizes:
+        console.print(f"images per identity: {sizes}", highlight=False, markup=False)
+    if report.is_clean:
+        console.print("nothing wrong was found")
+        return
+    table = Table("what", "times", "the first", title=None)
+    for kind, count in report.counts.most_common():
+        table.add_row(f"{kind}: {KINDS[kind]}", str(count), report.findings[kind][0].detail)
+    console.print(table, markup=False)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    from transface.cli.run_folder import write_whole
+
+    write_whole(path, json.dumps(content, indent=1) + "\n")
+
+
+def _draw(report: Any, options: argparse.Namespace) -> None:
+    from transface.data.contact_sheet import sample_rows, suspect_rows, write_sheet
+    from transface.data.identities import find_rec
+    from transface.data.packing import open_pack
+    from transface.data.recordio import RecordReader
+
+    rows = []
+    with contextlib.suppress(ValueError):
+        rows += sample_rows(open_pack(options.pack, size=options.size))
+    with contextlib.suppress(ValueError):
+        rows += suspect_rows(report, RecordReader(find_rec(options.pack), check_end=False))
+    write_sheet(options.sheet, rows)
+    print(f"contact sheet: {options.sheet}")

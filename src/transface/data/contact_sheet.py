@@ -1,0 +1,85 @@
+"""Draws a contact sheet: rows of a pack's images under a line of text, samples first, then what a check found suspicious."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from transface.data.checking import CheckReport
+from transface.data.loaders import decode_images
+from transface.data.record_writing import partial_path
+from transface.data.recordio import RecordReader
+from transface.data.sources import FaceSource
+
+COLUMNS = 10
+ROWS_A_KIND = 3
+TEXT_HEIGHT = 16
+GAP = 4
+
+
+class SheetRow(NamedTuple):
+    """A line of text over up to COLUMNS images, each (3, H, W) uint8 or None for one that cannot be decoded."""
+
+    text: str
+    images: list[Tensor | None]
+
+
+def suspect_rows(report: CheckReport, reader: RecordReader) -> list[SheetRow]:
+    """Return a few rows of each kind of finding that is about images."""
+    rows = []
+    for kind, findings in report.findings.items():
+        shown = [finding for finding in findings if finding.keys][:ROWS_A_KIND]
+        rows += [SheetRow(f"{kind}: {finding.detail}", [_image(reader, key) for key in finding.keys[:COLUMNS]]) for finding in shown]
+    return rows
+
+
+def sample_rows(source: FaceSource, *, count: int = 3, seed: int = 0) -> list[SheetRow]:
+    """Return rows of images of identities drawn at random, a row each."""
+    generator = np.random.default_rng(seed)
+    labels = source.labels
+    rows = []
+    for label in np.sort(generator.permutation(np.unique(labels))[:count]).tolist():
+        own = np.flatnonzero(labels == label)[:COLUMNS]
+        rows.append(SheetRow(f"sample: identity {label}", [_decoded(source.encoded(index)) for index in own.tolist()]))
+    return rows
+
+
+def _image(reader: RecordReader, key: int) -> Tensor | None:
+    try:
+        return _decoded(reader[key].payload)
+    except (ValueError, OSError):
+        return None
+
+
+def _decoded(encoded: bytes) -> Tensor | None:
+    try:
+        return decode_images([encoded])[0]
+    except ValueError:
+        return None
+
+
+def write_sheet(path: str | Path, rows: Sequence[SheetRow], *, side: int = 112) -> None:
+    """Write the rows as a PNG, images fitted into side x side; the file appears only when whole."""
+    path = Path(path)
+    height = max(len(rows), 1) * (TEXT_HEIGHT + side + GAP)
+    sheet = Image.new("RGB", (COLUMNS * (side + GAP), height), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, row in enumerate(rows):
+        top = number * (TEXT_HEIGHT + side + GAP)
+        pen.text((2, top + 2), row.text[:190], fill="black")
+        for column, image in enumerate(row.images[:COLUMNS]):
+            left = column * (side + GAP)
+            if image is None:
+                pen.rectangle((left, top + TEXT_HEIGHT, left + side - 1, top + TEXT_HEIGHT + side - 1), outline="red")
+                pen.text((left + 6, top + TEXT_HEIGHT + side // 2 - 6), "no image", fill="red")
+                continue
+            picture = Image.fromarray(image.permute(1, 2, 0).to(torch.uint8).contiguous().numpy())
+            picture.thumbnail((side, side))
+            sheet.paste(picture, (left, top + TEXT_HEIGHT))
+    partial = partial_path(path)
+    sheet.save(partial, format="PNG")
+    partial.replace(path)
