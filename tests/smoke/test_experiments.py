@@ -12,6 +12,7 @@ from typing import Any
 import hydra
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from lightning.pytorch.callbacks import Timer
 from omegaconf import DictConfig
 
 from transface.cli.compose import compose, conf_folder, plain, refuse_missing
@@ -116,12 +117,29 @@ def test_every_debug_config_trains(name: str, faces: Path, runs: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in options("callbacks") if name != "default"])
 def test_every_callback_config_trains(name: str, faces: Path, runs: Path) -> None:
-    cfg = composed(faces, "experiment=transface_vit_t_pack", f"callbacks=[default,{name}]")
+    whole = "defaults:" in (CONF / "callbacks" / f"{name}.yaml").read_text()
+    cfg = composed(faces, "experiment=transface_vit_t_pack", f"callbacks={name}" if whole else f"callbacks=[default,{name}]")
     assert train(cfg) is not None
     if name == "method":
         pictures = {path.parent.name for path in (runs / "runs" / "transface_vit_t_pack" / "method").rglob("*.png")}
         assert pictures == {"distributions", "dominant_patches", "perturbed_faces"}
         assert "method/gate_mean" in (runs / "runs" / "transface_vit_t_pack" / "metrics.csv").read_text()
+
+
+def test_early_stopping_stops_a_run_that_gets_no_better(faces: Path, runs: Path) -> None:
+    cfg = composed(faces, "experiment=transface_vit_t_pack", "callbacks=[default,early_stopping]", "checkpoint.every_n_steps=null")
+    cfg.callbacks.early_stopping.update(patience=1, min_delta=1.0)
+    cfg.trainer.max_steps = -1
+    train(cfg)
+    steps = {path.name for path in (runs / "runs" / "transface_vit_t_pack" / "checkpoints").glob("step-*")}
+    assert max(steps) == "step-000000008"  # four batches an epoch; the second epoch is not better than the first by 1
+
+
+def test_a_time_budget_reaches_the_trainer(faces: Path, runs: Path) -> None:
+    from transface.cli.train import build_trainer
+
+    timers = [part for part in build_trainer(composed(faces, "time_budget=00:11:30:00")).callbacks if isinstance(part, Timer)]
+    assert [timer.time_remaining() for timer in timers] == [11.5 * 3600]
 
 
 def trials_of(name: str) -> Iterator[list[str]]:
