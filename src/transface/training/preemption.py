@@ -35,7 +35,7 @@ class PreemptionGuard(Callback):
     def __init__(self, *, signals: tuple[str, ...] | list[str] = ("SIGTERM", "SIGUSR1", "SIGUSR2"), requeue: bool = True) -> None:
         self.signals = [signal.Signals[name] for name in signals]
         self.requeue = requeue
-        self._warned = False
+        self._warned = self._saved = False
         self._number = signal.SIGTERM
         self._before: dict[signal.Signals, Any] = {}
         self._step = -1
@@ -64,6 +64,12 @@ class PreemptionGuard(Callback):
             folder = writer.save(trainer)
             if rank() == 0:
                 print(f"told to stop: saved {folder}; resume=true goes on from there", flush=True)
+        self._saved = True
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """End the run: not sooner, because the last step's metrics are logged between two batches."""
+        if not self._saved:
+            return
         for logger in trainer.loggers:
             logger.save()
         if self.requeue:
