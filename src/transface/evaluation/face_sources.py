@@ -80,11 +80,11 @@ class FaceFiles:
     def read(self, indices: Sequence[int], size: tuple[int, int]) -> Tensor:
         """Return the decoded faces; see FaceSource."""
         paths = [self.paths[index] for index in indices]
-        return decode_images([_read_bytes(path) for path in paths], size=size, names=paths)
+        return decode_images([read_bytes(path) for path in paths], size=size, names=paths)
 
     def thumbnail(self, index: int) -> bytes:
         """Return the file's bytes."""
-        return _read_bytes(self.paths[index])
+        return read_bytes(self.paths[index])
 
     def fingerprint(self) -> str:
         """Return the hash of the paths and file sizes (not of the bytes: half a million files would take minutes)."""
@@ -99,7 +99,8 @@ def hash_files(paths: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _read_bytes(path: str) -> bytes:
+def read_bytes(path: str) -> bytes:
+    """Return a file's bytes; raises FileNotFoundError naming it."""
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError as error:

@@ -110,7 +110,7 @@ def score_pairs(
         ValueError: if an id is of no template.
     """
     first, second = _pair_columns(first_ids, second_ids)
-    left, right = _rows_of(first, templates.ids), _rows_of(second, templates.ids)
+    left, right = rows_of(first, templates.ids), rows_of(second, templates.ids)
     if len(left) <= DIRECT_PAIRS:
         return _scores_one_by_one(templates.features, left, right)
     return _scores_by_blocks(torch.from_numpy(templates.features.astype(np.float32)).to(device), left, right)
@@ -170,8 +170,8 @@ def _pair_columns(first_ids: ArrayLike | Tensor, second_ids: ArrayLike | Tensor 
     return first, second
 
 
-def _rows_of(wanted: NDArray[Any], ids: NDArray[np.int64]) -> NDArray[np.int32]:
-    """(P,) row of each wanted template id."""
+def rows_of(wanted: NDArray[Any], ids: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return the (P,) row of each wanted template id; raises ValueError naming one that is of no template."""
     rows = np.full(int(ids[-1]) + 1, -1, np.int32) if ids[0] >= 0 and ids[-1] < 50_000_000 else None
     if rows is None:
         found = np.searchsorted(ids, wanted).clip(max=len(ids) - 1).astype(np.int32)

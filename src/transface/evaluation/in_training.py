@@ -81,12 +81,16 @@ class ProtocolValidation(Callback):
 
 
 def logged_values(results: Sequence[Result]) -> dict[str, float]:
-    """Return what to log of some results: each set's measures, and the mean over sets of each headline measure."""
+    """Return what to log of some results: each set's measures, and the mean over sets of each measure.
+
+    A set evaluated in several modes is logged as <set>_<mode>.
+    """
     values: dict[str, float] = {}
-    headlines: dict[str, list[float]] = {}
+    of_measure: dict[str, list[float]] = {}
+    names = [result.name for result in results]
     for result in results:
+        set_name = result.name if names.count(result.name) == 1 else f"{result.name}_{result.mode}"
         for measure in result.measures:
-            values[f"val/{result.name}/{measure.name}"] = measure.value
-        if result.measures:
-            headlines.setdefault(result.measures[0].name, []).append(result.measures[0].value)
-    return values | {f"val/mean/{name}": sum(own) / len(own) for name, own in headlines.items()}
+            values[f"val/{set_name}/{measure.name}"] = measure.value
+            of_measure.setdefault(measure.name, []).append(measure.value)
+    return values | {f"val/mean/{name}": sum(own) / len(own) for name, own in of_measure.items()}

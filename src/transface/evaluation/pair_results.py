@@ -3,14 +3,17 @@
 Shapes: P pairs; scores are cosines, higher is more alike.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from transface.evaluation.embed import Embedder
 from transface.evaluation.face_sources import FaceSource
-from transface.evaluation.results import HardPair, Measure, RocCurve, ScoreHistogram
+from transface.evaluation.protocols import provenance
+from transface.evaluation.results import HardPair, Measure, Result, RocCurve, ScoreHistogram
 from transface.metrics.confidence import impostor_warning, rate_interval
 from transface.metrics.tar_at_far import OperatingPoint, operating_points
 from transface.metrics.tar_bootstrap import tar_standard_errors
@@ -171,3 +174,66 @@ def _hard_pair(
         keys.append(f"thumbnail_{image}")
         thumbnails[keys[-1]] = np.frombuffer(source.thumbnail(image), np.uint8)
     return HardPair(pair, float(pairs.scores[pair]), [str(names[image]) for image in images[pair]], keys)
+
+
+class PairImages(NamedTuple):
+    """What stands for the two sides of each pair: `indices` (P, 2) into `names` and into the `source` of thumbnails (None: none)."""
+
+    indices: NDArray[np.int64]
+    names: Sequence[str]
+    source: FaceSource | None
+
+
+class IntervalSettings(NamedTuple):
+    """How intervals are made: `fars` at which the TAR is told, bootstrap replicates (0: none), seed; `detailed` False: numbers alone."""
+
+    fars: tuple[float, ...]
+    num_bootstraps: int
+    seed: int
+    detailed: bool
+
+
+def pair_result(
+    pairs: PairScores,
+    settings: IntervalSettings,
+    *,
+    protocol: str,
+    name: str,
+    mode: str,
+    embedder: Embedder,
+    started: float,
+    images: PairImages,
+    measures: tuple[Measure, ...] = (),
+    counts: dict[str, int] | None = None,
+    pairs_hash: str = "",
+    arrays: dict[str, NDArray[Any]] | None = None,
+) -> Result:
+    """Return the Result of some pairs: `measures` first, then TAR; curve, histogram, hardest pairs and arrays where it is detailed.
+
+    `started` is the time.perf_counter() at which the work on it began, `embedder` what its scores were made with.
+    """
+    tar = summarise_tar(pairs, settings.fars, num_bootstraps=settings.num_bootstraps, seed=settings.seed, detailed=settings.detailed)
+    base = Result(
+        protocol=protocol,
+        name=name,
+        mode=mode,
+        measures=(*measures, *tar.measures),
+        counts={**pairs.counts, **(counts or {})},
+        warnings=tar.warnings,
+    )
+    if not settings.detailed:
+        return dataclasses.replace(base, provenance=provenance(embedder, started=started, seed=settings.seed))
+    hardest = hardest_pairs(pairs, images.indices, images.names, source=images.source)
+    kept: dict[str, NDArray[Any]] = {"scores": pairs.scores, "is_same": pairs.is_same}
+    if pairs.subjects is not None:
+        kept["subjects"] = pairs.subjects
+    return dataclasses.replace(
+        base,
+        roc=tar.roc,
+        histogram=histogram(pairs),
+        hardest_genuine=hardest.genuine,
+        hardest_impostor=hardest.impostor,
+        pairs_hash=pairs_hash,
+        arrays={**kept, **(arrays or {}), **hardest.thumbnails},
+        provenance=provenance(embedder, started=started, seed=settings.seed),
+    )

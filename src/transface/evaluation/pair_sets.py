@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from transface.data.pairs import PairSet, read_pair_set
 from transface.evaluation.embed import Embedder
 from transface.evaluation.face_sources import EncodedFaces
-from transface.evaluation.pair_results import PairScores, hardest_pairs, histogram, summarise_tar
-from transface.evaluation.protocols import provenance
+from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result
 from transface.evaluation.results import Measure, Result, hash_pairs
 from transface.metrics.confidence import accuracy_interval
 from transface.metrics.verification import PairVerificationResult, fold_of_each_pair, pair_distances, verify_distances
@@ -65,77 +65,55 @@ class PairSets:
             raise ValueError("no pair sets to evaluate: give protocol.files=[lfw.bin,...]")
         if self._sets is None:
             self._sets = [read_pair_set(file) for file in self.files]
+        settings = IntervalSettings(self.fars, self.num_bootstraps, self.seed, detailed)
         return [
-            evaluate_pair_set(
-                embedder,
-                pair_set,
-                flip=self.flip,
-                num_folds=self.num_folds,
-                fars=self.fars,
-                num_bootstraps=self.num_bootstraps,
-                seed=self.seed,
-                detailed=detailed,
-            )
-            for pair_set in self._sets
+            evaluate_pair_set(embedder, pair_set, flip=self.flip, num_folds=self.num_folds, settings=settings) for pair_set in self._sets
         ]
 
 
 def evaluate_pair_set(
-    embedder: Embedder,
-    pair_set: PairSet,
-    *,
-    flip: bool = True,
-    num_folds: int = 10,
-    fars: Sequence[float] = PAIR_FARS,
-    num_bootstraps: int = 1000,
-    seed: int = 0,
-    detailed: bool = True,
+    embedder: Embedder, pair_set: PairSet, *, flip: bool, num_folds: int, settings: IntervalSettings, protocol: str = "pair_sets"
 ) -> Result:
-    """Return the Result of one pair set; arguments as of PairSets."""
+    """Return the Result of one pair set.
+
+    Raises:
+        ValueError: if it holds one class only, or an embedding is not finite.
+    """
     started = time.perf_counter()
-    _require_both_classes(pair_set)
     source = EncodedFaces(pair_set.name, pair_set.images)
+    _require_both_classes(pair_set)
     unit = embedder.embed(source).unit(flip=flip)
     try:
         distances = pair_distances(unit)
         verified = verify_distances(distances, pair_set.is_same, num_folds=num_folds)
     except ValueError as error:
         raise ValueError(f"pair set {pair_set.name}: {error}") from error
-    pairs = PairScores(1 - distances / 2, pair_set.is_same)
-    tar = summarise_tar(pairs, fars, num_bootstraps=num_bootstraps, seed=seed, detailed=detailed)
-    bootstraps = num_bootstraps if detailed else 0
-    images = np.arange(2 * len(distances)).reshape(-1, 2)
-    hardest = hardest_pairs(pairs, images, [str(i) for i in range(images.size)], source=source) if detailed else None
-    arrays = {
-        "scores": pairs.scores,
-        "is_same": pairs.is_same,
-        "correct": verified.correct,
-        "folds": fold_of_each_pair(len(distances), num_folds),
-    }
-    return Result(
-        protocol="pair_sets",
+    indices = np.arange(2 * len(distances)).reshape(-1, 2)
+    return pair_result(
+        PairScores(1 - distances / 2, pair_set.is_same),
+        settings,
+        protocol=protocol,
         name=pair_set.name,
         mode="F1" if flip else "F0",
-        measures=(*accuracy_measures(verified, num_bootstraps=bootstraps, seed=seed), *tar.measures),
-        counts={**pairs.counts, "folds": num_folds, "images": images.size},
-        warnings=tar.warnings,
-        roc=tar.roc,
-        histogram=histogram(pairs) if detailed else None,
-        hardest_genuine=hardest.genuine if hardest else (),
-        hardest_impostor=hardest.impostor if hardest else (),
-        pairs_hash=hash_pairs(pair_set.is_same, names=[source.fingerprint()]) if detailed else "",
-        provenance=provenance(embedder, seconds=time.perf_counter() - started, seed=seed),
-        arrays={**arrays, **hardest.thumbnails} if hardest else {},
+        embedder=embedder,
+        started=started,
+        images=PairImages(indices, [str(i) for i in range(indices.size)], source),
+        measures=accuracy_measures(verified, num_bootstraps=settings.num_bootstraps if settings.detailed else 0, seed=settings.seed),
+        counts={"folds": num_folds, "images": indices.size},
+        pairs_hash=hash_pairs(pair_set.is_same, names=[source.fingerprint()]) if settings.detailed else "",
+        arrays={"correct": verified.correct, "folds": fold_of_each_pair(len(distances), num_folds)},
     )
 
 
-def accuracy_measures(verified: PairVerificationResult, *, num_bootstraps: int, seed: int) -> tuple[Measure, ...]:
+def accuracy_measures(
+    verified: PairVerificationResult, *, num_bootstraps: int, seed: int, subjects: NDArray[np.int32] | None = None
+) -> tuple[Measure, ...]:
     """Return accuracy (with its spread over folds and interval), best accuracy, threshold, AUC and EER as measures."""
     folds = fold_of_each_pair(len(verified.correct), len(verified.fold_accuracies))
     mean, std = verified.accuracy_mean, verified.accuracy_std
     accuracy = Measure("accuracy", mean, std=std)
     if num_bootstraps:
-        interval = accuracy_interval(verified.correct, folds, num_bootstraps=num_bootstraps, seed=seed)
+        interval = accuracy_interval(verified.correct, folds, subjects=subjects, num_bootstraps=num_bootstraps, seed=seed)
         accuracy = Measure("accuracy", mean, interval.low, interval.high, std)
     return (
         accuracy,

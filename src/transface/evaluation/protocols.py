@@ -4,6 +4,7 @@ A protocol is a class with plain constructor arguments; `evaluate` embeds its fa
 """
 
 import dataclasses
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -28,15 +29,15 @@ class BenchmarkProtocol(Protocol):
         ...
 
 
-def provenance(embedder: Embedder, *, seconds: float, seed: int) -> Provenance:
-    """Return what a protocol itself knows of what made a result; `stamped` adds the rest."""
+def provenance(embedder: Embedder, *, started: float, seed: int) -> Provenance:
+    """Return what a protocol itself knows of what made a result begun at time.perf_counter() `started`; `stamped` adds the rest."""
     device = embedder.device
     name = f"{device.type}: {_cuda_name(device.index)}" if device.type == "cuda" else device.type
     return Provenance(
         checkpoint_hash=embedder.checkpoint_hash,
         versions=package_versions(),
         device=name,
-        seconds=round(seconds, 3),
+        seconds=round(time.perf_counter() - started, 3),
         created=utc_now(),
         seed=seed,
     )

@@ -78,7 +78,7 @@ def tar_standard_errors(
         impostor: (I,) scores.
         fars: K false accept rates.
         genuine_subjects: (G,) whole number of the person of each genuine pair; None draws pairs independently.
-        impostor_subjects: (I, 2) persons of each impostor pair, numbered alike.
+        impostor_subjects: (I, 2) persons of each impostor pair, numbered alike; or (I,) where one person alone makes a score (a search).
         num_bootstraps: R.
         seed: of the draws.
 
@@ -97,7 +97,8 @@ def tar_standard_errors(
     else:
         people = _People.of(genuine_subjects, impostor_subjects, len(genuine_scores), len(impostor_scores))
         draws = _drawn_people(people, tail, order, num_bootstraps, seed)
-        shares, factor = people.real_shares(tail.order, targets), few_people_factor(people.num_people)
+        shares = np.ones(len(targets)) if people.alone else people.real_shares(tail.order, targets)
+        factor = few_people_factor(people.num_people - people.alone)
     replicates = np.concatenate([_tars(draw, genuine_scores[order], tail, targets, shares) for draw in draws])
     errors: NDArray[np.float64] = replicates.std(axis=0, ddof=1) * np.sqrt(factor)
     return errors
@@ -159,9 +160,13 @@ def _shares(weights: Floats) -> Floats:
 
 
 class _People(NamedTuple):
-    """Who is on each pair: `genuine` (G,), `low` and `high` (I,), all in 0..S-1, and how often two people meet as impostors."""
+    """Who is on each pair: `genuine` (G,), `low` and `high` (I,), all in 0..S-1, and how often two people meet as impostors.
+
+    Where people make a score `alone`, each meets a last one who stands for nobody and is always drawn once.
+    """
 
     num_people: int
+    alone: bool
     genuine: NDArray[np.int64]
     low: NDArray[np.int32]
     high: NDArray[np.int32]
@@ -172,6 +177,9 @@ class _People(NamedTuple):
     @classmethod
     def of(cls, genuine_subjects: ArrayLike, impostor_subjects: ArrayLike, num_genuine: int, num_impostors: int) -> "_People":
         own, pairs = np.asarray(genuine_subjects), np.asarray(impostor_subjects)
+        alone = pairs.ndim == 1
+        if alone:
+            pairs = np.stack([pairs, np.full_like(pairs, max(pairs.max(), own.max()) + 1)], axis=1)
         if own.shape != (num_genuine,) or pairs.shape != (num_impostors, 2):
             raise ValueError(
                 f"subjects must be ({num_genuine},) for genuine and ({num_impostors}, 2) for impostor pairs, got {own.shape}, {pairs.shape}"
@@ -188,7 +196,7 @@ class _People(NamedTuple):
             meetings = sparse.coo_matrix((np.ones(len(low), np.float32), (low, high)), shape=(num_people, num_people)).tocsr()
             squared = float(np.square(meetings.data, dtype=np.float64).sum())
         per_person = np.bincount(low, minlength=num_people) + np.bincount(high, minlength=num_people)
-        return cls(num_people, numbers(own).astype(np.int64), low, high, meetings, squared, per_person.astype(np.float64))
+        return cls(num_people, alone, numbers(own).astype(np.int64), low, high, meetings, squared, per_person.astype(np.float64))
 
     def real_shares(self, order: NDArray[np.int64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
         """(K,) by how much each replicate's false accept rate is drawn towards the measured one: the square root of the real share."""
@@ -226,6 +234,8 @@ def _drawn_people(people: _People, tail: _Tail, genuine_order: NDArray[np.int64]
     random = np.random.default_rng(seed)
     for count in _chunks(num_bootstraps, max(people.num_people, len(genuine_order))):
         drawn = random.poisson(1.0, (people.num_people, count)).astype(np.float32)
+        if people.alone:
+            drawn[-1] = 1
         total = np.einsum("sr,sr->r", people.meetings @ drawn, drawn, dtype=np.float64, optimize=False)
         bins = np.stack([_bin_weight(people, tail.order[a:b], drawn) for a, b in zip(tail.edges[:-1], tail.edges[1:], strict=True)])
         yield _Draw(_cumulated(bins) / np.maximum(total, 1e-9), _shares(drawn[people.genuine[genuine_order]]))

@@ -1,0 +1,90 @@
+"""Faces that are cut out of photographs of any size as they are read: by five points, or by resizing the whole image.
+
+Shapes: M images.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.io import encode_jpeg
+
+from transface.data.alignment import align_image
+from transface.data.loaders import decode_images
+from transface.evaluation.face_sources import hash_files, read_bytes
+
+THUMBNAIL_QUALITY = 90
+
+
+class AlignedFaces:
+    """Image files and the five points of the face in each; reading one aligns it.
+
+    Args:
+        name: of the set.
+        paths: M files.
+        landmarks: (M, 5, 2) pixels.
+    """
+
+    def __init__(self, name: str, paths: Sequence[str | Path], landmarks: NDArray[np.float32]) -> None:
+        if landmarks.shape != (len(paths), 5, 2):
+            raise ValueError(f"landmarks must be ({len(paths)}, 5, 2), got {landmarks.shape}")
+        self.name, self.paths, self.landmarks = name, [str(path) for path in paths], landmarks
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, indices: Sequence[int], size: tuple[int, int]) -> Tensor:
+        """Return the aligned faces; see FaceSource."""
+        if size[0] != size[1]:
+            raise ValueError(f"faces are aligned to a square, the backbone takes {size}")
+        return torch.cat([self._aligned(index, size[0]) for index in indices])
+
+    def _aligned(self, index: int, side: int) -> Tensor:
+        path = self.paths[index]
+        (image,) = decode_images([read_bytes(path)], names=[path])
+        try:
+            return align_image(image, torch.from_numpy(self.landmarks[index]), size=side)
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be aligned: {error}") from error
+
+    def thumbnail(self, index: int) -> bytes:
+        """Return the aligned face as JPEG."""
+        return encode_jpeg(self._aligned(index, 112)[0], THUMBNAIL_QUALITY).numpy().tobytes()
+
+    def fingerprint(self) -> str:
+        """Return the hash of names, sizes and landmarks."""
+        return hashlib.sha256(hash_files(self.paths).encode() + np.ascontiguousarray(self.landmarks).tobytes()).hexdigest()
+
+
+class ResizedFaces:
+    """Image files of any size, resized to what the backbone takes (faces of some 20 pixels, as TinyFace's)."""
+
+    def __init__(self, name: str, paths: Sequence[str | Path]) -> None:
+        self.name, self.paths = name, [str(path) for path in paths]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, indices: Sequence[int], size: tuple[int, int]) -> Tensor:
+        """Return the resized faces; see FaceSource."""
+        return torch.stack([self._resized(self.paths[index], size) for index in indices])
+
+    def _resized(self, path: str, size: tuple[int, int]) -> Tensor:
+        (image,) = decode_images([read_bytes(path)], names=[path])
+        if tuple(image.shape[1:]) == size:
+            return image
+        larger = F.interpolate(image[None].float(), size, mode="bilinear", align_corners=False, antialias=True)
+        return larger[0].round_().clamp_(0, 255).to(torch.uint8)
+
+    def thumbnail(self, index: int) -> bytes:
+        """Return the file's bytes."""
+        return read_bytes(self.paths[index])
+
+    def fingerprint(self) -> str:
+        """Return the hash of names and sizes."""
+        return hash_files(self.paths)

@@ -1,0 +1,122 @@
+"""All pairs of some templates or faces, or as many impostor pairs as are wanted, scored; with a balanced ten-fold accuracy beside.
+
+Shapes: T templates or faces, P pairs, E embedding size.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transface.evaluation.embed import Embedder
+from transface.evaluation.face_sources import FaceSource
+from transface.evaluation.ijbc import PooledTemplates, score_pairs
+from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result
+from transface.evaluation.pair_sets import accuracy_measures
+from transface.evaluation.results import Measure, Result, hash_pairs
+from transface.metrics.verification import verify_distances
+
+NUM_FOLDS = 10
+
+
+class PairList(NamedTuple):
+    """Pairs (P, 2) of positions, and whether both are one person (P,)."""
+
+    positions: NDArray[np.int64]
+    is_same: NDArray[np.bool_]
+
+
+def list_pairs(people: NDArray[Any], *, max_impostors: int, seed: int) -> PairList:
+    """Return all genuine pairs of T faces of `people` (T,) and all impostor pairs, or `max_impostors` of them drawn without repeats.
+
+    Raises:
+        ValueError: if there is no genuine or no impostor pair.
+    """
+    _, numbers, sizes = np.unique(people, return_inverse=True, return_counts=True)
+    total = len(numbers) * (len(numbers) - 1) // 2
+    num_genuine = int((sizes * (sizes - 1) // 2).sum())
+    if num_genuine == 0 or num_genuine == total:
+        kinds = f"{num_genuine} genuine and {total - num_genuine} impostor pairs"
+        raise ValueError(f"{len(numbers)} faces of {len(sizes)} people make {kinds}: both kinds are needed")
+    if total - num_genuine <= max_impostors:
+        positions = np.stack(np.triu_indices(len(numbers), 1), axis=1)
+    else:
+        positions = np.concatenate([_genuine_pairs(numbers), _drawn_impostors(numbers, max_impostors, seed)])
+    return PairList(positions, numbers[positions[:, 0]] == numbers[positions[:, 1]])
+
+
+def _genuine_pairs(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    order = np.argsort(numbers, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
+    return np.concatenate([group[np.stack(np.triu_indices(len(group), 1), axis=1)] for group in groups])
+
+
+def _drawn_impostors(numbers: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    random = np.random.default_rng(seed)
+    keys = np.zeros(0, np.int64)
+    while len(keys) < count:
+        drawn = np.sort(random.integers(0, len(numbers), (int(1.2 * count) + 16, 2)), axis=1)
+        drawn = drawn[numbers[drawn[:, 0]] != numbers[drawn[:, 1]]]
+        keys = np.unique(np.concatenate([keys, drawn[:, 0] * len(numbers) + drawn[:, 1]]))
+    keys = np.sort(random.permutation(keys)[:count])
+    return np.stack([keys // len(numbers), keys % len(numbers)], axis=1)
+
+
+def balanced_folds(is_same: NDArray[np.bool_], num_pairs: int, seed: int) -> NDArray[np.int64]:
+    """Return places of as many genuine as impostor pairs, at most `num_pairs`, drawn and shuffled: each tenth in order is a fold."""
+    random = np.random.default_rng(seed)
+    half = min(num_pairs // 2, int(is_same.sum()), int((~is_same).sum()))
+    genuine, impostor = (random.permutation(np.flatnonzero(is_same == kind))[:half] for kind in (True, False))
+    return np.stack([genuine, impostor], axis=1).reshape(-1)
+
+
+class OwnBenchmark(NamedTuple):
+    """What is scored: unit features (T, E), people (T,), the first image (T,) of each in the source, names of the images."""
+
+    features: NDArray[np.floating[Any]]
+    people: NDArray[Any]
+    first_image: NDArray[np.int64]
+    names: list[str]
+    source: FaceSource
+
+
+def evaluate_all_pairs(
+    benchmark: OwnBenchmark,
+    settings: IntervalSettings,
+    *,
+    protocol: str,
+    name: str,
+    mode: str,
+    embedder: Embedder,
+    started: float,
+    max_impostors: int,
+    num_accuracy_pairs: int = 6000,
+) -> Result:
+    """Return the Result of all pairs of a benchmark: balanced ten-fold accuracy, AUC and EER of that draw, TAR of all pairs."""
+    pairs = list_pairs(benchmark.people, max_impostors=max_impostors, seed=settings.seed)
+    pooled = PooledTemplates(np.asarray(benchmark.features, np.float64), np.arange(len(benchmark.people)))
+    scores = score_pairs(pooled, pairs.positions)
+    _, numbers = np.unique(benchmark.people, return_inverse=True)
+    chosen = balanced_folds(pairs.is_same, num_accuracy_pairs, settings.seed)
+    measures: tuple[Measure, ...] = ()
+    if len(chosen) >= 2 * NUM_FOLDS:
+        verified = verify_distances(2 - 2 * scores[chosen], pairs.is_same[chosen], num_folds=NUM_FOLDS)
+        measures = accuracy_measures(verified, num_bootstraps=settings.num_bootstraps if settings.detailed else 0, seed=settings.seed)
+    return pair_result(
+        PairScores(scores, pairs.is_same, numbers[pairs.positions].astype(np.int32)),
+        settings,
+        protocol=protocol,
+        name=name,
+        mode=mode,
+        embedder=embedder,
+        started=started,
+        images=PairImages(benchmark.first_image[pairs.positions], benchmark.names, benchmark.source),
+        measures=measures,
+        counts={
+            "subjects": int(numbers.max()) + 1,
+            "templates": len(numbers),
+            "images": len(benchmark.names),
+            "accuracy_pairs": len(chosen),
+        },
+        pairs_hash=hash_pairs(pairs.positions, pairs.is_same, names=[benchmark.source.fingerprint()]) if settings.detailed else "",
+    )

@@ -1,0 +1,94 @@
+"""The protocol `ijbc_identification`: 1:N search of IJB probes in galleries G1 and G2, closed and open set, mean of the two."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from transface.data.templates import SubjectList, read_subject_list, read_template_set
+from transface.evaluation.embed import Embedder
+from transface.evaluation.ijb_verification import faces_of, pool_mode
+from transface.evaluation.ijbc import PooledTemplates, parse_mode, rows_of
+from transface.evaluation.protocols import provenance
+from transface.evaluation.results import Measure, Result
+from transface.evaluation.search_results import SearchMeasures, measure_searches
+from transface.metrics.identification import search
+
+
+class IjbIdentification:
+    """IJB-B or IJB-C 1:N: rank-k and TPIR at FPIR, each the mean of two galleries.
+
+    Args:
+        root: folder that holds meta/ and loose_crop/; meta/ also <name>_1N_gallery_G1.csv, _G2.csv and <name>_1N_probe_mixed.csv.
+        name: "ijbc" or "ijbb".
+        modes: how faces are pooled, see ijbc.py.
+        ranks: k of the rank-k rates.
+        fpirs: false positive identification rates.
+        num_bootstraps: replicates of the intervals, over people; 0: none.
+        seed: of the bootstrap.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        name: str = "ijbc",
+        modes: Sequence[str] = ("N1D1F1",),
+        ranks: Sequence[int] = (1, 5, 10),
+        fpirs: Sequence[float] = (0.01, 0.1),
+        num_bootstraps: int = 1000,
+        seed: int = 0,
+    ) -> None:
+        self.root, self.name, self.modes = Path(root), name, [parse_mode(mode) for mode in modes]
+        self.ranks, self.fpirs, self.num_bootstraps, self.seed = tuple(ranks), tuple(fpirs), num_bootstraps, seed
+        self.names = [name]
+
+    def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
+        """Return one Result a mode.
+
+        Raises:
+            FileNotFoundError: if a list or an image is missing.
+            ValueError: if a list is malformed or names a template without images.
+        """
+        protocol = read_template_set(self.root, self.name)
+        protocol.require_images()
+        meta = self.root / "meta" if (self.root / "meta").is_dir() else self.root
+        galleries = [read_subject_list(meta / f"{self.name}_1N_gallery_{gallery}.csv") for gallery in ("G1", "G2")]
+        probes = read_subject_list(meta / f"{self.name}_1N_probe_mixed.csv")
+        started = time.perf_counter()
+        embeddings = embedder.embed(faces_of(protocol))
+        results = []
+        for mode in self.modes:
+            templates = pool_mode(embeddings, protocol, mode)
+            found = [self._search(templates, probes, gallery, detailed=detailed) for gallery in galleries]
+            results.append(
+                Result(
+                    protocol=f"{self.name}_identification",
+                    name=f"{self.name}_identification",
+                    mode=str(mode),
+                    measures=tuple(mean_measure(pair) for pair in zip(*(m.measures for m in found), strict=True)),
+                    counts={"probes": len(probes.template_ids), "galleries": len(galleries), "images": len(protocol.images)},
+                    warnings=tuple(dict.fromkeys(warning for m in found for warning in m.warnings)),
+                    provenance=provenance(embedder, started=started, seed=self.seed),
+                )
+            )
+            started = time.perf_counter()
+        return results
+
+    def _search(self, templates: PooledTemplates, probes: SubjectList, gallery: SubjectList, *, detailed: bool) -> SearchMeasures:
+        sides = [templates.features[rows_of(side.template_ids, templates.ids)].astype(np.float32) for side in (probes, gallery)]
+        searches = search(sides[0], probes.subject_ids, sides[1], gallery.subject_ids)
+        bootstraps = self.num_bootstraps if detailed else 0
+        return measure_searches(searches, probes.subject_ids, ranks=self.ranks, fpirs=self.fpirs, num_bootstraps=bootstraps, seed=self.seed)
+
+
+def mean_measure(measures: Sequence[Measure]) -> Measure:
+    """Return the mean of one measure over galleries of different people, whose errors are independent."""
+    first, value = measures[0], float(np.mean([m.value for m in measures]))
+    halves = [(m.value - m.low, m.high - m.value) for m in measures if m.low is not None and m.high is not None]
+    warning = next((m.warning for m in measures if m.warning), "")
+    if len(halves) < len(measures):
+        return Measure(first.name, value, warning=warning)
+    down, up = np.sqrt(np.square(halves).sum(axis=0)) / len(measures)
+    return Measure(first.name, value, value - float(down), value + float(up), warning=warning)

@@ -1,0 +1,142 @@
+"""The protocols `ijbb` and `ijbc`: 1:1 verification of templates in up to eight modes out of one embedding pass."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from transface.data.templates import TemplateSet, read_template_set
+from transface.evaluation.aligned_faces import AlignedFaces
+from transface.evaluation.embed import Embedder, FaceEmbeddings
+from transface.evaluation.ijbc import ALL_MODES, IjbMode, parse_mode, pool_templates, rows_of, score_pairs
+from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result
+from transface.evaluation.results import Result, hash_pairs
+from transface.metrics.tar_at_far import IJB_FARS
+
+
+class IjbVerification:
+    """IJB-B or IJB-C 1:1: reads the meta files and loose_crop, aligns, embeds, pools, scores.
+
+    Args:
+        root: folder that holds meta/ and loose_crop/.
+        name: "ijbc" or "ijbb", as in the names of the meta files.
+        modes: e.g. ["N1D1F1", "N0D1F1"], or "all" for the eight.
+        fars: false accept rates.
+        num_bootstraps: replicates of the intervals, over people (the connected components of the genuine pairs); 0: no intervals.
+        seed: of the bootstrap.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        name: str = "ijbc",
+        modes: Sequence[str] | str = ("N1D1F1",),
+        fars: Sequence[float] = IJB_FARS,
+        num_bootstraps: int = 1000,
+        seed: int = 0,
+    ) -> None:
+        self.root, self.name, self.fars, self.num_bootstraps, self.seed = Path(root), name, tuple(fars), num_bootstraps, seed
+        chosen = list(ALL_MODES) if modes == "all" else [parse_mode(mode) for mode in ([modes] if isinstance(modes, str) else modes)]
+        if not chosen:
+            raise ValueError("no modes to evaluate: give protocol.modes=[N1D1F1]")
+        self.modes = chosen
+        self.names = [name]
+        self._protocol: TemplateSet | None = None
+
+    def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
+        """Return one Result a mode.
+
+        Raises:
+            FileNotFoundError: if a list or an image is missing.
+            ValueError: if a list is malformed or names what is not there, or an image cannot be read or aligned.
+        """
+        if self._protocol is None:
+            self._protocol = read_template_set(self.root, self.name)
+            self._protocol.require_images()
+        protocol = self._protocol
+        source = faces_of(protocol)
+        started = time.perf_counter()
+        embeddings = embedder.embed(source)
+        settings = IntervalSettings(self.fars, self.num_bootstraps, self.seed, detailed)
+        prepared = prepare_pairs(protocol)
+        results = []
+        for mode in self.modes:
+            scores = score_pairs(pool_mode(embeddings, protocol, mode), protocol.pair_templates)
+            pairs = PairScores(scores, protocol.pair_is_same, prepared.subjects)
+            results.append(
+                pair_result(
+                    pairs,
+                    settings,
+                    protocol=self.name,
+                    name=self.name,
+                    mode=str(mode),
+                    embedder=embedder,
+                    started=started,
+                    images=PairImages(prepared.first_images, protocol.images, source),
+                    counts={"images": len(protocol.images), "templates": prepared.num_templates, "subjects": prepared.num_subjects},
+                    pairs_hash=hash_pairs(protocol.pair_templates, protocol.pair_is_same) if detailed else "",
+                )
+            )
+            started = time.perf_counter()
+        return results
+
+
+def faces_of(protocol: TemplateSet) -> AlignedFaces:
+    """Return the images of a template protocol as faces to embed."""
+    return AlignedFaces(protocol.name, [protocol.image_folder / image for image in protocol.images], protocol.landmarks)
+
+
+def pool_mode(embeddings: FaceEmbeddings, protocol: TemplateSet, mode: IjbMode) -> Any:
+    """Return the templates of a protocol pooled in one mode."""
+    return pool_templates(
+        embeddings.original,
+        protocol.template_ids,
+        protocol.media_ids,
+        flipped=embeddings.mirrored,
+        detector_scores=protocol.detector_scores,
+        mode=mode,
+    )
+
+
+class PreparedPairs(NamedTuple):
+    """What the pairs of a protocol need in every mode: the people (P, 2) and an image (P, 2) of each side."""
+
+    subjects: NDArray[np.int32]
+    first_images: NDArray[np.int64]
+    num_templates: int
+    num_subjects: int
+
+
+def prepare_pairs(protocol: TemplateSet) -> PreparedPairs:
+    """Return the people of each pair, as far as the genuine pairs tell them, and the first image of each template."""
+    ids, first_image = np.unique(protocol.template_ids, return_index=True)
+    rows = np.stack([rows_of(protocol.pair_templates[:, side], ids) for side in (0, 1)], axis=1)
+    people = connected_people(rows[protocol.pair_is_same], len(ids))
+    return PreparedPairs(people[rows], _Lookup(first_image, rows), len(ids), int(people.max()) + 1)  # type: ignore[arg-type]
+
+
+def connected_people(genuine_rows: NDArray[Any], num_templates: int) -> NDArray[np.int32]:
+    """Return (T,) the number of the person of each template: templates that genuine pairs connect are one person.
+
+    The meta files of IJB name no subjects. A template in no genuine pair is a person of its own.
+    """
+    ones = np.ones(len(genuine_rows), bool)
+    graph = sparse.coo_matrix((ones, (genuine_rows[:, 0], genuine_rows[:, 1])), shape=(num_templates, num_templates))
+    _, people = csgraph.connected_components(graph, directed=False)
+    return people.astype(np.int32)
+
+
+class _Lookup:
+    """values[rows[pair]] for single pairs: spares a gather over millions of them."""
+
+    def __init__(self, values: NDArray[np.int64], rows: NDArray[np.int32]) -> None:
+        self.values, self.rows = values, rows
+
+    def __getitem__(self, pair: int) -> NDArray[np.int64]:
+        return self.values[self.rows[pair]]

@@ -1,0 +1,96 @@
+"""The protocol `rfw`: ten-fold accuracy for each of four groups of people, their mean and spread, and the skewed error ratio."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from transface.data.pairs import read_pair_set
+from transface.evaluation.embed import Embedder
+from transface.evaluation.pair_results import IntervalSettings
+from transface.evaluation.pair_sets import PAIR_FARS, evaluate_pair_set
+from transface.evaluation.protocols import provenance
+from transface.evaluation.results import Measure, Result
+
+GROUPS = ("African", "Asian", "Caucasian", "Indian")
+
+
+class Rfw:
+    """Racial Faces in the Wild: one pair set a group.
+
+    Args:
+        root: folder that holds <group>.bin for each group.
+        groups: names of the files.
+        flip: add the mirrored image's embedding.
+        fars: of the groups' own results.
+        num_bootstraps: replicates of the intervals; 0: none.
+        seed: of the bootstrap.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        groups: Sequence[str] = GROUPS,
+        flip: bool = True,
+        fars: Sequence[float] = PAIR_FARS,
+        num_bootstraps: int = 1000,
+        seed: int = 0,
+    ) -> None:
+        if len(groups) < 2:
+            raise ValueError(f"a ratio between groups needs at least two of them, got {list(groups)}")
+        self.root, self.groups, self.flip, self.fars = Path(root), tuple(groups), flip, tuple(fars)
+        self.num_bootstraps, self.seed = num_bootstraps, seed
+        self.names = ["rfw"]
+
+    def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
+        """Return the Result over groups, then one for each group.
+
+        Raises:
+            FileNotFoundError: if a group's file is missing.
+            ValueError: if one is not a pair set.
+        """
+        started = time.perf_counter()
+        settings = IntervalSettings(self.fars, self.num_bootstraps, self.seed, detailed)
+        sets = [read_pair_set(self.root / f"{group}.bin") for group in self.groups]
+        results = [
+            evaluate_pair_set(embedder, pair_set, flip=self.flip, num_folds=10, settings=settings, protocol="rfw") for pair_set in sets
+        ]
+        sizes = np.array([result.counts["pairs"] for result in results])
+        bootstraps = self.num_bootstraps if detailed else 0
+        summary = Result(
+            protocol="rfw",
+            name="rfw",
+            mode=results[0].mode,
+            measures=group_measures(
+                [result.measures[0] for result in results], self.groups, sizes, num_bootstraps=bootstraps, seed=self.seed
+            ),
+            counts={"groups": len(results), "pairs": int(sizes.sum())},
+            provenance=provenance(embedder, started=started, seed=self.seed),
+        )
+        return [summary, *results]
+
+
+def group_measures(
+    accuracies: Sequence[Measure], groups: Sequence[str], sizes: np.ndarray, *, num_bootstraps: int, seed: int
+) -> tuple[Measure, ...]:
+    """Return the mean accuracy with its spread over groups, the skewed error ratio (largest error / smallest) and each accuracy.
+
+    A group without errors counts half a wrong pair in the ratio, which would be infinite. Intervals: pairs drawn again in each group.
+    """
+    values = np.array([accuracy.value for accuracy in accuracies])
+    mean, ratio = Measure("accuracy", float(values.mean()), std=float(values.std())), float(_ratio(values, sizes))
+    skewed = Measure("skewed_error_ratio", ratio)
+    if num_bootstraps:
+        drawn = np.random.default_rng(seed).binomial(sizes, values, size=(num_bootstraps, len(values))) / sizes
+        half = 1.96 * float(drawn.mean(axis=1).std(ddof=1))
+        mean = mean._replace(low=max(mean.value - half, 0.0), high=min(mean.value + half, 1.0))
+        low, high = np.quantile(_ratio(drawn, sizes), [0.025, 0.975])
+        skewed = Measure("skewed_error_ratio", ratio, min(float(low), ratio), max(float(high), ratio))
+    return (mean, skewed, *(accuracy._replace(name=f"accuracy/{group}") for accuracy, group in zip(accuracies, groups, strict=True)))
+
+
+def _ratio(accuracies: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    errors = np.maximum(1 - accuracies, 0.5 / sizes)
+    return errors.max(axis=-1) / errors.min(axis=-1)

@@ -1,0 +1,72 @@
+"""The protocol `tinyface`: rank-1/5/20 of low-resolution probes against gallery matches and distractors."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from transface.evaluation.aligned_faces import ResizedFaces
+from transface.evaluation.embed import Embedder
+from transface.evaluation.face_sources import list_images
+from transface.evaluation.protocols import provenance
+from transface.evaluation.results import Result
+from transface.evaluation.search_results import measure_searches
+from transface.metrics.identification import search
+
+DISTRACTOR = -1
+
+
+class TinyFace:
+    """TinyFace 1:N: folders Probe, Gallery_Match, Gallery_Distractor (in `root` or root/Testing_Set); a file's name begins with its
+    person's number and an underscore. Images are resized to what the backbone takes.
+
+    Args:
+        root: the folder.
+        flip: add the mirrored image's embedding.
+        ranks: k of the rank-k rates.
+        num_bootstraps: replicates of the intervals, over people; 0: none.
+        seed: of the bootstrap.
+    """
+
+    def __init__(
+        self, root: str | Path, *, flip: bool = True, ranks: Sequence[int] = (1, 5, 20), num_bootstraps: int = 1000, seed: int = 0
+    ) -> None:
+        self.root, self.flip, self.ranks, self.num_bootstraps, self.seed = Path(root), flip, tuple(ranks), num_bootstraps, seed
+        self.names = ["tinyface"]
+
+    def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
+        """Return one Result.
+
+        Raises:
+            FileNotFoundError: if a folder is missing or empty.
+            ValueError: if a file's name does not begin with a number, or no probe has a mate.
+        """
+        root = self.root / "Testing_Set" if (self.root / "Testing_Set").is_dir() else self.root
+        probes, mates = list_images(root / "Probe"), list_images(root / "Gallery_Match")
+        distractors = list_images(root / "Gallery_Distractor")
+        started = time.perf_counter()
+        unit = embedder.embed(ResizedFaces("tinyface", [*probes, *mates, *distractors])).unit(flip=self.flip)
+        people = np.array([person_of(path) for path in (*probes, *mates)] + [DISTRACTOR] * len(distractors))
+        searches = search(unit[: len(probes)], people[: len(probes)], unit[len(probes) :], people[len(probes) :], device=embedder.device)
+        measured = measure_searches(
+            searches, people[: len(probes)], ranks=self.ranks, num_bootstraps=self.num_bootstraps if detailed else 0, seed=self.seed
+        )
+        return [
+            Result(
+                protocol="tinyface",
+                name="tinyface",
+                mode="F1" if self.flip else "F0",
+                measures=measured.measures,
+                counts={"probes": len(probes), "gallery": len(mates), "distractors": len(distractors), "images": len(unit)},
+                provenance=provenance(embedder, started=started, seed=self.seed),
+            )
+        ]
+
+
+def person_of(path: Path) -> int:
+    """Return the number a file's name begins with; raises ValueError if it does not."""
+    word = path.stem.split("_")[0]
+    if not word.isdecimal():
+        raise ValueError(f"{path}: the name should begin with the person's number and an underscore, e.g. 17_2.jpg")
+    return int(word)
