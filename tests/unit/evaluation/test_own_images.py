@@ -1,0 +1,148 @@
+"""Own images give the same numbers whether they come as a folder of people, a CSV of templates, or a CSV of pairs."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torchvision.io import encode_png
+
+from transface.evaluation.all_pairs import balanced_folds, list_pairs
+from transface.evaluation.embed import Embedder
+from transface.evaluation.own_images import PairsCsv, PeopleFolder
+from transface.evaluation.pair_sets import PairSets
+
+PEOPLE, IMAGES = 8, 4
+
+
+@pytest.fixture
+def folder(tmp_path: Path, faces: Any) -> Path:
+    root = tmp_path / "people"
+    for person, images in enumerate(faces(PEOPLE, IMAGES)):
+        (root / f"p{person}").mkdir(parents=True)
+        for number, image in enumerate(images):
+            (root / f"p{person}" / f"{number}.png").write_bytes(encode_png(image).numpy().tobytes())
+    return root
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def images_of(folder: Path) -> list[dict[str, Any]]:
+    return [{"image": f"{p.parent.name}/{p.name}", "subject": p.parent.name} for p in sorted(folder.rglob("*.png"))]
+
+
+def test_folder_and_template_csv_agree(folder: Path, backbone: Any, tmp_path: Path) -> None:
+    embedder = Embedder(backbone, progress=False)
+    (whole,) = PeopleFolder(folder, fars=[0.01], num_bootstraps=30).evaluate(embedder)
+    table = write_csv(tmp_path / "images.csv", images_of(folder))
+    (listed,) = PairsCsv(table, root=folder, fars=[0.01], num_bootstraps=30).evaluate(embedder)
+    np.testing.assert_allclose(listed.arrays["scores"], whole.arrays["scores"], atol=1e-6)
+    assert [m.name for m in listed.measures] == [m.name for m in whole.measures]
+    assert [m.value for m in listed.measures] == pytest.approx([m.value for m in whole.measures])
+    assert whole.counts["genuine"] == PEOPLE * IMAGES * (IMAGES - 1) // 2
+    assert whole.counts["pairs"] == 32 * 31 // 2
+    assert whole.counts["subjects"] == PEOPLE
+    assert whole.name == "people"
+    assert whole.measure("accuracy").value > 0.7
+
+
+def test_pair_csv_agrees_with_a_pair_set(pair_file: Any, backbone: Any, tmp_path: Path) -> None:
+    embedder = Embedder(backbone, progress=False)
+    path = pair_file()
+    (as_set,) = PairSets([path], fars=[0.1], num_bootstraps=30).evaluate(embedder)
+    from transface.data.pairs import read_pair_set
+
+    pair_set = read_pair_set(path)
+    for number, image in enumerate(pair_set.images):
+        (tmp_path / f"{number:03d}.jpg").write_bytes(bytes(image))
+    rows = [
+        {"image1": f"{2 * i:03d}.jpg", "image2": f"{2 * i + 1:03d}.jpg", "is_same": int(same)} for i, same in enumerate(pair_set.is_same)
+    ]
+    (as_csv,) = PairsCsv(write_csv(tmp_path / "pairs.csv", rows), fars=[0.1], num_bootstraps=30).evaluate(embedder)
+    assert as_csv.measures == as_set.measures
+    np.testing.assert_array_equal(as_csv.arrays["scores"], as_set.arrays["scores"])
+    people = [{**row, "subject1": i, "subject2": i if row["is_same"] else i + 1000} for i, row in enumerate(rows)]
+    (with_people,) = PairsCsv(write_csv(tmp_path / "people.csv", people), fars=[0.1], num_bootstraps=30).evaluate(embedder)
+    assert with_people.measure("accuracy").value == as_csv.measure("accuracy").value
+    assert "subjects" in with_people.arrays
+    people[3]["subject2"] = people[3]["subject1"]
+    with pytest.raises(ValueError, match="line 5: is_same and the two subjects contradict"):
+        PairsCsv(write_csv(tmp_path / "people.csv", people)).evaluate(embedder)
+
+
+def test_templates_are_pooled_and_points_align(folder: Path, backbone: Any, tmp_path: Path) -> None:
+    embedder = Embedder(backbone, progress=False)
+    rows = [{**row, "template": f"{row['subject']}-{i % 2}"} for i, row in enumerate(images_of(folder))]
+    (pooled,) = PairsCsv(write_csv(tmp_path / "t.csv", rows), root=folder, num_bootstraps=0).evaluate(embedder)
+    assert pooled.counts["templates"] == 2 * PEOPLE
+    assert pooled.measures[0].low is None, "no bootstrap, no interval"
+    points = [38.2946, 51.6963, 73.5318, 51.5014, 56.0252, 71.7366, 41.5493, 92.3655, 70.7299, 92.2041]
+    names = [f"{axis}{number}" for number in range(1, 6) for axis in "xy"]
+    aligned = [{**row, **dict(zip(names, points, strict=True))} for row in rows]
+    (same,) = PairsCsv(write_csv(tmp_path / "a.csv", aligned), root=folder, num_bootstraps=0).evaluate(embedder)
+    np.testing.assert_allclose(same.arrays["scores"], pooled.arrays["scores"], atol=1e-3)
+    rows[0]["subject"] = "p7"
+    with pytest.raises(ValueError, match="images of two subjects"):
+        PairsCsv(write_csv(tmp_path / "t.csv", rows), root=folder).evaluate(embedder)
+
+
+def test_impostors_are_drawn_when_there_are_too_many() -> None:
+    people = np.repeat(np.arange(30), 5)
+    everything = list_pairs(people, max_impostors=10**9, seed=0)
+    few = list_pairs(people, max_impostors=500, seed=0)
+    assert everything.is_same.sum() == few.is_same.sum() == 30 * 10
+    assert (~few.is_same).sum() == 500
+    assert len(np.unique(few.positions, axis=0)) == len(few.positions)
+    assert (people[few.positions[:, 0]] == people[few.positions[:, 1]]).tolist() == few.is_same.tolist()
+    np.testing.assert_array_equal(few.positions, list_pairs(people, max_impostors=500, seed=0).positions)
+    chosen = balanced_folds(few.is_same, 400, seed=0)
+    assert len(chosen) == len(set(chosen.tolist())) == 400
+    assert few.is_same[chosen].reshape(10, 40).sum(axis=1).tolist() == [20] * 10
+    for bad in (np.zeros(4), np.arange(4)):
+        with pytest.raises(ValueError, match="both kinds are needed"):
+            list_pairs(bad, max_impostors=10, seed=0)
+
+
+def test_small_images_are_resized_or_refused(folder: Path, backbone: Any, faces: Any) -> None:
+    small = faces(1, 1)[0, 0][:, :50, :40].contiguous()
+    (folder / "p0" / "0.png").write_bytes(encode_png(small).numpy().tobytes())
+    embedder = Embedder(backbone, progress=False)
+    with pytest.raises(ValueError, match="must be 112x112, got 50x40"):
+        PeopleFolder(folder).evaluate(embedder)
+    PeopleFolder(folder, fit="resize", num_bootstraps=0).evaluate(embedder)
+    with pytest.raises(ValueError, match='"refuse" or "resize"'):
+        PeopleFolder(folder, fit="crop")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image1,image2\na,b\n", "must have the columns"),
+        ("image1,image2,is_same\n", "no rows below its header"),
+        ("image1,image2,is_same\na.png,b.png\n", "line 2: as many values"),
+        ("image1,image2,is_same\na.png,b.png,maybe\n", "line 2: is_same must be 0 or 1, got 'maybe'"),
+    ],
+)
+def test_a_broken_csv_is_refused(text: str, message: str, backbone: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        PairsCsv(tmp_path / "x.csv").evaluate(Embedder(backbone, progress=False))
+
+
+def test_what_is_missing_is_named(folder: Path, backbone: Any, tmp_path: Path) -> None:
+    embedder = Embedder(backbone, progress=False)
+    with pytest.raises(FileNotFoundError, match="no file"):
+        PairsCsv(tmp_path / "absent.csv").evaluate(embedder)
+    rows = [*images_of(folder), {"image": "p9/0.png", "subject": "p9"}]
+    with pytest.raises(FileNotFoundError, match=r"1 of 33 images are missing, the first is .*p9/0\.png"):
+        PairsCsv(write_csv(tmp_path / "i.csv", rows), root=folder).evaluate(embedder)
+    (folder / "loose.png").write_bytes((folder / "p0" / "0.png").read_bytes())
+    with pytest.raises(ValueError, match="belongs to nobody"):
+        PeopleFolder(folder).evaluate(embedder)
