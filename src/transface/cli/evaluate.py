@@ -105,7 +105,8 @@ def print_table(results: Sequence[Any]) -> None:
 
     table = Table()
     found = dict.fromkeys(measure.name for result in results for measure in result.measures)
-    names = [name for name in found if not name.startswith("best_")]
+    headlines = {result.measures[0].name.partition("@")[0] for result in results if result.measures}
+    names = [name for name in found if not name.startswith("best_") and ("@" not in name or name.partition("@")[0] in headlines)]
     for heading in ("set", "mode", *names):
         table.add_column(heading, no_wrap=True)
     for result in results:
