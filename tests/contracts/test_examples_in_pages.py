@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 from transface.backbones.face_vit import FaceViT
+from transface.cli.compose import compose
+from transface.cli.opened_model import words_and_keys
 from transface.data.pairs import write_pair_set
 from transface.evaluation.results import Measure, Result, write_result
 
@@ -72,3 +74,15 @@ def test_the_examples_of_a_page_run_as_they_stand(room: Path, page: str) -> None
     program = examples(page)
     assert program, f"{page} has no Python example"
     exec(compile(program, page, "exec"), {"__name__": "__main__"})
+
+
+def commands(page: str) -> list[str]:
+    return re.findall(r"^ {4}(transface \w+ .*?)(?:\s{2,}#.*)?$", (ROOT / page).read_text(encoding="utf-8"), re.M)
+
+
+@pytest.mark.parametrize("command", commands("docs/models.md"))
+def test_the_commands_of_the_page_compose(command: str) -> None:
+    _, verb, *words = command.split()
+    keys = words_and_keys(words)[1] if verb in ("compare", "search") else words
+    assert all("=" in key for key in keys)
+    compose(verb, keys)
