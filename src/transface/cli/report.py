@@ -1,8 +1,12 @@
 """`transface report`: reports of finished runs, sweeps and ablations, made from what they left on disk."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from transface.cli.errors import one_line
 
 USAGE = """\
 transface report RUN [RUN ...] [output=DIR] [format=html,md]
@@ -81,15 +85,25 @@ def check_together(folders: Sequence[str], options: dict[str, str]) -> None:
 
 def report_runs(folders: Sequence[str], options: dict[str, str], formats: tuple[str, ...]) -> Path:
     """Write the report of one run or of several and return its path."""
-    from transface.cli.run_pictures import dominant_patches_of
     from transface.reports.run_report import write_comparison, write_run_report
     from transface.reports.runs import read_run
 
     if len(folders) == 1:
-        return write_run_report(folders[0], pictures=dominant_patches_of(folders[0]), output=options.get("output"), formats=formats)
+        return write_run_report(folders[0], pictures=pictures_of(folders[0]), output=options.get("output"), formats=formats)
     runs = [read_run(folder) for folder in folders]
     together = "-and-".join(dict.fromkeys(run.label for run in runs))[:120]
     return write_comparison(runs, options.get("output") or os.path.join("reports", together), formats=formats)
+
+
+def pictures_of(folder: str) -> dict[str, Any]:
+    """Return the pictures that need the run's model, {} where it cannot be opened: the rest of a report is made from files alone."""
+    from transface.cli.run_pictures import dominant_patches_of
+
+    try:
+        return dominant_patches_of(folder)
+    except (ValueError, OSError) as error:
+        print(f"note: no picture of dominant patches: {one_line(str(error))}", file=sys.stderr)
+        return {}
 
 
 def report_sweep(_: Sequence[str], options: dict[str, str], formats: tuple[str, ...]) -> Path:

@@ -47,8 +47,8 @@ def galleries(result: Result, *, label: str, stem: str, images: ImageSource | No
 
 def pictures(pair: HardPair, arrays: dict[str, Any], source: ImageSource) -> tuple[bytes, ...]:
     """Return the two encoded images of a pair, b"" for one that is nowhere to be had."""
-    if pair.thumbnails:
-        return tuple(arrays[key].tobytes() if key in arrays else b"" for key in pair.thumbnails)
+    if pair.thumbnails and all(key in arrays for key in pair.thumbnails):
+        return tuple(arrays[key].tobytes() for key in pair.thumbnails)
     return tuple(encoded(image_at(source, position)) for position in (2 * pair.pair, 2 * pair.pair + 1))
 
 

@@ -37,7 +37,7 @@ def title_of(name: str) -> str:
     if match:
         rate, at, value, _ = match.groups()
         return f"{rate.upper()} % at {at.upper()} {short_far(value)}"
-    known = {"auc": "AUC", "eer": "EER %", "threshold_cosine": "Threshold (cosine)"}
+    known = {"auc": "AUC", "eer": "EER %", "threshold_cosine": "Threshold (cosine)", "best_threshold_cosine": "Best threshold (cosine)"}
     if name in known:
         return known[name]
     words = name.replace("_", " ")

@@ -136,7 +136,9 @@ def named_results(runs: Sequence[Run], key: SetKey) -> dict[str, Result]:
 def baseline_label(result: Result) -> str:
     """Return the row label of a baseline."""
     label = result.provenance.label
-    return label if "pixel" in label.lower() else "raw-pixel cosine"
+    if "pixel" not in label.lower():
+        return "raw-pixel cosine"
+    return label if "cosine" in label.lower() else f"{label}, cosine"
 
 
 def unused(label: str, taken: Iterable[str]) -> str:

@@ -24,6 +24,19 @@ def test_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (run / "report" / "report.html").is_file()
 
 
+def test_a_checkpoint_that_cannot_be_opened_costs_the_picture_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(folder: str) -> dict[str, object]:
+        raise ValueError(f"{folder} is a checkpoint\nof another architecture")
+
+    monkeypatch.setattr("transface.cli.run_pictures.dominant_patches_of", fail)
+    run = write_run(tmp_path / "demo", 0.9)
+    assert main([str(run)]) == 0
+    assert "note: no picture of dominant patches" in capsys.readouterr().err
+    assert (run / "report" / "report.md").is_file()
+
+
 def test_output_and_format(tmp_path: Path) -> None:
     run = write_run(tmp_path / "demo", 0.9)
     assert main([str(run), f"output={tmp_path / 'out'}", "format=html"]) == 0

@@ -2,6 +2,9 @@
 
 import csv
 import io
+import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,3 +145,40 @@ def make_run() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def make_face() -> Callable[..., bytes]:
     return encoded_face
+
+
+class Browser:
+    """A real browser without a window, its profile in a folder of its own."""
+
+    def __init__(self, program: str, profile: Path) -> None:
+        self.program, self.profile = program, profile
+
+    def open(self, page: Path, *arguments: str) -> str:
+        """Open a page and return what the browser prints."""
+        quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+        quiet += ["--disable-component-update", "--disable-sync", f"--user-data-dir={self.profile}"]
+        done = subprocess.run([self.program, *quiet, *arguments, page.as_uri()], capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    def seen(self, page: Path) -> str:
+        """Say what of a page the browser laid out with a size: tables, plots, pictures it could decode, and whether the page is too wide."""
+        probe = """<script>addEventListener('load', () => {
+          const seen = [...document.querySelectorAll('table, svg, img')].filter(e => e.getBoundingClientRect().width > 20);
+          const count = name => seen.filter(e => e.localName === name).length;
+          const pictures = seen.filter(e => e.localName === 'img' && e.naturalWidth > 0).length;
+          const width = document.documentElement.scrollWidth > innerWidth ? 'wider than' : 'as wide as';
+          document.title = `${count('table')} tables, ${count('svg')} plots, ${pictures} pictures, ${width} the window`;
+        });</script>"""
+        probed = self.profile.parent / "probed.html"
+        probed.write_text(page.read_text().replace("</body>", f"{probe}</body>"))
+        return re.findall("<title>(.*?)</title>", self.open(probed, "--dump-dom"))[0]
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Browser:
+    """Chromium or Chrome; skips, with the reason, where there is none."""
+    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"):
+        if found := shutil.which(name):
+            return Browser(found, tmp_path / "profile")
+    pytest.skip("no Chromium or Chrome on this machine: 'apt-get install chromium' lets this test open the report in a real browser")

@@ -1,8 +1,6 @@
 """The HTML report is one file that needs no network; a real browser finds its tables and plots."""
 
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -141,38 +139,11 @@ def test_words_and_curves_stand_out_from_the_paper(page: str, scheme: str) -> No
     assert contrast(colours["--warn"], colours["--warn-paper"]) >= 4.5
 
 
-def find_browser() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"):
-        if found := shutil.which(name):
-            return found
-    pytest.skip("no Chromium or Chrome on this machine: 'apt-get install chromium' lets this test open the report in a real browser")
-
-
-def browse(browser: str, profile: Path, *arguments: str) -> str:
-    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    quiet += ["--disable-component-update", "--disable-sync", f"--user-data-dir={profile}"]
-    done = subprocess.run([browser, *quiet, *arguments], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
-def test_a_real_browser_shows_tables_plots_and_faces(tmp_path: Path, make_run, make_result) -> None:
-    browser = find_browser()
+def test_a_real_browser_shows_tables_plots_and_faces(tmp_path: Path, make_run, make_result, browser) -> None:
     run = read_run(make_run(tmp_path / "demo", [make_result(), make_result("lfw")]))
     path = write_html(run_document(run), tmp_path / "report.html")
-    # The browser itself counts what it laid out with a size above zero, in a page that holds the report in a frame of its own origin.
-    probe = """<script>addEventListener('load', () => {
-      const seen = [...document.querySelectorAll('table, svg, img')].filter(e => e.getBoundingClientRect().width > 20);
-      const count = name => seen.filter(e => e.localName === name).length;
-      const images = seen.filter(e => e.localName === 'img' && e.naturalWidth > 0).length;
-      document.title = `seen ${count('table')} tables, ${count('svg')} plots, ${images} pictures, ` +
-        `${document.documentElement.scrollWidth - innerWidth > 0 ? "wider" : "as wide"} than the window`;
-    });</script>"""
-    probed = tmp_path / "probed.html"
-    probed.write_text(path.read_text().replace("</body>", f"{probe}</body>"))
-    shown = browse(browser, tmp_path / "profile", "--dump-dom", probed.as_uri())
-    assert "<title>seen 6 tables, 8 plots, 48 pictures, as wide than the window</title>" in shown, re.findall("<title>.*?</title>", shown)
-    browse(browser, tmp_path / "profile", f"--screenshot={tmp_path / 'page.png'}", "--window-size=1200,1600", path.as_uri())
+    assert browser.seen(path) == "6 tables, 8 plots, 48 pictures, as wide as the window"
+    browser.open(path, f"--screenshot={tmp_path / 'page.png'}", "--window-size=1200,1600")
     pixels = np.asarray(Image.open(tmp_path / "page.png").convert("RGB")).astype(int)
     blue = np.abs(pixels - np.array([0x1F, 0x5F, 0xD1])).sum(2) < 30
     assert blue.sum() > 300  # the first curve of the ROC plot
