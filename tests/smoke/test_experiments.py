@@ -89,6 +89,7 @@ def test_every_experiment_trains_and_is_verified(name: str, faces: Path, runs: P
     folder = runs / "runs" / name
     assert (folder / "checkpoints" / "last" / "trainer.ckpt").is_file()
     assert "val/mean/accuracy" in (folder / "metrics.csv").read_text().splitlines()[0]
+    assert [path.name for path in (folder / "results").glob("*.json")] == ["pair_sets_easy_F1.json"]
     assert {"versions", "commit", "command"} <= set(json.loads((folder / "environment.json").read_text()))
 
 

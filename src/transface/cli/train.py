@@ -1,5 +1,6 @@
 """`transface train`: compose, build data, module and trainer, fit, report."""
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from transface.cli.errors import UserError
 from transface.cli.launching import children_repeat
 from transface.cli.loggers import make_loggers
 from transface.cli.repeat import repeat_of
-from transface.cli.run_folder import open_run, record_run
+from transface.cli.run_folder import code_commit, open_run, record_run
 from transface.cli.sweeps import in_trials
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,22 @@ def build_trainer(cfg: DictConfig) -> Any:
 
 
 def finish(cfg: DictConfig, trainer: Any) -> float | None:
-    """Write the run's report on rank 0 and return the monitored metric."""
+    """Write the results of the last validation on rank 0 and return the monitored metric."""
+    if trainer.is_global_zero:
+        write_results(cfg, trainer)
     value = trainer.callback_metrics.get(cfg.monitor)
     return None if value is None else float(value)
+
+
+def write_results(cfg: DictConfig, trainer: Any) -> None:
+    """Write what the final weights were validated with to results/, so that runs and trials can be compared pair by pair."""
+    from transface.evaluation.in_training import ProtocolValidation
+    from transface.evaluation.results import write_result
+
+    folder = Path(cfg.paths.run)
+    for part in trainer.callbacks:
+        if not isinstance(part, ProtocolValidation) or getattr(trainer.lightning_module, "validated_at", -1) != trainer.global_step:
+            continue
+        for result in part.results:
+            stated = {"label": folder.name, "checkpoint": str(folder / "checkpoints" / "last"), "config": plain(cfg), "commit": code_commit() or ""}
+            write_result(dataclasses.replace(result, provenance=dataclasses.replace(result.provenance, **stated)), folder / "results")

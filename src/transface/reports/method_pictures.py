@@ -31,12 +31,12 @@ def method_pictures(view: MethodView, *, num_faces: int = 4, dpi: int = 80) -> d
         dpi: dots an inch.
     """
     figures = {"distributions": distributions_figure(view)}
-    if view.gate is not None:
-        figures["dominant_patches"] = heat_map_figure(view.images, view.gate, view)
+    if view.ranking is not None:
+        figures["dominant_patches"] = heat_map_figure(view.images, view.ranking, view)
         if view.perturbed is not None and view.num_patches is not None:
             shown = {view.num_patches: view.perturbed[:num_faces]}
             figures["perturbed_faces"] = dominant_patches_picture(
-                view.images[:num_faces].cpu(), view.gate[:num_faces].float().cpu(), shown, view.grid_size, view.patch_size
+                view.images[:num_faces].cpu(), view.ranking[:num_faces].float().cpu(), shown, view.grid_size, view.patch_size
             )
     return {name: to_png(figure, dpi=dpi) for name, figure in figures.items()}
 
@@ -51,9 +51,9 @@ def distributions_figure(view: MethodView, *, num_bins: int = 40) -> Figure:
     return figure
 
 
-def heat_map_figure(images: Tensor, gate: Tensor, view: MethodView) -> Figure:
+def heat_map_figure(images: Tensor, ranking: Tensor, view: MethodView) -> Figure:
     """Return how often each patch is among the K most important ones, over the mean of the faces."""
-    frequency = dominance(gate, view.num_patches or DEFAULT_NUM_PATCHES)
+    frequency = dominance(ranking, view.num_patches or DEFAULT_NUM_PATCHES)
     mean_face = as_pixels(images.float().mean(dim=0, keepdim=True).round().to(torch.uint8))[0]
     figure = Figure(figsize=(5.2, 2.8), facecolor=PAPER)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.88, wspace=0.03)
@@ -66,7 +66,7 @@ def heat_map_figure(images: Tensor, gate: Tensor, view: MethodView) -> Figure:
     return figure
 
 
-def dominance(gate: Tensor, num_patches: int) -> Tensor:
-    """Return the share (N,) of faces that have each patch among their K most important, of gates (B, N)."""
-    chosen = dominant_patches(gate.float().cpu(), min(num_patches, gate.shape[1]))
-    return torch.zeros(len(gate), gate.shape[1]).scatter_(1, chosen, 1.0).mean(dim=0)
+def dominance(ranking: Tensor, num_patches: int) -> Tensor:
+    """Return the share (N,) of faces that have each patch among their K most important, of what ranks them (B, N)."""
+    chosen = dominant_patches(ranking.float().cpu(), min(num_patches, ranking.shape[1]))
+    return torch.zeros(len(ranking), ranking.shape[1]).scatter_(1, chosen, 1.0).mean(dim=0)

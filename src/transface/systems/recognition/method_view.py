@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from transface.backbones.features import FaceFeatures
 from transface.data.transforms import normalise
-from transface.systems.recognition.dpap import DPAP, PerturbedImages
+from transface.systems.recognition.dpap import DPAP, PerturbedImages, score_patches
 from transface.systems.recognition.ehsm import EHSM, token_entropy
 
 
@@ -24,6 +24,7 @@ class MethodView(NamedTuple):
         images: (B, 3, H, W) uint8.
         entropy: (B, N) of the gated tokens: the kind that EHSM weighs by, else the Gaussian.
         gate: (B, N), in (0, 1).
+        ranking: (B, N), what orders the patches: as the gate does, and still where gates are 1 to machine precision.
         weights: (B,), of EHSM.
         center_cosines: (F,) of embeddings with their class centres.
         norms: (B,) of embeddings.
@@ -35,6 +36,7 @@ class MethodView(NamedTuple):
     images: Tensor
     entropy: Tensor | None
     gate: Tensor | None
+    ranking: Tensor | None
     weights: Tensor | None
     center_cosines: Tensor | None
     norms: Tensor
@@ -74,13 +76,16 @@ def look(
     with evaluating(backbone):
         # .forward: a compiled backbone would compile again for these shapes.
         features: FaceFeatures = backbone.forward(normalise(images))
-    perturbed = None
-    if isinstance(perturbation, DPAP) and features.patch_importance is not None:
+    perturbed = ranking = None
+    if features.patch_importance is not None:
+        ranking = score_patches(backbone, normalise(images))  # type: ignore[arg-type]
+    if isinstance(perturbation, DPAP) and ranking is not None:
         perturbed = perturb_all(perturbation, backbone, images, generator).images
     return MethodView(
         images=images,
         entropy=None if features.tokens is None else token_entropy(features.tokens, weighting.entropy if isinstance(weighting, EHSM) else "gaussian"),
         gate=features.patch_importance,
+        ranking=ranking,
         weights=weighting(features.tokens) if weighting is not None and features.tokens is not None else None,
         center_cosines=None if classifier is None else center_cosines(features.embedding, labels, classifier),
         norms=features.embedding.float().norm(dim=-1),

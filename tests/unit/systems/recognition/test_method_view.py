@@ -60,8 +60,9 @@ def test_every_image_is_perturbed_in_its_dominant_patches_only(backbone: FaceViT
     before = images / 127.5 - 1
     changed = (view.perturbed - before).abs().amax(dim=1).unfold(1, 9, 9).unfold(2, 9, 9).amax(dim=(-1, -2)).flatten(1) > 1e-5
     assert (changed.sum(dim=1) > 0).all()
-    for row, gate in zip(changed, view.gate, strict=True):
-        assert set(row.nonzero().flatten().tolist()) <= set(gate.argsort(descending=True)[:3].tolist())
+    for row, ranking in zip(changed, view.ranking, strict=True):
+        assert set(row.nonzero().flatten().tolist()) <= set(ranking.argsort(descending=True)[:3].tolist())
+    torch.testing.assert_close(view.ranking.sigmoid(), view.gate, rtol=1e-4, atol=1e-5)
 
 
 def test_looking_changes_nothing(backbone: FaceViT, images: torch.Tensor) -> None:
