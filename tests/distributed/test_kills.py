@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transface.data.synthetic import write_identity_pack
 from transface.training.checkpoint_files import read_checkpoint
 
-STEPS = 40
+STEPS = 900
 SETTINGS = [
     *("experiment=demo", "backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "backbone.drop_path_rate=0.1"),
     *("classifier=partial_fc", "classifier.embedding_size=16", "classifier.sample_rate=0.5", "margin=adaface", "margin.scale=32"),
@@ -48,29 +48,38 @@ def final_state(run: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def killed_run(pack: Path, runs: Path, *, kills: int, moments: random.Random, seconds: float) -> dict[str, torch.Tensor]:
-    """Return the end of a run that is killed some times, each time resumed (or begun again, before its first checkpoint)."""
-    whole = runs / "killed" / "checkpoints"
-    for _ in range(kills):
-        process = start(pack, runs, "name=killed", f"resume={'true' if whole.is_dir() and any(whole.glob('step-*[0-9]')) else 'false'}")
-        time.sleep(moments.uniform(0.2, 1.0) * seconds)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        if (whole / "last").exists() and (whole / "last").resolve().name == f"step-{STEPS:09d}":
-            break
-    finish(start(pack, runs, "name=killed", "resume=auto"))
-    return final_state(runs / "killed")
+def latest_step(run: Path) -> int:
+    return max((int(path.name[5:]) for path in (run / "checkpoints").glob("step-*") if path.name[5:].isdigit()), default=-1)
 
 
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.slow)])
+def kill_once(pack: Path, runs: Path, moments: random.Random) -> None:
+    """Start the run, or go on with it, and kill it: one time in five while it starts, else some moments after it wrote a checkpoint."""
+    run = runs / "killed"
+    before = latest_step(run)
+    process = start(pack, runs, "name=killed", f"resume={'true' if before >= 0 else 'false'}")
+    early = moments.random() < 0.2
+    deadline = time.monotonic() + (moments.uniform(0.5, 6.0) if early else 120)
+    while time.monotonic() < deadline and latest_step(run) == before and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0 if early else moments.uniform(0.0, 0.3))
+    assert process.poll() is None, "the run ended before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kills", [2, 20])
 def test_killed_runs_end_bit_for_bit_where_the_whole_one_ends(tmp_path: Path, kills: int) -> None:
     pack = write_identity_pack(tmp_path / "pack", 11, images_per_identity=4)
-    began = time.monotonic()
-    finish(start(pack, tmp_path / "runs", "name=whole"))
-    seconds = time.monotonic() - began
-    whole = final_state(tmp_path / "runs" / "whole")
-    killed = killed_run(pack, tmp_path / "runs", kills=kills, moments=random.Random(kills), seconds=seconds)
+    runs = tmp_path / "runs"
+    finish(start(pack, runs, "name=whole"))
+    moments = random.Random(kills)
+    for _ in range(kills):
+        kill_once(pack, runs, moments)
+    assert latest_step(runs / "killed") < STEPS
+    finish(start(pack, runs, "name=killed", "resume=auto"))
+    whole, killed = final_state(runs / "whole"), final_state(runs / "killed")
     assert killed.keys() == whole.keys()
     for name, value in whole.items():
         assert torch.equal(killed[name], value), name

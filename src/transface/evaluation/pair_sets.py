@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from transface.data.pairs import PairSet, read_pair_set
@@ -13,7 +14,7 @@ from transface.evaluation.face_sources import EncodedFaces
 from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result
 from transface.evaluation.results import Measure, Result, hash_pairs
 from transface.metrics.confidence import accuracy_interval
-from transface.metrics.verification import PairVerificationResult, fold_of_each_pair, pair_distances, verify_distances
+from transface.metrics.verification import PairVerification, PairVerificationResult, fold_of_each_pair, pair_distances
 
 PAIR_FARS = (1e-3, 1e-2)
 
@@ -85,7 +86,9 @@ def evaluate_pair_set(
     unit = embedder.embed(source).unit(flip=flip)
     try:
         distances = pair_distances(unit)
-        verified = verify_distances(distances, pair_set.is_same, num_folds=num_folds)
+        metric = PairVerification(pair_set.is_same, num_folds=num_folds, sync_on_compute=False)  # every rank holds all rows by now
+        metric.update(torch.from_numpy(unit), torch.arange(len(unit)))
+        verified = metric.compute()
     except ValueError as error:
         raise ValueError(f"pair set {pair_set.name}: {error}") from error
     indices = np.arange(2 * len(distances)).reshape(-1, 2)
