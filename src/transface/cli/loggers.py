@@ -1,5 +1,6 @@
 """Loggers of a run; one whose package is not installed is refused in a line."""
 
+import sys
 from typing import Any
 
 from omegaconf import DictConfig
@@ -28,3 +29,10 @@ def _make(name: Any, node: DictConfig) -> Any:
             raise
         package = PACKAGES.get(str(node.get("_target_")).rpartition(".")[2], absent[0].name or str(name))
         raise UserError(f"logger.{name} needs a package that is not installed: pip install {package}, or take logger=csv_tensorboard") from error
+
+
+def close_loggers() -> None:
+    """End what a logger keeps for the whole process: W&B would write the next trial of a sweep into the run of the one before."""
+    wandb: Any = sys.modules.get("wandb")
+    if wandb is not None and getattr(wandb, "run", None) is not None:
+        wandb.finish()

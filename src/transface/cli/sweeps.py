@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict, read_write
 
 from transface.cli.compose import plain
+from transface.cli.loggers import close_loggers
 from transface.cli.run_folder import HELD, is_main_process, set_aside, write_whole
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,10 @@ def run_trial(cfg: DictConfig, task: Task, overrides: list[str]) -> float | None
         if is_main_process():
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / TRIAL, json.dumps({"overrides": overrides, "config": settings}, indent=1, default=str) + "\n")
-        value = task(cfg)
+        try:
+            value = task(cfg)
+        finally:
+            close_loggers()
         write_finished(folder, cfg, value)
         return value
 

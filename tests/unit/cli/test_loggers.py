@@ -2,13 +2,13 @@
 
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
 
 from transface.cli.errors import UserError
-from transface.cli.loggers import make_loggers
+from transface.cli.loggers import close_loggers, make_loggers
 
 
 def test_loggers_are_built_in_order_and_empty_ones_left_out(tmp_path: Path) -> None:
@@ -35,3 +35,16 @@ def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_error_of_a_logger_is_not_hidden() -> None:
     with pytest.raises(Exception, match="folder"):
         make_loggers(OmegaConf.create({"csv": {"_target_": "transface.training.metrics_file.MetricsFile"}}))
+
+
+def test_a_wandb_run_of_one_trial_is_ended_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bool] = []
+    fake = SimpleNamespace(run=object(), finish=lambda: ended.append(True))
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    close_loggers()
+    assert ended == [True]
+    fake.run = None
+    close_loggers()
+    monkeypatch.delitem(sys.modules, "wandb")
+    close_loggers()
+    assert ended == [True]
