@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from torch import Tensor
 
-IMAGE_BLOCK = 8192
-TEMPLATE_BLOCK_BITS = 9
+IMAGE_BLOCK = 2048
+TEMPLATE_BLOCK_BITS = 10
 DIRECT_PAIRS = 1 << 18  # up to so many pairs, each is its own dot product in float64
 
 Floats = NDArray[np.floating[Any]]
@@ -141,20 +141,27 @@ def _images_of_same_media(positions: NDArray[np.intp], media: NDArray[Any]) -> N
 def _weighted_sums(
     faces: Floats, mirrored: Floats | None, positions: NDArray[np.intp], weights: NDArray[np.float64], *, unit: bool
 ) -> NDArray[np.float64]:
-    """(T, E) sums of weighted faces in float64, a block of images at a time."""
+    """(T, E) sums of weighted faces in float64, blocks of images side by side on the threads torch may use."""
     sums = np.zeros((int(positions.max()) + 1, faces.shape[1]))
-    for start in range(0, len(faces), IMAGE_BLOCK):
+
+    def sum_block(start: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         block = slice(start, start + IMAGE_BLOCK)
         rows = np.asarray(faces[block], np.float64)
         if mirrored is not None:
-            rows += mirrored[block]
+            rows = rows + mirrored[block]
         block_weights = weights[block]
         if unit:
             norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
             block_weights = block_weights / np.where(norms > 0, norms, 1)
         touched, members = np.unique(positions[block], return_inverse=True)
         pooling = sparse.csr_matrix((block_weights, (members, np.arange(len(rows)))), shape=(len(touched), len(rows)))
-        sums[touched] += pooling @ rows
+        return touched, pooling @ rows
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        # A few blocks at a time: the sums of a block whose images lie in no order are as large as the block.
+        for first in range(0, len(faces), 16 * IMAGE_BLOCK):
+            for touched, block_sums in threads.map(sum_block, range(first, min(first + 16 * IMAGE_BLOCK, len(faces)), IMAGE_BLOCK)):
+                sums[touched] += block_sums
     return sums
 
 
@@ -178,9 +185,11 @@ def rows_of(wanted: NDArray[Any], ids: NDArray[np.int64]) -> NDArray[np.int32]:
         unknown = ids[found] != wanted
     else:
         rows[ids] = np.arange(len(ids), dtype=np.int32)
-        outside = (wanted < 0) | (wanted >= len(rows))
-        found = rows[np.where(outside, 0, wanted)] if outside.any() else rows[wanted]
-        unknown = outside | (found < 0)
+        within = len(wanted) == 0 or (int(wanted.min()) >= 0 and int(wanted.max()) < len(rows))
+        found = rows[wanted] if within else rows[np.where((wanted < 0) | (wanted >= len(rows)), 0, wanted)]
+        if within and (len(found) == 0 or int(found.min()) >= 0):
+            return found
+        unknown = (found < 0) | (wanted < 0) | (wanted >= len(rows))
     if unknown.any():
         first = wanted[int(np.argmax(unknown))]
         raise ValueError(f"{int(unknown.sum())} pairs name a template without images, the first is template {first}")
@@ -204,12 +213,10 @@ def _scores_by_blocks(features: Tensor, left: NDArray[np.int32], right: NDArray[
         left, right = np.minimum(left, right), np.maximum(left, right)
         rows, row_of_pair = _compact(left, num_templates)
     blocks = (row_of_pair >> TEMPLATE_BLOCK_BITS).astype(np.uint8 if len(rows) >> TEMPLATE_BLOCK_BITS < 256 else np.uint16)
-    order = np.argsort(blocks, kind="stable")
-    ends = np.cumsum(np.bincount(blocks))
     scores = np.empty(len(left), np.float32)
 
     def score_block(number: int) -> None:
-        pairs = order[ends[number - 1] if number else 0 : ends[number]]
+        pairs = np.flatnonzero(blocks == number)
         columns, column_of_pair = _compact(right[pairs], num_templates)
         first = number << TEMPLATE_BLOCK_BITS
         block = features[torch.from_numpy(rows[first : first + (1 << TEMPLATE_BLOCK_BITS)])]
@@ -218,7 +225,7 @@ def _scores_by_blocks(features: Tensor, left: NDArray[np.int32], right: NDArray[
         scores[pairs] = product.flatten()[torch.from_numpy(places).to(features.device)].cpu().numpy()
 
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        list(threads.map(score_block, range(len(ends))))
+        list(threads.map(score_block, range(-(-len(rows) >> TEMPLATE_BLOCK_BITS))))
     return scores
 
 
