@@ -86,6 +86,7 @@ class Embedder:
         self.backbone: Any = backbone
         parameter = next(backbone.parameters(), torch.zeros(()))
         self.device = parameter.device if device is None else torch.device(device)
+        self.dtype = parameter.dtype if parameter.is_floating_point() else torch.float32
         self.batch_size, self.num_workers, self.precision = batch_size, num_workers, precision
         self.cache, self.checkpoint_hash, self.progress = cache, checkpoint_hash, progress
         self.forward_context = forward_context or self._autocast
@@ -162,7 +163,7 @@ class Embedder:
 
     def _forward(self, images: Tensor) -> Tensor:
         with torch.no_grad():
-            faces = normalise(images.to(self.device, non_blocking=True))
+            faces = normalise(images.to(self.device, non_blocking=True)).to(self.dtype)
             with self.forward_context():
                 original = self.backbone(faces).embedding
                 mirrored = self.backbone(faces.flip(-1)).embedding

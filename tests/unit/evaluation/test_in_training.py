@@ -1,0 +1,141 @@
+"""Validation inside training comes at the chosen steps, reaches loggers and checkpoints, and leaves the training as it would have been."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers.logger import DummyLogger
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from transface.backbones.face_vit import FaceViT
+from transface.classifiers.full_softmax import FullSoftmax
+from transface.data.batches import FaceBatch
+from transface.evaluation.embed import Embedder
+from transface.evaluation.in_training import ProtocolValidation, logged_values
+from transface.evaluation.pair_sets import PairSets
+from transface.evaluation.results import Measure, Result
+from transface.margins.cosface import CosFace
+from transface.systems.recognition.module import RecognitionModule
+from transface.training.checkpoints import CheckpointWriter
+from transface.training.optimizers import AdamW
+from transface.training.trainer import make_trainer
+
+
+class NoiseFaces(Dataset):
+    """Twelve images of four people."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitems__(self, indices: list[int]) -> FaceBatch:
+        images = torch.randint(0, 256, (12, 3, 112, 112), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+        keys = torch.tensor(indices)
+        return FaceBatch(images[keys], keys % 4, keys)
+
+
+class Memo(DummyLogger):
+    """Keeps what is logged of validation, by step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: dict[int, dict[str, float]] = {}
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if any(name.startswith("val/") for name in metrics):
+            assert step is not None
+            self.steps[step] = metrics
+
+
+def as_is(batch: FaceBatch) -> FaceBatch:
+    return batch
+
+
+def train(callbacks: list[Any], **settings: Any) -> tuple[lightning.Trainer, RecognitionModule, Memo]:
+    torch.manual_seed(3)
+    backbone = FaceViT(112, 28, embed_dim=16, depth=1, num_heads=2, embedding_size=16, drop_path_rate=0.3)
+    module = RecognitionModule(backbone, FullSoftmax(4, 16, CosFace(scale=16.0, margin=0.2)), optimizer=partial(AdamW, lr=1e-3))
+    memo = Memo()
+    loader: DataLoader[Tensor] = DataLoader(NoiseFaces(), batch_size=4, collate_fn=as_is)  # three steps an epoch
+    settings = {"max_epochs": 2, "accelerator": "cpu", "devices": 1, "logger": memo, "enable_progress_bar": False} | settings
+    trainer = make_trainer(callbacks=callbacks, **settings)
+    trainer.fit(module, loader)
+    return trainer, module, memo
+
+
+@pytest.fixture
+def pairs(pair_file: Callable[..., Path]) -> Path:
+    return pair_file("made", num_pairs=20)
+
+
+@pytest.mark.parametrize(
+    ("when", "settings", "expected"),
+    [
+        ({"every_n_epochs": 1}, {}, [3, 6]),
+        ({"every_n_epochs": 2}, {}, [6]),
+        ({"every_n_epochs": None, "every_n_steps": 2}, {}, [2, 4, 6]),
+        ({"every_n_epochs": 1, "every_n_steps": 2}, {}, [2, 3, 4, 6]),
+        ({"every_n_epochs": None, "every_n_steps": 4}, {"max_steps": 5, "max_epochs": None}, [4, 5]),
+        ({"every_n_epochs": 1}, {"accumulate_grad_batches": 3}, [1, 2]),
+        ({"every_n_epochs": None, "every_n_steps": None}, {}, []),
+    ],
+    ids=str,
+)
+def test_it_comes_at_the_chosen_steps(pairs: Path, when: dict[str, Any], settings: dict[str, Any], expected: list[int]) -> None:
+    trainer, module, memo = train([ProtocolValidation([PairSets([pairs])], **when)], **settings)
+    assert sorted(memo.steps) == expected
+    assert module.validated_at == (expected[-1] if expected else -1)
+    assert trainer.global_step == 5 if "max_steps" in settings else True
+
+
+def test_training_goes_on_as_if_nothing_had_been_measured(pairs: Path) -> None:
+    _, watched, memo = train([ProtocolValidation([PairSets([pairs])], every_n_steps=1)])
+    _, alone, _ = train([])
+    assert len(memo.steps) == 6
+    for name, value in alone.state_dict().items():
+        assert torch.equal(value, watched.state_dict()[name]), name
+    assert watched.backbone.training
+
+
+def test_what_is_logged_is_what_evaluation_gives(pairs: Path, pair_file: Callable[..., Path]) -> None:
+    protocol = PairSets([pairs, pair_file("other", num_pairs=40)])
+    trainer, module, memo = train([ProtocolValidation([protocol])])
+    results = protocol.evaluate(Embedder(module.backbone, progress=False), detailed=False)
+    logged = memo.steps[6]
+    accuracies = [result.measure("accuracy").value for result in results]
+    assert [logged["val/made/accuracy"], logged["val/other/accuracy"]] == accuracies
+    assert logged["val/mean/accuracy"] == pytest.approx(np.mean(accuracies))
+    assert logged["epoch"] == 1
+    assert float(trainer.callback_metrics["val/mean/accuracy"]) == pytest.approx(np.mean(accuracies))
+
+
+def test_the_best_checkpoint_is_that_of_the_best_validation(pairs: Path, tmp_path: Path) -> None:
+    writer = CheckpointWriter(tmp_path / "checkpoints", every_n_steps=None)
+    _, _, memo = train([ProtocolValidation([PairSets([pairs])], every_n_steps=1), writer])
+    accuracies = {step: values["val/mean/accuracy"] for step, values in memo.steps.items()}
+    assert writer.best_value == pytest.approx(max(accuracies.values()))
+    assert writer.best_step == max(accuracies, key=lambda step: (accuracies[step], -step))
+
+
+def test_sets_in_several_modes_and_other_measures_are_told_apart() -> None:
+    results = [
+        Result("ijbc", "ijbc", mode, (Measure("tar@far=1e-04/strict", value),)) for mode, value in (("N1D1F1", 0.5), ("N0D0F0", 0.25))
+    ] + [Result("pair_sets", "lfw", "F1", (Measure("accuracy", 0.9),))]
+    assert logged_values(results) == {
+        "val/ijbc_N1D1F1/tar@far=1e-04/strict": 0.5,
+        "val/ijbc_N0D0F0/tar@far=1e-04/strict": 0.25,
+        "val/lfw/accuracy": 0.9,
+        "val/mean/tar@far=1e-04/strict": 0.375,
+        "val/mean/accuracy": 0.9,
+    }
+
+
+def test_without_sets_nothing_happens_and_bad_steps_are_refused() -> None:
+    assert train([ProtocolValidation([PairSets([])])])[2].steps == {}
+    with pytest.raises(ValueError, match="every_n_steps must be at least 1"):
+        ProtocolValidation([], every_n_steps=0)
