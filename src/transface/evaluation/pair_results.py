@@ -112,10 +112,33 @@ def roc_curve(genuine: Scores, impostor: Scores, *, band: tuple[NDArray[np.float
     low: list[float] = []
     high: list[float] = []
     if band is not None:
-        errors = np.interp(np.log(np.maximum(far, 0.5 / total)), np.log(band[0]), band[1])
+        errors = band_errors(far, tar, band, num_genuine=len(same), num_impostors=total)
         intervals = [rate_interval(float(t), float(e), num_trials=len(same)) for t, e in zip(tar[keep], errors[keep], strict=True)]
         low, high = [i.low for i in intervals], [i.high for i in intervals]
     return RocCurve(far[keep].tolist(), tar[keep].tolist(), threshold[keep].tolist(), low, high)
+
+
+def band_errors(
+    far: NDArray[np.float64],
+    tar: NDArray[np.float64],
+    band: tuple[NDArray[np.float64], NDArray[np.float64]],
+    *,
+    num_genuine: int,
+    num_impostors: int,
+) -> NDArray[np.float64]:
+    """Return the standard errors of the TAR at the points of a curve, between and beyond those of the band (FARs, standard errors).
+
+    What is interpolated, and held beyond the ends, is how many times the binomial error they are: it is the TAR that makes them shrink
+    towards 1, not the FAR.
+    """
+
+    def binomial(rates: NDArray[np.float64]) -> NDArray[np.float64]:
+        inner = np.clip(rates, 0.5 / num_genuine, 1 - 0.5 / num_genuine)
+        return np.sqrt(inner * (1 - inner) / num_genuine)
+
+    places, known = np.log(np.maximum(far, 0.5 / num_impostors)), np.log(band[0])
+    times = band[1] / binomial(np.interp(known, places, tar))
+    return np.interp(places, known, times) * binomial(tar)
 
 
 def histogram(pairs: PairScores) -> ScoreHistogram:

@@ -54,10 +54,12 @@ def read_run(folder: str | Path, results: Sequence[Result] | None = None) -> Run
     if not folder.is_dir():
         raise FileNotFoundError(f"no run folder {folder}: give a folder that 'transface train' wrote, e.g. runs/demo")
     metrics = folder / "metrics.csv"
+    found = results if results is not None else results_of(folder)
+    order = set_keys(found)
     return Run(
         label=folder.resolve().name,
         folder=folder,
-        results=tuple(results if results is not None else results_of(folder)),
+        results=tuple(sorted(found, key=lambda result: order.index(SetKey(result.protocol, result.name)))),
         config=read_mapping(folder / "config.yaml"),
         environment=read_mapping(folder / "environment.json"),
         traces=read_traces(metrics) if metrics.is_file() else {},

@@ -116,5 +116,5 @@ def panels_figure(losses: Mapping[str, Trace], accuracies: Mapping[str, Trace]) 
             axes[-1].plot(steps, values, marker="o", markersize=3.5, linewidth=1.6, label=name, **line_style(index))
         percent_axis(axes[-1].yaxis)
         label_axes(axes[-1], x="step", y="validation accuracy, %", title="Accuracy")
-        add_legend(axes[-1], location="lower right")
+        add_legend(axes[-1])
     return figure

@@ -65,3 +65,9 @@ def test_sets_come_in_the_order_of_the_config(make_result) -> None:
     results = [replace(make_result(name), provenance=Provenance(config=config)) for name in ("easy", "other", "medium")]
     assert [key.name for key in set_keys(results)] == ["medium", "easy", "other"]
     assert [key.name for key in set_keys([make_result("b"), make_result("a")])] == ["b", "a"]
+
+
+def test_a_run_has_its_results_in_the_order_of_its_sets(tmp_path: Path, make_run, make_result) -> None:
+    provenance = Provenance(config={"protocol": {"files": ["medium.bin", "easy.bin"]}})
+    make_run(tmp_path / "a", [make_result(name, provenance=provenance) for name in ("easy", "medium")])
+    assert [result.name for result in read_run(tmp_path / "a").results] == ["medium", "easy"]
