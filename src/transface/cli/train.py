@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from transface.cli.compose import instantiate, plain, run_verb
-from transface.cli.errors import UserError
+from transface.cli.errors import UserError, user_line
 from transface.cli.launching import children_repeat
 from transface.cli.loggers import make_loggers
 from transface.cli.repeat import repeat_of
@@ -67,8 +67,9 @@ def with_num_identities(cfg: DictConfig, num_identities: int) -> DictConfig:
 def build_trainer(cfg: DictConfig) -> Any:
     """Return the Lightning trainer with its callbacks and loggers."""
     from transface.training.checkpoints import CheckpointWriter
+    from transface.training.rank_failures import RankFailures
 
-    callbacks = [instantiate(node) for node in cfg.callbacks.values() if node]
+    callbacks = [RankFailures(cfg.paths.run, user_line=user_line), *(instantiate(node) for node in cfg.callbacks.values() if node)]
     for writer in callbacks:
         if isinstance(writer, CheckpointWriter):
             writer.config = plain(cfg)

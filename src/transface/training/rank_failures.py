@@ -1,0 +1,120 @@
+"""An error on one rank ends every rank with that error's words: a rank that waits in a collective for one that failed would wait for ever."""
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from lightning import Callback, LightningModule, Trainer
+
+from transface.distributed import rank, world_size
+
+log = logging.getLogger(__name__)
+FAILURE = "failure.json"
+
+
+class RankFailure(NamedTuple):
+    """The first error of a run.
+
+    Attributes:
+        rank: where it happened.
+        message: what it said.
+        code: exit code of the ranks that did not fail themselves.
+    """
+
+    rank: int
+    message: str
+    code: int
+
+
+class RankFailures(Callback):
+    """Writes the first error of any rank to `<folder>/failure.json`; the others watch for it, say it and end. Nothing on one process.
+
+    A rank inside a collective cannot be interrupted, so the watching thread ends its process (no checkpoint, no teardown).
+
+    Args:
+        folder: of the run, seen by all ranks.
+        user_line: the one line of an error that a user made, or None for any other; the first ends with code 2, the second with 1.
+        seconds_between_looks: how often the file is looked for; a failing rank stays four times as long, so that all see it.
+        end_process: called with the exit code, for tests.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        user_line: Callable[[BaseException], str | None] = lambda error: None,
+        seconds_between_looks: float = 0.5,
+        end_process: Callable[[int], object] = os._exit,
+    ) -> None:
+        self.path = Path(folder) / FAILURE
+        self.user_line, self.seconds_between_looks, self.end_process = user_line, seconds_between_looks, end_process
+        self._over = threading.Event()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if world_size() == 1:
+            return
+        if rank() == 0:
+            self.path.unlink(missing_ok=True)
+        trainer.strategy.barrier("no earlier failure")
+        self._over.clear()
+        threading.Thread(target=self._watch, args=(rank(),), name="rank-failures", daemon=True).start()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._over.set()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Tell the other ranks; a rank that fails because another one did says the other's words."""
+        self._over.set()
+        if world_size() == 1 or isinstance(exception, (SystemExit, KeyboardInterrupt)):
+            return
+        own = describe(exception, rank=rank(), line=self.user_line(exception))
+        first = write_first(self.path, own)
+        if first.rank != own.rank and first.message != own.message:
+            self._end(first)
+        time.sleep(4 * self.seconds_between_looks)
+
+    def _watch(self, own_rank: int) -> None:
+        while not self._over.wait(self.seconds_between_looks):
+            failure = read_failure(self.path)
+            if failure is not None and failure.rank != own_rank:
+                self._end(failure)
+                return
+
+    def _end(self, failure: RankFailure) -> None:
+        sys.stdout.flush()
+        print(f"transface: rank {failure.rank} failed: {failure.message}", file=sys.stderr, flush=True)
+        self.end_process(failure.code)
+
+
+def describe(error: BaseException, *, rank: int, line: str | None) -> RankFailure:
+    """Return the failure that an error is, in the words for the user where there are some."""
+    if line is not None:
+        return RankFailure(rank, line, 2)
+    return RankFailure(rank, f"{type(error).__name__}: {error}".strip(), 1)
+
+
+def write_first(path: Path, failure: RankFailure) -> RankFailure:
+    """Write a failure where none is written yet, and return the one that is there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(json.dumps(failure._asdict()))
+    except FileExistsError:
+        return read_failure(path) or failure
+    except OSError as error:  # a full disk may be what failed
+        log.error("%s could not be written (%s): other ranks may wait for this one", path, error)
+    return failure
+
+
+def read_failure(path: Path) -> RankFailure | None:
+    """Return the failure a file tells of, None if there is none or it is not whole yet."""
+    try:
+        return RankFailure(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
