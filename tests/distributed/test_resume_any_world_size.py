@@ -1,4 +1,4 @@
-"""A run of two ranks with sharded centres, stopped after an epoch and resumed on one, two and three: the same end."""
+"""A run with sharded centres, stopped after an epoch and resumed on another number of ranks: the same next loss and the same end."""
 
 import os
 import socket
@@ -22,7 +22,17 @@ from transface.training.checkpoints import CheckpointWriter
 from transface.training.optimizers import AdamW
 from transface.training.sharded_ddp import ShardedDDPStrategy
 
-CLASSES, SIZE, FACES, BATCHES = 23, 4, 6, 3
+CLASSES, SIZE, FACES, BATCHES = 23, 4, 24, 3
+
+
+class FirstLoss(lightning.Callback):
+    """Keeps the loss of the first step."""
+
+    loss = torch.tensor(float("nan"))
+
+    def on_before_backward(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: Tensor) -> None:
+        if self.loss.isnan():
+            self.loss = loss.detach().clone()
 
 
 class Pool(nn.Module):
@@ -54,9 +64,10 @@ def fit(rank: int, folder: Path, *, epochs: int, resume: Path | None, port: int)
     settings: dict[str, Any] = {"strategy": "auto"}
     if world_size() > 1:
         settings = {"strategy": ShardedDDPStrategy(), "plugins": [TorchElasticEnvironment()], "devices": world_size()}
+    first = FirstLoss()
     trainer = lightning.Trainer(
         accelerator="cpu", max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        use_distributed_sampler=False, callbacks=[CheckpointWriter(folder, every_n_steps=None)], **settings,
+        use_distributed_sampler=False, callbacks=[first, CheckpointWriter(folder, every_n_steps=None)], **settings,
     )  # fmt: skip
     loader = torch.utils.data.DataLoader(batches(rank), batch_size=None)
     trainer.fit(module, loader, ckpt_path=None if resume is None else str(resume), weights_only=None if resume is None else True)
@@ -66,12 +77,15 @@ def fit(rank: int, folder: Path, *, epochs: int, resume: Path | None, port: int)
         "centers": module.classifier.centers.detach(),
         "second_moments": moments["exp_avg_sq"],
         "norm_mean": module.classifier.margin.norm_mean[None],
+        "first_loss": first.loss,
     }
 
 
 def whole(results: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     sharded = {name: torch.cat([result[name] for result in results]) for name in ("centers", "second_moments")}
-    return sharded | {name: results[0][name] for name in ("weight", "norm_mean")}
+    # DDP averages over ranks, and the loss of each is scaled so that their mean is that of all faces.
+    replicated = {name: results[0][name] for name in ("weight", "norm_mean")}
+    return sharded | replicated | {"first_loss": torch.stack([result["first_loss"] for result in results]).mean()}
 
 
 @pytest.fixture
@@ -87,6 +101,7 @@ def fit_on(run_ranks: Any) -> Callable[..., dict[str, Tensor]]:
 
 def test_a_run_of_two_ranks_goes_on_on_one_two_and_three(fit_on: Any, tmp_path: Path) -> None:
     straight = fit_on(2, tmp_path / "straight", epochs=2, resume=None)
+    del straight["first_loss"]  # of another step than the resumed runs' first
     fit_on(2, tmp_path / "first", epochs=1, resume=None)
     saved = tmp_path / "first" / f"step-{BATCHES:09d}" / "trainer.ckpt"
     content = torch.load(saved, weights_only=True)
@@ -97,4 +112,17 @@ def test_a_run_of_two_ranks_goes_on_on_one_two_and_three(fit_on: Any, tmp_path: 
         for name, value in straight.items():
             if ranks == 2:
                 assert torch.equal(resumed[name], value), name
+            torch.testing.assert_close(resumed[name], value, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.slow
+def test_the_next_step_after_four_ranks_is_the_same_on_one_two_three_and_eight(fit_on: Any, tmp_path: Path) -> None:
+    fit_on(4, tmp_path / "first", epochs=1, resume=None)
+    saved = tmp_path / "first" / f"step-{BATCHES:09d}" / "trainer.ckpt"
+    assert len(list(saved.parent.glob("centers-*.safetensors"))) == 4
+    expected = fit_on(4, tmp_path / "on4", epochs=2, resume=saved)
+    for ranks in (1, 2, 3, 8):
+        resumed = fit_on(ranks, tmp_path / f"on{ranks}", epochs=2, resume=saved)
+        assert float(resumed["first_loss"]) == pytest.approx(float(expected["first_loss"]), rel=1e-6)
+        for name, value in expected.items():
             torch.testing.assert_close(resumed[name], value, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")

@@ -175,6 +175,21 @@ def test_a_checkpoint_of_another_architecture(call: Callable[..., Outcome], pack
     assert sorted(path.name for path in (tmp_path / "runs/demo/checkpoints").iterdir()) == before
 
 
+def test_resuming_a_run_that_has_ended_does_nothing_and_says_so(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *SHORT, f"data.root={pack}"]) == 0
+    folder = tmp_path / "runs/demo"
+    before = {path: path.read_bytes() for path in [folder / "metrics.csv", *(folder / "checkpoints").rglob("*.*")] if path.is_file()}
+    assert main(["train", *SHORT, f"data.root={pack}", "resume=true"]) == 0
+    assert "training had ended at step 2 already: nothing was done" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in before} == before
+    assert main(["train", *SHORT, f"data.root={pack}", "resume=true", "trainer.max_steps=3"]) == 0
+    assert "already" not in capsys.readouterr().out
+    assert (folder / "checkpoints/last").resolve().name == "step-000000003"
+
+
 def test_no_permission_to_write(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:
     if os.geteuid() == 0:
         (tmp_path / "runs").write_text("a file where a folder is wanted")

@@ -48,7 +48,7 @@ class RankFailures(Callback):
         self,
         folder: str | Path,
         *,
-        user_line: Callable[[BaseException], str | None] = lambda error: None,
+        user_line: Callable[[BaseException], str | None],
         seconds_between_looks: float = 0.5,
         end_process: Callable[[int], object] = os._exit,
     ) -> None:

@@ -1,0 +1,54 @@
+"""A compiled backbone learns what the plain one learns."""
+
+import functools
+import shutil
+from typing import Any
+
+import lightning
+import pytest
+import torch
+
+from transface.backbones.face_vit import FaceViT
+from transface.classifiers.full_softmax import FullSoftmax
+from transface.data.batches import FaceBatch
+from transface.margins.cosface import CosFace
+from transface.systems.recognition.module import RecognitionModule
+from transface.training.trainer import make_trainer
+
+STEPS, FACES, PEOPLE = 3, 4, 5
+
+
+class Losses(lightning.Callback):
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.values.append(float(outputs["loss"]))
+
+
+def losses(*, compile: bool) -> list[float]:
+    torch.manual_seed(0)
+    backbone = FaceViT(patch_size=28, embed_dim=16, depth=1, num_heads=2, embedding_size=8, drop_path_rate=0.0)
+    classifier = FullSoftmax(PEOPLE, 8, CosFace(16.0, 0.2))
+    module = RecognitionModule(backbone, classifier, optimizer=functools.partial(torch.optim.AdamW, lr=0.01))
+    images = torch.randint(256, (STEPS, FACES, 3, 112, 112), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(STEPS * FACES).reshape(STEPS, FACES) % PEOPLE
+    loader = torch.utils.data.DataLoader([FaceBatch(*parts) for parts in zip(images, labels, labels, strict=True)], batch_size=None)
+    kept = Losses()
+    make_trainer(callbacks=[kept], compile=compile, accelerator="cpu", max_epochs=1, logger=False, enable_progress_bar=False).fit(module, loader)
+    assert (backbone._compiled_call_impl is not None) == compile
+    return kept.values
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_a_compiled_backbone_has_the_losses_of_the_plain_one() -> None:
+    plain = losses(compile=False)
+    assert len(set(plain)) == STEPS
+    assert losses(compile=True) == pytest.approx(plain, rel=1e-4)
+
+
+def test_clipping_of_everything_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"system\.clip_norm"):
+        make_trainer(gradient_clip_val=1.0)
