@@ -49,7 +49,7 @@ class CheckpointWriter(Callback):
         self.best_value: float | None = None
         self.best_step: int | None = None
         self._saved_step = -1
-        self._started_step = 0
+        self._began = False
         self._judged_step = -1
         self._last_time = time.monotonic()
 
@@ -64,7 +64,7 @@ class CheckpointWriter(Callback):
         checkpoint["transface"] = {"config": self.config, "versions": versions()}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._saved_step = self._started_step = trainer.global_step
+        self._saved_step, self._began = trainer.global_step, True
         if trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             for stray in [*self.folder.glob("*.writing"), *self.folder.glob("*.replaced")]:
@@ -83,7 +83,9 @@ class CheckpointWriter(Callback):
         self._judge(trainer, pl_module)
         if self._saved_step != trainer.global_step:
             self.save(trainer)
-        if 0 < self._started_step == trainer.global_step and trainer.is_global_zero:
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._began and trainer.global_step > 0 and trainer.is_global_zero:
             print(
                 f"training had ended at step {trainer.global_step} already: nothing was done; a larger trainer.max_epochs or trainer.max_steps goes on",
                 flush=True,
