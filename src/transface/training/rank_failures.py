@@ -89,7 +89,8 @@ class RankFailures(Callback):
     def _end(self, failure: RankFailure) -> None:
         sys.stdout.flush()
         print(f"transface: rank {failure.rank} failed: {failure.message}", file=sys.stderr, flush=True)
-        self.end_process(failure.code)
+        # Rank 0 ends by its own error: Lightning's launcher would kill it, before it has spoken, at another code than 0 of a process it started.
+        self.end_process(0 if failure.rank == 0 else failure.code)
 
 
 def describe(error: BaseException, *, rank: int, line: str | None) -> RankFailure:

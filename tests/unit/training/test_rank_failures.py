@@ -64,6 +64,13 @@ def test_an_error_that_follows_from_another_rank_s_gives_way_to_it(on_rank: Any,
     assert "rank 1 failed: RuntimeError: out of memory" in capsys.readouterr().err
 
 
+def test_ranks_that_follow_rank_0_leave_the_exit_code_to_it(on_rank: Any) -> None:
+    on_rank(0)[0].on_exception(TRAINER, MODULE, ValueError("record 5 is bad"))
+    following, ended = on_rank(1)
+    following.on_exception(TRAINER, MODULE, RuntimeError("connection closed by peer"))
+    assert ended.code == 0
+
+
 def test_the_same_mistake_on_all_ranks_is_each_rank_s_own(on_rank: Any) -> None:
     on_rank(1)[0].on_exception(TRAINER, MODULE, ValueError("another architecture"))
     same, ended = on_rank(0)
