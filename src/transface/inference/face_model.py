@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -185,7 +186,11 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
         if "backbone" not in parts:
             raise ValueError(f"{model_id} has no {CONFIG_FILE} of a face model of transface ({FORMAT})")
         model = cls(parts["backbone"], provenance=parts.get("provenance"))
-        weights = {name.removeprefix("backbone."): value for name, value in load_file(file, device=str(map_location)).items()}
+        try:
+            stored = load_file(file, device=str(map_location))
+        except SafetensorError as error:
+            raise ValueError(f"{file} is broken: {error}") from error
+        weights = {name.removeprefix("backbone."): value for name, value in stored.items()}
         if strict:
             load_strictly(model.backbone, weights, origin=f"the weights in {model_id}")
         else:

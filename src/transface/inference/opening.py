@@ -3,6 +3,7 @@
 Nothing in a file is ever executed: checkpoints are read as tensors and plain values only.
 """
 
+import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,14 +67,24 @@ def _open(
     if path.name == WEIGHTS_FILE and (path.parent / CONFIG_FILE).is_file():
         path = path.parent
     if path.is_dir() and (path / CONFIG_FILE).is_file():
-        model = FaceModel.from_pretrained(path, local_files_only=True)
-        assert isinstance(model, FaceModel)
-        return model
+        return _from_folder(path)
     file = find_checkpoint(path)
     content = _content_of_ours(file)
     if content is None:
         return FaceModel(load_released(file, num_heads=num_heads, channels=channels), provenance={"source": file.name})
     return _from_checkpoint(content, file, averaged=averaged, backbone=backbone)
+
+
+def _from_folder(folder: Path) -> FaceModel:
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / CONFIG_FILE} is no JSON: {error}") from error
+    if not (isinstance(config, Mapping) and isinstance(config.get("backbone"), Mapping)):
+        raise ValueError(f"{folder / CONFIG_FILE} is not of a face model of transface: it names no backbone")
+    model = FaceModel.from_pretrained(folder, local_files_only=True)
+    assert isinstance(model, FaceModel)
+    return model
 
 
 def _content_of_ours(file: Path) -> dict[str, Any] | None:

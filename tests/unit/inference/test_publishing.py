@@ -95,3 +95,23 @@ def test_a_config_that_names_other_code_is_refused(small_model: FaceModel, tmp_p
 def test_a_model_keeps_its_weights_through_a_move(small_model: FaceModel, tmp_path: Path) -> None:
     faces = torch.rand(2, 3, 112, 112)
     assert torch.equal(transface.load(publish(small_model, tmp_path / "a"), device="cpu").embed(faces), small_model.embed(faces))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", b"{", "no JSON"),
+        ("config.json", b"[1]", "names no backbone"),
+        ("config.json", b'{"model_type": "bert"}', "names no backbone"),
+        ("model.safetensors", b"broken", "is broken"),
+        ("model.safetensors", b"", "is broken"),
+    ],
+)
+def test_a_folder_that_is_not_whole_is_refused(small_model: FaceModel, tmp_path: Path, file: str, content: bytes, message: str) -> None:
+    folder = publish(small_model, tmp_path / "a")
+    (folder / file).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        transface.load(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises((FileNotFoundError, ValueError)):
+        transface.load(folder)
