@@ -44,11 +44,11 @@ LIMIT_SPEED = 7000
 
 def write_quality_90(root: Path, num_images: int) -> Path:
     """Write a pack of made-up faces as JPEGs of quality 90."""
-    drawn = [encode_jpeg(image.contiguous(), quality=QUALITY).numpy().tobytes() for image in make_faces(160, 10).images]
+    drawn = [encode_jpeg(image.contiguous(), quality=QUALITY).numpy().tobytes() for image in make_faces(40, 10).images]
     with RecordWriter(root / "train.rec") as writer:
         for key in range(num_images):
-            writer.write(key, RecordHeader(0, float(key % 160)), drawn[key % len(drawn)])
-    (root / "property").write_text("160,112,112\n")
+            writer.write(key, RecordHeader(0, float(key % 40)), drawn[key % len(drawn)])
+    (root / "property").write_text("40,112,112\n")
     return root
 
 
