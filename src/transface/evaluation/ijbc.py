@@ -5,7 +5,9 @@ Images of one media in a template are averaged, the media summed, the sum normal
 Shapes: M images, T templates, P pairs, E embedding size.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +17,7 @@ from scipy import sparse
 from torch import Tensor
 
 IMAGE_BLOCK = 2048
-TEMPLATE_BLOCK_BITS = 10
+TEMPLATE_BLOCK_BITS = 9
 DIRECT_PAIRS = 1 << 18  # up to so many pairs, each is its own dot product in float64
 
 Floats = NDArray[np.floating[Any]]
@@ -157,12 +159,23 @@ def _weighted_sums(
         pooling = sparse.csr_matrix((block_weights, (members, np.arange(len(rows)))), shape=(len(touched), len(rows)))
         return touched, pooling @ rows
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+    with _workers() as threads:
         # A few blocks at a time: the sums of a block whose images lie in no order are as large as the block.
         for first in range(0, len(faces), 16 * IMAGE_BLOCK):
             for touched, block_sums in threads.map(sum_block, range(first, min(first + 16 * IMAGE_BLOCK, len(faces)), IMAGE_BLOCK)):
                 sums[touched] += block_sums
     return sums
+
+
+@contextmanager
+def _workers() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as torch may use, each computing on its own: teams of threads inside them would wait for each other."""
+    count = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+            yield threads
+    finally:
+        torch.set_num_threads(count)
 
 
 def _pair_columns(first_ids: ArrayLike | Tensor, second_ids: ArrayLike | Tensor | None) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -224,7 +237,7 @@ def _scores_by_blocks(features: Tensor, left: NDArray[np.int32], right: NDArray[
         places = (row_of_pair[pairs] - first).astype(np.int64) * len(columns) + column_of_pair
         scores[pairs] = product.flatten()[torch.from_numpy(places).to(features.device)].cpu().numpy()
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+    with _workers() as threads:
         list(threads.map(score_block, range(-(-len(rows) >> TEMPLATE_BLOCK_BITS))))
     return scores
 
