@@ -2,24 +2,22 @@
 
 Layout of `root`: `meta/<name>_face_tid_mid.txt` (image template media), `meta/<name>_template_pair_label.txt` (template template label),
 `meta/<name>_name_5pts_score.txt` (image, five x y, detector score), `loose_crop/<image>`; <name> is ijbb or ijbc. Without a meta folder the
-text files are looked for in `root` itself. Fast: 15.7 million pairs in about a second.
+text files are looked for in `root` itself. 15.7 million pairs take about a second.
 Shapes: M images, P pairs of templates.
 """
 
-import itertools
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import csv
 
-CHUNK_BYTES = 1 << 20
-MAX_DIGITS = 8
-NEWLINE, TAB, SPACE = 10, 9, 32
+LONGEST_LINE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -79,11 +77,9 @@ def read_template_set(root: str | Path, name: str = "ijbc") -> TemplateSet:
     for path in paths.values():
         if not path.is_file():
             raise FileNotFoundError(f"no {path.name} in {meta}: {root} should hold meta/{name}_*.txt and loose_crop/")
-    with ThreadPoolExecutor(2) as threads:
-        pairs = threads.submit(read_template_pairs, paths["template_pair_label"])
-        images, template_ids, media_ids = _read_members(paths["face_tid_mid"])
-        landmarks, detector_scores = _read_landmarks(paths["name_5pts_score"], images)
-        pair_templates, pair_is_same = pairs.result()
+    images, template_ids, media_ids = _read_members(paths["face_tid_mid"])
+    landmarks, detector_scores = _read_landmarks(paths["name_5pts_score"], images)
+    pair_templates, pair_is_same = read_template_pairs(paths["template_pair_label"])
     _require_known(pair_templates, template_ids, paths["template_pair_label"])
     return TemplateSet(name, root / "loose_crop", images, template_ids, media_ids, landmarks, detector_scores, pair_templates, pair_is_same)
 
@@ -97,17 +93,15 @@ class TemplatePairs(NamedTuple):
 
 def read_template_pairs(path: str | Path) -> TemplatePairs:
     """Return the pairs of a `template template label` file; raises ValueError naming the first malformed line."""
-    path = Path(path)
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty: it should hold lines of 'template template label'")
-    data = np.memmap(path, np.uint8, mode="r")
-    cuts = _line_cuts(data)
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
-        parts = list(threads.map(lambda span: _parse_pairs(np.asarray(data[span[0] : span[1]])), itertools.pairwise(cuts)))
-    if any(part is None for part in parts):
-        return _parse_pairs_line_by_line(path)
-    whole = [part for part in parts if part is not None]
-    return TemplatePairs(np.concatenate([p.templates for p in whole]), np.concatenate([p.is_same for p in whole]))
+    path, wanted = Path(path), "template template label"
+    table = _read_table(path, {"first": pa.int32(), "second": pa.int32(), "label": pa.int8()}, wanted)
+    templates = np.stack([table["first"].to_numpy(), table["second"].to_numpy()], axis=1)
+    labels = table["label"].to_numpy()
+    if templates.min() < 0 or labels.min() < 0 or labels.max() > 1:
+        first = int(np.argmax((templates < 0).any(axis=1) | (labels < 0) | (labels > 1)))
+        got = f"{templates[first, 0]} {templates[first, 1]} {labels[first]}"
+        raise ValueError(f"{path}, line {first + 1}: want '{wanted}' (ids from 0, label 0 or 1), got {got!r}")
+    return TemplatePairs(templates, labels == 1)
 
 
 def read_subject_list(path: str | Path) -> SubjectList:
@@ -133,80 +127,6 @@ def read_subject_list(path: str | Path) -> SubjectList:
     return SubjectList(np.array(list(subjects), np.int64), np.array(list(subjects.values()), np.int64))
 
 
-def _line_cuts(data: NDArray[np.uint8]) -> list[int]:
-    """Byte offsets that cut a file into chunks of whole lines."""
-    cuts = [0]
-    while cuts[-1] < len(data):
-        end = min(cuts[-1] + CHUNK_BYTES, len(data))
-        while end < len(data) and data[end - 1] != NEWLINE:
-            end += 1
-        cuts.append(end)
-    return cuts
-
-
-def _parse_pairs(text: NDArray[np.uint8]) -> TemplatePairs | None:
-    """Parse whole lines of exactly 'digits digits bit', single-spaced; None if any differs."""
-    if text[-1] != NEWLINE:
-        text = np.append(text, np.uint8(NEWLINE))
-    # Eight bytes in front, so that the eight bytes before any separator can be read as one number.
-    padded = np.empty(len(text) + 8, np.uint8)
-    padded[:8], padded[8:] = ord("0"), text
-    separators = np.flatnonzero(text < ord("0"))
-    if len(separators) % 3 or int(text.max()) > ord("9"):
-        return None
-    after = separators.reshape(-1, 3)
-    lengths = np.diff(separators, prepend=-1).reshape(-1, 3) - 1
-    marks = text[separators].reshape(-1, 3)
-    labels = text[after[:, 2] - 1]
-    regular = (
-        int(lengths.min()) >= 1
-        and int(lengths.max()) <= MAX_DIGITS
-        and bool((lengths[:, 2] == 1).all())
-        and bool((marks[:, 2] == NEWLINE).all())
-        and bool(((marks[:, :2] == SPACE) | (marks[:, :2] == TAB)).all())
-        and int(labels.max()) <= ord("1")
-    )
-    if not regular:
-        return None
-    words: NDArray[np.uint64] = np.ndarray((len(text) + 1,), "<u8", padded.data, 0, (1,))
-    columns = [_numbers_ending_at(words, after[:, column], lengths[:, column]) for column in (0, 1)]
-    return TemplatePairs(np.stack(columns, axis=1), labels == ord("1"))
-
-
-def _numbers_ending_at(words: NDArray[np.uint64], ends: NDArray[np.intp], lengths: NDArray[np.intp]) -> NDArray[np.int32]:
-    """Turn up to eight ASCII digits before each end into a number, eight digits at once within a 64-bit word."""
-    digits = words[ends]
-    shift = (MAX_DIGITS - lengths).astype(np.uint64) << np.uint64(3)
-    digits >>= shift  # what stands before the number falls out
-    digits <<= shift
-    digits &= np.uint64(0x0F0F0F0F0F0F0F0F)
-    # Neighbouring digits join to pairs, pairs to fours, fours to eight: x * (base * 2^k + 1) adds each to its neighbour.
-    for factor, width, mask in (
-        (10 << 8 | 1, 8, 0x00FF00FF00FF00FF),
-        (100 << 16 | 1, 16, 0x0000FFFF0000FFFF),
-        (10_000 << 32 | 1, 32, 0xFFFFFFFF),
-    ):
-        digits *= np.uint64(factor)
-        digits >>= np.uint64(width)
-        digits &= np.uint64(mask)
-    return digits.astype(np.int32)
-
-
-def _parse_pairs_line_by_line(path: Path) -> TemplatePairs:
-    templates: list[tuple[int, int]] = []
-    labels: list[bool] = []
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            words = line.split()
-            if not words:
-                continue
-            if len(words) != 3 or not all(word.isdecimal() for word in words) or words[2] not in {"0", "1"}:
-                raise ValueError(f"{path}, line {number}: want 'template template label' (label 0 or 1), got {line.strip()[:60]!r}")
-            templates.append((int(words[0]), int(words[1])))
-            labels.append(words[2] == "1")
-    return TemplatePairs(np.array(templates, np.int32).reshape(-1, 2), np.array(labels, bool))
-
-
 class _Members(NamedTuple):
     images: list[str]
     template_ids: NDArray[np.int64]
@@ -214,9 +134,8 @@ class _Members(NamedTuple):
 
 
 def _read_members(path: Path) -> _Members:
-    words = _words(path, 3, "image template media")
-    images = [word.decode() for word in words[0::3]]
-    return _Members(images, _as_integers(words[1::3], path), _as_integers(words[2::3], path))
+    table = _read_table(path, {"image": pa.string(), "template": pa.int64(), "media": pa.int64()}, "image template media")
+    return _Members(table["image"].to_pylist(), table["template"].to_numpy(), table["media"].to_numpy())
 
 
 class _Landmarks(NamedTuple):
@@ -225,15 +144,12 @@ class _Landmarks(NamedTuple):
 
 
 def _read_landmarks(path: Path, images: Sequence[str]) -> _Landmarks:
-    words = _words(path, 12, "image, five x y, detector score")
-    names = [word.decode() for word in words[0::12]]
-    del words[0::12]
-    try:
-        values = np.fromiter(map(float, words), np.float32, len(words)).reshape(-1, 11)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; want lines of 'image, five x y, detector score'") from error
+    numbers = [*(f"{axis}{point}" for point in range(5) for axis in "xy"), "score"]
+    table = _read_table(path, {"image": pa.string(), **dict.fromkeys(numbers, pa.float32())}, "image, five x y, detector score")
+    values = np.stack([table[name].to_numpy() for name in numbers], axis=1)
     if not np.isfinite(values).all():
         raise ValueError(f"{path}: {int((~np.isfinite(values)).sum())} landmarks or scores are NaN or infinite")
+    names = table["image"].to_pylist()
     if names != images:
         row_of = {name: row for row, name in enumerate(names)}
         missing = [image for image in images if image not in row_of]
@@ -243,24 +159,46 @@ def _read_landmarks(path: Path, images: Sequence[str]) -> _Landmarks:
     return _Landmarks(values[:, :10].reshape(-1, 5, 2), values[:, 10].copy())
 
 
-def _words(path: Path, per_line: int, wanted: str) -> list[bytes]:
-    """All words of a file with `per_line` words on each line."""
-    text = path.read_bytes()
-    words = text.split()
-    num_lines = text.count(b"\n") + (not text.endswith(b"\n"))
-    if not words or len(words) != per_line * num_lines:
-        for number, line in enumerate(text.splitlines(), start=1):
-            if len(line.split()) != per_line:
-                raise ValueError(f"{path}, line {number}: want '{wanted}', got {line[:60].decode(errors='replace')!r}")
+def _read_table(path: Path, columns: dict[str, pa.DataType], wanted: str) -> pa.Table:
+    """Read a text file of words, one row a line.
+
+    Raises:
+        ValueError: naming the first line that is not `wanted`, or if there is none.
+    """
+    if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty: it should hold lines of '{wanted}'")
-    return words
-
-
-def _as_integers(words: list[bytes], path: Path) -> NDArray[np.int64]:
+    with path.open("rb") as stream:
+        delimiter = "\t" if b"\t" in stream.readline(LONGEST_LINE) else " "
     try:
-        return np.fromiter(map(int, words), np.int64, len(words))
-    except ValueError as error:
-        raise ValueError(f"{path}: template and media must be whole numbers: {error}") from error
+        return csv.read_csv(
+            path,
+            csv.ReadOptions(column_names=list(columns)),
+            csv.ParseOptions(delimiter=delimiter, quote_char=False),
+            csv.ConvertOptions(column_types=columns, null_values=[]),
+        )
+    except pa.ArrowInvalid:  # irregular spacing, which is allowed, or a malformed line, which gets its number
+        return _read_table_by_lines(path, columns, wanted)
+
+
+def _read_table_by_lines(path: Path, columns: dict[str, pa.DataType], wanted: str) -> pa.Table:
+    parsers = [str if pa.types.is_string(kind) else float if pa.types.is_floating(kind) else int for kind in columns.values()]
+    rows = []
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            words = line.split()
+            if not words:
+                continue
+            try:
+                rows.append([parse(word) for parse, word in zip(parsers, words, strict=True)])
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: want '{wanted}', got {line.strip()[:120]!r}") from error
+    if not rows:
+        raise ValueError(f"{path} is empty: it should hold lines of '{wanted}'")
+    try:
+        arrays = [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), columns.values(), strict=True)]
+    except (pa.ArrowInvalid, OverflowError) as error:
+        raise ValueError(f"{path}: a number is out of range: {error}") from error
+    return pa.table(arrays, names=list(columns))
 
 
 def _require_known(pair_templates: NDArray[np.int32], template_ids: NDArray[Any], path: Path) -> None:
