@@ -232,7 +232,7 @@ def pack(root: Path, options: argparse.Namespace) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sections = {"speed": speed, "memory": memory, "index": index, "shuffle": shuffle, "pack": pack}
-    parser.add_argument("sections", nargs="*", default=["speed", "memory", "index", "shuffle"], choices=list(sections))
+    parser.add_argument("sections", nargs="*", choices=list(sections), help="default: all but pack")
     parser.add_argument("--images", type=int, default=12_800)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--reads", type=int, default=200_000)
@@ -241,7 +241,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     passed = True
-    for name in options.sections:
+    for name in options.sections or ["speed", "memory", "index", "shuffle"]:
         with tempfile.TemporaryDirectory() as folder:
             passed = sections[name](Path(folder), options) and passed
     return 0 if passed else 1
