@@ -229,16 +229,18 @@ def pack(root: Path, options: argparse.Namespace) -> bool:
     return True
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sections = {"speed": speed, "memory": memory, "index": index, "shuffle": shuffle, "pack": pack}
-    parser.add_argument("sections", nargs="*", choices=list(sections), help="default: all but pack")
+    parser.add_argument("sections", nargs="*", help=f"of {', '.join(sections)}; all but pack if none is named")
     parser.add_argument("--images", type=int, default=12_800)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--reads", type=int, default=200_000)
     parser.add_argument("--records", type=int, default=17_451_890)
     parser.add_argument("--pack-images", type=int, default=100_000)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if unknown := set(options.sections) - sections.keys():
+        parser.error(f"sections must be of {', '.join(sections)}, got {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
     passed = True
     for name in options.sections or ["speed", "memory", "index", "shuffle"]:
