@@ -83,6 +83,24 @@ def test_a_whole_parameter_s_step_comes_back_as_a_number(tmp_path: Path) -> None
     assert torch.equal(take_step(0, 1, again, fresh).centers, take_step(0, 1, classifier, optimizer).centers)
 
 
+def test_classes_of_a_rank_that_wrote_no_state_have_not_moved(tmp_path: Path) -> None:
+    classifier, optimizer = build(1.0, "adamw")
+    take_step(0, 0, classifier, optimizer)
+    expected = state_by_row(optimizer, classifier.centers)
+    whole = classifier.centers
+    for classes, steps in ((ShardRange(0, 10), None), (ShardRange(10, CLASSES), optimizer)):
+        classifier.classes = classes
+        classifier.centers = torch.nn.Parameter(whole.detach()[slice(*classes)])
+        if steps is not None:
+            steps.state[classifier.centers] = {name: value[slice(*classes)] for name, value in expected.items()}
+        write_centers(tmp_path, classifier, optimizer=steps)
+    rows = read_rows(tmp_path, ShardRange(5, 20), num_identities=CLASSES)
+    assert torch.equal(rows["weight"], whole[5:20])
+    for name, value in expected.items():
+        assert not rows[f"state.{name}"][:5].any()
+        assert torch.equal(rows[f"state.{name}"][5:], value[10:20])
+
+
 def test_a_rank_without_classes_reads_nothing(tmp_path: Path) -> None:
     classifier, _ = build(1.0, "adamw")
     write_centers(tmp_path, classifier)

@@ -61,26 +61,31 @@ def read_centers(folder: str | Path, classifier: PartialFC, *, optimizer: Optimi
 
 
 def read_rows(folder: str | Path, classes: ShardRange, *, num_identities: int) -> dict[str, Tensor]:
-    """Return the tensors of the classes asked for, put together from the files that hold them.
+    """Return the tensors of the classes asked for, put together from the files that hold them; 0 where a file keeps no such state.
+
+    A rank none of whose classes has moved yet writes no state: no moments and no steps, which is what 0 says.
 
     Raises:
         FileNotFoundError: if classes are missing.
         ValueError: if the files are of another number of identities.
     """
-    parts: dict[str, list[Tensor]] = {}
+    parts: list[dict[str, Tensor]] = []
     reached = classes.start
     for file in _center_files(Path(folder), num_identities):
         stop = min(classes.stop, file.classes.stop)
         if file.classes.start > reached or (reached >= stop and parts):
             continue
         with safe_open(file.path, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 - not a dict
-                lines = slice(min(reached, stop) - file.classes.start, stop - file.classes.start)
-                parts.setdefault(name, []).append(opened.get_slice(name)[lines])
+            lines = slice(min(reached, stop) - file.classes.start, stop - file.classes.start)
+            parts.append({name: opened.get_slice(name)[lines] for name in opened.keys()})  # noqa: SIM118 - not a dict
         reached = max(reached, stop)
     if reached < classes.stop or not parts:
         raise FileNotFoundError(f"no file in {folder} holds the centres of class {reached}: a rank's file is missing, use another checkpoint")
-    return {name: torch.cat(pieces) for name, pieces in parts.items()}
+    whole = {name: tensor for part in parts for name, tensor in part.items()}
+    return {
+        name: torch.cat([part[name] if name in part else one.new_zeros(len(part["weight"]), *one.shape[1:]) for part in parts])
+        for name, one in whole.items()
+    }
 
 
 def _center_files(folder: Path, num_identities: int) -> list[CenterFile]:

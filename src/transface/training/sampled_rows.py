@@ -108,7 +108,7 @@ class SampledRows(Optimizer):
             moved = self.state.pop(part, {})
             for name, value in moved.items():
                 _put(state, name, value, rows=here, owner=owner, optimizer=self)
-        if "step" not in state:
+        if len(rows) and "step" not in state:  # without rows no one knows yet whether the optimizer counts for itself
             count = state.setdefault("moves", owner.new_zeros(len(owner), dtype=torch.float32))
             count.index_add_(0, rows, torch.ones_like(rows, dtype=count.dtype))
 

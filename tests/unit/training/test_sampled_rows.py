@@ -141,6 +141,15 @@ def test_gradients_added_up_over_batches_move_their_union_once() -> None:
     assert (centers == 1).all(dim=1).sum() == ROWS - len(union)
 
 
+@pytest.mark.parametrize("ours", [AdamW, SGD])
+def test_a_step_that_samples_no_row_leaves_no_state(ours: Any) -> None:
+    centers = nn.Parameter(torch.ones(ROWS, COLUMNS))
+    optimizer = ours([centers], lr=0.1)
+    nothing = torch.sparse_coo_tensor(torch.empty(1, 0, dtype=torch.int64), torch.empty(0, COLUMNS), (ROWS, COLUMNS), is_coalesced=True)
+    take_steps(optimizer, centers, [nothing, *sampled_gradients(torch.float32)[:1]])
+    assert ("moves" in optimizer.state[centers]) == (ours is SGD)
+
+
 def test_an_optimizer_that_mixes_elements_is_refused() -> None:
     class Adafactor(SampledRows, torch.optim.Adafactor):
         pass
