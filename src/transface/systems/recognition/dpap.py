@@ -58,8 +58,12 @@ def mix_amplitudes(source: Tensor, reference: Tensor, ratio: Tensor) -> Tensor:
 
     `ratio` broadcasts over the leading axes (those before P, P), or is (..., 1, 1) with as many axes as the patches. Pixels are
     intensities: 0 is black. A frequency whose amplitude is no more than rounding of the transform has phase 0. Differentiable; the result
-    is not clipped.
+    is not clipped. Half precision is widened for the transform; whole numbers give float32.
     """
+    if source.dtype in {torch.float16, torch.bfloat16}:
+        return mix_amplitudes(source.float(), reference.float(), torch.as_tensor(ratio).float()).to(source.dtype)
+    if not source.is_floating_point():
+        source, reference = source.float(), reference.float()
     ratio = torch.as_tensor(ratio, dtype=source.dtype, device=source.device)
     if not (ratio.ndim == source.ndim and ratio.shape[-2:] == (1, 1)):
         ratio = ratio[..., None, None]

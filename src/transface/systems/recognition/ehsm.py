@@ -37,7 +37,11 @@ def token_entropy(tokens: Tensor, kind: Entropy = "gaussian") -> Tensor:
 
 
 def hardness_weights(entropy: Tensor, gamma: float = 1.0) -> Tensor:
-    """Return w = 1 + exp(-gamma mean_i H_i), (B,), of the entropies (B, N); the exponent is held at 40 so that w stays finite."""
+    """Return w = 1 + exp(-gamma mean_i H_i), (B,), of the entropies (B, N); the exponent is held at 40 so that w stays finite.
+
+    Half precision is widened first.
+    """
+    entropy = entropy.float() if entropy.dtype in {torch.float16, torch.bfloat16} else entropy
     return 1 + (-gamma * entropy.mean(dim=-1)).clamp(max=LARGEST_EXPONENT).exp()
 
 
