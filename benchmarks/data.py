@@ -33,7 +33,7 @@ from transface.data.orders import BlockOrder, SequentialOrder, ShuffledOrder, me
 from transface.data.pack_writing import plan_by_identity, write_pack
 from transface.data.packing import unpack_to_folder
 from transface.data.record_headers import RecordHeader
-from transface.data.recordio import RecordReader, RecordWriter
+from transface.data.recordio import RecordWriter
 from transface.data.samplers import RankBatches
 from transface.data.synthetic import make_faces
 
@@ -146,26 +146,27 @@ def memory(root: Path, options: argparse.Namespace) -> bool:
     return grown < 20
 
 
-def start_worker(pickled: bytes, key: int, answers: "multiprocessing.Queue[tuple[float, float, float]]") -> None:
-    """A worker's first act: get the reader, read one record; then tell seconds by clock and processor, and MiB of its own that took."""
+def start_worker(pickled: bytes, place: int, answers: "multiprocessing.Queue[tuple[float, float, float]]") -> None:
+    """A worker's first act: get the pack, read one image; then tell seconds by clock and processor, and MiB of its own that took."""
     before, clock, processor = own_memory(os.getpid()), time.perf_counter(), time.process_time()
-    reader: RecordReader = pickle.loads(pickled)
-    reader[key]
+    pack: IdentityPack = pickle.loads(pickled)
+    pack.encoded(place)
     answers.put((time.perf_counter() - clock, time.process_time() - processor, own_memory(os.getpid()) - before))
 
 
 def index(root: Path, options: argparse.Namespace) -> bool:
-    """Tell how long a reader and its workers take to start on an index of many records, and the memory they need."""
+    """Tell how long a pack and its workers take to start on an index of many records, and the memory they need."""
     path = write_huge_index(root, options.records)
     os.environ["TRANSFACE_CACHE"] = str(root / "cache")
     ok = True
     for name in ("first opening, the text is read", "second opening, the kept index is mapped"):
         before, clock, processor = resident(), time.perf_counter(), time.process_time()
-        reader = RecordReader(path)
-        reader[options.records // 2]
+        opened = IdentityPack(path.parent)
+        opened.encoded(options.records // 2)
         spent = f"{time.perf_counter() - clock:.2f} s by the clock, {time.process_time() - processor:.2f} s of processor time"
         print(f"  {name}: {spent}, {resident() - before:+.0f} MiB resident")
-    pickled = pickle.dumps(reader)
+        ok = ok and resident() - before < 300
+    pickled = pickle.dumps(opened)
     print(f"  a worker is sent {len(pickled)} bytes")
     for method in ("fork", "spawn"):
         context = multiprocessing.get_context(method)
@@ -180,10 +181,11 @@ def index(root: Path, options: argparse.Namespace) -> bool:
 
 
 def write_huge_index(root: Path, records: int) -> Path:
-    """Write an .idx of so many records, and a sparse .rec in which a few of them stand."""
+    """Write an .idx of so many records, a sparse .rec in which a few of them stand, and the property file of a pack."""
     draw = np.random.default_rng(0)
     offsets = np.concatenate([[0], np.cumsum(draw.integers(1000, 1500, records - 1) * 4)])
     path = root / "train.rec"
+    (root / "property").write_text("360232,112,112\n")
     with RecordWriter(root / "one.rec") as writer:
         writer.write(0, RecordHeader(0, 0.0), b"x" * 100)
     record = (root / "one.rec").read_bytes()

@@ -5,6 +5,8 @@ sorted order. Paths are relative to the list's folder. Shapes: n images.
 """
 
 import csv
+import logging
+import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,9 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transface.data.batches import FaceBatch
+from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.loaders import face_batch
 from transface.data.record_index import IntArray
+
+logger = logging.getLogger(__name__)
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 PATH_COLUMNS = ("path", "image", "file", "filename")
@@ -101,13 +105,19 @@ class FileFaces:
             raise ValueError(f"image {path} is larger than {LARGEST_FILE >> 20} MiB")
         return data
 
+    def read_encoded(self, indices: Sequence[int]) -> EncodedFaces:
+        """Return the images at `indices`, undecoded, with their labels."""
+        return EncodedFaces([self.encoded(index) for index in indices], self.labels[np.asarray(indices, dtype=np.int64)])
+
     def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
         """Return the images at `indices`, decoded, with their labels."""
-        return face_batch([self.encoded(index) for index in indices], self.labels[np.asarray(indices)], indices=indices, source=self)
+        return face_batch(self.read_encoded(indices), indices=indices, source=self)
 
 
 def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112)) -> FileFaces:
     """Return the images of a folder with one folder a person; people and images in sorted order.
+
+    A person's images may lie in folders inside theirs. Names that begin with a dot are passed over.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -116,16 +126,33 @@ def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112)) -
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"no image folder {root}")
-    people = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+    entries = sorted(entry.name for entry in os.scandir(root) if not entry.name.startswith("."))
+    people = [name for name in entries if (root / name).is_dir()]
+    loose = [name for name in entries if _is_image(name) and (root / name).is_file()]
     found = [_images_of(root / person) for person in people]
     kept = [(person, files) for person, files in zip(people, found, strict=True) if files]
+    if loose:
+        where = f"{len(loose)} images, {loose[0]} the first, lie in {root} itself and not in the folder of a person"
+        if not kept:
+            raise ValueError(f"{where}: expected one folder a person")
+        logger.warning("%s: they are left out", where)
     labels = np.repeat(np.arange(len(kept), dtype=np.int64), [len(files) for _, files in kept])
     paths = PathTable(f"{person}/{file}" for person, files in kept for file in files)
     return FileFaces(root, paths, labels=labels, people=[person for person, _ in kept], image_size=image_size)
 
 
 def _images_of(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_ENDINGS and entry.is_file())
+    """The images in a folder and the folders inside it, sorted by path."""
+    found: list[str] = []
+    for base, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = os.path.relpath(base, folder) + "/"
+        found += [inside.removeprefix("./") + name for name in files if _is_image(name)]
+    return sorted(found)
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")
 
 
 def open_list(path: str | Path, *, root: str | Path | None = None, image_size: tuple[int, int] = (112, 112)) -> FileFaces:

@@ -7,16 +7,18 @@ Packs without it are lists of images. Shapes: B faces.
 import operator
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from transface.data.batches import FaceBatch
+from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.loaders import face_batch
 from transface.data.record_headers import unpack_record
 from transface.data.record_index import IntArray
+from transface.data.record_labels import kept_labels
 from transface.data.recordio import Record, RecordError, RecordReader
 
+READ_AT_OPENING = 256 << 20  # bytes of a .rec up to which all labels are read and checked when it is opened
 EXACT_FLOAT32 = 1 << 24  # whole numbers up to here are exact in the float32 of a label
 
 
@@ -50,13 +52,22 @@ class IdentityPack:
         root: the pack's folder, or a .rec file itself.
         image_size: the (H, W) its images must have.
         num_identities: how many people; by default from `property`, or one above the largest label where there is none.
+        on_bad_record: "raise": all labels of a file that is quickly read are checked when it is opened; "skip": the label of a record
+            that is broken or labelled out of range is -1, and only reading that record raises.
 
     Raises:
         FileNotFoundError: no such folder, or no train.rec in it.
         ValueError: no images; property, header or labels that contradict each other (RecordError where the file itself is broken).
     """
 
-    def __init__(self, root: str | Path, *, image_size: tuple[int, int] = (112, 112), num_identities: int | None = None) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        image_size: tuple[int, int] = (112, 112),
+        num_identities: int | None = None,
+        on_bad_record: Literal["raise", "skip"] = "raise",
+    ) -> None:
         path_rec = find_rec(Path(root))
         self.root = path_rec.parent
         self.image_size = image_size
@@ -70,20 +81,30 @@ class IdentityPack:
         self._positions = image_places(self.reader)
         if not len(self):
             raise ValueError(f"{path_rec} holds no images")
-        self._labels: IntArray | None = self._read_labels(num_identities)
-        self.num_identities = int(self._labels.max()) + 1 if num_identities is None else num_identities
+        self._labels: IntArray | None = None
+        self._skips = on_bad_record == "skip"
+        self._stated = num_identities
+        # Every label stands beside its image: reading them all is reading the file, which takes minutes where it has 90 GB.
+        if num_identities is None or not (self._skips or self.reader.num_bytes > READ_AT_OPENING):
+            self._labels = self._read_labels()
+        self.num_identities = max(int(self.labels.max()) + 1, 1) if num_identities is None else num_identities
 
-    def _read_labels(self, num_identities: int | None) -> IntArray:
-        positions = None if len(self) == len(self.reader) else self._positions.array()
-        labels = self.reader.headers(positions).label
-        limit = num_identities if num_identities is not None else EXACT_FLOAT32
-        wrong = np.flatnonzero(~((labels >= 0) & (labels < limit) & (labels == np.floor(labels))))
-        if len(wrong):
+    def _read_labels(self) -> IntArray:
+        """Return all labels, -1 for a record that cannot be used."""
+        labels = kept_labels(self.reader, self._positions)
+        limit = EXACT_FLOAT32 if self._stated is None else self._stated
+        wrong = np.flatnonzero((labels < 0) | (labels >= limit))
+        if not len(wrong):
+            return labels
+        if not self._skips:
+            key, label = self.key(int(wrong[0])), np.ravel(self.record(int(wrong[0])).header.label)[0]  # or raises, if it is broken
             raise ValueError(
-                f"{self.reader.path}: key {self.key(int(wrong[0]))} has label {labels[wrong[0]]:g}, and labels are whole numbers in "
-                f"0..{limit - 1} ({len(wrong)} such records); 'transface pack check' lists them"
+                f"{self.reader.path}: key {key} has label {label:g}, and labels are whole numbers in 0..{limit - 1} "
+                f"({len(wrong)} such records); 'transface pack check' lists them"
             )
-        return labels.astype(np.int64)
+        labels = labels.copy()
+        labels[wrong] = -1
+        return labels
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_labels": None}  # a worker finds each label beside its image
@@ -93,9 +114,9 @@ class IdentityPack:
 
     @property
     def labels(self) -> IntArray:
-        """The label of every image (n,), read once from the headers."""
+        """The label of every image (n,), read once from the headers; -1 for a record to be skipped."""
         if self._labels is None:
-            self._labels = self._read_labels(self.num_identities)
+            self._labels = self._read_labels()
         return self._labels
 
     def key(self, index: int) -> int:
@@ -115,12 +136,11 @@ class IdentityPack:
         """Return the JPEG or PNG bytes of the image at `index`."""
         return self.record(index).payload
 
-    def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
-        """Return the images at `indices`, decoded, with their labels.
+    def read_encoded(self, indices: Sequence[int]) -> EncodedFaces:
+        """Return the images at `indices`, undecoded, with their labels.
 
         Raises:
-            ImageError: naming the key of an image that cannot be decoded or has another size.
-            RecordError: naming the key and offset of a record that is broken.
+            RecordError: naming the key and offset of a record that is broken or labelled out of range.
         """
         places = self._positions.places(indices)
         try:
@@ -128,15 +148,26 @@ class IdentityPack:
         except RecordError:
             records = [self.record(index) for index in indices]  # raises it again, with the key in it
         labels = np.array([self._label(record, index) for record, index in zip(records, indices, strict=True)])
-        return face_batch([record.payload for record in records], labels, indices=indices, source=self)
+        return EncodedFaces([record.payload for record in records], labels)
+
+    def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
+        """Return the images at `indices`, decoded, with their labels.
+
+        Raises:
+            ImageError: naming the key of an image that cannot be decoded or has another size.
+            RecordError: as `read_encoded`.
+        """
+        return face_batch(self.read_encoded(indices), indices=indices, source=self)
 
     def __getitem__(self, index: int) -> FaceBatch:
         return self.__getitems__([operator.index(index)])
 
     def _label(self, record: Record, index: int) -> int:
         label = record.header.label if record.header.flag == 0 else record.header.label[0]  # type: ignore[index]
-        if not (0 <= label < self.num_identities):
-            raise RecordError(f"{self.reader.path}: key {self.key(index)} has label {label:g}, outside 0..{self.num_identities - 1}")
+        if not (0 <= label < self.num_identities and label == int(label)):
+            raise RecordError(
+                f"{self.reader.path}: key {self.key(index)} has label {label:g}, and labels are whole numbers in 0..{self.num_identities - 1}"
+            )
         return int(label)
 
 
@@ -152,8 +183,13 @@ def find_rec(root: Path) -> Path:
         raise FileNotFoundError(f"no data folder {root}")
     if (root / "train.rec").is_file():
         return root / "train.rec"
-    there = sorted(entry.name for entry in root.iterdir())[:5]
-    raise FileNotFoundError(f"no train.rec in {root}, which holds {', '.join(there) if there else 'nothing'}")
+    raise FileNotFoundError(f"no train.rec in {root}, which holds {listed(root)}")
+
+
+def listed(folder: Path) -> str:
+    """Return the first few names in a folder, for an error."""
+    there = sorted(entry.name for entry in folder.iterdir())
+    return (", ".join(there[:5]) + (", ..." if len(there) > 5 else "")) if there else "nothing"
 
 
 class Positions:
@@ -177,10 +213,14 @@ class Positions:
             raise IndexError(f"no image {int(asked.min())} or {int(asked.max())} among {len(self)}")
         return asked + self._places.start if isinstance(self._places, range) else self._places[asked]
 
+    def run(self, start: int, stop: int) -> IntArray:
+        """Return the places of the images start..stop - 1."""
+        some = self._places[start:stop]
+        return np.arange(some.start, some.stop, dtype=np.int64) if isinstance(some, range) else some
+
     def array(self) -> IntArray:
         """Return all places (n,)."""
-        places = self._places
-        return np.arange(places.start, places.stop, dtype=np.int64) if isinstance(places, range) else places
+        return self.run(0, len(self))
 
 
 def image_places(reader: RecordReader) -> Positions:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.io import ImageReadMode, decode_jpeg, decode_png
 
-from transface.data.batches import FaceBatch
+from transface.data.batches import EncodedBatch, EncodedFaces, FaceBatch
 
 # torchvision 0.29 announces that its decoders will move to another package; they are called from this file alone.
 warnings.filterwarnings("ignore", message=r"(?s).*TorchCodec.*")
@@ -140,11 +140,15 @@ def decode_images(
         if jpegs:
             decoded.update(zip(jpegs, decode_jpeg([tensors[i] for i in jpegs], ImageReadMode.RGB, device), strict=True))
         for i in pngs:
-            decoded[i] = decode_png(tensors[i], ImageReadMode.RGB).to(device)
+            decoded[i] = _decode_png(tensors[i]).to(device)
         return torch.stack([decoded[i].permute(1, 2, 0) for i in range(len(images))]).permute(0, 3, 1, 2)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:
         _raise_for_broken(tensors, jpegs=set(jpegs), size=size, names=names)
-        raise
+        if device.type == "cpu":
+            raise
+        return decode_images(images, size=size, names=names).to(device)  # a device's decoder knows fewer kinds of JPEG
 
 
 class NamedImages(Protocol):
@@ -155,10 +159,40 @@ class NamedImages(Protocol):
     def name(self, index: int) -> str: ...
 
 
-def face_batch(payloads: Sequence[bytes], labels: np.ndarray, *, indices: Sequence[int], source: NamedImages) -> FaceBatch:
-    """Return the decoded batch of the images at `indices` of `source`, given their bytes and labels (B,)."""
-    images = decode_images(payloads, size=source.image_size, names=_Names(source, indices))
-    return FaceBatch(images, torch.from_numpy(np.asarray(labels, dtype=np.int64)), torch.from_numpy(np.array(indices, dtype=np.int64)))
+class EncodedSource(NamedImages, Protocol):
+    """A source that also gives its images undecoded."""
+
+    def read_encoded(self, indices: Sequence[int]) -> EncodedFaces: ...
+
+
+def face_batch(faces: EncodedFaces, *, indices: Sequence[int], source: NamedImages) -> FaceBatch:
+    """Return the decoded batch of the images at `indices` of `source`."""
+    images = decode_images(faces.payloads, size=source.image_size, names=_Names(source, indices))
+    return FaceBatch(images, torch.from_numpy(np.asarray(faces.labels, dtype=np.int64)), torch.from_numpy(np.array(indices, dtype=np.int64)))
+
+
+def encoded_batch(source: EncodedSource, indices: Sequence[int]) -> EncodedBatch:
+    """Return the images at `indices` of `source`, undecoded; of their sizes it is made sure here.
+
+    Raises:
+        ImageError: naming the first that is no JPEG or PNG, or has another size.
+    """
+    faces = source.read_encoded(indices)
+    _check_sizes(faces.payloads, source.image_size, _Names(source, indices))
+    data = torch.frombuffer(bytearray().join(faces.payloads), dtype=torch.uint8)
+    lengths = torch.tensor([len(payload) for payload in faces.payloads])
+    return EncodedBatch(data, lengths, torch.from_numpy(np.asarray(faces.labels, dtype=np.int64)), torch.tensor(list(indices)))
+
+
+def decode_batch(batch: EncodedBatch, source: NamedImages, *, device: torch.device | str) -> FaceBatch:
+    """Return the decoded batch on `device`; on a CUDA device its JPEGs are decoded there.
+
+    Raises:
+        ImageError: naming the first image that cannot be decoded.
+    """
+    parts = [memoryview(part.numpy()) for part in batch.data.split(batch.lengths.tolist())]
+    images = decode_images(parts, size=source.image_size, names=_Names(source, batch.keys.tolist()), device=device)
+    return FaceBatch(images, *(part.to(device, non_blocking=True) for part in (batch.labels, batch.keys)))
 
 
 class _Names(Sequence[str]):
@@ -191,10 +225,15 @@ def _check_sizes(images: Sequence[bytes | memoryview], size: tuple[int, int] | N
     return size
 
 
+def _decode_png(encoded: Tensor) -> Tensor:
+    image = decode_png(encoded, ImageReadMode.RGB)
+    return image if image.dtype == torch.uint8 else (image.to(torch.int32) // 257).to(torch.uint8)  # 16 bits a colour
+
+
 def _raise_for_broken(tensors: Sequence[Tensor], *, jpegs: set[int], size: tuple[int, int], names: Sequence[object] | None) -> None:
     for index, tensor in enumerate(tensors):
         try:
-            image = (decode_jpeg if index in jpegs else decode_png)(tensor, ImageReadMode.RGB)
+            image = decode_jpeg(tensor, ImageReadMode.RGB) if index in jpegs else _decode_png(tensor)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise ImageError(f"{_name(index, names)} cannot be decoded: {reason}", index=index) from None

@@ -121,11 +121,13 @@ class ClassBalancedOrder:
     """P identities x K images: each run of P * K samples holds P different people with K images each.
 
     Identities are dealt in rounds, each round a new shuffle of all; an identity's images are dealt in a new shuffle each epoch, and
-    again from the start where it has fewer than needed. An epoch has about as many samples as the set has images.
+    again from the start where it has fewer than needed. An epoch has about as many samples as the set has images. Labels below 0 are not dealt.
     """
 
     def __init__(self, labels: NDArray[np.int64], *, identities_per_batch: int, images_per_identity: int, seed: int = 0) -> None:
-        self.labels = np.asarray(labels)
+        labels = np.asarray(labels)
+        self.samples = np.flatnonzero(labels >= 0)
+        self.labels = labels[self.samples]
         self.present, self.sizes = np.unique(self.labels, return_counts=True)
         self.starts = np.cumsum(self.sizes) - self.sizes
         self.num_people = identities_per_batch
@@ -142,7 +144,7 @@ class ClassBalancedOrder:
 
     def __call__(self, epoch: int) -> IndexArray:
         generator = _generator(self.seed, epoch)
-        by_class = np.lexsort((generator.random(len(self.labels)), self.labels))
+        by_class = self.samples[np.lexsort((generator.random(len(self.labels)), self.labels))]
         groups_a_round = len(self.present) // self.num_people
         people, rounds = [], []
         for number in range(-(-self.num_groups // groups_a_round)):

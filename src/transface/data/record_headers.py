@@ -73,8 +73,14 @@ class HeaderColumns(NamedTuple):
     length: NDArray[np.uint32]
 
 
-def read_headers(fd: int, offsets: IntArray, *, num_bytes: int, path: Path) -> HeaderColumns:
-    """Return the headers of the records at `offsets` (m,), reading the file forwards in blocks."""
+def read_headers(fd: int, offsets: IntArray, *, num_bytes: int, path: Path, mark_broken: bool = False) -> HeaderColumns:
+    """Return the headers of the records at `offsets` (m,), reading the file forwards in blocks.
+
+    With `mark_broken` the label of a broken record is NaN.
+
+    Raises:
+        RecordError: for a broken record, without `mark_broken`.
+    """
     words = np.zeros((len(offsets), 9), dtype="<u4")
     order = np.argsort(offsets, kind="stable") if len(offsets) > 1 and not (offsets[1:] >= offsets[:-1]).all() else None
     ordered = offsets if order is None else offsets[order]
@@ -89,7 +95,7 @@ def read_headers(fd: int, offsets: IntArray, *, num_bytes: int, path: Path) -> H
         rows = (ordered[done:near] - begin) // 4
         words[done:near] = values[rows[:, None] + np.arange(9)]
         done = near
-    _mend_headers(words, ordered, fd=fd, num_bytes=num_bytes, path=path)
+    _mend_headers(words, ordered, fd=fd, num_bytes=num_bytes, path=path, mark_broken=mark_broken)
     if order is not None:
         words[order] = words.copy()
     flag = words[:, 2].copy()
@@ -97,13 +103,19 @@ def read_headers(fd: int, offsets: IntArray, *, num_bytes: int, path: Path) -> H
     return HeaderColumns(flag, label, np.ascontiguousarray(words[:, 4:6]).view("<u8").ravel(), words[:, 1] & np.uint32(MAX_LENGTH))
 
 
-def _mend_headers(words: NDArray[np.uint32], offsets: IntArray, *, fd: int, num_bytes: int, path: Path) -> None:
-    """Refuse what is no record; read whole the few records whose header itself may be split."""
+def _mend_headers(words: NDArray[np.uint32], offsets: IntArray, *, fd: int, num_bytes: int, path: Path, mark_broken: bool) -> None:
+    """Refuse or mark what is no record; read whole the few records whose header itself may be split."""
     lengths = words[:, 1] & MAX_LENGTH
     odd = (words[:, 0] != MAGIC) | (words[:, 1] >> LENGTH_BITS != WHOLE) | (lengths < HEADER.size + 4 * (words[:, 2] > 0))
     for row in np.flatnonzero(odd | (offsets + PART.size + lengths > num_bytes)):
         offset = int(offsets[row])
-        data = read_record_at(fd, offset, num_bytes=num_bytes, guess=GUESSED_BYTES, path=path).data
-        record = unpack_record(data, where=f"{path}: record at offset {offset}")
+        try:
+            data = read_record_at(fd, offset, num_bytes=num_bytes, guess=GUESSED_BYTES, path=path).data
+            record = unpack_record(data, where=f"{path}: record at offset {offset}")
+        except RecordError:
+            if not mark_broken:
+                raise
+            words[row, 2:4] = np.array([0, np.float32("nan").view("<u4")])
+            continue
         head = data[: HEADER.size + 4 * min(record.header.flag, 1)]
         words[row, 2 : 2 + len(head) // 4] = np.frombuffer(head, dtype="<u4")

@@ -5,15 +5,15 @@ consecutive, as they are in every pack of this field. Large indices are kept as 
 machine share the same pages and a worker starts by opening it.
 """
 
-import hashlib
 import logging
-import os
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from transface.data.kept_files import kept_path
 
 IntArray = NDArray[np.int64]
 logger = logging.getLogger(__name__)
@@ -118,15 +118,12 @@ def read_index(path: Path) -> RecordIndex:
         ValueError: for a line that is not two numbers, a key that stands twice, an offset that is no multiple of 4; names the line.
     """
     kept_at = _kept_path(path)
-    if kept_at is not None and kept_at.is_file():
-        try:
-            return open_kept(kept_at)
-        except (OSError, ValueError):
-            logger.warning("the kept index %s cannot be read; reading %s again", kept_at, path)
+    if kept_at is not None and (kept := open_if_kept(kept_at)) is not None:
+        return kept
     index = _read_text(path)
     if (twice := index.duplicate_key()) is not None:
         raise ValueError(f"{path}: key {twice} stands in it twice; 'transface pack index' writes it again")
-    return index if kept_at is None or len(index) < CACHED_FROM else _keep(index, kept_at)
+    return index if kept_at is None or len(index) < CACHED_FROM else keep_index(index, kept_at)
 
 
 class _Lines(NamedTuple):
@@ -209,22 +206,24 @@ def _parse_slowly(text: bytes, path: Path, lines_before: int) -> _Lines:
     return _Lines(np.ascontiguousarray(columns[:, 0]), np.ascontiguousarray(columns[:, 1]))
 
 
-def cache_folder() -> Path:
-    """Return where indices are kept: $TRANSFACE_CACHE, or transface/ in the user's cache folder."""
-    if named := os.environ.get("TRANSFACE_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transface"
-
-
 def _kept_path(path: Path) -> Path | None:
-    state = path.stat()
-    if state.st_size < CACHED_FROM * 4:  # "0\t0\n" is the shortest line
+    if path.stat().st_size < CACHED_FROM * 4:  # "0\t0\n" is the shortest line
         return None
-    name = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:24]
-    return cache_folder() / "index" / f"{path.stem}-{name}.int64"
+    return kept_path("index", [path], ending=".int64")
 
 
-def _keep(index: RecordIndex, kept_at: Path) -> RecordIndex:
+def open_if_kept(kept_at: Path) -> RecordIndex | None:
+    """Return the index kept at `kept_at`, or None where there is none that can be read."""
+    if not kept_at.is_file():
+        return None
+    try:
+        return open_kept(kept_at)
+    except (OSError, ValueError):
+        logger.warning("the kept index %s cannot be read; it is made again", kept_at)
+        return None
+
+
+def keep_index(index: RecordIndex, kept_at: Path) -> RecordIndex:
     """Return the same index on a mapped file: 6 numbers (see `open_kept`), offsets, then keys and their order where there are any."""
     arrays = [array for array in (index.offsets, index._keys, index._order) if array is not None]
     try:

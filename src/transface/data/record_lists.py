@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transface.data.batches import FaceBatch
+from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.loaders import face_batch
 from transface.data.record_headers import unpack_record
 from transface.data.record_index import IntArray
@@ -97,9 +97,13 @@ class RecordList:
         """Return the JPEG or PNG bytes of the image at `index`."""
         return self.reader[int(self.keys[index])].payload
 
-    def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
-        """Return the images at `indices`, decoded, with their labels."""
+    def read_encoded(self, indices: Sequence[int]) -> EncodedFaces:
+        """Return the images at `indices`, undecoded, with their labels."""
         chosen = np.asarray(indices, dtype=np.int64)
         raws = self.reader.raw_many(self._positions[chosen])
         payloads = [unpack_record(raw, where=self.name(int(index))).payload for raw, index in zip(raws, chosen, strict=True)]
-        return face_batch(payloads, self.labels[chosen], indices=indices, source=self)
+        return EncodedFaces(payloads, self.labels[chosen])
+
+    def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
+        """Return the images at `indices`, decoded, with their labels."""
+        return face_batch(self.read_encoded(indices), indices=indices, source=self)

@@ -7,7 +7,7 @@ the magic goes back between the parts.
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,8 +99,8 @@ def _check_part(magic: int, cflag: int, wanted: int, *, offset: int, path: Path)
         raise RecordError(f"{path}: the part at offset {offset} has flag {cflag}: parts of a record are missing or in the wrong order")
 
 
-def scan_offsets(path: Path) -> IntArray:
-    """Return the offsets (n,) at which records start, found by walking the file from its beginning.
+def scan_offsets(path: Path, on_progress: Callable[[int], object] | None = None) -> IntArray:
+    """Return the offsets (n,) at which records start, found by walking the file from its beginning; `on_progress` is told bytes passed.
 
     Raises:
         RecordError: where the walk meets no record, or the file ends inside one.
@@ -112,6 +112,8 @@ def scan_offsets(path: Path) -> IntArray:
         num_bytes, offset, base, block, wanted = os.fstat(fd).st_size, 0, 0, b"", WHOLE
         while offset < num_bytes:
             if offset + PART.size > base + len(block):
+                if on_progress is not None:
+                    on_progress(offset - base)
                 base, block = offset, os.pread(fd, BLOCK_BYTES, offset)
             if len(block) < PART.size:
                 raise RecordError(f"{path}: truncated: {num_bytes - offset} stray bytes at offset {offset}")

@@ -2,13 +2,14 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from transface.data.kept_files import kept_path
 from transface.data.record_headers import GUESSED_BYTES, HeaderColumns, Record, RecordHeader, read_headers, unpack_record
-from transface.data.record_index import IntArray, RecordIndex, read_index
+from transface.data.record_index import IntArray, RecordIndex, keep_index, open_if_kept, read_index
 from transface.data.record_parts import LENGTH_BITS, MAGIC, PART, WHOLE, RecordError, read_record_at, scan_offsets
 from transface.data.record_writing import RecordWriter
 
@@ -16,6 +17,8 @@ __all__ = ["MissingKeyError", "Record", "RecordError", "RecordHeader", "RecordRe
 
 logger = logging.getLogger(__name__)
 
+KEPT_FROM = 64 << 20  # bytes of a .rec whose index, found by walking it, is kept
+IDS_AT_ONCE = 1 << 20
 LARGEST_GUESS = 1 << 20
 GUESSED_LEAST = 4 << 10  # for the last record, which has none after it
 
@@ -49,7 +52,7 @@ class RecordReader:
         self.path_idx = Path(path_idx) if path_idx is not None else self.path.with_suffix(".idx")
         self._open()
         try:
-            self.index = read_index(self.path_idx) if self.path_idx.is_file() else scan_index(self.path)
+            self.index = read_index(self.path_idx) if self.path_idx.is_file() else scanned_index(self.path)
             if check_end:
                 self._check_end()
         except BaseException:
@@ -129,14 +132,16 @@ class RecordReader:
                 records.append(self.raw_at(position))
         return records
 
-    def headers(self, positions: IntArray | None = None) -> HeaderColumns:
+    def headers(self, positions: IntArray | None = None, *, mark_broken: bool = False) -> HeaderColumns:
         """Return the headers of the records at `positions` of the index (default: all), reading the file once, in order.
 
+        With `mark_broken` the label of a broken record is NaN.
+
         Raises:
-            RecordError: at an offset where no record starts, or where it is too short for a header.
+            RecordError: at an offset where no record starts, or where it is too short for a header, without `mark_broken`.
         """
         offsets = self.index.offsets if positions is None else self.index.offsets[positions]
-        return read_headers(self._fd, np.asarray(offsets), num_bytes=self.num_bytes, path=self.path)
+        return read_headers(self._fd, np.asarray(offsets), num_bytes=self.num_bytes, path=self.path, mark_broken=mark_broken)
 
     def _check_end(self) -> None:
         if not len(self.index):
@@ -152,13 +157,26 @@ class RecordReader:
         read_record_at(self._fd, offset, num_bytes=self.num_bytes, guess=GUESSED_BYTES, path=self.path)
 
 
-def scan_index(path: Path) -> RecordIndex:
-    """Return the index of a .rec file that has none, as `RecordReader` describes it."""
+def scanned_index(path: Path) -> RecordIndex:
+    """Return what `scan_index` returns; of a large file it is kept, so that it is walked once a machine."""
+    kept_at = kept_path("scanned", [path], ending=".int64") if path.stat().st_size >= KEPT_FROM else None
+    if kept_at is not None and (kept := open_if_kept(kept_at)) is not None:
+        return kept
     logger.info("no index beside %s: scanning it; 'transface pack index' writes one", path)
-    offsets = scan_offsets(path)
+    index = scan_index(path)
+    return index if kept_at is None else keep_index(index, kept_at)
+
+
+def scan_index(path: Path, on_progress: Callable[[int], object] | None = None) -> RecordIndex:
+    """Return the index of a .rec file that has none, as `RecordReader` describes it; `on_progress` is told bytes walked over."""
+    offsets = scan_offsets(path, on_progress)
+    ids = np.empty(len(offsets), dtype=np.uint64)
     fd = os.open(path, os.O_RDONLY)
     try:
-        ids = read_headers(fd, offsets, num_bytes=os.fstat(fd).st_size, path=path).id
+        num_bytes = os.fstat(fd).st_size
+        for start in range(0, len(offsets), IDS_AT_ONCE):
+            some = offsets[start : start + IDS_AT_ONCE]
+            ids[start : start + len(some)] = read_headers(fd, some, num_bytes=num_bytes, path=path).id
     except RecordError:  # records without image headers
         return RecordIndex(None, offsets)
     finally:

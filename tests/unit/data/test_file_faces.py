@@ -1,6 +1,7 @@
 """Faces in files: folders and lists, read as written, and each fault named."""
 
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,29 @@ def test_a_folder_a_person_is_read_in_sorted_order(folder: Path) -> None:
     assert torch.equal(batch.images, expected)
     assert batch.labels.tolist() == [1, 0]
     assert batch.keys.tolist() == [2, 0]
+
+
+def test_images_in_folders_inside_a_persons_are_theirs(folder: Path, make_jpeg: Callable) -> None:
+    for path in ("zoe/2019/x.jpg", "zoe/2019/june/y.jpg", "änn/ü 1.jpg", "zoe/.thumbs/t.jpg", ".trash/a.jpg", "zoe/._b.jpg"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(make_jpeg(0))
+    faces = open_folder(folder)
+    assert faces.people == ["ann", "zoe", "änn"]
+    assert [faces.paths[i] for i in range(len(faces))] == [
+        "ann/1.jpeg", "zoe/2019/june/y.jpg", "zoe/2019/x.jpg", "zoe/a.PNG", "zoe/b.jpg", "änn/ü 1.jpg",
+    ]  # fmt: skip
+    assert faces.labels.tolist() == [0, 1, 1, 1, 1, 2]
+
+
+def test_images_in_no_persons_folder_are_told_of(folder: Path, make_jpeg: Callable, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "loose.jpg").write_bytes(make_jpeg(0))
+    assert len(open_folder(folder)) == 3
+    assert "1 images, loose.jpg the first, lie in" in caplog.text
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    with pytest.raises(ValueError, match=r"loose\.jpg the first, lie in .* expected one folder a person"):
+        open_folder(folder)
 
 
 def test_a_broken_or_vanished_file_is_named(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -43,6 +44,20 @@ def test_other_colour_modes_become_rgb(kind: str, mode: str) -> None:
     decoded = decode_images([saved(image, kind)])
     assert decoded.shape == (1, 3, 20, 24)
     assert decoded.min() > 250
+
+
+def test_sixteen_bits_a_colour_become_eight() -> None:
+    """A PNG made by hand: two grey pixels of 16 bits, the brightest and 257 * 100."""
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = zlib.compress(b"\0" + struct.pack(">HH", 65535, 25700))
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 0, 0, 0, 0)) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    eight = saved(Image.fromarray(np.full((1, 2, 3), 7, np.uint8)), "PNG")
+    decoded = decode_images([png, eight])
+    assert decoded.dtype == torch.uint8
+    assert decoded[0, :, 0].tolist() == [[255, 100]] * 3
+    assert decoded[1].unique().tolist() == [7]
 
 
 @pytest.mark.parametrize("side", [1, 7, 112, 300])

@@ -1,0 +1,35 @@
+"""Kept files: one name a state of the files they were made of."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from transface.data.kept_files import cache_folder, kept_path
+
+
+def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFACE_CACHE", str(tmp_path / "a"))
+    assert cache_folder() == tmp_path / "a"
+    monkeypatch.delenv("TRANSFACE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    assert cache_folder() == tmp_path / "b" / "transface"
+
+
+def test_a_name_changes_with_place_size_and_time_of_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFACE_CACHE", str(tmp_path / "cache"))
+    first, second = tmp_path / "train.rec", tmp_path / "train.idx"
+    for path in (first, second):
+        path.write_bytes(b"abcd")
+        os.utime(path, ns=(1, 1))
+    names = [kept_path("labels", [first, second], ending=".npy")]
+    assert names[0].parent == tmp_path / "cache" / "labels"
+    assert names[0].name.startswith("train-")
+    assert kept_path("labels", [first, second], ending=".npy") == names[0]
+    second.write_bytes(b"abcde")
+    os.utime(second, ns=(1, 1))
+    names.append(kept_path("labels", [first, second], ending=".npy"))
+    os.utime(first, ns=(1, 2))
+    names.append(kept_path("labels", [first, second], ending=".npy"))
+    names.append(kept_path("labels", [first.rename(tmp_path / "other.rec"), second], ending=".npy"))
+    assert len(set(names)) == 4
