@@ -190,3 +190,30 @@ def test_every_launcher_config_composes(name: str) -> None:
     assert launcher["timeout_min"] > 60
     if name == "slurm":
         assert (launcher["nodes"], launcher["tasks_per_node"], launcher["gpus_per_node"]) == (2, 8, 8)
+
+
+@pytest.mark.parametrize("name", options("augmentation"))
+def test_every_augmentation_trains(name: str, faces: Path, runs: Path) -> None:
+    cfg = composed(faces, "experiment=transface_vit_t_pack", f"augmentation={name}")
+    assert (cfg.augmentation is None) == (name == "none")
+    assert train(cfg) is not None
+
+
+def test_augmentations_follow_each_other_as_named(faces: Path, runs: Path) -> None:
+    cfg = composed(faces, "experiment=transface_vit_t_pack", "augmentation=[erasing,blur,mixup]", "augmentation.blur.probability=1.0")
+    assert [key for key in cfg.augmentation if key != "_target_"] == ["erasing", "blur"]
+    assert cfg.mixup.alpha == 0.2
+    assert train(cfg) is not None
+
+
+@pytest.mark.parametrize("name", options("order"))
+def test_every_order_trains(name: str, faces: Path, runs: Path) -> None:
+    small = {"class_balanced": ["order.identities_per_batch=4", "order.images_per_identity=2"], "in_blocks": ["order.block_size=4"]}
+    assert train(composed(faces, "experiment=transface_vit_t_pack", f"order={name}", *small.get(name, []))) is not None
+
+
+def test_faces_decoded_on_the_device_train_alike(faces: Path, runs: Path) -> None:
+    values = [train(composed(faces, "experiment=transface_vit_t_pack", f"name={where}", f"data.decode={where}")) for where in ("workers", "device")]
+    assert values[0] == values[1]
+    rows = [(runs / "runs" / where / "metrics.csv").read_text() for where in ("workers", "device")]
+    assert len(rows[0].splitlines()) == len(rows[1].splitlines())

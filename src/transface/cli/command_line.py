@@ -15,11 +15,12 @@ PLUGINS = {"optuna": "hydra_plugins.hydra_optuna_sweeper", "slurm": "hydra_plugi
 def hydra_words(argv: list[str], folder: Path) -> list[str]:
     """Return the words in the order Hydra's parser takes them, with what names a sweep's trials added.
 
-    `+sweep=x` and `sweep=x` mean the same. A trial's folder is named after the swept settings alone: those that are the same in all trials
-    would make it long, and a path among them would make it a folder of folders.
+    `+sweep=x` and `sweep=x` mean the same. data.sources=[...] needs no data.root. A trial's folder is named after the swept settings alone:
+    those that are the same in all trials would make it long, and a path among them would make it a folder of folders.
     """
     flags, words = _split(argv)
     words = [_as_group(word, folder) for word in words]
+    words += _sources_for_root(words)
     _refuse_absent_plugins(words)
     constant = constant_keys(words)
     words += _sweep_folder(words, constant)
@@ -43,6 +44,12 @@ def _as_group(word: str, folder: Path) -> str:
     if not equals or name not in OPTIONAL_GROUPS or not (folder / name).is_dir():
         return word
     return f"{name}='nan'" if value == "nan" else f"{name}={value}"  # a bare nan is a number to Hydra
+
+
+def _sources_for_root(words: list[str]) -> list[str]:
+    """Return the word that says that several sources stand in for data.root, unless the user says something of it."""
+    given = {word.lstrip("+~").partition("=")[0] for word in words}
+    return ["data.root=null"] if "data.sources" in given and "data.root" not in given else []
 
 
 def _refuse_absent_plugins(words: list[str]) -> None:

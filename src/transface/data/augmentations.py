@@ -39,11 +39,11 @@ def _check_range(limits: Sequence[float], name: str, *, lowest: float = 0.0) -> 
 
 
 class InTurn(nn.Module):
-    """Several augmentations, one after the other."""
+    """Several augmentations, one after the other; `named` ones come last, in the order given."""
 
-    def __init__(self, steps: Sequence[nn.Module]) -> None:
+    def __init__(self, steps: Sequence[nn.Module] = (), **named: nn.Module) -> None:
         super().__init__()
-        self.steps = nn.ModuleList(steps)
+        self.steps = nn.ModuleList([*steps, *named.values()])
 
     def forward(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         for step in self.steps:

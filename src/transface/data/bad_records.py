@@ -6,13 +6,14 @@ their size and ranks stay in step.
 
 import logging
 import re
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch.utils.data import get_worker_info
 
-from transface.data.batches import FaceBatch
+from transface.data.batches import EncodedBatch, FaceBatch
+from transface.data.loaders import decode_batch, encoded_batch
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ FEWEST_READ = 1000  # a share is judged over at least so many reads, or one pass
 
 
 class FaceDataset(Protocol):
-    """A set of faces that is read by batches of indices."""
+    """A set of faces that is read by batches of indices; to be decoded on a device it also has what `loaders.EncodedSource` names."""
 
     num_identities: int
 
@@ -40,6 +41,9 @@ class BadRecordError(ValueError):
         super().__init__(message)
 
 
+Fetch = Callable[[Sequence[int]], Any]
+
+
 class BadRecords(NamedTuple):
     """Records that were skipped, and all that were read."""
 
@@ -54,20 +58,33 @@ class TolerantFaces:
         source: a data set that raises ValueError or OSError for a record it cannot deliver.
         on_bad_record: "raise" or "skip".
         max_bad_share: more than this share of bad records among those read stops the run.
+        decode: "workers": batches are decoded faces; "device": they are encoded, for `decoded` to be called with.
 
     Raises:
         ValueError: for other words, or a share outside 0..1.
     """
 
-    def __init__(self, source: FaceDataset, *, on_bad_record: Literal["raise", "skip"] = "raise", max_bad_share: float = 0.001) -> None:
+    def __init__(
+        self,
+        source: FaceDataset,
+        *,
+        on_bad_record: Literal["raise", "skip"] = "raise",
+        max_bad_share: float = 0.001,
+        decode: Literal["workers", "device"] = "workers",
+    ) -> None:
         if on_bad_record not in ("raise", "skip"):
             raise ValueError(f"on_bad_record must be 'raise' or 'skip', got {on_bad_record!r}")
         if not 0 <= max_bad_share <= 1:
             raise ValueError(f"max_bad_share must be in 0..1, got {max_bad_share}")
+        if decode not in ("workers", "device"):
+            raise ValueError(f"decode must be 'workers' or 'device', got {decode!r}")
+        if decode == "device" and not hasattr(source, "read_encoded"):
+            raise ValueError(f"decode='device' needs a source that gives its images undecoded, {type(source).__name__} does not")
         self.source = source
         self.num_identities = source.num_identities
         self.on_bad_record = on_bad_record
         self.max_bad_share = max_bad_share
+        self.decode = decode
         # A row a worker, so that no two write to one number; shared, so that the main process sees them.
         self._counts = torch.zeros(COUNTED_WORKERS, 2, dtype=torch.int64).share_memory_()
         self._taken = BadRecords(0, 0)
@@ -76,34 +93,50 @@ class TolerantFaces:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
-        """Return the batch of `indices`; where records are skipped, its keys say which stand in for them.
+    def __getitems__(self, indices: Sequence[int]) -> Any:
+        """Return the batch of `indices`, a FaceBatch, or an EncodedBatch to be `decoded`; its keys say which records stand in for bad ones.
 
         Raises:
             BadRecordError: for a bad record under "raise", for too many under "skip".
         """
+        fetch = self.source.__getitems__ if self.decode == "workers" else self._encoded
         try:
-            batch = self.source.__getitems__(indices)
+            batch = fetch(indices)
         except (ValueError, OSError) as error:
-            if self.on_bad_record == "raise":
-                raise BadRecordError(f"{error}; on_bad_record=skip goes on without such records") from error
-            batch = self._mended(indices)
+            batch = self._mended(indices, fetch, error)
         if self.on_bad_record == "skip":
             self._row()[1] += len(indices)
         return batch
 
-    def _mended(self, indices: Sequence[int]) -> FaceBatch:
-        """Record by record: each bad one is replaced by the next of the set that is good."""
-        singles = [self._good(int(index)) for index in indices]
-        return FaceBatch(*(torch.cat(parts) for parts in zip(*singles, strict=True)))
+    def _encoded(self, indices: Sequence[int]) -> EncodedBatch:
+        return encoded_batch(self.source, indices)  # type: ignore[arg-type]
 
-    def _good(self, index: int) -> FaceBatch:
+    def decoded(self, batch: EncodedBatch, device: torch.device | str) -> FaceBatch:
+        """Return the decoded batch on `device`; what a bad image costs is as in `__getitems__`, which could not see that it is one.
+
+        Raises:
+            BadRecordError: as `__getitems__` does.
+        """
+        try:
+            return decode_batch(batch, self.source, device=device)  # type: ignore[arg-type]
+        except ValueError as error:
+            mended = self._mended(batch.keys.tolist(), self.source.__getitems__, error)
+            return FaceBatch(*(part.to(device) for part in mended))
+
+    def _mended(self, indices: Sequence[int], fetch: Fetch, error: Exception) -> Any:
+        """Record by record: each bad one is replaced by the next of the set that is good."""
+        if self.on_bad_record == "raise":
+            raise BadRecordError(f"{error}; on_bad_record=skip goes on without such records") from error
+        singles = [self._good(int(index), fetch) for index in indices]
+        return type(singles[0])(*(torch.cat(parts) for parts in zip(*singles, strict=True)))
+
+    def _good(self, index: int, fetch: Fetch) -> Any:
         place, reason = self._stand_ins.get(index, index), "known from before"
         if place != index:
             self._count(index, reason)
         for _ in range(len(self)):
             try:
-                return self.source.__getitems__([place])
+                return fetch([place])
             except (ValueError, OSError) as error:
                 reason = str(error)
             if place == index:

@@ -3,16 +3,16 @@
 Shapes: n images, B faces.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
-import torch
 
-from transface.data.batches import FaceBatch
+from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.file_faces import open_folder, open_list
-from transface.data.identities import IdentityPack
+from transface.data.identities import IdentityPack, listed
+from transface.data.loaders import face_batch
 from transface.data.record_index import IntArray
 from transface.data.record_lists import RecordList
 
@@ -30,7 +30,7 @@ class FaceSource(Protocol):
 
     @property
     def labels(self) -> IntArray:
-        """The label of every image (n,)."""
+        """The label of every image (n,), -1 for one that is to be skipped."""
         ...
 
     def __len__(self) -> int: ...
@@ -43,13 +43,19 @@ class FaceSource(Protocol):
         """Return the JPEG or PNG bytes of the image at `index`."""
         ...
 
+    def read_encoded(self, indices: Sequence[int]) -> EncodedFaces:
+        """Return the images at `indices`, undecoded, with their labels."""
+        ...
+
     def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
         """Return the images at `indices`, decoded, with their labels."""
         ...
 
 
-def open_source(path: str | Path, *, image_size: tuple[int, int] = (112, 112)) -> FaceSource:
-    """Return the source at `path`, told by what lies there.
+def open_source(
+    path: str | Path, *, image_size: tuple[int, int] = (112, 112), on_bad_record: Literal["raise", "skip"] = "raise"
+) -> FaceSource:
+    """Return the source at `path`, told by what lies there; `on_bad_record` as IdentityPack takes it.
 
     A folder with train.rec: an InsightFace pack. Another folder: one folder a person. A .rec file with a .lst of its name beside it: its
     list's labels; without: a pack. A .csv or .parquet file: a list of images.
@@ -59,18 +65,80 @@ def open_source(path: str | Path, *, image_size: tuple[int, int] = (112, 112)) -
         ValueError: what is there is none of these.
     """
     path = Path(path)
-    if path.is_dir():
-        if (path / "train.rec").is_file():
-            return IdentityPack(path, image_size=image_size)
-        return open_folder(path, image_size=image_size)
+    ending = path.suffix.lower()
     if not path.exists():
         raise FileNotFoundError(f"no data at {path}")
-    ending = path.suffix.lower()
+    if (path / "train.rec").is_file() or (ending == ".rec" and not path.with_suffix(".lst").is_file()):
+        return IdentityPack(path, image_size=image_size, on_bad_record=on_bad_record)
+    if path.is_dir():
+        return _people_of(path, image_size=image_size)
     if ending == ".rec":
-        return RecordList(path, image_size=image_size) if path.with_suffix(".lst").is_file() else IdentityPack(path, image_size=image_size)
+        return RecordList(path, image_size=image_size)
     if ending in (".csv", ".parquet"):
         return open_list(path, image_size=image_size)
     raise ValueError(f"{path} is no data that can be read: expected a folder, .rec, .csv or .parquet")
+
+
+def _people_of(folder: Path, *, image_size: tuple[int, int]) -> FaceSource:
+    if not any(entry.is_dir() for entry in folder.iterdir()):
+        raise FileNotFoundError(f"{folder} holds neither a train.rec nor folders of people's images, but {listed(folder)}")
+    return open_folder(folder, image_size=image_size)
+
+
+class SourceEntry(NamedTuple):
+    """One of several sources, as a config names it.
+
+    Attributes:
+        path: as `open_source` takes it.
+        weight: how often its images are seen, beside those of a source of weight 1.
+        label_offset: what is added to its labels; None: the people before it.
+    """
+
+    path: str | Path
+    weight: float = 1.0
+    label_offset: int | None = None
+
+
+def read_entry(entry: str | Path | Mapping[str, Any]) -> SourceEntry:
+    """Return the entry a config gives: a path, or a mapping of path, weight and label_offset.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(entry, str | Path):
+        return SourceEntry(entry)
+    known = ", ".join(SourceEntry._fields)
+    if not isinstance(entry, Mapping) or "path" not in entry or set(entry) - set(SourceEntry._fields):
+        raise ValueError(f"a source is a path or {{{known}}}, got {entry!r}")
+    return SourceEntry(**{str(key): value for key, value in entry.items()})
+
+
+class OpenedSources(NamedTuple):
+    """Sources joined, and their weights, None where these are all alike."""
+
+    faces: FaceSource
+    weights: list[float] | None
+
+
+def open_sources(
+    entries: Sequence[str | Path | Mapping[str, Any]],
+    *,
+    image_size: tuple[int, int] = (112, 112),
+    on_bad_record: Literal["raise", "skip"] = "raise",
+) -> OpenedSources:
+    """Return the sources of a config as one set.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_source`, `read_entry` and `SourceMix` say.
+    """
+    read = [read_entry(entry) for entry in entries]
+    sources = [open_source(entry.path, image_size=image_size, on_bad_record=on_bad_record) for entry in read]
+    offsets: list[int] = []
+    for number, entry in enumerate(read):
+        ends = [offset + source.num_identities for offset, source in zip(offsets, sources[:number], strict=True)]
+        offsets.append(max(ends, default=0) if entry.label_offset is None else int(entry.label_offset))
+    weights = [float(entry.weight) for entry in read]
+    return OpenedSources(SourceMix(sources, label_offsets=offsets), weights if set(weights) != {1.0} else None)
 
 
 class SourceMix:
@@ -106,8 +174,9 @@ class SourceMix:
 
     @property
     def labels(self) -> IntArray:
-        """The label of every image (n,), moved."""
-        return np.concatenate([source.labels + offset for source, offset in zip(self.sources, self.label_offsets, strict=True)])
+        """The label of every image (n,), moved; -1 for one that is to be skipped."""
+        parts = [(source.labels, offset) for source, offset in zip(self.sources, self.label_offsets, strict=True)]
+        return np.concatenate([np.where(labels < 0, -1, labels + offset) for labels, offset in parts])
 
     def _find(self, index: int) -> tuple[FaceSource, int]:
         if not 0 <= index < len(self):
@@ -125,19 +194,23 @@ class SourceMix:
         source, own = self._find(index)
         return source.encoded(own)
 
-    def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
-        """Return the images at `indices`, one read a source; keys count through the whole mix."""
+    def read_encoded(self, indices: Sequence[int]) -> EncodedFaces:
+        """Return the images at `indices`, undecoded, one read a source, with their moved labels."""
         asked = np.asarray(indices, dtype=np.int64)
-        places = np.searchsorted(self._ends, asked, side="right")
         if len(asked) and not (asked.min() >= 0 and asked.max() < len(self)):
             raise IndexError(f"no image {int(asked.min())} or {int(asked.max())} among {len(self)}")
-        parts, rows = [], []
+        places = np.searchsorted(self._ends, asked, side="right")
+        payloads: list[bytes] = [b""] * len(asked)
+        labels = np.empty(len(asked), dtype=np.int64)
         for place in np.unique(places).tolist():
-            own = np.flatnonzero(places == place)
+            rows = np.flatnonzero(places == place)
             start = int(self._ends[place]) - self.sizes[place]
-            batch = self.sources[place].__getitems__((asked[own] - start).tolist())
-            parts.append(batch._replace(labels=batch.labels + self.label_offsets[place]))
-            rows.append(own)
-        back = torch.from_numpy(np.argsort(np.concatenate(rows), kind="stable"))
-        images, labels = (torch.cat(column)[back] for column in ([part.images for part in parts], [part.labels for part in parts]))
-        return FaceBatch(images, labels, torch.from_numpy(asked))
+            part = self.sources[place].read_encoded((asked[rows] - start).tolist())
+            labels[rows] = part.labels + self.label_offsets[place]
+            for row, payload in zip(rows.tolist(), part.payloads, strict=True):
+                payloads[row] = payload
+        return EncodedFaces(payloads, labels)
+
+    def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
+        """Return the images at `indices`, decoded in one call; keys count through the whole mix."""
+        return face_batch(self.read_encoded(indices), indices=indices, source=self)

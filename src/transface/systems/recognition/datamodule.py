@@ -1,6 +1,7 @@
 """What a recognition step eats: uint8 batches of people's faces, in an order that any number of ranks shares and a resume goes on with."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,60 +10,72 @@ import torch
 from torch.utils.data import DataLoader
 
 from transface.data.bad_records import FaceDataset, TolerantFaces
-from transface.data.batches import FaceBatch
-from transface.data.identities import IdentityPack
-from transface.data.orders import EpochOrder, ShuffledOrder
+from transface.data.batches import EncodedBatch
+from transface.data.loaders import make_loader
+from transface.data.order_plans import OrderPlan, shuffled
+from transface.data.orders import EpochOrder
 from transface.data.samplers import RankBatches
+from transface.data.sources import open_source, open_sources
 from transface.distributed import all_reduce_sum
 
 log = logging.getLogger(__name__)
 
 
 class RecognitionData(lightning.LightningDataModule):
-    """Batches of faces with their identities.
+    """Batches of faces with their identities, from one of `root`, `sources`, `source`.
 
     Args:
-        root: folder of an InsightFace pack, or None where `source` is given.
-        source: a data set read by batches of indices, instead of `root`.
+        root: an InsightFace pack, a .rec with its .lst, a folder with one folder a person, a .csv or .parquet list.
+        sources: several of these joined, each a path or a mapping of path, weight, label_offset; see data/sources.py.
+        source: a data set read by batches of indices.
         total_batch_size: images per optimizer step over all devices and accumulated batches; the recipe's learning rate holds for it.
         batch_size: images per device and batch; None: total_batch_size / (devices x accumulation).
-        order: the order of an epoch; None shuffles all images.
+        order: the order of an epoch, or what makes it for these faces (data/order_plans.py); None shuffles all images.
         num_workers: loader processes per device.
+        decode: "workers" decode, or the "device" does (JPEGs on a CUDA device).
         on_bad_record: "raise", or "skip": the next good record takes its place; the number is told at the end of the epoch.
         max_bad_share: with "skip": the share of bad records at which training stops.
         seed: of the order of images.
 
     Raises:
-        FileNotFoundError, ValueError: as the pack's reader says; at the start of training if the batch cannot be dealt.
+        FileNotFoundError, ValueError: as the sources and orders say; at the start of training if the batch cannot be dealt.
     """
 
     def __init__(
         self,
         root: str | Path | None = None,
         *,
+        sources: Sequence[str | Path | Mapping[str, Any]] = (),
         source: FaceDataset | None = None,
         total_batch_size: int = 128,
         batch_size: int | None = None,
-        order: EpochOrder | None = None,
+        order: EpochOrder | OrderPlan | None = None,
         num_workers: int = 2,
+        decode: Literal["workers", "device"] = "workers",
         on_bad_record: Literal["raise", "skip"] = "raise",
         max_bad_share: float = 0.01,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if (root is None) == (source is None):
-            raise ValueError("give data.root (a folder with train.rec) or a source, not both and not neither")
-        faces = IdentityPack(root) if source is None and root is not None else source
-        assert faces is not None
-        self.faces = TolerantFaces(faces, on_bad_record=on_bad_record, max_bad_share=max_bad_share)
+        if (root is not None) + bool(sources) + (source is not None) != 1:
+            raise ValueError("give one of data.root (a folder with train.rec, or other data), data.sources=[...], or a source")
+        weights = None
+        if source is not None:
+            faces: FaceDataset = source
+        elif root is not None:
+            faces = open_source(root, on_bad_record=on_bad_record)
+        else:
+            faces, weights = open_sources(sources, on_bad_record=on_bad_record)
+        self.faces = TolerantFaces(faces, on_bad_record=on_bad_record, max_bad_share=max_bad_share, decode=decode)
         self.num_identities = faces.num_identities
         self.total_batch_size, self.batch_size = total_batch_size, batch_size
-        self.order = order or ShuffledOrder(len(faces), seed=seed)
+        plan = shuffled if order is None else order
+        self.order: EpochOrder = plan if hasattr(plan, "num_samples") else plan(faces, weights=weights, seed=seed)  # type: ignore[assignment, call-arg, arg-type]
         self.num_workers = num_workers
         self._sampler: RankBatches | None = None
         self._position: dict[str, int] | None = None
 
-    def train_dataloader(self) -> DataLoader[FaceBatch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         trainer = self._trainer()
         size = self.device_batch_size(devices=trainer.world_size, accumulation=trainer.accumulate_grad_batches)
         self._sampler = RankBatches(self.order, size, rank=trainer.global_rank, world_size=trainer.world_size)
@@ -71,15 +84,13 @@ class RecognitionData(lightning.LightningDataModule):
             self._sampler.load_state_dict(self._position)
         else:
             self._sampler.set_epoch(trainer.current_epoch)
-        return DataLoader(
-            self.faces,  # type: ignore[arg-type]
-            batch_sampler=self._sampler,
-            collate_fn=_as_read,  # type: ignore[arg-type]
-            num_workers=self.num_workers,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-            prefetch_factor=4 if self.num_workers else None,
-        )
+        return make_loader(self.faces, self._sampler, num_workers=self.num_workers)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Return the batch on the device, decoded there if it is not yet."""
+        if isinstance(batch, EncodedBatch):
+            return self.faces.decoded(batch, device)
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def device_batch_size(self, *, devices: int, accumulation: int) -> int:
         """Return the images per device and batch.
@@ -131,6 +142,3 @@ class RecognitionData(lightning.LightningDataModule):
         assert self.trainer is not None, "RecognitionData is used by a trainer"
         return self.trainer
 
-
-def _as_read(batch: FaceBatch) -> FaceBatch:
-    return batch

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from transface.data.batches import FaceBatch
+from transface.data.mixup import MixedFaces, Mixup
 from transface.data.transforms import normalise, random_flip
 from transface.distributed import global_mean
 from transface.training.module import OptimizerFactory, TrainingModule
@@ -28,6 +29,7 @@ class RecognitionModule(TrainingModule):
         perturbation: DPAP or None.
         weighting: EHSM or None; needs a backbone with tokens.
         augmentation: further changes of the batch, (images, generator) -> images, or None.
+        mixup: mixes faces in pairs, and their losses alike, or None.
         flip_probability: share of the images mirrored.
         decay_rule: "matrices" or "released", see training/parameter_groups.py.
         layer_decay, frozen: for fine-tuning, see training/parameter_groups.py.
@@ -45,6 +47,7 @@ class RecognitionModule(TrainingModule):
         perturbation: nn.Module | None = None,
         weighting: nn.Module | None = None,
         augmentation: nn.Module | None = None,
+        mixup: Mixup | None = None,
         flip_probability: float = 0.5,
         decay_rule: DecayRule = "matrices",
         layer_decay: float = 1.0,
@@ -64,7 +67,7 @@ class RecognitionModule(TrainingModule):
                 f"perturbation.num_patches is {wanted}, but the backbone has {rows * columns} patches ({rows} x {columns}): choose at most that many"
             )
         self.backbone, self.classifier = backbone, classifier
-        self.perturbation, self.weighting, self.augmentation = perturbation, weighting, augmentation
+        self.perturbation, self.weighting, self.augmentation, self.mixup = perturbation, weighting, augmentation, mixup
         self.flip_probability, self.decay_rule = flip_probability, decay_rule
         self.layer_decay, self.frozen = layer_decay, tuple(frozen)
 
@@ -79,13 +82,21 @@ class RecognitionModule(TrainingModule):
             images = self.augmentation(images, generator)
         if self.perturbation is not None:
             images = self.perturbation(images, self.backbone, generator=generator)
-        features = self.backbone(images)
-        per_sample = self.classifier(features.embedding, batch.labels)
+        mixed = None if self.mixup is None else self.mixup(images, generator)
+        features = self.backbone(images if mixed is None else mixed.images)
+        per_sample = self._classified(features.embedding, batch.labels, mixed)
         if self.weighting is not None:
             weights = self.weighting(features.tokens)
             self._log_weights(weights.detach())
             per_sample = weights * per_sample
         return NamedLosses({"margin": global_mean(per_sample)})
+
+    def _classified(self, embeddings: Tensor, labels: Tensor, mixed: MixedFaces | None) -> Tensor:
+        """Return the losses (B,); of mixed faces, those for both people by their shares, from one call of the classifier."""
+        if mixed is None:
+            return self.classifier(embeddings, labels)
+        own, other = self.classifier(embeddings.repeat(2, 1), torch.cat([labels, labels[mixed.other]])).chunk(2)
+        return mixed.ratio * own + (1 - mixed.ratio) * other
 
     def _log_weights(self, weights: Tensor) -> None:
         self.log_dict({"train/ehsm/weight_mean": weights.mean(), "train/ehsm/weight_spread": weights.std(correction=0)}, batch_size=self._batch_size)
