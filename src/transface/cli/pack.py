@@ -76,7 +76,7 @@ def _build_parser() -> argparse.ArgumentParser:
     check.add_argument("--checkpoint", type=Path, help="model that says who looks alike; needed by --against, enough to find look-alike identities")
     check.add_argument("--alike", type=float, default=0.6, help="cosine from which two look like one person (default 0.6)")
     check.add_argument("--device", default="cpu")
-    for verb in (images, listed, shuffle, split, merge, check):
+    for verb in (images, listed, folder, shuffle, split, merge, check):
         verb.add_argument("--threads", type=count, default=os.cpu_count() or 1)
     return parser
 
@@ -162,15 +162,17 @@ def _to_folder(options: argparse.Namespace) -> int:
 
     pack = open_pack(options.pack, size=options.size)
     with _progress("to-folder", len(pack)) as tell:
-        count = unpack_to_folder(pack, options.output, on_progress=tell)
+        count = unpack_to_folder(pack, options.output, num_threads=options.threads, on_progress=tell)
     print(f"{options.output}: {count} images of {pack.num_identities} identities")
     return 0
 
 
 def _index(options: argparse.Namespace) -> int:
+    from transface.data.identities import find_rec
     from transface.data.packing import write_index
 
-    summary = write_index(options.pack)
+    with _progress("bytes", find_rec(options.pack).stat().st_size) as tell:
+        summary = write_index(options.pack, on_progress=tell)
     print(f"{summary.path}: {summary.num_records} records")
     return 0
 
@@ -248,28 +250,32 @@ def _embedder(checkpoint: Path, device: str) -> Callable[[Any], Any]:
 
 def _compare(report: Any, embed: Callable[[Any], Any], options: argparse.Namespace) -> None:
     """Add identities that look like each other, or like people of the test sets, to the report."""
+    import numpy as np
+
     from transface.data.bad_records import TolerantFaces
     from transface.data.overlap import embed_pair_set, identity_means, look_alikes, overlap_with
     from transface.data.packing import open_pack
     from transface.data.pairs import read_pair_set
 
-    test_sets = [read_pair_set(path) for path in options.against]
+    test_sets = {str(path): read_pair_set(path) for path in options.against}
     try:
-        pack = open_pack(options.pack, size=options.size)
+        pack = open_pack(options.pack, size=options.size, on_bad_record="skip")
     except ValueError as error:
         report.add("file", f"the pack is too broken to compare its people: {error}")
         return
     faces = TolerantFaces(pack, on_bad_record="skip", max_bad_share=1.0)
     with _progress("embed", len(pack)) as tell:
-        means = identity_means(faces, embed, labels=pack.labels, on_progress=tell)
+        means = identity_means(faces, embed, labels=pack.labels, on_progress=tell).to(options.device)
+    people, first_image = np.unique(pack.labels, return_index=True)
+    key = {label: pack.key(place) for label, place in zip(people.tolist(), first_image.tolist(), strict=True)}
     for first, second, cosine in look_alikes(means, threshold=options.alike):
-        keys = tuple(pack.key(int((pack.labels == label).argmax())) for label in (first, second))
-        report.add("look_alike", f"identities {first} and {second} look like one person (cosine {cosine:.3f})", keys=keys, labels=(first, second))
-    for pairs in test_sets:
-        for label, place, cosine in overlap_with(means, embed_pair_set(pairs, embed, size=(options.size,) * 2), threshold=options.alike):
-            key = pack.key(int((pack.labels == label).argmax()))
+        detail = f"identities {first} and {second} look like one person (cosine {cosine:.3f})"
+        report.add("look_alike", detail, keys=(key[first], key[second]), labels=(first, second))
+    for path, pairs in test_sets.items():
+        test = embed_pair_set(pairs, embed, size=(options.size,) * 2).to(options.device)
+        for label, place, cosine in overlap_with(means, test, threshold=options.alike):
             detail = f"identity {label} looks like image {place} of {pairs.name} (cosine {cosine:.3f})"
-            report.add("overlap", detail, keys=(key,), labels=(label,))
+            report.add("overlap", detail, keys=(key[label],), labels=(label,), test_image=(path, place))
 
 
 def _print_report(report: Any) -> None:
@@ -303,12 +309,15 @@ def _draw(report: Any, options: argparse.Namespace) -> None:
     from transface.data.contact_sheet import sample_rows, suspect_rows, write_sheet
     from transface.data.identities import find_rec
     from transface.data.packing import open_pack
+    from transface.data.pairs import read_pair_set
     from transface.data.recordio import RecordReader
 
-    rows = []
+    rows, pack = [], None
+    test_sets = {str(path): [bytes(image) for image in read_pair_set(path).images] for path in options.against}
     with contextlib.suppress(ValueError):
-        rows += sample_rows(open_pack(options.pack, size=options.size))
+        pack = open_pack(options.pack, size=options.size, on_bad_record="skip")
+        rows += sample_rows(pack)
     with contextlib.suppress(ValueError):
-        rows += suspect_rows(report, RecordReader(find_rec(options.pack), check_end=False))
+        rows += suspect_rows(report, RecordReader(find_rec(options.pack), check_end=False), people=pack, test_sets=test_sets)
     write_sheet(options.sheet, rows)
     print(f"contact sheet: {options.sheet}")

@@ -52,12 +52,14 @@ class Finding(NamedTuple):
         detail: what exactly, in words.
         keys: the record keys it is about.
         labels: the labels of these records, -1 where unknown.
+        test_image: of an overlap: the file of the pair set and the place of the image in it.
     """
 
     kind: str
     detail: str
     keys: tuple[int, ...] = ()
     labels: tuple[int, ...] = ()
+    test_image: tuple[str, int] | None = None
 
 
 class CheckReport:
@@ -74,13 +76,21 @@ class CheckReport:
         self.histogram: dict[str, int] = {}
         self.seconds = 0.0
 
-    def add(self, kind: str, detail: str, *, keys: tuple[int, ...] = (), labels: tuple[int, ...] = ()) -> None:
+    def add(
+        self,
+        kind: str,
+        detail: str,
+        *,
+        keys: tuple[int, ...] = (),
+        labels: tuple[int, ...] = (),
+        test_image: tuple[str, int] | None = None,
+    ) -> None:
         """Count a finding, and keep it unless there are very many of its kind."""
         assert kind in KINDS, kind
         self.counts[kind] += 1
         kept = self.findings.setdefault(kind, [])
         if len(kept) < KEPT_FINDINGS:
-            kept.append(Finding(kind, detail, keys, labels))
+            kept.append(Finding(kind, detail, keys, labels, test_image))
 
     @property
     def is_clean(self) -> bool:
@@ -272,8 +282,12 @@ def _check_labels(opened: _Opened, looked: _Looked, report: CheckReport) -> None
         key = opened.reader.index.key_at(int(opened.places[place]))
         report.add("label_out_of_range", f"key {key} has label {labels[place]:g}, outside 0..{limit - 1}", keys=(key,))
     people, present = np.unique(labels[good].astype(np.int64), return_counts=True)
-    for label in np.setdiff1d(np.arange(limit), people).tolist():
+    # Among so many labels stand the first KEPT_FINDINGS without images: a forged property file must not make a list of millions.
+    empty = np.setdiff1d(np.arange(min(limit, len(people) + KEPT_FINDINGS)), people)[:KEPT_FINDINGS].tolist()
+    for label in empty:
         report.add("empty_identity", f"identity {label} has no image", labels=(label,))
+    if limit - len(people) > len(empty):
+        report.counts["empty_identity"] = limit - len(people)
     report.num_identities = limit
     if len(present):
         report.images_per_identity = {

@@ -1,6 +1,6 @@
 """Draws a contact sheet: rows of a pack's images under a line of text, samples first, then what a check found suspicious."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,19 +22,41 @@ GAP = 4
 
 
 class SheetRow(NamedTuple):
-    """A line of text over up to COLUMNS images, each (3, H, W) uint8 or None for one that cannot be decoded."""
+    """A line of text over up to COLUMNS images, each (3, H, W) uint8 or None for one that cannot be decoded.
+
+    `split` of them belong to one side of a comparison, the others to the other; 0: nothing is compared.
+    """
 
     text: str
     images: list[Tensor | None]
+    split: int = 0
 
 
-def suspect_rows(report: CheckReport, reader: RecordReader) -> list[SheetRow]:
-    """Return a few rows of each kind of finding that is about images."""
+def suspect_rows(
+    report: CheckReport, reader: RecordReader, *, people: FaceSource | None = None, test_sets: Mapping[str, Sequence[bytes]] | None = None
+) -> list[SheetRow]:
+    """Return a few rows of each kind of finding that is about images.
+
+    Of two who look alike, several images of each are shown, taken from `people`; of an overlap, the test image first.
+    """
     rows = []
     for kind, findings in report.findings.items():
-        shown = [finding for finding in findings if finding.keys][:ROWS_A_KIND]
-        rows += [SheetRow(f"{kind}: {finding.detail}", [_image(reader, key) for key in finding.keys[:COLUMNS]]) for finding in shown]
+        for finding in [finding for finding in findings if finding.keys][:ROWS_A_KIND]:
+            text = f"{kind}: {finding.detail}"
+            if people is None or kind not in ("overlap", "look_alike"):
+                rows.append(SheetRow(text, [_image(reader, key) for key in finding.keys[:COLUMNS]]))
+                continue
+            sides = [_images_of(people, label, COLUMNS // 2) for label in finding.labels]
+            if finding.test_image is not None:
+                name, place = finding.test_image
+                sides.insert(0, [_decoded((test_sets or {})[name][place])])
+            rows.append(SheetRow(text, [image for side in sides for image in side][:COLUMNS], len(sides[0])))
     return rows
+
+
+def _images_of(people: FaceSource, label: int, count: int) -> list[Tensor | None]:
+    own = np.flatnonzero(people.labels == label)[:count]
+    return [_decoded(people.encoded(index)) for index in own.tolist()]
 
 
 def sample_rows(source: FaceSource, *, count: int = 3, seed: int = 0) -> list[SheetRow]:
@@ -42,9 +64,8 @@ def sample_rows(source: FaceSource, *, count: int = 3, seed: int = 0) -> list[Sh
     generator = np.random.default_rng(seed)
     labels = source.labels
     rows = []
-    for label in np.sort(generator.permutation(np.unique(labels))[:count]).tolist():
-        own = np.flatnonzero(labels == label)[:COLUMNS]
-        rows.append(SheetRow(f"sample: identity {label}", [_decoded(source.encoded(index)) for index in own.tolist()]))
+    for label in np.sort(generator.permutation(np.unique(labels[labels >= 0]))[:count]).tolist():
+        rows.append(SheetRow(f"sample: identity {label}", _images_of(source, label, COLUMNS)))
     return rows
 
 
@@ -71,6 +92,9 @@ def write_sheet(path: str | Path, rows: Sequence[SheetRow], *, side: int = 112) 
     for number, row in enumerate(rows):
         top = number * (TEXT_HEIGHT + side + GAP)
         pen.text((2, top + 2), row.text[:190], fill="black")
+        if row.split:
+            line = row.split * (side + GAP) - GAP
+            pen.rectangle((line, top + TEXT_HEIGHT, line + GAP - 1, top + TEXT_HEIGHT + side - 1), fill="red")
         for column, image in enumerate(row.images[:COLUMNS]):
             left = column * (side + GAP)
             if image is None:

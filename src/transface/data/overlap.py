@@ -48,8 +48,9 @@ def identity_means(
 
 def _first_of_each(labels: np.ndarray, count: int) -> np.ndarray:
     order = np.argsort(labels, kind="stable")
+    order = order[labels[order] >= 0]
     ordered = labels[order]
-    return order[np.arange(len(labels)) - np.searchsorted(ordered, ordered) < count]
+    return order[np.arange(len(order)) - np.searchsorted(ordered, ordered) < count]
 
 
 def embed_pair_set(pairs: PairSet, embed: Embed, *, size: tuple[int, int]) -> Tensor:

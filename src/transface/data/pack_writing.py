@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ FLUSHED_EVERY = 1024  # images
 
 Prepare = Callable[[bytes, int], bytes]
 Progress = Callable[[int], None]
+Result = TypeVar("Result")
 
 
 def no_progress(_: int) -> None:
@@ -117,7 +118,7 @@ def write_pack(
             writer.write(0, _limits(0, 0, 0), b"")
         task = _Reader(plan.source, check=on_bad_image != "keep", prepare=prepare)
         with ThreadPoolExecutor(num_threads) as pool:
-            for images in _in_order(pool, task, plan.indices[done.position :], ahead=4 * num_threads):
+            for images in in_order(pool, task, plan.indices[done.position :], ahead=4 * num_threads):
                 for image in images:
                     done = _take(writer, plan, done, image, journal=journal, on_bad_image=on_bad_image)
                 on_progress(len(images))
@@ -189,9 +190,9 @@ class _Reader:
         return image
 
 
-def _in_order(pool: ThreadPoolExecutor, task: _Reader, indices: IntArray, *, ahead: int) -> Iterator[list[_Image]]:
-    """Yield results of runs of indices in order, never more than `ahead` runs in memory."""
-    waiting: deque[Future[list[_Image]]] = deque()
+def in_order(pool: ThreadPoolExecutor, task: Callable[[IntArray], Result], indices: IntArray, *, ahead: int) -> Iterator[Result]:
+    """Yield what `task` returns for runs of `indices` (n,), in order, never more than `ahead` runs in memory."""
+    waiting: deque[Future[Result]] = deque()
     try:
         for start in range(0, len(indices), CHUNK):
             waiting.append(pool.submit(task, indices[start : start + CHUNK]))

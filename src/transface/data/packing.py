@@ -3,7 +3,9 @@
 What writes a pack goes through `pack_writing.write_pack`, so it appears only when whole and can be gone on with. Shapes: n images.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,12 +18,24 @@ from transface.data.alignment import align_image, read_points
 from transface.data.file_faces import FileFaces, PathTable, open_folder, open_list
 from transface.data.identities import IdentityPack, find_rec
 from transface.data.loaders import decode_images, image_size
-from transface.data.pack_writing import PackPlan, PackSummary, Prepare, Progress, check_free, no_progress, plan_by_identity, write_pack
+from transface.data.pack_writing import (
+    PackPlan,
+    PackSummary,
+    Prepare,
+    Progress,
+    check_free,
+    in_order,
+    no_progress,
+    plan_by_identity,
+    write_pack,
+)
 from transface.data.record_index import IntArray
 from transface.data.record_lists import read_list
 from transface.data.record_writing import partial_path
 from transface.data.recordio import RecordReader, scan_index
 from transface.data.sources import FaceSource, SourceMix
+
+PLAN_OF_FOLDER = ".pack.partial"  # in a folder that is not whole yet: of which pack it is
 
 
 def fit_image(*, size: int, quality: int, points: Mapping[str, torch.Tensor] | None = None, source: FileFaces | None = None) -> Prepare:
@@ -109,7 +123,7 @@ def plan_of_frequent(source: FaceSource, *, min_images: int) -> PackPlan:
     return PackPlan(source, plan.indices[chosen], (np.cumsum(kept) - 1)[plan.labels[chosen]], int(kept.sum()), True)
 
 
-def unpack_to_folder(pack: FaceSource, output: str | Path, *, on_progress: Progress = no_progress) -> int:
+def unpack_to_folder(pack: FaceSource, output: str | Path, *, num_threads: int = 2, on_progress: Progress = no_progress) -> int:
     """Write each image of a pack as a file, in a folder per label, and return how many; goes on where it was stopped.
 
     The folder has its name only when all images are there.
@@ -121,21 +135,46 @@ def unpack_to_folder(pack: FaceSource, output: str | Path, *, on_progress: Progr
     if output.exists():
         raise FileExistsError(f"{output} exists already; choose another name or remove it")
     partial = partial_path(output)
+    _begin_folder(partial, plan_by_identity(pack).fingerprint("to-folder"))
     digits = [len(str(number)) for number in (max(pack.num_identities - 1, 0), len(pack))]
     labels = pack.labels
     for label in np.unique(labels).tolist():
-        (partial / f"{label:0{digits[0]}}").mkdir(parents=True, exist_ok=True)
-    for index, label in enumerate(labels.tolist()):
-        data = pack.encoded(index)
-        ending = ".png" if data[:4] == b"\x89PNG" else ".jpg"
-        path = partial / f"{label:0{digits[0]}}" / f"{index:0{digits[1]}}{ending}"
-        if not path.is_file():
-            temporary = path.with_name(path.name + ".part")
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        on_progress(1)
+        (partial / f"{label:0{digits[0]}}").mkdir(exist_ok=True)
+
+    def write(indices: IntArray) -> int:
+        for index in indices.tolist():
+            _write_image(partial / f"{labels[index]:0{digits[0]}}" / f"{index:0{digits[1]}}", pack.encoded(index))
+        return len(indices)
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        for count in in_order(pool, write, np.arange(len(pack)), ahead=4 * num_threads):
+            on_progress(count)
+    (partial / PLAN_OF_FOLDER).unlink()
     partial.replace(output)
     return len(pack)
+
+
+def _begin_folder(partial: Path, fingerprint: str) -> None:
+    """Make the folder that is not whole yet, or keep what a stopped run of the same pack left in it.
+
+    Raises:
+        FileExistsError: if it is not what a stopped run left.
+    """
+    plan = partial / PLAN_OF_FOLDER
+    if partial.exists() and not plan.is_file():
+        raise FileExistsError(f"{partial} is in the way and no stopped run left it; remove it or choose another name")
+    if plan.is_file() and plan.read_text(encoding="ascii", errors="replace") != fingerprint:
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    plan.write_text(fingerprint, encoding="ascii")
+
+
+def _write_image(stem: Path, data: bytes) -> None:
+    path = stem.with_name(stem.name + (".png" if data[:4] == b"\x89PNG" else ".jpg"))
+    if not path.is_file():
+        temporary = path.with_name(path.name + ".part")
+        temporary.write_bytes(data)
+        temporary.replace(path)
 
 
 class IndexSummary(NamedTuple):
@@ -145,14 +184,14 @@ class IndexSummary(NamedTuple):
     num_records: int
 
 
-def write_index(root: str | Path) -> IndexSummary:
-    """Write the .idx of a pack or .rec file anew, by walking its records; the old one stays if that fails.
+def write_index(root: str | Path, *, on_progress: Progress = no_progress) -> IndexSummary:
+    """Write the .idx of a pack or .rec file anew, by walking its records; the old one stays if that fails. Progress is in bytes.
 
     Raises:
         RecordError: naming the offset at which the file is broken.
     """
     path_rec = find_rec(Path(root))
-    index = scan_index(path_rec)
+    index = scan_index(path_rec, on_progress)
     path_idx = path_rec.with_suffix(".idx")
     partial = partial_path(path_idx)
     with partial.open("wb") as file:
@@ -237,6 +276,6 @@ def merge_packs(
     return write_pack(output, plan_by_identity(mix), settings="merge", **{"on_bad_image": "keep", **words})
 
 
-def open_pack(root: str | Path, *, size: int = 112) -> IdentityPack:
+def open_pack(root: str | Path, *, size: int = 112, on_bad_record: Literal["raise", "skip"] = "raise") -> IdentityPack:
     """Return the pack at `root` whose images are size x size."""
-    return IdentityPack(root, image_size=(size, size))
+    return IdentityPack(root, image_size=(size, size), on_bad_record=on_bad_record)

@@ -107,6 +107,10 @@ def test_check_compares_people_by_a_model(pack: Path, tmp_path: Path, monkeypatc
     found = json.loads((tmp_path / "report.json").read_text())["findings"]["overlap"]
     assert found[0]["labels"] == [2]
     assert "looks like image 0 of test" in found[0]["detail"]
+    assert found[0]["test_image"] == [str(tmp_path / "test.bin"), 0]
+    assert run(*words, "--alike", 0.2, "--sheet", tmp_path / "sheet.png", "--allow", "overlap", "look_alike") == 0
+    rows = {kind: min(len(found), 3) for kind, found in json.loads((tmp_path / "report.json").read_text())["findings"].items()}
+    assert Image.open(tmp_path / "sheet.png").size[1] == 132 * (3 + sum(rows.values()))
     assert run(*words, "--alike", 1.01) == 0
 
 

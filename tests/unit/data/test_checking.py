@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torchvision.io import encode_jpeg
 
-from transface.data.checking import check_pack
+from transface.data.checking import CheckReport, check_pack
 from transface.data.contact_sheet import SheetRow, sample_rows, suspect_rows, write_sheet
 from transface.data.identities import IdentityPack
+from transface.data.loaders import decode_images
 from transface.data.record_headers import RecordHeader
 from transface.data.recordio import RecordReader, RecordWriter
 from transface.data.synthetic import make_faces, write_identity_pack
@@ -86,6 +88,14 @@ def test_wrong_labels_and_empty_identities_are_found(tmp_path: Path, make_pack: 
     assert report.counts["label_out_of_range"] == 3  # NaN counts as unknown below
     assert [finding.keys for finding in report.findings["label_out_of_range"]] == [(1,), (2,), (3,)]
     assert [finding.labels for finding in report.findings["empty_identity"]] == [(1,), (2,)]
+
+
+def test_identities_without_images_are_counted_but_not_all_listed(tmp_path: Path, make_pack: Callable) -> None:
+    make_pack(tmp_path, LABELS, header=False)
+    (tmp_path / "property").write_text("5000,112,112")
+    report = check_pack(tmp_path)
+    assert report.counts == {"empty_identity": 4996}
+    assert [finding.labels for finding in report.findings["empty_identity"]] == [(label,) for label in range(4, 1004)]
 
 
 def test_identity_records_that_contradict_labels_are_found(tmp_path: Path, make_jpeg: Callable) -> None:
@@ -169,6 +179,24 @@ def test_a_contact_sheet_shows_samples_and_suspects(tmp_path: Path, make_pack: C
     top = rows.index(duplicate) * 132 + 16
     assert np.array_equal(sheet[top : top + 112, 116 : 116 + 112], pack.__getitems__([0]).images[0].permute(1, 2, 0).numpy())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pack", "sheet.png"]
+
+
+def test_two_who_look_alike_stand_side_by_side(tmp_path: Path, make_pack: Callable, make_jpeg: Callable) -> None:
+    pack = IdentityPack(make_pack(tmp_path / "pack", [0, 0, 1, 1, 1]))
+    report = CheckReport(tmp_path)
+    report.add("look_alike", "0 and 1", keys=(1, 3), labels=(0, 1))
+    report.add("overlap", "1 and a test image", keys=(3,), labels=(1,), test_image=("a/test.bin", 1))
+    test_sets = {"a/test.bin": [make_jpeg(8), make_jpeg(9)]}
+    alike, overlap = suspect_rows(report, RecordReader(tmp_path / "pack/train.rec"), people=pack, test_sets=test_sets)
+    images = list(pack.__getitems__(range(5)).images)
+    assert (alike.split, overlap.split) == (2, 1)
+    expected = [images, [decode_images([make_jpeg(9)])[0], *images[2:]]]
+    for row, wanted in zip((alike, overlap), expected, strict=True):
+        assert len(row.images) == len(wanted)
+        assert all(torch.equal(image, other) for image, other in zip(row.images, wanted, strict=True))
+    write_sheet(tmp_path / "sheet.png", [alike])
+    sheet = np.array(Image.open(tmp_path / "sheet.png"))
+    assert (sheet[16:128, 2 * 116 - 4 : 2 * 116] == [255, 0, 0]).all()
 
 
 def test_an_empty_sheet_is_a_blank_page(tmp_path: Path) -> None:

@@ -34,6 +34,14 @@ def test_means_are_the_directions_of_the_first_images(pack: IdentityPack) -> Non
     assert torch.allclose(both.norm(dim=1), torch.ones(5))
 
 
+def test_images_to_be_skipped_belong_to_nobody(pack: IdentityPack) -> None:
+    labels = pack.labels.copy()
+    labels[[0, 5]] = -1
+    means = identity_means(pack, embed, labels=labels)
+    assert torch.allclose(means[0], F.normalize(embed(pack.__getitems__([1]).images))[0], atol=1e-6)
+    assert means[3].norm() == 0
+
+
 def test_identities_that_look_like_one_are_found(pack: IdentityPack) -> None:
     found = look_alikes(identity_means(pack, embed, labels=pack.labels), threshold=0.98)
     assert [(pair.first, pair.second) for pair in found] == [(0, 4)]

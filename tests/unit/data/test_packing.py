@@ -9,6 +9,7 @@ import pytest
 import torch
 from torchvision.io import encode_jpeg
 
+from transface.data import pack_writing
 from transface.data.alignment import align_image, template_points
 from transface.data.file_faces import open_folder
 from transface.data.identities import IdentityPack
@@ -47,18 +48,41 @@ def test_a_folder_and_back(pack: IdentityPack, tmp_path: Path) -> None:
         unpack_to_folder(pack, tmp_path / "folder")
 
 
-def test_a_stopped_unpacking_goes_on(pack: IdentityPack, tmp_path: Path) -> None:
+def test_a_stopped_unpacking_goes_on(pack: IdentityPack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(count: int, seen: list[int] = []) -> None:  # noqa: B006
         seen.append(count)
-        if len(seen) == 7:
+        if sum(seen) == 12:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(pack_writing, "CHUNK", 3)
     with pytest.raises(KeyboardInterrupt):
-        unpack_to_folder(pack, tmp_path / "folder", on_progress=stop)
+        unpack_to_folder(pack, tmp_path / "folder", num_threads=1, on_progress=stop)
     assert not (tmp_path / "folder").exists()
+    assert 12 <= len(list((tmp_path / "folder.partial").rglob("*.jpg"))) < 25
     unpack_to_folder(pack, tmp_path / "folder")
     files = sorted((tmp_path / "folder").rglob("*.*"))
     assert [path.read_bytes() for path in files] == [data for _, data in content(pack)]
+
+
+def test_what_another_pack_left_is_not_gone_on_with(pack: IdentityPack, tmp_path: Path, make_pack: Callable) -> None:
+    def stop(count: int) -> None:
+        raise KeyboardInterrupt
+
+    other = IdentityPack(make_pack(tmp_path / "other", LABELS, payloads={0: b"another"}))
+    with pytest.raises(KeyboardInterrupt):
+        unpack_to_folder(other, tmp_path / "folder", on_progress=stop)
+    assert (tmp_path / "folder.partial" / "0" / "00.jpg").read_bytes() == b"another"
+    unpack_to_folder(pack, tmp_path / "folder", num_threads=3)
+    files = sorted((tmp_path / "folder").rglob("*.*"))
+    assert [path.read_bytes() for path in files] == [data for _, data in content(pack)]
+
+
+def test_a_folder_of_somebody_else_is_not_removed(pack: IdentityPack, tmp_path: Path) -> None:
+    (tmp_path / "folder.partial").mkdir()
+    (tmp_path / "folder.partial" / "mine").touch()
+    with pytest.raises(FileExistsError, match=r"folder\.partial is in the way and no stopped run left it"):
+        unpack_to_folder(pack, tmp_path / "folder")
+    assert (tmp_path / "folder.partial" / "mine").exists()
 
 
 @pytest.mark.parametrize("ending", ["csv", "lst"])
