@@ -15,9 +15,8 @@ from torch import Tensor
 from transface.data.batches import FaceBatch
 from transface.data.pairs import write_pair_set
 from transface.data.recordio import RecordHeader, RecordWriter
-from transface.data.synthetic_drawing import render_faces
 from transface.data.synthetic_people import TRAITS, draw_identities, draw_nuisance
-from transface.data.synthetic_photographs import FOLDERS, PAIRS, TRAIN, draw_album, encode_all, photographs, stream
+from transface.data.synthetic_photographs import FOLDERS, PAIRS, TRAIN, draw_album, encode_all, photographs, render_all, stream
 from transface.data.synthetic_templates import write_ijbc_folder
 
 DRAWING = 2  # counts changes of the faces' looks: in the manifest, so that older data is made again
@@ -40,7 +39,7 @@ def make_faces(num_identities: int, images_per_identity: int, *, seed: int = 0, 
     """Return aligned 112x112 faces of new people, person by person; `difficulty` is one number in 0..1 or a range."""
     traits, nuisance = draw_album(num_identities, images_per_identity, stream(seed, TRAIN), difficulty=difficulty)
     labels = torch.arange(num_identities).repeat_interleave(images_per_identity)
-    return FaceBatch(render_faces(traits, nuisance).images, labels, torch.arange(len(labels)))
+    return FaceBatch(render_all(traits, nuisance), labels, torch.arange(len(labels)))
 
 
 def write_identity_pack(

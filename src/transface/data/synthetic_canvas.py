@@ -50,14 +50,14 @@ class Canvas(NamedTuple):
     def take(self, chosen: Tensor) -> "Canvas":
         """Return a copy of the chosen faces or, for (B, n) pixel indices, of the chosen pixels."""
         if chosen.ndim == 1:
-            return Canvas(*(plane[chosen] for plane in self))
+            return Canvas(*(plane.index_select(0, chosen) for plane in self))
         colours = self.colours.gather(2, chosen[:, None].expand(-1, 3, -1))
         return Canvas(colours, *(plane.gather(1, chosen) for plane in self[1:]))
 
     def put_back(self, part: "Canvas", chosen: Tensor) -> None:
         """Write back what `take` gave and a painter changed."""
         if chosen.ndim == 1:
-            self.colours[chosen] = part.colours
+            self.colours.index_copy_(0, chosen, part.colours)  # an assignment by index takes several times as long
         else:
             self.colours.scatter_(2, chosen[:, None].expand(-1, 3, -1), part.colours)
 

@@ -213,8 +213,8 @@ def photograph(colours: Tensor, nuisance: Columns, image_size: int) -> Tensor:
     soft = ((across > SHARPEST_BLUR) | (down > SHARPEST_BLUR))[:, 0].nonzero()[:, 0]
     if len(soft):
         sideways, upright = blur_matrix(across[soft], image_size).mT, blur_matrix(down[soft], image_size)
-        blurred = torch.bmm(images[soft].flatten(1, 2), sideways).unflatten(1, (3, image_size))
-        images[soft] = upright[:, None] @ blurred
+        blurred = torch.bmm(images.index_select(0, soft).flatten(1, 2), sideways).unflatten(1, (3, image_size))
+        images.index_copy_(0, soft, upright[:, None] @ blurred)
     grain = cut_from_bank(noise_bank(1), nuisance["grain_across"], nuisance["grain_down"], image_size)
     images = images.addcmul_(grain, 255 * nuisance["noise"].abs()[..., None, None])
     return images.add_(0.5).clamp_(0, 255).to(torch.uint8)

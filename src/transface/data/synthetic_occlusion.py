@@ -24,7 +24,7 @@ def paint_occasions(canvas: Canvas, traits: Columns, nuisance: Columns, head: Te
         chosen = (present > 0)[:, 0].nonzero()[:, 0]
         if len(chosen):
             part = canvas.take(chosen)
-            painter(part, traits.rows(chosen), nuisance.rows(chosen), head[chosen])
+            painter(part, traits.rows(chosen), nuisance.rows(chosen), head.index_select(0, chosen))
             canvas.put_back(part, chosen)
 
 

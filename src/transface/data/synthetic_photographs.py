@@ -1,19 +1,23 @@
-"""Photographs made-up people: draws them by seed, renders, encodes as JPEG.
+"""Photographs made-up people: draws them by seed, renders, encodes as JPEG, on all cores.
 
 Everything drawn at random comes from a numbered stream of a seed, so that sets made from one seed do not share people.
 """
 
+import multiprocessing
+import os
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 from torchvision.io import encode_jpeg
 
+from transface.data.loaders import as_it_is
 from transface.data.synthetic_drawing import RenderedFaces, render_faces
 from transface.data.synthetic_people import NUISANCE_COLUMNS, draw_identities, draw_nuisance
 
-BATCH = 256
+BATCH = 128
 # Streams of random numbers under one seed.
 TRAIN, PAIRS, TEMPLATES, FOLDERS = 0, 10, 20, 30
 
@@ -64,12 +68,42 @@ def encode_faces(faces: RenderedFaces, nuisance: Tensor) -> EncodedFaces:
     return EncodedFaces(jpegs, faces.landmarks)
 
 
+class _Shots(Dataset[EncodedFaces | RenderedFaces]):
+    """Batches of photographs, each drawn when it is asked for: by any process, always alike."""
+
+    def __init__(self, traits: Tensor, nuisance: Tensor, *, encoded: bool, **words: Any) -> None:
+        self.parts = list(zip(traits.split(BATCH), nuisance.split(BATCH), strict=True))
+        self.encoded, self.words = encoded, words
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: int) -> EncodedFaces | RenderedFaces:
+        who, how = self.parts[index]
+        faces = render_faces(who, how, **self.words)
+        return encode_faces(faces, how) if self.encoded else faces
+
+
+def _on_all_cores(shots: _Shots) -> Iterator[Any]:
+    """Yield the batches in order, drawn by as many processes as there are cores; few of them are drawn here."""
+    processes = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, len(shots) // 2)
+    if processes < 2 or multiprocessing.current_process().daemon or "fork" not in multiprocessing.get_all_start_methods():
+        yield from (shots[index] for index in range(len(shots)))
+        return
+    # fork: nobody's script has to be importable, and torch is there already.
+    yield from DataLoader(shots, batch_size=None, collate_fn=as_it_is, num_workers=processes, multiprocessing_context="fork")
+
+
 def photographs(traits: Tensor, nuisance: Tensor, *, image_size: int = 112, crop: str = "aligned") -> Iterator[EncodedFaces]:
     """Yield the encoded photographs of `traits` (B, P) under `nuisance` (B, Q), some hundreds at a time."""
-    for who, how in zip(traits.split(BATCH), nuisance.split(BATCH), strict=True):
-        yield encode_faces(render_faces(who, how, image_size=image_size, crop=crop), how)
+    return _on_all_cores(_Shots(traits, nuisance, encoded=True, image_size=image_size, crop=crop))
 
 
 def encode_all(traits: Tensor, nuisance: Tensor) -> list[bytes]:
     """Return the JPEG files of aligned photographs of `traits` (B, P) under `nuisance` (B, Q)."""
     return [jpeg for batch in photographs(traits, nuisance) for jpeg in batch.jpegs]
+
+
+def render_all(traits: Tensor, nuisance: Tensor) -> Tensor:
+    """Return the aligned photographs of `traits` (B, P) under `nuisance` (B, Q) as images (B, 3, 112, 112), uint8."""
+    return torch.cat([faces.images for faces in _on_all_cores(_Shots(traits, nuisance, encoded=False))])

@@ -1,14 +1,16 @@
 """The sets of made-up people: their files, that a seed repeats them, that held-out people are held out."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 from torchvision.io import decode_jpeg
 
-from transface.data import synthetic
+from transface.data import synthetic, synthetic_photographs
 from transface.data.identities import IdentityPack
 from transface.data.pairs import read_pair_set
 from transface.data.recordio import RecordReader
@@ -119,3 +121,17 @@ def test_faces_in_memory_are_those_of_the_pack(tmp_path: Path) -> None:
     made = synthetic.make_faces(3, 2, difficulty=0.0)
     assert torch.equal(read.labels, made.labels)
     assert (read.images.float() - made.images.float()).abs().mean() < 4, "JPEG changes little"
+
+
+def test_several_processes_draw_what_one_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthetic_photographs, "BATCH", 16)
+    album = synthetic_photographs.draw_album(9, 8, synthetic_photographs.stream(0, 0), difficulty=0.5)
+    drawn = []
+    for cores in ({0}, {0, 1}):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cores=cores: cores, raising=False)
+        loaders: list[int] = []
+        monkeypatch.setattr(synthetic_photographs, "DataLoader", lambda *a, seen=loaders, **words: seen.append(words["num_workers"]) or DataLoader(*a, **words))
+        drawn.append((synthetic_photographs.encode_all(*album), synthetic_photographs.render_all(*album)))
+        assert loaders == ([] if cores == {0} else [2, 2])
+    assert drawn[0][0] == drawn[1][0]
+    assert torch.equal(drawn[0][1], drawn[1][1])
