@@ -116,7 +116,9 @@ def accuracy_measures(
     mean, std = verified.accuracy_mean, verified.accuracy_std
     accuracy = Measure("accuracy", mean, std=std)
     if num_bootstraps:
-        interval = accuracy_interval(verified.correct, folds, subjects=subjects, num_bootstraps=num_bootstraps, seed=seed)
+        interval = accuracy_interval(
+            verified.correct, folds, best_accuracy=verified.best_accuracy, subjects=subjects, num_bootstraps=num_bootstraps, seed=seed
+        )
         accuracy = Measure("accuracy", mean, interval.low, interval.high, std)
     return (
         accuracy,

@@ -40,6 +40,17 @@ def test_accuracy_over_drawn_pairs_has_the_binomial_error() -> None:
     assert found != accuracy_interval(correct, folds, num_bootstraps=4000, seed=1)
 
 
+def test_a_best_accuracy_moves_the_centre_a_quarter_and_widens_by_half_the_gap() -> None:
+    correct, folds = np.arange(6000) % 20 > 0, np.repeat(np.arange(10), 600)  # 95 % right
+    given = accuracy_interval(correct, folds)
+    chosen = accuracy_interval(correct, folds, best_accuracy=0.954)
+    expected = rate_interval(0.951, float(np.hypot(given.standard_error, 0.002)), num_trials=6000)
+    assert (chosen.low, chosen.high) == pytest.approx((expected.low, expected.high))
+    assert accuracy_interval(correct, folds, best_accuracy=0.95) == given
+    far_above = accuracy_interval(correct[:20], folds[:20] * 0, best_accuracy=1.0)
+    assert far_above.low <= 0.95 <= far_above.high
+
+
 def test_the_error_over_people_is_the_one_robust_to_shared_people() -> None:
     random = np.random.default_rng(1)
     first = random.integers(0, 60, 800)
