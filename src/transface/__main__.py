@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     from transface.cli.errors import reported
 
-    with reported() as outcome:
+    with reported(verb) as outcome:
         module = importlib.import_module(f"transface.cli.{verb}")
         outcome.code = int(module.main(rest) or 0)
     return outcome.code

@@ -11,9 +11,12 @@ import pytest
 import torch
 
 from transface.__main__ import main
+from transface.backbones.face_vit import FaceViT
 from transface.data.pairs import read_pair_set, write_pair_set
 from transface.data.recordio import RecordHeader, RecordReader, RecordWriter
-from transface.data.synthetic import write_identity_pack, write_pair_sets
+from transface.data.synthetic import write_identity_pack, write_ijbc_folder, write_pair_sets
+from transface.inference.face_model import FaceModel
+from transface.inference.publishing import publish
 
 SMALL = ["backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "classifier.embedding_size=16", "schedule.warmup_epochs=0"]
 SHORT = ["experiment=demo", *SMALL, "data.total_batch_size=4", "data.num_workers=0", "trainer.max_epochs=-1", "trainer.max_steps=2", "protocol.files=[]"]
@@ -225,3 +228,95 @@ def test_a_pair_set_of_one_class(call: Callable[..., Outcome], tmp_path: Path) -
     code, line = call("evaluate", "checkpoint=pixels", "protocol.files=[one.bin]")
     assert code == 2
     assert "one" in line
+
+
+def small_model(folder: Path, *, broken: bool = False) -> Path:
+    backbone = FaceViT(patch_size=28, embed_dim=8, depth=1, num_heads=2, embedding_size=8)
+    if broken:
+        torch.nn.init.constant_(backbone.neck.embed.weight, float("nan"))
+    return publish(FaceModel(backbone), folder)
+
+
+@pytest.fixture(scope="module")
+def ijbc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four people with two templates each."""
+    return write_ijbc_folder(tmp_path_factory.mktemp("ijbc"), 4, templates_per_identity=2, image_size=120)
+
+
+def changed(ijbc: Path, tmp_path: Path, kind: str, lines: Callable[[list[str]], list[str]]) -> Path:
+    """Return a copy of the IJB-C folder in which the lines of one list are others."""
+    copy = Path(shutil.copytree(ijbc, tmp_path / "copy"))
+    path = copy / "meta" / f"ijbc_{kind}.txt"
+    path.write_text("".join(f"{line}\n" for line in lines(path.read_text().splitlines())))
+    return copy
+
+
+def test_an_image_of_the_lists_that_is_not_there(call: Callable[..., Outcome], ijbc: Path, tmp_path: Path) -> None:
+    copy = changed(ijbc, tmp_path, "face_tid_mid", lambda lines: lines)
+    (copy / "loose_crop" / "3.jpg").unlink()
+    code, line = call("evaluate", "checkpoint=pixels", "protocol=ijbc", f"protocol.root={copy}")
+    assert code == 2
+    assert "the first is 3.jpg" in line
+
+
+def test_an_image_of_a_template_that_has_no_landmarks(call: Callable[..., Outcome], ijbc: Path, tmp_path: Path) -> None:
+    copy = changed(ijbc, tmp_path, "name_5pts_score", lambda lines: lines[:-1])
+    code, line = call("evaluate", "checkpoint=pixels", "protocol=ijbc", f"protocol.root={copy}")
+    assert code == 2
+    assert "1 images have a template but no landmarks" in line
+
+
+def test_a_pair_of_a_template_that_has_no_images(call: Callable[..., Outcome], ijbc: Path, tmp_path: Path) -> None:
+    copy = changed(ijbc, tmp_path, "template_pair_label", lambda lines: [*lines, "1 4711 0"])
+    code, line = call("evaluate", "checkpoint=pixels", "protocol=ijbc", f"protocol.root={copy}")
+    assert code == 2
+    assert "4711" in line
+
+
+def test_template_pairs_of_one_class(call: Callable[..., Outcome], ijbc: Path, tmp_path: Path) -> None:
+    copy = changed(ijbc, tmp_path, "template_pair_label", lambda lines: [line for line in lines if line.endswith("1")])
+    code, line = call("evaluate", "checkpoint=pixels", "protocol=ijbc", f"protocol.root={copy}")
+    assert code == 2
+    assert "one class only" in line
+
+
+@pytest.mark.parametrize("protocol", ["ijbc", "pair_sets"])
+def test_scores_that_are_no_numbers(call: Callable[..., Outcome], ijbc: Path, tmp_path: Path, protocol: str) -> None:
+    model = small_model(tmp_path / "model", broken=True)
+    source = f"protocol.root={ijbc}" if protocol == "ijbc" else f"protocol.files=[{write_pair_sets(tmp_path, 20, num_identities=4)['easy']}]"
+    code, line = call("evaluate", f"checkpoint={model}", f"protocol={protocol}", source)
+    assert code == 2
+    assert "NaN" in line
+
+
+def test_an_image_list_that_is_not_that_of_the_cache(call: Callable[..., Outcome], ijbc: Path, tmp_path: Path) -> None:
+    words = ["evaluate", f"checkpoint={small_model(tmp_path / 'model')}", "protocol=ijbc", "cache=embeddings", "protocol.num_bootstraps=10"]
+    assert call(*words, f"protocol.root={ijbc}").code == 0
+    copy = changed(ijbc, tmp_path, "face_tid_mid", lambda lines: lines[::-1])
+    code, line = call(*words, f"protocol.root={copy}")
+    assert code == 2
+    assert "was made of another image list" in line
+    code, line = call(*words, f"protocol.root={ijbc}", "averaged=false")
+    assert code == 2
+    assert "was made of other settings" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["protocol=ijbc", "protocol.root=nowhere"], "nowhere should hold meta/"),
+        (["protocol=ijbc", "protocol.root={ijbc}", "protocol.modes=[N2D1F1]"], "mode must be one of"),
+        (["protocol=ijbc_complete", "protocol.root={ijbc}"], "the 1:N protocol needs it"),
+        (["protocol=ijbc", "protocol.root={ijbc}", "cache=embeddings"], "needs the checkpoint's hash"),
+        (["protocol=tinyface", "protocol.root=nowhere"], "no folder"),
+        (["protocol=rfw", "protocol.root=nowhere"], "African.bin"),
+        (["protocol=folder", "protocol.root=nowhere"], "no folder"),
+        (["protocol=pairs_csv", "protocol.file=nowhere.csv"], "nowhere.csv"),
+        (["protocol=pair_sets"], "protocol.files"),
+        (["protocol=lfw"], "pairs_csv"),
+    ],
+)
+def test_a_protocol_that_cannot_run_says_why(call: Callable[..., Outcome], ijbc: Path, words: list[str], message: str) -> None:
+    code, line = call("evaluate", "checkpoint=pixels", *(word.format(ijbc=ijbc) for word in words))
+    assert code == 2
+    assert message in line

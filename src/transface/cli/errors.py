@@ -12,6 +12,14 @@ from dataclasses import dataclass
 USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
 
 
+GOES_ON = {
+    "train": "resume=true goes on from the last checkpoint",
+    "evaluate": "where cache=FOLDER was given, the same command goes on where it was",
+    "embed": "the same command goes on where it was",
+    "search": "the same command goes on where it was",
+}
+
+
 @dataclass
 class Outcome:
     """The exit code of a verb."""
@@ -32,8 +40,8 @@ class Carried(BaseException):
 
 
 @contextmanager
-def reported() -> Iterator[Outcome]:
-    """Run the body; print a user's mistake as one line on stderr and set exit code 2. TRANSFACE_TRACEBACK=1 lets it through."""
+def reported(verb: str = "") -> Iterator[Outcome]:
+    """Run a verb's body; print a user's mistake as one line on stderr and set exit code 2. TRANSFACE_TRACEBACK=1 lets it through."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     warnings.filterwarnings("ignore", category=FutureWarning)
     outcome = Outcome()
@@ -43,7 +51,8 @@ def reported() -> Iterator[Outcome]:
         print(f"transface: {user_line(carried.error)}", file=sys.stderr)
         outcome.code = 2
     except KeyboardInterrupt:
-        print("transface: stopped by the user; resume=true goes on from the last checkpoint", file=sys.stderr)
+        hint = GOES_ON.get(verb)
+        print(f"transface: stopped by the user{f'; {hint}' if hint else ''}", file=sys.stderr)
         outcome.code = 130
     except Exception as error:
         line = user_line(error)

@@ -12,6 +12,7 @@ from transface.cli.opened_model import chosen_device, open_model
 from transface.cli.run_folder import code_commit
 
 PIXELS = "pixels"
+HERE = Path("results")
 
 
 class Subject(NamedTuple):
@@ -46,8 +47,10 @@ def evaluate(cfg: DictConfig) -> None:
         precision=cfg.precision,
         cache=cfg.cache,
         checkpoint_hash=subject.digest,
+        model_settings={name: cfg[name] for name in ("averaged", "num_heads", "channels")},
     )
     results = [with_provenance(result, subject, cfg) for result in protocol.evaluate(embedder)]
+    folder = unmixed_folder(folder, results) if cfg.output is None and folder == HERE else folder
     paths = [write_result(result, folder) for result in results]
     print_table(results)
     print(f"results: {', '.join(str(path) for path in paths)}")
@@ -82,7 +85,26 @@ def results_folder(cfg: DictConfig) -> Path:
     for folder in (path, *path.parents):
         if (folder / "checkpoints").is_dir() and (folder / "config.yaml").is_file():
             return folder / "results"
-    return Path("results")
+    return HERE
+
+
+def unmixed_folder(folder: Path, results: Sequence[Any]) -> Path:
+    """Return the folder, or one below it named after the model where it holds results of the same names by another model."""
+    found = results[0].provenance
+    if all(is_of_model(folder / f"{result.stem}.json", found.checkpoint_hash) for result in results):
+        return folder
+    label = "".join(c if c.isalnum() or c in "-._" else "-" for c in found.label)
+    return folder / (f"{label}-{found.checkpoint_hash[:8]}" if found.checkpoint_hash else label)
+
+
+def is_of_model(path: Path, checkpoint_hash: str) -> bool:
+    """Return whether the result at a path may be written over: there is none, or it is of the same checkpoint."""
+    from transface.evaluation.results import read_result
+
+    try:
+        return not path.exists() or read_result(path).provenance.checkpoint_hash == checkpoint_hash
+    except ValueError:
+        return False
 
 
 def with_provenance(result: Any, subject: Subject, cfg: DictConfig) -> Any:

@@ -32,17 +32,24 @@ def list_pairs(people: NDArray[Any], *, max_impostors: int, seed: int) -> PairLi
     Raises:
         ValueError: if there is no genuine or no impostor pair.
     """
-    _, numbers, sizes = np.unique(people, return_inverse=True, return_counts=True)
-    total = len(numbers) * (len(numbers) - 1) // 2
-    num_genuine = int((sizes * (sizes - 1) // 2).sum())
-    if num_genuine == 0 or num_genuine == total:
-        kinds = f"{num_genuine} genuine and {total - num_genuine} impostor pairs"
-        raise ValueError(f"{len(numbers)} faces of {len(sizes)} people make {kinds}: both kinds are needed")
-    if total - num_genuine <= max_impostors:
+    num_impostors = require_both_kinds(people)
+    numbers = np.unique(people, return_inverse=True)[1]
+    if num_impostors <= max_impostors:
         positions = np.stack(np.triu_indices(len(numbers), 1), axis=1)
     else:
         positions = np.concatenate([_genuine_pairs(numbers), _drawn_impostors(numbers, max_impostors, seed)])
     return PairList(positions, numbers[positions[:, 0]] == numbers[positions[:, 1]])
+
+
+def require_both_kinds(people: NDArray[Any]) -> int:
+    """Return how many impostor pairs the faces of `people` (T,) make; raises ValueError if there are none, or no genuine ones."""
+    _, sizes = np.unique(people, return_counts=True)
+    total = len(people) * (len(people) - 1) // 2
+    num_genuine = int((sizes * (sizes - 1) // 2).sum())
+    if num_genuine == 0 or num_genuine == total:
+        kinds = f"{num_genuine} genuine and {total - num_genuine} impostor pairs"
+        raise ValueError(f"{len(people)} faces of {len(sizes)} people make {kinds}: both kinds are needed")
+    return total - num_genuine
 
 
 def _genuine_pairs(numbers: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ Shapes: M images, B of them in a batch, E embedding size, H x W pixels.
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -60,6 +60,8 @@ class Embedder:
         precision: "32", or "bf16" for autocast.
         cache: folder for memory-mapped embeddings, or None to keep them in memory.
         checkpoint_hash: keys the cache and goes into results.
+        model_settings: plain values that shape the network beside its file (averaged weights or not, order of colours): the cache of one
+            setting is refused to another.
         progress: show a bar with images/s and the time left (on rank 0).
         forward_context: makes the context of a forward pass, e.g. a trainer's precision; wins over `precision`.
     """
@@ -74,6 +76,7 @@ class Embedder:
         precision: Precision = "32",
         cache: str | Path | None = None,
         checkpoint_hash: str = "",
+        model_settings: Mapping[str, Any] | None = None,
         progress: bool = True,
         forward_context: Callable[[], contextlib.AbstractContextManager[Any]] | None = None,
     ) -> None:
@@ -89,7 +92,9 @@ class Embedder:
         self.dtype = parameter.dtype if parameter.is_floating_point() else torch.float32
         self.batch_size, self.num_workers, self.precision = batch_size, num_workers, precision
         self.cache, self.checkpoint_hash, self.progress = cache, checkpoint_hash, progress
+        self.model_settings = dict(model_settings or {})
         self.forward_context = forward_context or self._autocast
+        self._kept: dict[str, FaceEmbeddings] | None = None
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -104,6 +109,24 @@ class Embedder:
         """
         if len(source) == 0:
             raise ValueError(f"{source.name} holds no images")
+        if self._kept is None:
+            return self._embed(source)
+        fingerprint = source.fingerprint()
+        if fingerprint not in self._kept:
+            self._kept[fingerprint] = self._embed(source)
+        return self._kept[fingerprint]
+
+    @contextlib.contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Embed each face source once only for as long as this lasts: several protocols out of one pass over their common images."""
+        outer = self._kept
+        self._kept = {} if outer is None else outer
+        try:
+            yield
+        finally:
+            self._kept = outer
+
+    def _embed(self, source: FaceSource) -> FaceEmbeddings:
         size = (len(source), 2, int(self.backbone.embedding_size))
         if self.cache is None:
             rows = self._embed_in_memory(source, size)
@@ -112,7 +135,7 @@ class Embedder:
         return FaceEmbeddings(rows[:, 0], rows[:, 1])
 
     def _cache_key(self, source: FaceSource, size: tuple[int, int, int]) -> dict[str, Any]:
-        settings = {"precision": self.precision, "image_size": list(self.image_size)}
+        settings = {"precision": self.precision, "image_size": list(self.image_size), **self.model_settings}
         return {"checkpoint_hash": self.checkpoint_hash, "image_hash": source.fingerprint(), "shape": size, "settings": settings}
 
     def _embed_in_memory(self, source: FaceSource, size: tuple[int, int, int]) -> NDArray[np.float32]:

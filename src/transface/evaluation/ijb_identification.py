@@ -3,26 +3,38 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from transface.data.templates import SubjectList, read_subject_list, read_template_set
+from transface.data.templates import SubjectList, TemplateSet, read_subject_list, read_template_set
 from transface.evaluation.embed import Embedder
 from transface.evaluation.ijb_verification import faces_of, pool_mode
-from transface.evaluation.ijbc import PooledTemplates, parse_mode, rows_of
+from transface.evaluation.ijbc import PooledTemplates, parse_modes, rows_of
 from transface.evaluation.protocols import provenance
 from transface.evaluation.results import Measure, Result
 from transface.evaluation.search_results import SearchMeasures, measure_searches
 from transface.metrics.identification import search
+
+GALLERIES = (("G1", "S1"), ("G2", "S2"))  # as IJB-C names them, and IJB-B
+
+
+class IdentificationLists(NamedTuple):
+    """What a 1:N protocol is made of: the templates, the two galleries, the probes."""
+
+    protocol: TemplateSet
+    galleries: list[SubjectList]
+    probes: SubjectList
 
 
 class IjbIdentification:
     """IJB-B or IJB-C 1:N: rank-k and TPIR at FPIR, each the mean of two galleries.
 
     Args:
-        root: folder that holds meta/ and loose_crop/; meta/ also <name>_1N_gallery_G1.csv, _G2.csv and <name>_1N_probe_mixed.csv.
+        root: folder that holds meta/ and loose_crop/; meta/ also <name>_1N_gallery_G1.csv, _G2.csv (of IJB-B: _S1.csv, _S2.csv) and
+            <name>_1N_probe_mixed.csv.
         name: "ijbc" or "ijbb".
-        modes: how faces are pooled, see ijbc.py.
+        modes: how faces are pooled, see ijbc.py; or "all".
         ranks: k of the rank-k rates.
         fpirs: false positive identification rates.
         num_bootstraps: replicates of the intervals, over people; 0: none.
@@ -34,28 +46,25 @@ class IjbIdentification:
         root: str | Path,
         *,
         name: str = "ijbc",
-        modes: Sequence[str] = ("N1D1F1",),
+        modes: Sequence[str] | str = ("N1D1F1",),
         ranks: Sequence[int] = (1, 5, 10),
         fpirs: Sequence[float] = (0.01, 0.1),
         num_bootstraps: int = 1000,
         seed: int = 0,
     ) -> None:
-        self.root, self.name, self.modes = Path(root), name, [parse_mode(mode) for mode in modes]
+        self.root, self.name, self.modes = Path(root), name, parse_modes(modes)
         self.ranks, self.fpirs, self.num_bootstraps, self.seed = tuple(ranks), tuple(fpirs), num_bootstraps, seed
         self.names = [name]
+        self._lists: IdentificationLists | None = None
 
     def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
         """Return one Result a mode.
 
         Raises:
             FileNotFoundError: if a list or an image is missing.
-            ValueError: if a list is malformed or names a template without images.
+            ValueError: if a list is malformed, names a template without images, or the probes do not fit the galleries.
         """
-        protocol = read_template_set(self.root, self.name)
-        protocol.require_images()
-        meta = self.root / "meta" if (self.root / "meta").is_dir() else self.root
-        galleries = [read_subject_list(meta / f"{self.name}_1N_gallery_{gallery}.csv") for gallery in ("G1", "G2")]
-        probes = read_subject_list(meta / f"{self.name}_1N_probe_mixed.csv")
+        protocol, galleries, probes = self.read()
         started = time.perf_counter()
         embeddings = embedder.embed(faces_of(protocol))
         results = []
@@ -75,6 +84,35 @@ class IjbIdentification:
             )
             started = time.perf_counter()
         return results
+
+    def read(self) -> IdentificationLists:
+        """Return the lists, read the first time; raises as `evaluate`."""
+        if self._lists is None:
+            protocol = read_template_set(self.root, self.name)
+            protocol.require_images()
+            self._lists = self._read_lists(protocol)
+        return self._lists
+
+    def _read_lists(self, protocol: TemplateSet) -> IdentificationLists:
+        meta = self.root / "meta" if (self.root / "meta").is_dir() else self.root
+        paths = [meta / f"{self.name}_1N_probe_mixed.csv"]
+        for names in GALLERIES:
+            candidates = [meta / f"{self.name}_1N_gallery_{name}.csv" for name in names]
+            paths.append(next((path for path in candidates if path.is_file()), candidates[0]))
+        lists = [read_subject_list(path) for path in paths]
+        for path, listed in zip(paths, lists, strict=True):
+            unknown = listed.template_ids[~np.isin(listed.template_ids, protocol.template_ids)]
+            if len(unknown):
+                raise ValueError(f"{path}: {len(unknown)} templates have no images, the first is template {unknown[0]}")
+        for path, gallery in zip(paths[1:], lists[1:], strict=True):
+            self._require_searches(lists[0], gallery, path)
+        return IdentificationLists(protocol, lists[1:], lists[0])
+
+    def _require_searches(self, probes: SubjectList, gallery: SubjectList, path: Path) -> None:
+        mated = np.isin(probes.subject_ids, gallery.subject_ids)
+        if not mated.any() or (self.fpirs and mated.all()):
+            needed = "rank-k needs some" if not mated.any() else "open-set search needs some that have none, or protocol.fpirs=[]"
+            raise ValueError(f"{int(mated.sum())} of {len(mated)} probes have a mate in {path}: {needed}")
 
     def _search(self, templates: PooledTemplates, probes: SubjectList, gallery: SubjectList, *, detailed: bool) -> SearchMeasures:
         sides = [templates.features[rows_of(side.template_ids, templates.ids)].astype(np.float32) for side in (probes, gallery)]

@@ -13,8 +13,8 @@ from scipy.sparse import csgraph
 from transface.data.templates import TemplateSet, read_template_set
 from transface.evaluation.aligned_faces import AlignedFaces
 from transface.evaluation.embed import Embedder, FaceEmbeddings
-from transface.evaluation.ijbc import ALL_MODES, IjbMode, parse_mode, pool_templates, rows_of, score_pairs
-from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result
+from transface.evaluation.ijbc import IjbMode, parse_modes, pool_templates, rows_of, score_pairs
+from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result, require_both_classes
 from transface.evaluation.results import Result, hash_pairs
 from transface.metrics.tar_at_far import IJB_FARS
 
@@ -42,10 +42,7 @@ class IjbVerification:
         seed: int = 0,
     ) -> None:
         self.root, self.name, self.fars, self.num_bootstraps, self.seed = Path(root), name, tuple(fars), num_bootstraps, seed
-        chosen = list(ALL_MODES) if modes == "all" else [parse_mode(mode) for mode in ([modes] if isinstance(modes, str) else modes)]
-        if not chosen:
-            raise ValueError("no modes to evaluate: give protocol.modes=[N1D1F1]")
-        self.modes = chosen
+        self.modes = parse_modes(modes)
         self.names = [name]
         self._protocol: TemplateSet | None = None
 
@@ -58,6 +55,7 @@ class IjbVerification:
         """
         if self._protocol is None:
             self._protocol = read_template_set(self.root, self.name)
+            require_both_classes(self._protocol.pair_is_same, f"the pairs of {self.name} in {self.root}")
             self._protocol.require_images()
         protocol = self._protocol
         source = faces_of(protocol)

@@ -5,7 +5,7 @@ Images of one media in a template are averaged, the media summed, the sum normal
 Shapes: M images, T templates, P pairs, E embedding size.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -45,6 +45,14 @@ def parse_mode(text: str) -> IjbMode:
     raise ValueError(f"mode must be one of {', '.join(map(str, ALL_MODES))}, got {text!r}")
 
 
+def parse_modes(modes: Sequence[str] | str) -> list[IjbMode]:
+    """Return the modes of strings, of one string, or all eight for "all"; raises ValueError if there are none."""
+    chosen = list(ALL_MODES) if modes == "all" else [parse_mode(mode) for mode in ([modes] if isinstance(modes, str) else modes)]
+    if not chosen:
+        raise ValueError("no modes to evaluate: give protocol.modes=[N1D1F1]")
+    return chosen
+
+
 class PooledTemplates(NamedTuple):
     """Templates in rising order of their id: `features` (T, E) float64 of unit norm, `ids` (T,)."""
 
@@ -78,7 +86,8 @@ def pool_templates(
         ValueError: if lengths differ, a value is not finite, or the mode lacks its detector scores.
     """
     faces, mirrored = _as_rows(embeddings, "embeddings"), None if flipped is None else _as_rows(flipped, "flipped embeddings")
-    templates, media = _as_vector(template_ids, "template_ids", len(faces)), _as_vector(media_ids, "media_ids", len(faces))
+    templates = as_whole_numbers(_as_vector(template_ids, "template_ids", len(faces)), "template_ids")
+    media = _as_vector(media_ids, "media_ids", len(faces))
     detector = None if detector_scores is None else _as_vector(detector_scores, "detector_scores", len(faces)).astype(np.float64)
     chosen = IjbMode(True, detector is not None, flipped is not None) if mode is None else mode
     chosen = parse_mode(chosen) if isinstance(chosen, str) else chosen
@@ -97,7 +106,7 @@ def pool_templates(
     if not np.isfinite(norms).all():
         broken = ids[~np.isfinite(norms[:, 0])]
         raise ValueError(f"embeddings of {len(broken)} templates hold NaN or infinity, the first is {broken[0]}")
-    return PooledTemplates(sums / np.where(norms > 0, norms, 1), ids.astype(np.int64))
+    return PooledTemplates(sums / np.where(norms > 0, norms, 1), ids.astype(np.int64, copy=False))
 
 
 def score_pairs(
@@ -119,7 +128,9 @@ def score_pairs(
 
 
 def _as_rows(rows: ArrayLike | Tensor, name: str) -> Floats:
-    array = rows.detach().float().cpu().numpy() if isinstance(rows, Tensor) else np.asanyarray(rows)
+    if isinstance(rows, Tensor):
+        rows = rows.detach().to(device="cpu", dtype=torch.promote_types(rows.dtype, torch.float32)).numpy()
+    array = np.asanyarray(rows)
     if array.ndim != 2 or array.size == 0:
         raise ValueError(f"{name} must be (M, E), a row for each image, got {array.shape}")
     return array
@@ -130,6 +141,16 @@ def _as_vector(values: ArrayLike | Tensor, name: str, length: int) -> NDArray[An
     if array.shape != (length,):
         raise ValueError(f"{name} must hold one value for each of the {length} images, got {array.shape}")
     return array
+
+
+def as_whole_numbers(values: ArrayLike | Tensor, name: str) -> NDArray[Any]:
+    """Return ids as an array of integers, those of 15 million pairs not copied; raises ValueError if they are not whole numbers."""
+    array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    if array.dtype.kind in "iu":
+        return array
+    if array.size and (array.dtype.kind != "f" or not np.isfinite(array).all() or (array != np.floor(array)).any()):
+        raise ValueError(f"{name} must be whole numbers, got {array.dtype}, e.g. {array.ravel()[0]!s}")
+    return array.astype(np.int64)
 
 
 def _images_of_same_media(positions: NDArray[np.intp], media: NDArray[Any]) -> NDArray[np.float64]:
@@ -179,12 +200,12 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
 
 
 def _pair_columns(first_ids: ArrayLike | Tensor, second_ids: ArrayLike | Tensor | None) -> tuple[NDArray[Any], NDArray[Any]]:
-    first = np.asarray(first_ids.cpu() if isinstance(first_ids, Tensor) else first_ids)
+    first = as_whole_numbers(first_ids, "template ids of pairs")
     if second_ids is None:
         if first.ndim != 2 or first.shape[1] != 2:
             raise ValueError(f"pairs must be (P, 2) template ids, got {first.shape}")
         return first[:, 0], first[:, 1]
-    second = np.asarray(second_ids.cpu() if isinstance(second_ids, Tensor) else second_ids)
+    second = as_whole_numbers(second_ids, "template ids of pairs")
     if first.ndim != 1 or first.shape != second.shape:
         raise ValueError(f"the two lists of template ids must be of one length, got {first.shape} and {second.shape}")
     return first, second

@@ -9,12 +9,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from transface.data.loaders import ImageError
 from transface.evaluation.aligned_faces import AlignedFaces, ResizedFaces
-from transface.evaluation.all_pairs import OwnBenchmark, evaluate_all_pairs
-from transface.evaluation.embed import Embedder
+from transface.evaluation.all_pairs import OwnBenchmark, evaluate_all_pairs, require_both_kinds
+from transface.evaluation.embed import Embedder, FaceEmbeddings
 from transface.evaluation.face_sources import FaceFiles, FaceSource, list_images
 from transface.evaluation.ijbc import pool_templates
-from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result
+from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result, require_both_classes
 from transface.evaluation.pair_sets import accuracy_measures
 from transface.evaluation.results import Result, hash_pairs
 from transface.metrics.verification import fold_of_each_pair, pair_distances, verify_distances
@@ -67,9 +68,10 @@ class PeopleFolder:
             raise ValueError(f"{loose[0]} belongs to nobody: {self.root} should hold a folder for each person, images inside")
         names = [str(path.relative_to(self.root)) for path in paths]
         people = np.array([path.relative_to(self.root).parts[0] for path in paths])
+        require_both_kinds(people)
         started = time.perf_counter()
         source = _source(self.names[0], paths, fit=self.fit)
-        unit = embedder.embed(source).unit(flip=self.flip)
+        unit = _embedded(embedder, source).unit(flip=self.flip)
         return [
             evaluate_all_pairs(
                 OwnBenchmark(unit, people, np.arange(len(paths)), names, source),
@@ -135,11 +137,12 @@ class PairsCsv:
     def _pairs(self, table: "Table", embedder: Embedder, settings: IntervalSettings) -> Result:
         started = time.perf_counter()
         is_same = np.array([_flag(value, self.file, row) for row, value in enumerate(table.column("is_same"), start=2)])
+        require_both_classes(is_same, f"the pairs of {self.file}")
         sides = np.array([table.column("image1"), table.column("image2")]).T
         names, indices = np.unique(sides, return_inverse=True)
         indices = indices.reshape(-1, 2)
         source = _source(self.names[0], [self.root / name for name in names], fit=self.fit)
-        unit = embedder.embed(source).unit(flip=self.flip)
+        unit = _embedded(embedder, source).unit(flip=self.flip)
         distances = pair_distances(unit[indices.ravel()])
         try:
             verified = verify_distances(distances, is_same)
@@ -175,11 +178,12 @@ class PairsCsv:
         mixed = subjects != subjects[first][numbers]
         if mixed.any():
             raise ValueError(f"{self.file}: template {labels[mixed][0]} has images of two subjects, {subjects[mixed][0]} and another")
+        require_both_kinds(subjects[first])
         landmarks = None
         if set(POINT_COLUMNS) <= table.columns:
             landmarks = _numbers(table, POINT_COLUMNS, self.file).reshape(-1, 5, 2)
         source = _source(self.names[0], [self.root / image for image in images], fit=self.fit, landmarks=landmarks)
-        found = embedder.embed(source)
+        found = _embedded(embedder, source)
         pooled = pool_templates(found.original, numbers, np.arange(len(images)), flipped=found.mirrored if self.flip else None)
         return evaluate_all_pairs(
             OwnBenchmark(pooled.features, subjects[first], first, images, source),
@@ -234,6 +238,15 @@ def _source(name: str, paths: Sequence[Path], *, fit: Fit, landmarks: NDArray[np
     if landmarks is not None:
         return AlignedFaces(name, paths, landmarks)
     return ResizedFaces(name, paths) if fit == "resize" else FaceFiles(name, paths)
+
+
+def _embedded(embedder: Embedder, source: FaceSource) -> FaceEmbeddings:
+    """The embeddings of a source; an image that does not fit is refused with what to do about it."""
+    try:
+        return embedder.embed(source)
+    except ImageError as error:
+        hint = "; protocol.fit=resize takes aligned crops of any size" if " must be " in str(error) else ""
+        raise ValueError(f"{error}{hint}") from error
 
 
 def _checked_fit(fit: Fit) -> Fit:

@@ -207,6 +207,13 @@ class PairImages(NamedTuple):
     source: FaceSource | None
 
 
+def require_both_classes(is_same: NDArray[np.bool_], where: str) -> None:
+    """Raise ValueError if all pairs are of one class: asked before anything is embedded."""
+    num_genuine = int(is_same.sum())
+    if num_genuine in (0, len(is_same)):
+        raise ValueError(f"{where} are of one class only, {num_genuine} genuine of {len(is_same)}: verification needs both classes")
+
+
 class IntervalSettings(NamedTuple):
     """How intervals are made: `fars` at which the TAR is told, bootstrap replicates (0: none), seed; `detailed` False: numbers alone."""
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transface.data.pairs import PairSet, read_pair_set
 from transface.evaluation.embed import Embedder
 from transface.evaluation.face_sources import EncodedFaces
-from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result
+from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result, require_both_classes
 from transface.evaluation.results import Measure, Result, hash_pairs
 from transface.metrics.confidence import accuracy_interval
 from transface.metrics.verification import PairVerification, PairVerificationResult, fold_of_each_pair, pair_distances
@@ -82,7 +82,7 @@ def evaluate_pair_set(
     """
     started = time.perf_counter()
     source = EncodedFaces(pair_set.name, pair_set.images)
-    _require_both_classes(pair_set)
+    require_both_classes(pair_set.is_same, f"the pairs of {pair_set.name}")
     unit = embedder.embed(source).unit(flip=flip)
     try:
         distances = pair_distances(unit)
@@ -128,10 +128,3 @@ def accuracy_measures(
         Measure("auc", verified.auc),
         Measure("eer", verified.eer),
     )
-
-
-def _require_both_classes(pair_set: PairSet) -> None:
-    if pair_set.is_same.all() or not pair_set.is_same.any():
-        raise ValueError(
-            f"{pair_set.name} holds {len(pair_set.is_same)} pairs of one class only: verification needs genuine and impostor pairs"
-        )

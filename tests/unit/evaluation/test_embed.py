@@ -98,6 +98,8 @@ def test_a_cache_of_other_images_is_refused(backbone: Any, faces: Any, tmp_path:
         Embedder(backbone, checkpoint_hash="ab", **settings).embed(EncodedFaces("made", images[::-1]))
     with pytest.raises(ValueError, match="was made of other settings"):
         Embedder(backbone, checkpoint_hash="ab", precision="bf16", **settings).embed(EncodedFaces("made", images))
+    with pytest.raises(ValueError, match=r"was made of other settings .*averaged"):
+        Embedder(backbone, checkpoint_hash="ab", model_settings={"averaged": False}, **settings).embed(EncodedFaces("made", images))
     before = backbone.num_images
     Embedder(backbone, checkpoint_hash="cd", **settings).embed(EncodedFaces("made", images[::-1]))
     assert backbone.num_images == before + 8, "another checkpoint's cache is another file"

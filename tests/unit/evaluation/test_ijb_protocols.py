@@ -1,5 +1,6 @@
 """IJB protocols from a folder on disk: the numbers are those of aligning, embedding, pooling and scoring by hand."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from transface.data.synthetic import write_ijbc_folder
 from transface.data.templates import read_template_set
 from transface.evaluation.embed import Embedder
+from transface.evaluation.ijb_complete import IjbComplete
 from transface.evaluation.ijb_identification import IjbIdentification, mean_measure
 from transface.evaluation.ijb_verification import IjbVerification, connected_people, faces_of, prepare_pairs
 from transface.evaluation.ijbc import pool_templates, score_pairs
@@ -95,6 +97,53 @@ def test_identification_finds_mates_in_the_right_gallery(ijbc: Path, backbone: A
     brief = IjbIdentification(ijbc).evaluate(Embedder(backbone, progress=False), detailed=False)[0]
     assert [m.value for m in brief.measures] == rates
     assert brief.measure("rank-1").low is None
+
+
+def test_both_protocols_come_out_of_one_embedding_pass(ijbc: Path, backbone: Any) -> None:
+    embedder = Embedder(backbone, progress=False)
+    settings = {"modes": ["N1D1F1", "N0D0F0"], "num_bootstraps": 20}
+    alone = IjbVerification(ijbc, fars=[0.1], **settings).evaluate(embedder) + IjbIdentification(ijbc, **settings).evaluate(embedder)
+    num_images = backbone.num_images
+    together = IjbComplete(ijbc, fars=[0.1], **settings).evaluate(embedder)
+    assert backbone.num_images - num_images == num_images // 2
+    assert [(r.protocol, r.mode, r.measures) for r in together] == [(r.protocol, r.mode, r.measures) for r in alone]
+    again = embedder.embed(faces_of(read_template_set(ijbc)))
+    assert backbone.num_images - num_images == num_images
+    assert len(again.original) == together[0].counts["images"], "nothing is remembered afterwards: weights may change"
+
+
+def test_galleries_of_ijbb_have_names_of_their_own(ijbc: Path, backbone: Any, tmp_path: Path) -> None:
+    (tmp_path / "loose_crop").symlink_to(ijbc / "loose_crop")
+    (tmp_path / "meta").mkdir()
+    for path in (ijbc / "meta").iterdir():
+        name = path.name.replace("ijbc", "ijbb").replace("gallery_G", "gallery_S")
+        (tmp_path / "meta" / name).write_bytes(path.read_bytes())
+    embedder = Embedder(backbone, progress=False)
+    (found,) = IjbIdentification(tmp_path, name="ijbb", num_bootstraps=0).evaluate(embedder)
+    (expected,) = IjbIdentification(ijbc, num_bootstraps=0).evaluate(embedder)
+    assert found.measures == expected.measures
+    assert found.protocol == "ijbb_identification"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("ijbc_1N_gallery_G1.csv", "T,S\n1,0\n999,5\n", r"G1\.csv: 1 templates have no images, the first is template 999"),
+        ("ijbc_1N_probe_mixed.csv", "T,S\n1,77\n", r"0 of 1 probes have a mate in .*G1\.csv: rank-k needs some"),
+        ("ijbc_1N_gallery_G2.csv", "T,S\n1,0\n2,1\n3,2\n4,3\n5,4\n6,5\n", r"have a mate in .*G2\.csv: open-set search needs some that have none"),
+        ("ijbc_template_pair_label.txt", "1 2 1\n1 3 1\n", r"pairs of ijbc in .* are of one class only, 2 genuine of 2"),
+        ("ijbc_template_pair_label.txt", "1 2 1\n1 999 0\n", r"1 pairs name a template without images, the first is line 2: \[1, 999\]"),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused_before_anything_is_embedded(
+    ijbc: Path, backbone: Any, tmp_path: Path, file: str, text: str, message: str
+) -> None:
+    (tmp_path / "loose_crop").symlink_to(ijbc / "loose_crop")
+    shutil.copytree(ijbc / "meta", tmp_path / "meta")
+    (tmp_path / "meta" / file).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        IjbComplete(tmp_path).evaluate(Embedder(backbone, progress=False))
+    assert backbone.num_images == 0
 
 
 def test_the_mean_of_two_galleries_is_surer_than_either() -> None:

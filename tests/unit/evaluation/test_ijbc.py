@@ -89,6 +89,26 @@ def test_very_large_ids_are_found_too() -> None:
         score_pairs(pooled, [[10**12, 5], [6, 7]])
 
 
+def test_lists_tensors_and_whole_numbers_of_any_type_are_taken() -> None:
+    some = some_faces(num_images=40)
+    faces = torch.from_numpy(some["faces"].astype(np.float64)) * (1 + 1e-12)
+    exact = pool_templates(faces.numpy(), some["templates"], some["media"])
+    for ids in (some["templates"].tolist(), some["templates"].astype(np.float32), torch.from_numpy(some["templates"])):
+        found = pool_templates(faces, ids, some["media"].astype(str))
+        np.testing.assert_array_equal(found.features, exact.features, err_msg="float64 tensors keep their precision")
+        np.testing.assert_array_equal(found.ids, exact.ids)
+    pairs = exact.ids[[[0, 1], [2, 2]]]
+    for kind in (pairs.tolist(), pairs.astype(np.uint16), pairs.astype(float), torch.from_numpy(pairs)):
+        np.testing.assert_allclose(score_pairs(exact, kind), [exact.features[0] @ exact.features[1], 1])
+    assert score_pairs(exact, [], []).shape == score_pairs(exact, np.empty((0, 2))).shape == (0,)
+
+
+def test_a_single_image_is_a_template() -> None:
+    found = pool_templates([[3.0, 4.0]], [7], [1], flipped=[[0.0, 0.0]], detector_scores=[0.1], mode="N0D1F1")
+    np.testing.assert_allclose(found.features, [[0.6, 0.8]])
+    np.testing.assert_allclose(score_pairs(found, [7], [7]), [1])
+
+
 def test_bad_input_is_refused() -> None:
     some = some_faces()
     faces, templates, media = some["faces"], some["templates"], some["media"]
@@ -100,6 +120,9 @@ def test_bad_input_is_refused() -> None:
         pool_templates(faces, templates[:-1], media)
     with pytest.raises(ValueError, match="flipped embeddings must be"):
         pool_templates(faces, templates, media, flipped=faces[:-1])
+    for ids in (np.full(200, 1.5), np.full(200, np.nan), ["a"] * 200):
+        with pytest.raises(ValueError, match="template_ids must be whole numbers"):
+            pool_templates(faces, ids, media)
     with pytest.raises(ValueError, match="a row for each image"):
         pool_templates(faces[0], templates, media)
     with pytest.raises(ValueError, match="detector scores are NaN"):

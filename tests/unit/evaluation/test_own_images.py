@@ -1,6 +1,7 @@
 """Own images give the same numbers whether they come as a folder of people, a CSV of templates, or a CSV of pairs."""
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def test_small_images_are_resized_or_refused(folder: Path, backbone: Any, faces:
     small = faces(1, 1)[0, 0][:, :50, :40].contiguous()
     (folder / "p0" / "0.png").write_bytes(encode_png(small).numpy().tobytes())
     embedder = Embedder(backbone, progress=False)
-    with pytest.raises(ValueError, match="must be 112x112, got 50x40"):
+    with pytest.raises(ValueError, match=r"must be 112x112, got 50x40; protocol\.fit=resize takes"):
         PeopleFolder(folder).evaluate(embedder)
     PeopleFolder(folder, fit="resize", num_bootstraps=0).evaluate(embedder)
     with pytest.raises(ValueError, match='"refuse" or "resize"'):
@@ -128,6 +129,8 @@ def test_small_images_are_resized_or_refused(folder: Path, backbone: Any, faces:
         ("image1,image2,is_same\n", "no rows below its header"),
         ("image1,image2,is_same\na.png,b.png\n", "line 2: as many values"),
         ("image1,image2,is_same\na.png,b.png,maybe\n", "line 2: is_same must be 0 or 1, got 'maybe'"),
+        ("image1,image2,is_same\na.png,b.png,1\nb.png,c.png,1\n", "one class only, 2 genuine of 2"),
+        ("image,subject\na.png,x\nb.png,y\n", "0 genuine and 1 impostor pairs"),
     ],
 )
 def test_a_broken_csv_is_refused(text: str, message: str, backbone: Any, tmp_path: Path) -> None:
@@ -143,6 +146,11 @@ def test_what_is_missing_is_named(folder: Path, backbone: Any, tmp_path: Path) -
     rows = [*images_of(folder), {"image": "p9/0.png", "subject": "p9"}]
     with pytest.raises(FileNotFoundError, match=r"1 of 33 images are missing, the first is .*p9/0\.png"):
         PairsCsv(write_csv(tmp_path / "i.csv", rows), root=folder).evaluate(embedder)
+    for person in range(1, PEOPLE):
+        shutil.rmtree(folder / f"p{person}")
+    with pytest.raises(ValueError, match="4 faces of 1 people make 6 genuine and 0 impostor pairs"):
+        PeopleFolder(folder).evaluate(embedder)
+    assert backbone.num_images == 0, "nothing is embedded before all this is known"
     (folder / "loose.png").write_bytes((folder / "p0" / "0.png").read_bytes())
     with pytest.raises(ValueError, match="belongs to nobody"):
         PeopleFolder(folder).evaluate(embedder)

@@ -1,0 +1,84 @@
+"""`transface evaluate`: where results go, what is cached, what the table says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from transface.__main__ import main
+from transface.backbones.face_vit import FaceViT
+from transface.data.synthetic import write_ijbc_folder, write_pair_sets
+from transface.evaluation.results import read_result
+from transface.inference.face_model import FaceModel
+from transface.inference.publishing import publish
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two published models, a pair set and an IJB-C folder."""
+    root = tmp_path_factory.mktemp("room")
+    for name in ("one", "two"):
+        publish(FaceModel(FaceViT(patch_size=28, embed_dim=8, depth=1, num_heads=2, embedding_size=8)), root / name)
+    write_pair_sets(root, 20, num_identities=4)
+    write_ijbc_folder(root / "ijbc", 4, templates_per_identity=2, image_size=120)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def evaluate(room: Path, model: str, *words: str) -> int:
+    return main(["evaluate", f"checkpoint={room / model if model != 'pixels' else model}", "protocol.num_bootstraps=10", *words])
+
+
+def test_results_of_a_second_model_do_not_write_over_those_of_the_first(room: Path) -> None:
+    pairs = f"protocol.files=[{room}/easy.bin]"
+    for model in ("one", "two", "pixels", "one", "two"):
+        assert evaluate(room, model, pairs) == 0
+    found = {str(path.relative_to("results").parent).split("-")[0]: read_result(path) for path in Path("results").rglob("*.json")}
+    assert {folder: result.provenance.label for folder, result in found.items()} == {".": "one", "two": "two", "raw": "raw pixels"}
+    assert evaluate(room, "two", pairs, "output=here") == 0
+    assert evaluate(room, "one", pairs, "output=here") == 0
+    assert [read_result(path).provenance.label for path in Path("here").rglob("*.json")] == ["one"], "what is asked for is done"
+
+
+def test_a_result_says_all_that_made_it(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(room, "one", f"protocol.files=[{room}/easy.bin,{room}/hard.bin]") == 0
+    printed = capsys.readouterr().out
+    assert "easy" in printed
+    assert "note: " in printed, "twenty pairs are few"
+    content = json.loads(Path("results/pair_sets_easy_F1.json").read_text())
+    assert content["counts"] | {"pairs": 20, "folds": 10} == content["counts"]
+    made = content["provenance"]
+    assert len(made["checkpoint_hash"]) == 64
+    assert made["config"]["protocol"]["files"] == [f"{room}/easy.bin", f"{room}/hard.bin"]
+    assert made["device"] == "cpu"
+    assert made["versions"]["torch"] == torch.__version__.split("+")[0] or made["versions"]["torch"] == torch.__version__
+    assert made["seconds"] > 0
+    accuracy = content["measures"][0]
+    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+
+
+def test_modes_and_protocols_come_out_of_one_cached_pass(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"protocol.root={room}/ijbc", "cache=cached", "protocol.modes=all"]
+    assert evaluate(room, "one", "protocol=ijbc", *words) == 0
+    assert len(list(Path("results").glob("ijbc_ijbc_*.json"))) == 8
+    (cached,) = Path("cached").glob("*.npy")
+    written = cached.stat().st_mtime_ns
+    assert evaluate(room, "one", "protocol=ijbc", *words[:2]) == 0
+    assert cached.stat().st_mtime_ns == written
+    assert "N1D1F1" in capsys.readouterr().out
+
+
+def test_a_stopped_evaluation_says_how_it_goes_on(room: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("transface.evaluation.ijb_verification.score_pairs", stop)
+    assert evaluate(room, "one", "protocol=ijbc", f"protocol.root={room}/ijbc", "cache=cached") == 130
+    assert "cache=FOLDER" in capsys.readouterr().err
+    assert list(Path("cached").glob("*.npy")), "what was embedded is kept"
