@@ -103,6 +103,7 @@ def _as_they_are(state: State) -> State:
     return state
 
 
+OWN_FAMILY = "transface FaceViT"
 _VIT = frozenset({"patch_embed.proj.weight", "pos_embed", "blocks.0.mlp.fc1.weight", "feature.2.weight"})
 _IR = frozenset({"input_layer.0.weight", "body.0.res_layer.1.weight", "output_layer.3.weight"})
 _IRESNET = frozenset({"conv1.weight", "layer1.0.bn3.weight", "fc.weight", "features.running_mean"})
@@ -113,7 +114,7 @@ _SENET = frozenset({"senet.0.weight", "senet.2.weight"})
 
 # The first that fits is taken, so the narrower naming stands before the wider.
 FAMILIES = (
-    Family("transface FaceViT", _OWN, "", _as_they_are, "face_vit", _PROJECTION, "rgb"),
+    Family(OWN_FAMILY, _OWN, "", _as_they_are, "face_vit", _PROJECTION, "rgb"),
     Family("TransFace", _VIT | _SENET, "", vit_to_ours, "face_vit", _PROJECTION, "rgb"),
     Family("CVLface ViT", _VIT, "net.", vit_to_ours, "face_vit", _PROJECTION, "rgb"),
     Family("arcface_torch ViT", _VIT, "", vit_to_ours, "face_vit", _PROJECTION, "rgb"),

@@ -11,6 +11,7 @@ from .released_families import Channels, read_released
 from .state_dicts import bare_weights, load_strictly
 
 NEW_PARTS = ("gate.", "neck.")
+SHORTCUT = "layer1.0.downsample.0.weight"
 TIMM_HEADS = ("head.", "head_dist.", "fc.", "classifier.")
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,12 @@ def load_pretrained(
     state = _in_names_of(backbone, source, channels)
     absent = tuple(part for part in (*may_be_absent, "mask_token") if not any(key.startswith(part) for key in state))
     origin = f"the weights in {source}" if isinstance(source, str | Path) else "the weights"
-    fresh = load_strictly(backbone, state, origin=origin, may_be_absent=absent)
+    try:
+        fresh = load_strictly(backbone, state, origin=origin, may_be_absent=absent)
+    except ValueError as error:
+        lacks_first = SHORTCUT in backbone.state_dict() and SHORTCUT not in state and "layer1.0.bn3.weight" in state
+        hint = "; networks of AdaFace and CVLface halve their input without weights: build this one with first_shortcut='subsample'"
+        raise ValueError(f"{error}{hint if lacks_first else ''}") from error
     if fresh:
         logger.info("%s fill %s but for %s, which start fresh", origin, type(backbone).__name__, ", ".join(fresh))
     return fresh

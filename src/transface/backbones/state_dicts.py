@@ -13,6 +13,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from .plain_pickles import read_plain, reason_of
+from .weight_files import backbone_weights, is_of_our_trainer, weights_file
+
 WRAPPERS = ("state_dict", "state_dict_backbone", "model", "model_state_dict", "backbone")
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
 HEAD_PREFIXES = ("head.", "classifier.")
@@ -58,23 +61,24 @@ def bare_weights(source: str | Path | Mapping[str, Any]) -> BareWeights:
 
 
 def read_state_dict(path: str | Path) -> dict[str, Any]:
-    """Return the dict in a checkpoint file, unwrapped from `state_dict` and its like, on the CPU, without running any code in it.
+    """Return the state dict in a file, unwrapped from `state_dict` and its like, on the CPU, without running any code in it.
+
+    A run folder means its best checkpoint, an exported folder its weights; of what our trainer saved it is the backbone's part.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no state dict or holds code.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}")
+    path = weights_file(path)
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        content = load_file(path) if path.suffix == ".safetensors" else read_plain(path)
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} holds more than tensors and plain values; nothing in it was run: {_first_line(error)}") from error
+        raise ValueError(f"{path} holds more than tensors and plain values; nothing in it was run: {reason_of(error)}") from error
     except Exception as error:  # a mutated file makes the reader fail in any way: IndexError, TypeError, OverflowError ...
-        raise ValueError(f"{path} is no checkpoint that torch or safetensors can read: {_first_line(error)}") from error
+        raise ValueError(f"{path} is no checkpoint that torch or safetensors can read: {reason_of(error)}") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} must hold a state dict (names to tensors), got {type(content).__name__}")
+    content = backbone_weights(content) if is_of_our_trainer(content) else content
     return dict(_unwrapped(content, origin=str(path)))
 
 
@@ -121,7 +125,3 @@ def listed(keys: tuple[str, ...]) -> str:
     """Return the first of the keys, and how many more there are."""
     shown = ", ".join(keys[:NUM_LISTED])
     return f"{shown} and {len(keys) - NUM_LISTED} more" if len(keys) > NUM_LISTED else shown
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", maxsplit=1)[0]

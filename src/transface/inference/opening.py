@@ -14,9 +14,11 @@ from torch import nn
 from transface.backbones.from_config import build_backbone
 from transface.backbones.lora import has_lora, merge_lora
 from transface.backbones.pretrained import load_released
+from transface.backbones.released_families import OWN_FAMILY, read_released
 from transface.backbones.state_dicts import load_strictly
+from transface.backbones.weight_files import backbone_weights
 from transface.inference.face_model import CONFIG_FILE, WEIGHTS_FILE, FaceModel, usable_device
-from transface.training.checkpoint_files import backbone_weights, find_checkpoint, read_checkpoint
+from transface.training.checkpoint_files import find_checkpoint, read_checkpoint
 
 RECIPE_PARTS = ("experiment", "backbone", "classifier", "margin", "perturbation", "weighting", "augmentation", "data", "optimizer", "schedule")
 RECIPE_NUMBERS = ("seed", "gradient_accumulation", "devices", "num_nodes")
@@ -67,7 +69,7 @@ def _open(
     if path.name == WEIGHTS_FILE and (path.parent / CONFIG_FILE).is_file():
         path = path.parent
     if path.is_dir() and (path / CONFIG_FILE).is_file():
-        return _from_folder(path)
+        return _from_folder(path, num_heads=num_heads, channels=channels)
     file = find_checkpoint(path)
     content = _content_of_ours(file)
     if content is None:
@@ -75,12 +77,16 @@ def _open(
     return _from_checkpoint(content, file, averaged=averaged, backbone=backbone)
 
 
-def _from_folder(folder: Path) -> FaceModel:
+def _from_folder(folder: Path, *, num_heads: int | None, channels: Literal["rgb", "bgr"] | None) -> FaceModel:
+    """Open what `transface export` or FaceModel.save_pretrained wrote, or released weights of a folder whose config is of another package."""
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{folder / CONFIG_FILE} is no JSON: {error}") from error
     if not (isinstance(config, Mapping) and isinstance(config.get("backbone"), Mapping)):
+        file = folder / WEIGHTS_FILE
+        if file.is_file() and read_released(file).family.name != OWN_FAMILY:
+            return FaceModel(load_released(file, num_heads=num_heads, channels=channels), provenance={"source": folder.name})
         raise ValueError(f"{folder / CONFIG_FILE} is not of a face model of transface: it names no backbone")
     model = FaceModel.from_pretrained(folder, local_files_only=True)
     assert isinstance(model, FaceModel)

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
-TRAINER_FILE = "trainer.ckpt"
+from transface.backbones.plain_pickles import read_plain, reason_of
+from transface.backbones.weight_files import TRAINER_FILE, trainer_file
+
 PACKAGES = ("transface", "torch", "torchvision", "timm", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
 
 
@@ -36,9 +38,8 @@ def find_checkpoint(path: str | Path) -> Path:
     path = Path(path)
     if path.is_file():
         return path
-    for candidate in (path, path / "checkpoints" / "best", path / "checkpoints" / "last", path / "best", path / "last"):
-        if (candidate / TRAINER_FILE).is_file():
-            return (candidate / TRAINER_FILE).resolve()
+    if (found := trainer_file(path)) is not None:
+        return found
     raise FileNotFoundError(f"no checkpoint at {path}: give a run folder, a folder of runs/<name>/checkpoints, or a .ckpt file")
 
 
@@ -50,21 +51,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     file = find_checkpoint(path)
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        content = read_plain(file, mmap=True)
     except Exception as error:  # a mutated file makes the reader fail in any way: IndexError, TypeError, OverflowError ...
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = reason_of(error)
         raise ValueError(f"{file} is not a checkpoint that can be opened safely ({reason}): expected tensors and plain values only") from None
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds a {type(content).__name__}, expected a checkpoint of transface")
     return content
-
-
-def backbone_weights(content: dict[str, Any], *, averaged: bool = True) -> dict[str, torch.Tensor]:
-    """Return the backbone's weights in a checkpoint, the averaged ones (EMA) where it has them and `averaged` is set."""
-    if averaged and "ema_backbone" in content:
-        return dict(content["ema_backbone"])
-    prefix = "backbone."
-    return {name[len(prefix) :]: value for name, value in content.get("state_dict", {}).items() if name.startswith(prefix)}
 
 
 def tensors_of(state: dict[str, Any]) -> dict[str, torch.Tensor]:

@@ -3,16 +3,21 @@
 The references run the state dicts as their families' networks do, written as plain functions of their own key names.
 """
 
+import argparse
 import pickle
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+import transface
 from transface.backbones.face_vit import FaceViT
 from transface.backbones.iresnet import IResNet
 from transface.backbones.mobilefacenet import MobileFaceNet
@@ -286,6 +291,33 @@ def test_transformers_start_from_a_file_with_a_fresh_gate(tmp_path: Path, caplog
     assert "gate.squeeze.weight, gate.excite.weight, which start fresh" in caplog.text
 
 
+def test_fine_tuning_from_adaface_needs_its_first_shortcut(images: Tensor) -> None:
+    state = prefixed(made_up_ir((1, 1, 1, 1)), "model.") | {"head.kernel": torch.zeros(8, 5)}
+    backbone = IResNet((1, 1, 1, 1), embedding_size=8, first_shortcut="subsample").eval()
+    assert load_pretrained(backbone, {"state_dict": state}) == ()
+    assert_embeds(backbone, images, load_released(state)(images).embedding)
+    with pytest.raises(ValueError, match=r"missing: layer1\.0\.downsample.*first_shortcut='subsample'"):
+        load_pretrained(IResNet((1, 1, 1, 1), embedding_size=8), state)
+
+
+@pytest.mark.parametrize("averaged", [True, False])
+def test_fine_tuning_starts_from_our_runs_and_exported_folders(tmp_path: Path, images: Tensor, averaged: bool) -> None:
+    source, other = (FaceViT(embed_dim=16, depth=1, num_heads=2, embedding_size=8).eval() for _ in range(2))
+    saved = prefixed((other if averaged else source).state_dict(), "backbone.") | {"classifier.centers": torch.zeros(3, 8)}
+    content = {"state_dict": saved | {"classifier._extra_state": {"num_draws": 3}}, "transface": {"config": {}}, "global_step": 2}
+    content |= {"ema_backbone": source.state_dict()} if averaged else {}
+    folder = tmp_path / "run" / "checkpoints" / "best"
+    folder.mkdir(parents=True)
+    torch.save(content, folder / "trainer.ckpt")
+    (tmp_path / "exported").mkdir()
+    save_file(prefixed(source.state_dict(), "backbone."), tmp_path / "exported" / "model.safetensors")
+    for path in (tmp_path / "run", folder, folder / "trainer.ckpt", tmp_path / "exported", tmp_path / "exported" / "model.safetensors"):
+        fresh = FaceViT(embed_dim=16, depth=1, num_heads=2, embedding_size=8, weights=path).eval()
+        assert_embeds(fresh, images, source(images).embedding)
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*nowhere"):
+        FaceViT(embed_dim=16, depth=1, num_heads=2, weights=tmp_path / "nowhere")
+
+
 def test_timm_models_start_from_plain_timm_weights_and_from_ours(tmp_path: Path, images: Tensor) -> None:
     source = TimmFace("test_vit", embedding_size=8).eval()
     torch.save(source.model.state_dict() | {"head.weight": torch.zeros(5, 64)}, tmp_path / "timm.pt")
@@ -317,6 +349,32 @@ def test_hostile_pickles_are_refused_and_never_run(tmp_path: Path, modern: bool)
     with pytest.raises(ValueError, match="nothing in it was run"):
         load_released(path)
     assert not trace.exists()
+
+
+def test_the_refused_name_is_told(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}, "extra": Bomb(tmp_path / "ran")}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="nothing in it was run: it names "):
+        load_released(tmp_path / "model.pt")
+
+
+def test_what_lies_beside_the_weights_of_old_checkpoints_is_passed_over(
+    tmp_path: Path, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Old versions of Lightning wrote a callback's class as a key, which needs the package to be read with.
+    kind = type("ModelCheckpoint", (), {"__module__": "pytorch_lightning.callbacks.model_checkpoint"})
+    settings = type("AttributeDict", (dict,), {"__module__": "pytorch_lightning.utilities.parsing"})
+    for name in ("", ".callbacks", ".callbacks.model_checkpoint", ".utilities", ".utilities.parsing"):
+        module = ModuleType(f"pytorch_lightning{name}")
+        module.ModelCheckpoint, module.AttributeDict = kind, settings  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    state = made_up_ir((1, 1, 1, 1))
+    beside = {"callbacks": {kind: {"best": np.float64(0.9)}}, "hyper_parameters": settings(lr=0.1), "args": argparse.Namespace(arch="ir_18")}
+    torch.save({"state_dict": prefixed(state, "model.")} | beside, tmp_path / "adaface.ckpt")
+    for name in [name for name in sys.modules if name.startswith("pytorch_lightning")]:
+        monkeypatch.delitem(sys.modules, name)
+    expected = run_ir(state, images.flip(1), (1, 1, 1, 1))
+    assert_embeds(load_released(tmp_path / "adaface.ckpt"), images, expected)
+    torch.testing.assert_close(transface.load(tmp_path / "adaface.ckpt").embed(images), F.normalize(expected), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04broken", b"\x80\x02}q\x00.", b"\x80\x02."])

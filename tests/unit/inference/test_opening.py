@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import transface
 from transface.backbones.face_vit import FaceViT
+from transface.backbones.iresnet import IResNet
 
 SMALL = {"embed_dim": 16, "depth": 2, "num_heads": 2, "embedding_size": 8}
 CONFIG = {"name": "demo", "seed": 3, "backbone": {"_target_": "transface.backbones.face_vit.FaceViT", **SMALL}, "data": {"root": "/home/someone/ms1mv2"}}
@@ -80,6 +82,18 @@ def test_an_exported_folder_and_its_weights_file_open(tmp_path: Path, content: d
         again = transface.load(path)
         assert again.fingerprint() == model.fingerprint()
         assert again.provenance == model.provenance
+
+
+def test_a_folder_with_the_config_of_another_package_is_opened_by_its_weights(tmp_path: Path) -> None:
+    source = IResNet((1, 1, 1, 1), embedding_size=8).eval()
+    folder = tmp_path / "cvlface_someone"  # as the Hub gives it: weights under the name of their wrapper, a config of transformers
+    folder.mkdir()
+    save_file({f"model.net.{name}": value for name, value in source.state_dict().items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text('{"architectures": ["Recogniser"], "auto_map": {"AutoModel": "wrapper.Recogniser"}}')
+    faces = torch.rand(2, 3, 112, 112)
+    for path in (folder, folder / "model.safetensors"):
+        found = transface.load(path).embed(faces)
+        torch.testing.assert_close(found, torch.nn.functional.normalize(source(faces).embedding).detach(), rtol=1e-4, atol=1e-4)
 
 
 def test_weights_that_do_not_fit_are_listed(tmp_path: Path, content: dict) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from transface.backbones.weight_files import backbone_weights
 from transface.training.checkpoint_files import (
-    backbone_weights,
     check_same_architecture,
     complete_checkpoints,
     find_checkpoint,

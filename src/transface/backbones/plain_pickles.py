@@ -1,0 +1,51 @@
+"""Reads what torch.save wrote as tensors and plain values: code in it is refused by name, bystanders of old checkpoints become empty things.
+
+Nothing that a file names is imported or called, but what torch itself holds for harmless.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+REFUSED = re.compile(r"(?:Unsupported (?:global: GLOBAL|class)|unsupported GLOBAL|unrecognized function) (\S+)")
+
+
+class Bystander:
+    """Stands in for an object that lies beside the weights (settings, a callback's class, a best score) and says nothing of them."""
+
+    def __init__(self, *_: object) -> None:
+        """Take whatever it was made of."""
+
+    def __setstate__(self, state: object) -> None:
+        """Forget what it held."""
+
+
+# What released checkpoints hold beside their state dict: Lightning's callbacks (as keys) and settings, argparse's, NumPy's numbers.
+BYSTANDERS = (
+    "argparse.Namespace",
+    "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray.scalar",
+    "numpy.dtype",
+    "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
+    "pytorch_lightning.callbacks.lr_monitor.LearningRateMonitor",
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+)
+DICTIONARIES = ("lightning_fabric.utilities.data.AttributeDict", "pytorch_lightning.utilities.parsing.AttributeDict")
+
+
+def read_plain(path: str | Path, *, mmap: bool = False) -> Any:
+    """Return what a file of torch.save holds, on the CPU; raises whatever torch does where it is broken or holds code."""
+    stand_ins = [*((type("Bystander", (Bystander,), {}), name) for name in BYSTANDERS), *((dict, name) for name in DICTIONARIES)]
+    with torch.serialization.safe_globals(stand_ins):  # type: ignore[arg-type]
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+
+
+def reason_of(error: Exception) -> str:
+    """Return in a few words why torch did not read a file: what it names and may not, or the error's first line."""
+    named = REFUSED.search(str(error))
+    if named:
+        return f"it names {named.group(1).rstrip('.')}"
+    return str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
