@@ -1,5 +1,6 @@
 """Parameters of a network in groups: which get weight decay, which learn slower, which are frozen."""
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from torch import nn
@@ -19,10 +20,10 @@ def group_parameters(
     """Return optimizer groups of the parameters that need a gradient.
 
     Args:
-        network: its parameters are grouped; those whose name begins with a word of `frozen` are switched off.
+        network: its parameters are grouped; those of the parts in `frozen` are switched off.
         rule: "matrices": no decay on norms, biases, positions; "released": the same decay on everything, as the released code has it.
         layer_decay: factor per layer from the end to the input on the learning rate; needs `network.layer_index(name)`.
-        frozen: beginnings of parameter names.
+        frozen: as of `freeze`.
 
     Raises:
         ValueError: for an unknown rule, a frozen word that names nothing, or layer_decay on a network without layers.
@@ -30,12 +31,7 @@ def group_parameters(
     if rule not in ("matrices", "released"):
         raise ValueError(f'decay rule must be "matrices" or "released", got {rule!r}')
     named = dict(network.named_parameters())
-    for word in frozen:
-        hit = [name for name in named if name.startswith(word)]
-        if not hit:
-            raise ValueError(f"frozen part {word!r} names no parameter; names begin with {sorted({n.split('.')[0] for n in named})}")
-        for name in hit:
-            named[name].requires_grad_(False)
+    freeze(network, frozen)
     layers = _layers(network, named, layer_decay)
     deepest = max(layers.values(), default=0)
     groups: dict[tuple[bool, int], dict[str, Any]] = {}
@@ -48,6 +44,28 @@ def group_parameters(
         if not key[0]:
             group["weight_decay"] = 0.0
     return list(groups.values())
+
+
+def freeze(network: nn.Module, parts: Iterable[str]) -> tuple[nn.Module, ...]:
+    """Switch off the parameters of some parts and return the modules that lie wholly in them.
+
+    A part is a dotted name or the beginning of one, whole words: "blocks.1" is block 1, not block 10.
+
+    Raises:
+        ValueError: for a part that names no parameter.
+    """
+    named = dict(network.named_parameters())
+    for part in parts:
+        hit = [name for name in named if _lies_in(name, part)]
+        if not hit:
+            raise ValueError(f"frozen part {part!r} names no parameter; names begin with {sorted({n.split('.')[0] for n in named})}")
+        for name in hit:
+            named[name].requires_grad_(False)
+    return tuple(module for name, module in network.named_modules() if any(_lies_in(name, part) for part in parts))
+
+
+def _lies_in(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}.")
 
 
 def _layers(network: nn.Module, named: dict[str, nn.Parameter], layer_decay: float) -> dict[str, int]:

@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from transface.training.parameter_groups import group_parameters
+from transface.training.parameter_groups import freeze, group_parameters
 
 
 class Small(nn.Module):
@@ -39,6 +39,14 @@ def test_a_frozen_part_has_no_gradient_and_no_group() -> None:
 def test_a_frozen_word_that_names_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="names no parameter"):
         group_parameters(Small(), frozen=("stemm",))
+
+
+def test_a_frozen_part_is_named_in_whole_words() -> None:
+    network = nn.Sequential(*(nn.Linear(2, 2) for _ in range(12)))
+    inside = freeze(network, ("1", "2.weight"))
+    off = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert off == {"1.weight", "1.bias", "2.weight"}, "not 10 and 11"
+    assert inside == (network[1],)
 
 
 def test_layer_decay_slows_the_input_side() -> None:

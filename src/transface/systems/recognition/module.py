@@ -5,7 +5,7 @@ Shapes: B faces, E embedding size, N patches, D token width.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from transface.data.transforms import normalise, random_flip
 from transface.distributed import global_mean
 from transface.training.module import OptimizerFactory, TrainingModule
 from transface.training.named_losses import NamedLosses
-from transface.training.parameter_groups import DecayRule, group_parameters
+from transface.training.parameter_groups import DecayRule, freeze, group_parameters
 from transface.training.schedules import Schedule
 
 
@@ -69,7 +69,16 @@ class RecognitionModule(TrainingModule):
         self.backbone, self.classifier = backbone, classifier
         self.perturbation, self.weighting, self.augmentation, self.mixup = perturbation, weighting, augmentation, mixup
         self.flip_probability, self.decay_rule = flip_probability, decay_rule
-        self.layer_decay, self.frozen = layer_decay, tuple(frozen)
+        self.layer_decay = layer_decay
+        # Here and not with the optimizer: DDP waits for the gradient of every parameter that wants one when it wraps the module.
+        self._frozen_modules = freeze(backbone, tuple(frozen))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode; frozen parts stay in eval mode, so that neither their weights nor their batch-norm statistics move."""
+        super().train(mode)
+        for module in self._frozen_modules:
+            module.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Return embeddings (B, E), not normalised, of images (B, 3, H, W), RGB in [-1, 1]."""
@@ -102,7 +111,7 @@ class RecognitionModule(TrainingModule):
         self.log_dict({"train/ehsm/weight_mean": weights.mean(), "train/ehsm/weight_spread": weights.std(correction=0)}, batch_size=self._batch_size)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        groups = group_parameters(self.backbone, self.decay_rule, layer_decay=self.layer_decay, frozen=self.frozen)
+        groups = group_parameters(self.backbone, self.decay_rule, layer_decay=self.layer_decay)
         return [*groups, {"params": list(self.classifier.parameters())}]
 
     def clipped_parameters(self) -> Iterable[nn.Parameter]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from transface.backbones.face_vit import FaceViT
+from transface.backbones.iresnet import IResNet
 from transface.classifiers.full_softmax import FullSoftmax
 from transface.classifiers.partial_fc import PartialFC
 from transface.data.augmentations import InTurn, RandomErasing
@@ -69,3 +70,32 @@ def test_augmentation_comes_before_the_backbone(batch: FaceBatch) -> None:
     expected = module.classifier(module.backbone(images).embedding, batch.labels).mean()
     torch.testing.assert_close(loss_of(module, batch), expected)
     assert loss_of(module, batch) != loss_of(module_with(), batch)
+
+
+@pytest.fixture
+def half_frozen() -> RecognitionModule:
+    backbone = IResNet((1, 1, 1, 1), image_size=32, embedding_size=8)
+    classifier = FullSoftmax(4, 8, CosFace(scale=16.0, margin=0.2))
+    return RecognitionModule(backbone, classifier, frozen=["conv1", "bn1", "layer1"], optimizer=partial(AdamW, lr=0.1))
+
+
+def test_frozen_parts_stay_as_they_were(half_frozen: RecognitionModule) -> None:
+    module = half_frozen
+    assert not any(p.requires_grad for p in module.backbone.layer1.parameters()), "known when the module is built"
+    module.train()
+    assert module.backbone.layer2.training
+    assert not module.backbone.layer1[0].bn1.training
+    before = {name: value.clone() for name, value in module.backbone.state_dict().items()}
+    optimizer = torch.optim.SGD([p for group in module.parameter_groups() for p in group["params"]], lr=0.1)
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    losses = module.losses(FaceBatch(images, torch.arange(4), torch.arange(4)), torch.Generator().manual_seed(0))
+    losses.total().backward()
+    optimizer.step()
+    moved = {name for name, value in module.backbone.state_dict().items() if not torch.equal(value, before[name])}
+    assert {"layer2.0.conv1.weight", "layer2.0.bn1.running_mean", "fc.weight", "prelu.weight"} <= moved
+    assert not {name for name in moved if name.startswith(("conv1", "bn1", "layer1"))}
+
+
+def test_a_frozen_part_that_is_not_there_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="frozen part 'layer9' names no parameter"):
+        RecognitionModule(IResNet((1, 1, 1, 1)), FullSoftmax(4, 512, CosFace()), frozen=["layer9"], optimizer=partial(AdamW, lr=0.1))
