@@ -1,4 +1,4 @@
-"""The Python examples of README.md and docs/models.md run as they stand, in a folder as their readers have it."""
+"""The Python examples of README.md and of the pages on models run as they stand, in a folder as their readers have it."""
 
 import io
 import re
@@ -16,6 +16,7 @@ from transface.data.pairs import write_pair_set
 from transface.evaluation.results import Measure, Result, write_result
 
 ROOT = Path(__file__).parents[2]
+PAGES = ("docs/from_insightface.md", "docs/from_timm.md", "docs/to_onnx.md", "docs/api.md")
 SMALL = {"patch_size": 14, "embed_dim": 16, "depth": 1, "num_heads": 2, "embedding_size": 16}
 
 
@@ -69,7 +70,7 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/models.md"])
+@pytest.mark.parametrize("page", ["README.md", *PAGES])
 def test_the_examples_of_a_page_run_as_they_stand(room: Path, page: str) -> None:
     program = examples(page)
     assert program, f"{page} has no Python example"
@@ -80,7 +81,7 @@ def commands(page: str) -> list[str]:
     return re.findall(r"^ {4}(transface \w+ .*?)(?:\s{2,}#.*)?$", (ROOT / page).read_text(encoding="utf-8"), re.M)
 
 
-@pytest.mark.parametrize("command", commands("docs/models.md"))
+@pytest.mark.parametrize("command", [command for page in PAGES for command in commands(page)])
 def test_the_commands_of_the_page_compose(command: str) -> None:
     _, verb, *words = command.split()
     keys = words_and_keys(words)[1] if verb in ("compare", "search") else words
