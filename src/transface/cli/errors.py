@@ -68,6 +68,8 @@ def user_line(error: BaseException) -> str | None:
     for cause in causes(error):
         if isinstance(cause, PermissionError):
             return f"no permission to write or read {cause.filename or ''}: {cause.strerror or cause}; choose another folder or change its permissions"
+        if isinstance(cause, NotADirectoryError | FileExistsError) and cause.filename and cause.strerror:
+            return f"{cause.filename}: a file stands where a folder is wanted; choose another name or remove it"
         if isinstance(cause, FileNotFoundError) and cause.filename and cause.strerror:
             return f"no such file or folder: {cause.filename}"
         if is_config_error(cause):

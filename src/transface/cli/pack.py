@@ -216,6 +216,8 @@ def _check(options: argparse.Namespace) -> int:
         raise UserError(f"--allow {unknown[0]}: no such kind; there are {', '.join(KINDS)}")
     if options.against and options.checkpoint is None:
         raise UserError("--against needs --checkpoint: a model says who looks alike")
+    for path in filter(None, (options.json, options.sheet)):
+        _make_room(path)
     embed = _embedder(options.checkpoint, options.device) if options.checkpoint is not None else None
     with _progress("check", _num_records(options.pack)) as tell:
         report = check_pack(options.pack, size=options.size, near_bits=options.near_bits, num_threads=options.threads, on_progress=tell)
@@ -227,6 +229,13 @@ def _check(options: argparse.Namespace) -> int:
     if options.sheet is not None:
         _draw(report, options)
     return 1 if set(report.counts) - set(options.allow) else 0
+
+
+def _make_room(path: Path) -> None:
+    """Make the folder of an output, and refuse one that cannot be written: before hours of looking, not after them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UserError(f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'no permission'}; choose another name")
 
 
 def _num_records(pack: Path) -> int:

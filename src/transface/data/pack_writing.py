@@ -6,8 +6,6 @@ Shapes: n images.
 """
 
 import hashlib
-import json
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +15,7 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 
 from transface.data.loaders import decode_images
+from transface.data.pack_journal import JOURNAL, Journal, forget_journal, write_whole
 from transface.data.record_headers import RecordHeader
 from transface.data.record_index import IntArray
 from transface.data.record_writing import RecordWriter, partial_path
@@ -88,6 +87,7 @@ def write_pack(
     settings: str = "",
     num_threads: int = 2,
     on_progress: Progress = no_progress,
+    keep_journal: bool = False,
 ) -> PackSummary:
     """Write the pack that `plan` describes into the folder `root`; goes on where an earlier call of the same plan was stopped.
 
@@ -97,6 +97,7 @@ def write_pack(
         prepare: changes the bytes of an image, given also its index in the source.
         settings: what else decides the result (how `prepare` was set up); a partial pack of other settings is begun anew.
         on_progress: told the number of images done since it was last told.
+        keep_journal: leave the journal, by which a later call finds this pack done, for `forget_journal` to remove.
 
     Raises:
         FileExistsError: if a pack stands there already.
@@ -109,7 +110,9 @@ def write_pack(
     if plan.labels.min() < 0 or plan.labels.max() >= plan.num_identities:
         raise ValueError(f"labels must be in 0..{plan.num_identities - 1}, got {plan.labels.min()}..{plan.labels.max()}")
     root.mkdir(parents=True, exist_ok=True)
-    journal = _Journal(root, plan.fingerprint(f"{on_bad_image} {settings}"))
+    journal = Journal(root, plan.fingerprint(f"{on_bad_image} {settings}"))
+    if (root / "train.rec").exists():
+        return _done_already(root, plan, journal, on_progress=on_progress, keep_journal=keep_journal)
     with RecordWriter(root / "train.rec", root / "train.idx", resume=True) as writer:
         done = _written_already(writer, plan, journal)
         resumed = done.position
@@ -130,17 +133,35 @@ def write_pack(
         if plan.grouped:
             _write_identities(writer, counts, done.num_images)
         # The property file first: records and index appear last, so that a folder with both is whole.
-        _write_whole(root / "property", f"{plan.num_identities},{plan.source.image_size[0]},{plan.source.image_size[1]}\n")
-    journal.remove()
+        write_whole(root / "property", f"{plan.num_identities},{plan.source.image_size[0]},{plan.source.image_size[1]}\n")
+    if not keep_journal:
+        forget_journal(root)
     return PackSummary(root, done.num_images, plan.num_identities, journal.skipped, resumed)
 
 
+def _done_already(root: Path, plan: PackPlan, journal: Journal, *, on_progress: Progress, keep_journal: bool) -> PackSummary:
+    """What is left to do of a pack whose records have their name: a run was stopped between its last renamings, or is one of several."""
+    if not journal.known:
+        raise FileExistsError(_taken(root))
+    if partial_path(root / "train.idx").exists():
+        partial_path(root / "train.idx").replace(root / "train.idx")
+    if not keep_journal:
+        forget_journal(root)
+    num_images = len(plan.indices) - len(journal.positions)
+    on_progress(len(plan.indices))
+    return PackSummary(root, num_images, plan.num_identities, journal.skipped, num_images)
+
+
 def check_free(root: Path) -> None:
-    """Raise FileExistsError if a pack, or a file, stands at `root`."""
+    """Raise FileExistsError if a finished pack, or a file, stands at `root`."""
     if root.is_file():
         raise FileExistsError(f"{root} is a file; a pack is a folder: choose another name")
-    if (root / "train.rec").exists():
-        raise FileExistsError(f"{root} holds a pack already; choose another folder or remove it")
+    if (root / "train.rec").exists() and not (root / JOURNAL).exists():
+        raise FileExistsError(_taken(root))
+
+
+def _taken(root: Path) -> str:
+    return f"{root} holds a pack already; choose another folder or remove it"
 
 
 class _Done(NamedTuple):
@@ -205,7 +226,7 @@ def in_order(pool: ThreadPoolExecutor, task: Callable[[IntArray], Result], indic
             future.cancel()
 
 
-def _take(writer: RecordWriter, plan: PackPlan, done: _Done, image: _Image, *, journal: "_Journal", on_bad_image: str) -> _Done:
+def _take(writer: RecordWriter, plan: PackPlan, done: _Done, image: _Image, *, journal: Journal, on_bad_image: str) -> _Done:
     if image.error is not None:
         if on_bad_image != "skip":
             raise ValueError(f"{image.error}; --skip-bad leaves such images out")
@@ -216,7 +237,7 @@ def _take(writer: RecordWriter, plan: PackPlan, done: _Done, image: _Image, *, j
     return _Done(done.position + 1, done.num_images + 1)
 
 
-def _written_already(writer: RecordWriter, plan: PackPlan, journal: "_Journal") -> _Done:
+def _written_already(writer: RecordWriter, plan: PackPlan, journal: Journal) -> _Done:
     """Where a stopped run came to: images written and images skipped before the next one to write."""
     written = max(writer.num_written - int(plan.grouped), 0)
     if not journal.known:
@@ -244,52 +265,3 @@ def _write_identities(writer: RecordWriter, counts: IntArray, num_images: int) -
         key = num_images + 1 + label
         writer.write(key, _limits(key, end - count, end), b"")
     writer.rewrite_first(_limits(0, num_images + 1, num_images + 1 + len(counts)), b"")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = partial_path(path)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
-class _Journal:
-    """The file `pack.partial`: which plan the partial files belong to, and which of its images were skipped."""
-
-    def __init__(self, root: Path, fingerprint: str) -> None:
-        self.path = root / "pack.partial"
-        self.fingerprint = fingerprint
-        self.positions: list[int] = []
-        self.skipped: list[str] = []
-        self.known = self._read()
-
-    def _read(self) -> bool:
-        if not self.path.is_file():
-            return False
-        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
-        if lines[0] != self.fingerprint:
-            return False
-        for line in lines[1:-1]:  # the last is empty, or was being written
-            try:
-                position, reason = json.loads(line)
-            except ValueError:
-                break
-            self.positions.append(int(position))
-            self.skipped.append(str(reason))
-        return True
-
-    def keep_below(self, position: int) -> None:
-        """Forget images skipped at `position` or later: they will be met again."""
-        kept = [(place, reason) for place, reason in zip(self.positions, self.skipped, strict=True) if place < position]
-        self.positions, self.skipped = [place for place, _ in kept], [reason for _, reason in kept]
-        _write_whole(self.path, "".join([self.fingerprint + "\n", *(json.dumps(line) + "\n" for line in kept)]))
-
-    def skip(self, position: int, reason: str) -> None:
-        self.positions.append(position)
-        self.skipped.append(reason)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([position, reason]) + "\n")
-            file.flush()
-            os.fsync(file.fileno())  # before the records after it: these are counted, and would be taken for others
-
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from transface.data.alignment import align_image, read_points
 from transface.data.file_faces import FileFaces, PathTable, open_folder, open_list
 from transface.data.identities import IdentityPack, find_rec
 from transface.data.loaders import decode_images, image_size
+from transface.data.pack_journal import forget_journal
 from transface.data.pack_writing import (
     PackPlan,
     PackSummary,
@@ -237,10 +238,11 @@ def split_pack(
     for output, plan in zip(outputs, plans, strict=True):
         if not len(plan.indices):
             raise ValueError(f"no image would go to {output}: give it a larger share")
-    settings = f"split {by} {seed} {list(shares)}"
-    return [
-        write_pack(output, plan, settings=settings, **{"on_bad_image": "keep", **words}) for output, plan in zip(outputs, plans, strict=True)
-    ]
+    words = {"on_bad_image": "keep", "settings": f"split {by} {seed} {list(shares)}", "keep_journal": True, **words}
+    summaries = [write_pack(output, plan, **words) for output, plan in zip(outputs, plans, strict=True)]
+    for output in outputs:  # until all are done, a run stopped between two of them finds the first by its journal
+        forget_journal(Path(output))
+    return summaries
 
 
 def _parts(labels: IntArray, shares: Sequence[float], *, by: str, seed: int) -> IntArray:

@@ -114,6 +114,19 @@ def test_check_compares_people_by_a_model(pack: Path, tmp_path: Path, monkeypatc
     assert run(*words, "--alike", 1.01) == 0
 
 
+def test_outputs_are_made_room_for_before_the_looking_begins(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("check", pack, "--json", tmp_path / "a/b/report.json", "--sheet", tmp_path / "c/sheet.png") == 0
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")) == ["a/b/report.json", "c/sheet.png"]
+    capsys.readouterr()
+    monkeypatch.setattr("transface.data.checking.check_pack", lambda *a, **k: pytest.fail("it looked"))
+    assert run("check", pack, "--json", tmp_path / "a") == 2
+    assert "a cannot be written: it is a folder" in capsys.readouterr().err
+    assert run("check", pack, "--sheet", tmp_path / "c/sheet.png/x.png") == 2
+    assert "a file stands where a folder is wanted" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

@@ -122,6 +122,37 @@ def test_a_run_stopped_after_the_last_image_goes_on(images: Path, expected: dict
     assert files(tmp_path / "pack") == expected
 
 
+@pytest.mark.parametrize("stop_before", ["train.idx", "pack.partial"])
+def test_a_run_stopped_between_its_last_renamings_is_finished(
+    images: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_before: str
+) -> None:
+    plan = plan_by_identity(open_folder(images))
+    replace, unlink = Path.replace, Path.unlink
+
+    def stop(path: Path, target: object) -> None:
+        if Path(str(target)).name == stop_before:
+            raise KeyboardInterrupt
+        replace(path, target)  # type: ignore[arg-type]
+
+    def keep(path: Path, missing_ok: bool = False) -> None:
+        if path.name == stop_before == "pack.partial":
+            raise KeyboardInterrupt
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patched:
+        if stop_before == "train.idx":
+            patched.setattr(Path, "replace", stop)
+        patched.setattr(Path, "unlink", keep)
+        with pytest.raises(KeyboardInterrupt):
+            write_pack(tmp_path / "pack", plan, on_bad_image="skip")
+    assert (tmp_path / "pack" / "train.rec").exists()
+    with pytest.raises(FileExistsError, match="holds a pack already"):
+        write_pack(tmp_path / "pack", plan, on_bad_image="keep")  # another plan
+    summary = write_pack(tmp_path / "pack", plan, on_bad_image="skip")
+    assert files(tmp_path / "pack") == expected
+    assert (summary.num_images, summary.num_resumed, len(summary.skipped)) == (180, 180, 5)
+
+
 def test_a_resumed_run_does_not_read_what_is_written(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_by_identity(open_folder(images))
 

@@ -184,6 +184,28 @@ def test_a_split_by_image_deals_each_person_out(pack: IdentityPack, tmp_path: Pa
     assert sorted(content(parts[0]) + content(parts[1])) == sorted(content(pack))
 
 
+def test_a_split_stopped_between_two_packs_goes_on(pack: IdentityPack, tmp_path: Path) -> None:
+    def stop(count: int, seen: list[int] = []) -> None:  # noqa: B006
+        seen.append(count)
+        if sum(seen) == len(pack):
+            raise KeyboardInterrupt
+
+    whole = [part.root for part in split_pack(pack, [tmp_path / "whole_a", tmp_path / "whole_b"], shares=[0.6, 0.4])]
+    outputs = [tmp_path / "a", tmp_path / "b"]
+    with pytest.raises(KeyboardInterrupt):
+        split_pack(pack, outputs, shares=[0.6, 0.4], on_progress=stop)
+    assert (tmp_path / "a" / "train.rec").exists()
+    assert not (tmp_path / "b" / "train.rec").exists()
+    with pytest.raises(FileExistsError, match="a holds a pack already"):
+        split_pack(pack, outputs, shares=[0.5, 0.5])
+    again = split_pack(pack, outputs, shares=[0.6, 0.4])
+    assert again[0].num_resumed == again[0].num_images
+    for made, expected in zip(outputs, whole, strict=True):
+        assert {path.name: path.read_bytes() for path in made.iterdir()} == {path.name: path.read_bytes() for path in expected.iterdir()}
+    with pytest.raises(FileExistsError, match="a holds a pack already"):
+        split_pack(pack, outputs, shares=[0.6, 0.4])
+
+
 @pytest.mark.parametrize(
     ("names", "words", "complaint"),
     [
