@@ -154,6 +154,34 @@ class _GatherFaces(torch.autograd.Function):
         return mine.to(ctx.dtype), None, None, None
 
 
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """Return the sum over ranks; its gradient is the sum over ranks as well, that of all ranks' losses together."""
+    return _SumOverRanks.apply(tensor) if is_distributed() else tensor
+
+
+class _SumOverRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, tensor: Tensor) -> Tensor:
+        return all_reduce_sum(tensor)
+
+    @staticmethod
+    @once_differentiable
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return all_reduce_sum(gradient)
+
+
+def copy_from_first(tensors: list[Tensor]) -> None:
+    """Overwrite the tensors of every rank with those of rank 0, in one broadcast for each type."""
+    if not is_distributed():
+        return
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+        alike = [tensor.detach() for tensor in tensors if tensor.dtype == dtype]
+        packed = torch.cat([tensor.flatten() for tensor in alike])
+        dist.broadcast(packed, src=0)
+        for tensor, part in zip(alike, packed.split([tensor.numel() for tensor in alike]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
 def global_mean(per_sample: Tensor) -> Tensor:
     """Return a scalar whose gradients, averaged over ranks by DDP, are those of the mean over the batches of all ranks together.
 

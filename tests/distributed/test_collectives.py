@@ -51,6 +51,31 @@ def test_scattered_rows_are_the_sum_s_own_share(run_ranks: Any) -> None:
     assert torch.equal(torch.cat(run_ranks(3, work)), torch.arange(10.0).reshape(5, 2) * 6)
 
 
+def test_everyone_gets_the_tensors_of_the_first(run_ranks: Any) -> None:
+    def work(rank: int) -> list[Tensor]:
+        own = [torch.full((2, 3), float(rank + 1)), torch.tensor(rank + 7), torch.full((4,), rank + 0.5), torch.zeros(0)]
+        distributed.copy_from_first(own)
+        return own
+
+    for found in run_ranks(3, work):
+        for value, expected in zip(found, work(0), strict=True):
+            assert torch.equal(value, expected)
+
+
+def test_a_sum_over_ranks_hands_each_rank_the_gradients_of_all(run_ranks: Any) -> None:
+    def work(rank: int) -> tuple[Tensor, Tensor]:
+        value = torch.tensor([1.0, 2.0]) * (rank + 1)
+        total = distributed.sum_over_ranks(value.requires_grad_())
+        (total * torch.tensor([1.0, 10.0]) * (rank + 1)).sum().backward()
+        assert value.grad is not None
+        return total.detach(), value.grad
+
+    for total, gradient in run_ranks(3, work):
+        assert total.tolist() == [6, 12]
+        assert gradient.tolist() == [6, 60]
+    assert work(0)[1].tolist() == [1, 10]
+
+
 @pytest.mark.parametrize("sizes", [[2, 2], [3, 1], [4, 0]])
 def test_the_global_mean_gives_ddp_the_gradient_of_one_process(run_ranks: Any, sizes: list[int]) -> None:
     faces = torch.randn(4, 3, dtype=torch.float64)

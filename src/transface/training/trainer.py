@@ -1,9 +1,16 @@
-"""Makes the Lightning trainer with our defaults: our samplers stay as they are, checkpoints are ours, compile is a switch."""
+"""Makes the Lightning trainer with our defaults: samplers stay as they are, checkpoints are ours, several devices keep class centres apart."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+
+from transface.training.checkpoints import CheckpointWriter
+from transface.training.sharded_ddp import ShardedDDPStrategy
+from transface.training.synced_batch_norm import SyncedBatchNorms
+from transface.training.weight_averaging import BackboneAverage
 
 
 class CompileBackbone(Callback):
@@ -15,15 +22,42 @@ class CompileBackbone(Callback):
             backbone.compile()
 
 
-def make_trainer(*, callbacks: list[Callback] | None = None, compile: bool = False, **settings: Any) -> Trainer:
+def make_trainer(
+    *, callbacks: list[Callback] | None = None, compile: bool = False, strategy: str | Strategy = "auto", sync_batchnorm: bool = False, **settings: Any
+) -> Trainer:
     """Return a lightning.Trainer.
 
     Args:
-        callbacks: as Lightning takes them.
+        callbacks: as Lightning takes them; see `in_order` for their order.
         compile: run the backbone through torch.compile.
+        strategy: "auto" and "ddp" mean ShardedDDPStrategy where there are several devices; others as Lightning takes them.
+        sync_batchnorm: batch norm sees the faces of all devices; on the CPU too.
         settings: keyword arguments of lightning.Trainer.
     """
-    parts = [*(callbacks or []), *([CompileBackbone()] if compile else [])]
     if settings.get("gradient_clip_val") is not None:
         raise ValueError("trainer.gradient_clip_val would clip the class centres too: use system.clip_norm, which clips the backbone")
-    return lightning.Trainer(callbacks=parts, use_distributed_sampler=False, enable_checkpointing=False, enable_model_summary=False, **settings)
+    parts = in_order([*(callbacks or []), *([CompileBackbone()] if compile else [])])
+    norms = SyncedBatchNorms()
+    if sync_batchnorm:
+        settings["plugins"] = [*(settings.get("plugins") or []), norms]
+    settings |= {"callbacks": parts, "use_distributed_sampler": False, "enable_checkpointing": False, "enable_model_summary": False}
+    trainer = lightning.Trainer(strategy=ShardedDDPStrategy() if strategy == "ddp" else strategy, **settings)
+    if strategy == "auto" and type(trainer.strategy) is DDPStrategy:  # only Lightning knows how many devices there are
+        trainer = lightning.Trainer(strategy=ShardedDDPStrategy(), **settings)
+    norms.on_cpu = trainer.strategy.root_device.type == "cpu"
+    return trainer
+
+
+def in_order(callbacks: Sequence[Callback]) -> list[Callback]:
+    """Return callbacks so that validation sees the average of its step, and a checkpoint what every callback knows after its step.
+
+    The average comes first, callbacks with a state come before the checkpoint; else the order stays.
+    """
+    parts = sorted(callbacks, key=lambda part: not isinstance(part, BackboneAverage))
+    place = next((index for index, part in enumerate(parts) if isinstance(part, CheckpointWriter)), len(parts))
+    late = [part for part in parts[place + 1 :] if _has_state(part)]
+    return [*parts[:place], *late, *(part for part in parts[place:] if part not in late)]
+
+
+def _has_state(part: Callback) -> bool:
+    return type(part).state_dict is not Callback.state_dict or type(part).on_save_checkpoint is not Callback.on_save_checkpoint

@@ -43,7 +43,7 @@ def tiny_module(classifier: nn.Module | None = None, **settings: Any) -> Recogni
     torch.manual_seed(3)
     backbone = FaceViT(36, 9, embed_dim=16, depth=2, num_heads=2, embedding_size=16, drop_path_rate=0.2)
     classifier = classifier or FullSoftmax(10, 16, CosFace(scale=16.0, margin=0.2))
-    return RecognitionModule(backbone, classifier, optimizer=partial(AdamW, lr=1e-3), **settings)
+    return RecognitionModule(backbone, classifier, **{"optimizer": partial(AdamW, lr=1e-3)} | settings)
 
 
 def first(batch: FaceBatch) -> FaceBatch:

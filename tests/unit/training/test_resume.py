@@ -1,18 +1,21 @@
 """A run stopped after any step and resumed ends bit for bit where the run that was never stopped ends."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
 
 from transface.classifiers.partial_fc import PartialFC
 from transface.margins.adaface import AdaFace
 from transface.systems.recognition.dpap import DPAP
 from transface.systems.recognition.ehsm import EHSM
-from transface.training.checkpoint_files import complete_checkpoints
+from transface.training.checkpoint_files import complete_checkpoints, read_checkpoint
 from transface.training.checkpoints import CheckpointWriter
+from transface.training.optimizers import AdamW
 from transface.training.schedules import Polynomial
 from transface.training.weight_averaging import BackboneAverage
 
@@ -79,6 +82,43 @@ def test_a_stopped_run_ends_where_the_whole_one_ends(
 
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+@pytest.mark.parametrize("stop", [2, 5])
+def test_an_average_named_after_the_checkpoint_goes_on_exactly_too(make_module: Any, train_on_data: Any, tmp_path: Path, stop: int) -> None:
+    whole = new_module(make_module)
+    train_on_data(whole, [CheckpointWriter(tmp_path / "whole", every_n_steps=None), BackboneAverage(decay=0.5)])
+    with pytest.raises(KilledError):
+        train_on_data(new_module(make_module), [CheckpointWriter(tmp_path, every_n_steps=1), BackboneAverage(decay=0.5), StopAfter(stop)])
+    again = new_module(make_module)
+    saved = complete_checkpoints(tmp_path)[-1]
+    assert saved.name == f"step-{stop:09d}"
+    train_on_data(again, [BackboneAverage(decay=0.5)], ckpt_path=saved / "trainer.ckpt")
+    assert_same_state(again.evaluated_backbone, whole.evaluated_backbone)
+    ended = read_checkpoint(complete_checkpoints(tmp_path / "whole")[-1])
+    assert_same_state(whole.evaluated_backbone, StateOf(ended["ema_backbone"]))
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+def test_the_loss_scale_of_half_precision_goes_on_exactly(make_module: Any, train_on_data: Any, tmp_path: Path) -> None:
+    def scaled() -> dict[str, Any]:
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=2)
+        return {"plugins": [MixedPrecision("16-mixed", "cpu", scaler)]}
+
+    def module() -> Any:
+        # Not fused: torch's fused optimizers undo the scale themselves.
+        return make_module(optimizer=partial(AdamW, lr=1e-3, foreach=True), clip_norm=1.0)
+
+    whole = module()
+    ended = train_on_data(whole, [], **scaled())
+    with pytest.raises(KilledError):
+        train_on_data(module(), [CheckpointWriter(tmp_path, every_n_steps=1), StopAfter(5)], **scaled())
+    again = module()
+    resumed = train_on_data(again, [], ckpt_path=complete_checkpoints(tmp_path)[-1] / "trainer.ckpt", **scaled())
+    assert_same_state(again, whole)
+    assert resumed.precision_plugin.state_dict() == ended.precision_plugin.state_dict()
+    assert ended.precision_plugin.state_dict()["scale"] == 2.0**15
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 @pytest.mark.parametrize("sample_rate", [1.0, 0.5])
 def test_sampled_centres_and_adaptive_margins_go_on_exactly(make_module: Any, train_on_data: Any, tmp_path: Path, sample_rate: float) -> None:
     def classifier() -> PartialFC:
@@ -92,6 +132,16 @@ def test_sampled_centres_and_adaptive_margins_go_on_exactly(make_module: Any, tr
     again = new_module(make_module, classifier())
     train_on_data(again, [], ckpt_path=complete_checkpoints(tmp_path)[-1] / "trainer.ckpt")
     assert_same_state(again, whole)
+
+
+class StateOf:
+    """Weights as something with a state_dict."""
+
+    def __init__(self, weights: dict[str, torch.Tensor]) -> None:
+        self.weights = weights
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return self.weights
 
 
 def assert_same_state(one: Any, other: Any) -> None:

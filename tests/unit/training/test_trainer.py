@@ -1,19 +1,26 @@
-"""A compiled backbone learns what the plain one learns."""
+"""Devices, the order of callbacks, and that a compiled backbone learns what the plain one learns."""
 
 import functools
 import shutil
+from pathlib import Path
 from typing import Any
 
 import lightning
 import pytest
 import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from transface.backbones.face_vit import FaceViT
 from transface.classifiers.full_softmax import FullSoftmax
 from transface.data.batches import FaceBatch
 from transface.margins.cosface import CosFace
 from transface.systems.recognition.module import RecognitionModule
-from transface.training.trainer import make_trainer
+from transface.training.checkpoints import CheckpointWriter
+from transface.training.early_stopping import EarlyStopping
+from transface.training.failure_guards import NonFiniteGuard
+from transface.training.sharded_ddp import ShardedDDPStrategy
+from transface.training.trainer import in_order, make_trainer
+from transface.training.weight_averaging import BackboneAverage
 
 STEPS, FACES, PEOPLE = 3, 4, 5
 
@@ -47,6 +54,23 @@ def test_a_compiled_backbone_has_the_losses_of_the_plain_one() -> None:
     plain = losses(compile=False)
     assert len(set(plain)) == STEPS
     assert losses(compile=True) == pytest.approx(plain, rel=1e-4)
+
+
+def test_several_devices_keep_class_centres_apart_whichever_way_they_are_asked_for() -> None:
+    quiet: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    for settings in ({"devices": 2}, {"devices": 2, "strategy": "ddp"}, {"devices": 1, "num_nodes": 2}):
+        assert isinstance(make_trainer(**quiet, **settings).strategy, ShardedDDPStrategy), settings
+    assert isinstance(make_trainer(**quiet, devices=1).strategy, SingleDeviceStrategy)
+
+
+def test_the_average_comes_first_and_the_checkpoint_after_all_that_it_holds(tmp_path: Path) -> None:
+    class Plain(lightning.Callback):
+        pass
+
+    guard, writer, plain, stop, average = NonFiniteGuard(tmp_path), CheckpointWriter(tmp_path), Plain(), EarlyStopping(), BackboneAverage()
+    assert in_order([plain, guard, writer, plain, stop, average]) == [average, plain, guard, stop, writer, plain]
+    assert in_order([plain, stop]) == [plain, stop]
+    assert in_order([]) == []
 
 
 def test_clipping_of_everything_is_refused() -> None:

@@ -1,0 +1,56 @@
+"""Ends a run whose validation gets no better; a checkpoint remembers how long that has been so."""
+
+from typing import Any, Literal
+
+from lightning import Callback, LightningModule, Trainer
+
+
+class EarlyStopping(Callback):
+    """Ends training after `patience` validations in a row without a better value.
+
+    It looks right after a validation, before the checkpoint of that step is written, so that a resumed run stops where the whole one does:
+    Lightning's own looks at the end of an epoch, which comes later, and counts an epoch without a validation as one without progress.
+
+    Args:
+        monitor: name of the logged metric; a run that never measures it is not stopped.
+        mode: "max" or "min".
+        patience: validations without a better value that end the run.
+        min_delta: how much better a value must be to count.
+    """
+
+    def __init__(self, *, monitor: str = "val/mean/accuracy", mode: Literal["max", "min"] = "max", patience: int = 5, min_delta: float = 0.0) -> None:
+        if mode not in ("max", "min"):
+            raise ValueError(f'callbacks.early_stopping.mode must be "max" or "min", got {mode!r}')
+        if patience < 1 or min_delta < 0:
+            raise ValueError(f"callbacks.early_stopping: patience must be at least 1 and min_delta at least 0, got {patience} and {min_delta}")
+        self.monitor, self.mode, self.patience, self.min_delta = monitor, mode, patience, min_delta
+        self.best: float | None = None
+        self.misses = 0
+        self._judged_step = -1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "misses": self.misses, "judged_step": self._judged_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.misses, self._judged_step = state_dict["best"], state_dict["misses"], state_dict["judged_step"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self.misses >= self.patience
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        validated = int(getattr(pl_module, "validated_at", -1))
+        if validated <= self._judged_step or self.monitor not in trainer.callback_metrics:
+            return
+        self._judged_step = validated
+        self._judge(float(trainer.callback_metrics[self.monitor]))
+        if self.misses >= self.patience:
+            trainer.should_stop = True
+            if trainer.is_global_zero:
+                print(f"no better {self.monitor} than {self.best:.4f} in {self.misses} validations: training ends at step {validated}", flush=True)
+
+    def _judge(self, value: float) -> None:
+        gain = float("inf") if self.best is None else value - self.best if self.mode == "max" else self.best - value
+        if gain > self.min_delta:
+            self.best, self.misses = value, 0
+        else:
+            self.misses += 1
