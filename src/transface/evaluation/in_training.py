@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from transface.distributed import copy_from_first
 from transface.evaluation.embed import Embedder
 from transface.evaluation.protocols import BenchmarkProtocol
 from transface.evaluation.results import Result
@@ -20,7 +21,7 @@ class ProtocolValidation(Callback):
     Args:
         protocols: e.g. [PairSets(files)].
         every_n_steps: optimizer steps between validations, or None.
-        every_n_epochs: epochs between validations, or None; the last step of a run is validated as well.
+        every_n_epochs: epochs between validations, or None; the last step of a run is validated as well, wherever it ends.
         batch_size: images in a batch of the embedding.
         num_workers: threads that decode ahead.
     """
@@ -54,15 +55,31 @@ class ProtocolValidation(Callback):
         by_step = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
         ends = bool(progress.is_last_batch)
         by_epoch = self.every_n_epochs is not None and ends and (trainer.current_epoch + 1) % self.every_n_epochs == 0
-        wanted = self.every_n_steps is not None or self.every_n_epochs is not None
-        return by_step or by_epoch or (wanted and self._run_ends(trainer, ends))
+        return by_step or by_epoch or (self._is_wanted() and self._run_ends(trainer, ends))
+
+    def _is_wanted(self) -> bool:
+        return bool(self.protocols) and (self.every_n_steps is not None or self.every_n_epochs is not None)
 
     def _run_ends(self, trainer: Trainer, epoch_ends: bool) -> bool:
         by_steps = trainer.max_steps not in (None, -1) and trainer.global_step >= trainer.max_steps
         return by_steps or (epoch_ends and trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs)
 
-    def validate(self, trainer: Trainer, pl_module: TrainingModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate the last weights where the end came unforeseen: a time budget, early stopping."""
+        assert isinstance(pl_module, TrainingModule)
+        if self._is_wanted() and pl_module.validated_at != trainer.global_step:
+            self.validate(trainer, pl_module)
+
+    def validate_after_all(self, trainer: Trainer, pl_module: TrainingModule) -> None:
+        """Validate the weights of a run that had ended already, if it is resumed before its results were written; loggers have them."""
+        if self._is_wanted() and trainer.global_step > 0 and pl_module.validated_at != trainer.global_step:
+            pl_module.to(trainer.strategy.root_device)
+            self.validate(trainer, pl_module, log=False)
+
+    def validate(self, trainer: Trainer, pl_module: TrainingModule, *, log: bool = True) -> None:
         """Evaluate every protocol now; every rank calls it."""
+        # Each rank's batch norm has seen its own faces since the last broadcast of DDP; a checkpoint holds those of rank 0.
+        copy_from_first(list(pl_module.evaluated_backbone.buffers()))
         embedder = Embedder(
             pl_module.evaluated_backbone,
             batch_size=self.batch_size,
@@ -76,7 +93,7 @@ class ProtocolValidation(Callback):
             return
         pl_module.validated_at = trainer.global_step
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
-        for logger in trainer.loggers:  # not self.log: that reaches the loggers only at every log_every_n_steps-th step
+        for logger in trainer.loggers if log else []:  # not self.log: that reaches the loggers only at every log_every_n_steps-th step
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=trainer.global_step)
 
 

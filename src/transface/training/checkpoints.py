@@ -68,7 +68,7 @@ class CheckpointWriter(Callback):
         self._saved_step, self._began = trainer.global_step, True
         if trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for stray in [*self.folder.glob("*.writing"), *self.folder.glob("*.replaced")]:
+            for stray in self.folder.glob("*.writing"):
                 shutil.rmtree(stray, ignore_errors=True)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -81,14 +81,15 @@ class CheckpointWriter(Callback):
             self.save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._judge(trainer, pl_module)
-        if self._saved_step != trainer.global_step:
+        judged = self._judge(trainer, pl_module)
+        if judged or self._saved_step != trainer.global_step:
             self.save(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._began and trainer.global_step > 0 and trainer.is_global_zero:
             print(
-                f"training had ended at step {trainer.global_step} already: nothing was done; a larger trainer.max_epochs or trainer.max_steps goes on",
+                f"training had ended at step {trainer.global_step} already: nothing was done; a larger trainer.max_epochs, trainer.max_steps or time_budget "
+                "goes on",
                 flush=True,
             )
 
@@ -133,10 +134,7 @@ class CheckpointWriter(Callback):
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         if final.exists():
-            old = final.with_suffix(".replaced")
-            final.rename(old)
-            writing.rename(final)
-            shutil.rmtree(old, ignore_errors=True)
+            _replace_files(writing, final)
         else:
             writing.rename(final)
         _link(self.folder / "last", final.name)
@@ -149,6 +147,17 @@ class CheckpointWriter(Callback):
         for path in complete_checkpoints(self.folder):
             if path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _replace_files(source: Path, target: Path) -> None:
+    """Move the files of a folder over those of another checkpoint of the same step, one by one: at every moment it is whole."""
+    names = {path.name for path in source.iterdir()}
+    for name in names:
+        (source / name).replace(target / name)
+    for path in target.iterdir():
+        if path.name not in names:
+            path.unlink()
+    source.rmdir()
 
 
 def _link(link: Path, target: str) -> None:

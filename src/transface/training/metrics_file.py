@@ -10,14 +10,14 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 
 class MetricsFile(CSVLogger):
-    """Lightning's CSVLogger that keeps the rows of an earlier part of the same run.
+    """Lightning's CSVLogger that keeps the rows of an earlier part of the same run, and has each row on disk before the next checkpoint.
 
     Args:
         folder: metrics.csv is written there.
-        flush_every_n_steps: steps between writes.
+        flush_every_n_steps: rows of steps whose number plus one is a multiple of it are written at once; more than 1 may lose rows to a kill.
     """
 
-    def __init__(self, folder: str | Path, *, flush_every_n_steps: int = 50) -> None:
+    def __init__(self, folder: str | Path, *, flush_every_n_steps: int = 1) -> None:
         super().__init__(str(folder), name="", version="", flush_logs_every_n_steps=flush_every_n_steps)
 
     @property
@@ -35,18 +35,40 @@ class _KeepingWriter(ExperimentWriter):
             with path.open(newline="", encoding="utf-8") as file:
                 self.metrics_keys = list(next(csv.reader(file), []))
 
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        path = Path(self.metrics_file_path)
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        write_rows(path, fieldnames, rows)
+
 
 def forget_rows_after(path: Path, step: int) -> None:
-    """Drop the rows of metrics.csv that lie after `step`: the resumed run writes them again."""
+    """Drop the rows of metrics.csv that the run resumed at `step` writes again, and a last one that a kill cut short.
+
+    A validation and the speed up to `step` were logged with that number before the checkpoint was written; a row of training with it is the next.
+    """
     if not path.is_file():
         return
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         names = list(reader.fieldnames or [])
-        kept = [row for row in reader if int(float(row.get("step") or 0)) < step]
+        rows = [row for row in reader if None not in row.values()]
+    write_rows(path, names, [row for row in rows if _row_step(row) < step or (_row_step(row) == step and _is_of_before(row))])
+
+
+def _row_step(row: dict[str, str]) -> int:
+    return int(float(row.get("step") or 0))
+
+
+def _is_of_before(row: dict[str, str]) -> bool:
+    return any(value and name.startswith(("val/", "speed/")) for name, value in row.items())
+
+
+def write_rows(path: Path, names: list[str], rows: list[dict[str, str]]) -> None:
+    """Write a CSV file with a header, in one move: it is there whole or as it was."""
     fresh = path.with_name(f".{path.name}.fresh")
     with fresh.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=names)
         writer.writeheader()
-        writer.writerows(kept)
+        writer.writerows(rows)
     fresh.replace(path)

@@ -63,8 +63,9 @@ def train(callbacks: list[Any], **settings: Any) -> tuple[lightning.Trainer, Rec
     memo = Memo()
     loader: DataLoader[Tensor] = DataLoader(NoiseFaces(), batch_size=4, collate_fn=as_is)  # three steps an epoch
     settings = {"max_epochs": 2, "accelerator": "cpu", "devices": 1, "logger": memo, "enable_progress_bar": False} | settings
+    ckpt_path = settings.pop("ckpt_path", None)
     trainer = make_trainer(callbacks=callbacks, **settings)
-    trainer.fit(module, loader)
+    trainer.fit(module, loader, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
     return trainer, module, memo
 
 
@@ -91,6 +92,37 @@ def test_it_comes_at_the_chosen_steps(pairs: Path, when: dict[str, Any], setting
     assert sorted(memo.steps) == expected
     assert module.validated_at == (expected[-1] if expected else -1)
     assert trainer.global_step == 5 if "max_steps" in settings else True
+
+
+class End(lightning.Callback):
+    """Ends training after a step, as a time budget does."""
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        trainer.should_stop = trainer.global_step == 4
+
+
+def test_an_end_that_comes_early_is_validated_and_may_be_the_best(pairs: Path, tmp_path: Path) -> None:
+    writer = CheckpointWriter(tmp_path / "checkpoints", every_n_steps=1)
+    trainer, module, memo = train([ProtocolValidation([PairSets([pairs])], every_n_epochs=2), End(), writer])
+    assert trainer.global_step == module.validated_at == writer.best_step == 4
+    assert list(memo.steps) == [4]
+    assert (tmp_path / "checkpoints" / "best").resolve().name == "step-000000004"
+    assert not list((tmp_path / "checkpoints").glob("*.writing"))
+
+
+def test_a_run_resumed_after_its_end_is_validated_without_a_second_row(pairs: Path, tmp_path: Path) -> None:
+    _, before, _ = train([CheckpointWriter(tmp_path / "checkpoints")])
+    validation = ProtocolValidation([PairSets([pairs])])
+    trainer, module, memo = train([validation], ckpt_path=tmp_path / "checkpoints" / "last" / "trainer.ckpt")
+    assert (trainer.global_step, module.validated_at, validation.results) == (6, -1, [])
+    validation.validate_after_all(trainer, module)
+    assert module.validated_at == 6
+    assert memo.steps == {}
+    expected = PairSets([pairs]).evaluate(Embedder(before.backbone, progress=False), detailed=False)[0]
+    assert float(trainer.callback_metrics["val/mean/accuracy"]) == pytest.approx(expected.measure("accuracy").value)
+    validation.results = []
+    validation.validate_after_all(trainer, module)
+    assert validation.results == []
 
 
 def test_training_goes_on_as_if_nothing_had_been_measured(pairs: Path) -> None:
