@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from lightning.pytorch.callbacks import Timer
 from omegaconf import DictConfig
 
-from transface.cli.compose import compose, conf_folder, plain, refuse_missing
+from transface.cli.compose import compose, conf_folder, plain, refuse_missing, refuse_unknown
 from transface.cli.train import train
 from transface.data.synthetic import write_identity_pack, write_pair_sets
 
@@ -64,6 +64,7 @@ def composed(faces: Path, *words: str) -> DictConfig:
     quiet = [word for word in QUIET if not any(given.startswith(word.split("=")[0] + "=") for given in words)]
     cfg = compose("train", [*fitting, *small, *quiet])
     refuse_missing(cfg)
+    refuse_unknown(cfg, "train")
     return cfg
 
 

@@ -1,5 +1,6 @@
 """Finds conf/, composes it, refuses missing keys by name, freezes it; the one home of instantiate()."""
 
+import difflib
 import os
 import sys
 from collections.abc import Callable
@@ -30,6 +31,7 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
 
     So -m and --cfg job work.
     """
+    root = verb if folder is None else "train"
     folder = folder or conf_folder()
     argv = hydra_words(argv, folder)
     stand_in_for_plugin()
@@ -40,6 +42,7 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
 
     def checked(cfg: DictConfig) -> Any:
         try:
+            refuse_unknown(cfg, root)
             refuse_missing(cfg)
             OmegaConf.set_readonly(cfg, True)
             result.append(task(cfg))
@@ -88,6 +91,53 @@ def refuse_missing(cfg: DictConfig) -> None:
     missing = sorted(name for name in OmegaConf.missing_keys(cfg) if not name.startswith("hydra."))
     if missing:
         raise UserError(f"no value for {', '.join(missing)}: give {'one' if len(missing) == 1 else 'them'}, e.g. {missing[0]}=...")
+
+
+def refuse_unknown(cfg: DictConfig, verb: str) -> None:
+    """Raise where a config holds a setting that nothing reads: a typo in an experiment's file, which Hydra takes for a new key.
+
+    Settings of a node with a `_target_` are refused by what it names.
+
+    Raises:
+        UserError: naming the setting and what is near it.
+    """
+    known = known_settings(verb)
+    text = OmegaConf.to_yaml(cfg, resolve=False)
+    unread = [name for name in _plain_settings(cfg) if name not in known and not any(f"${{{name}{end}" in text for end in "}.")]
+    if unread:
+        near = difflib.get_close_matches(unread[0], known, n=3) or difflib.get_close_matches(unread[0].split(".")[-1], known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "'--cfg job' prints all settings"
+        raise UserError(f"no setting {unread[0]!r}, nothing reads it: {hint}")
+
+
+def known_settings(verb: str) -> list[str]:
+    """Return the names of what a verb reads: its groups, its own settings, and those of its nodes without a `_target_`."""
+    root: Any = OmegaConf.load(conf_folder() / f"{verb}.yaml")
+    groups = [str(key) for entry in root.get("defaults", []) if isinstance(entry, DictConfig) for key in entry]
+    own = {name: _keys_of_group(name) for name in groups} | {
+        str(key): [str(inner) for inner in root._get_node(key)] if isinstance(root._get_node(key), DictConfig) else [] for key in root if key != "defaults"
+    }
+    return [*own, *(f"{name}.{key}" for name, keys in own.items() for key in keys)]
+
+
+def _plain_settings(cfg: DictConfig) -> list[str]:
+    """Return the names at the top, and those below that lie in no part with a `_target_`."""
+    names = []
+    for name in map(str, cfg):
+        names.append(name)
+        node = cfg._get_node(name, validate_access=False)
+        if isinstance(node, DictConfig) and not node._is_none() and "_target_" not in node:
+            names += [name + "." + str(key) for key, value in node.items() if not _is_part(value)]
+    return names
+
+
+def _keys_of_group(name: str) -> list[str]:
+    files: list[Any] = [OmegaConf.load(path) for path in sorted((conf_folder() / name).glob("*.yaml"))]
+    return [str(key) for file in files for key in file if "_target_" not in file and not isinstance(file._get_node(key), DictConfig)]
+
+
+def _is_part(value: Any) -> bool:
+    return value is None or (isinstance(value, DictConfig) and "_target_" in value)
 
 
 def instantiate(node: Any, **parts: Any) -> Any:

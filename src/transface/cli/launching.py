@@ -3,25 +3,32 @@
 import importlib.util
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from transface.cli.run_folder import COMPOSED
 
 LEFT_BY_LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @contextmanager
-def children_repeat(folder: Path, *, resume: str | bool) -> Iterator[None]:
-    """Let every process that Lightning starts within the body run `transface train run=<folder>`; leave no process group behind.
+def children_repeat(cfg: DictConfig) -> Iterator[None]:
+    """Let every process that Lightning starts within the body run `transface train run=...` with this config; leave no process group behind.
 
-    Lightning would repeat sys.argv: the verb is not in it, and in a sweep it means all trials.
+    Lightning would repeat sys.argv: the verb is not in it, and in a sweep it means all trials. The config is handed on in a folder of its own:
+    the run's is written by the first machine, which may begin after this one.
     """
     main = sys.modules["__main__"]
     argv, spec, hydra = sys.argv, main.__spec__, HydraConfig.instance().cfg
     environment = {name: os.environ.get(name) for name in LEFT_BY_LIGHTNING}
-    sys.argv = [argv[0], "train", f"run={folder}", f"resume={_word(resume)}", "hydra.output_subdir=null"]
+    place = tempfile.TemporaryDirectory(prefix="transface-run-")
+    OmegaConf.save(cfg, Path(place.name) / COMPOSED)
+    sys.argv = [argv[0], "train", f"run={place.name}", f"paths.run={_quoted(cfg.paths.run)}", f"resume={_word(cfg.resume)}", "hydra.output_subdir=null"]
     main.__spec__ = importlib.util.find_spec("transface.__main__")
     HydraConfig.instance().cfg = None
     try:
@@ -32,10 +39,15 @@ def children_repeat(folder: Path, *, resume: str | bool) -> Iterator[None]:
         for name, value in environment.items():
             _set(name, value)
         _leave_group()
+        place.cleanup()
 
 
 def _word(resume: str | bool) -> str:
-    return str(resume).lower() if isinstance(resume, bool) else "'" + resume.replace("'", "\\'") + "'"
+    return str(resume).lower() if isinstance(resume, bool) else _quoted(resume)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "\\'") + "'"
 
 
 def _set(name: str, value: str | None) -> None:

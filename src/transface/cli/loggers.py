@@ -1,6 +1,8 @@
-"""Loggers of a run; one whose package is not installed is refused in a line."""
+"""Loggers of a run: built, told the run's config, closed; one whose package is not installed is refused in a line."""
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -9,26 +11,49 @@ from transface.cli.compose import instantiate
 from transface.cli.errors import UserError, causes
 
 PACKAGES = {"TensorBoardLogger": "tensorboard", "WandbLogger": "wandb", "MLFlowLogger": "mlflow", "CometLogger": "comet-ml", "NeptuneLogger": "neptune"}
+# A resumed run goes on in the same run of the service: which one it was stands in the run's folder, by this argument's name.
+SAME_RUN = {"WandbLogger": "id", "MLFlowLogger": "run_id"}
 
 
-def make_loggers(cfg: DictConfig) -> list[Any]:
-    """Return the loggers of a config's `logger` group, in order.
+def make_loggers(cfg: DictConfig, *, folder: Path | None = None) -> list[Any]:
+    """Return the loggers of a config's `logger` group, in order; those of a service go on with the run noted in `folder`.
 
     Raises:
         UserError: naming the package to install.
     """
-    return [_make(name, node) for name, node in cfg.items() if node]
+    return [_make(name, node, folder) for name, node in cfg.items() if node]
 
 
-def _make(name: Any, node: DictConfig) -> Any:
+def _make(name: Any, node: DictConfig, folder: Path | None) -> Any:
+    kind = str(node.get("_target_")).rpartition(".")[2]
     try:
-        return instantiate(node)
+        return instantiate(node, **_same_run(kind, folder))
     except Exception as error:
         absent = [cause for cause in causes(error) if isinstance(cause, ModuleNotFoundError)]
         if not absent:
             raise
-        package = PACKAGES.get(str(node.get("_target_")).rpartition(".")[2], absent[0].name or str(name))
+        package = PACKAGES.get(kind, absent[0].name or str(name))
         raise UserError(f"logger.{name} needs a package that is not installed: pip install {package}, or take logger=csv_tensorboard") from error
+
+
+def _same_run(kind: str, folder: Path | None) -> dict[str, str]:
+    note = _note(kind, folder)
+    return {SAME_RUN[kind]: note.read_text(encoding="utf-8").strip()} if note is not None and note.is_file() else {}
+
+
+def _note(kind: str, folder: Path | None) -> Path | None:
+    return folder / f".{kind}.run" if folder is not None and kind in SAME_RUN else None
+
+
+def tell_config(loggers: Sequence[Any], config: dict[str, Any], *, folder: Path) -> None:
+    """Hand a new run's config to the loggers that show one, and note which run of a service this is; rank 0 calls it."""
+    for logger in loggers:
+        kind = type(logger).__name__
+        note = _note(kind, folder)
+        if kind in PACKAGES and not (note is not None and note.is_file()):
+            logger.log_hyperparams(config)
+        if note is not None and logger.version:
+            note.write_text(f"{logger.version}\n", encoding="utf-8")
 
 
 def close_loggers() -> None:

@@ -11,7 +11,13 @@ from transface.cli.compose import conf_folder
 from transface.cli.errors import UserError
 from transface.cli.run_folder import COMPOSED, RESOLVED
 
-HYDRA_WORDS = ["hydra.run.dir=${paths.run}", "hydra.job.chdir=false", "hydra.job_logging.root.handlers=[file]"]
+HYDRA_WORDS = [
+    "hydra.run.dir=${paths.run}",
+    "hydra.job.chdir=false",
+    "hydra.job.name=train",
+    "hydra.job_logging.handlers.console.stream='ext://sys.stderr'",
+    "+hydra.job_logging.handlers.console.level=WARNING",
+]
 
 
 class Repeat(NamedTuple):

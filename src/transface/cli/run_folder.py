@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from transface.cli.errors import UserError
 
 log = logging.getLogger(__name__)
+VARIABLES = ("CUDA_", "NCCL_", "GLOO_", "OMP_", "MKL_", "TORCH", "PYTORCH_", "SLURM_JOB", "SLURM_N", "WORLD_SIZE", "TRANSFACE_")
 RESOLVED, COMPOSED = "config.yaml", "composed.yaml"
-HELD = ("checkpoints", "metrics.csv", "tensorboard", RESOLVED, "results", "report.md")
+HELD = ("checkpoints", "metrics.csv", "tensorboard", RESOLVED, "results", "report")
+FINISHED = "finished.json"
 
 
 def is_main_process() -> bool:
@@ -30,24 +33,26 @@ def is_main_process() -> bool:
 def open_run(folder: Path, *, resume: bool | str) -> Path | None:
     """Return the checkpoint to go on from, or None for a fresh start.
 
-    A fresh start in a folder that holds an earlier run moves that run to `<folder>/previous/<n>`: nothing is overwritten.
+    What the run would overwrite is moved to `<folder>/previous/<n>`: an earlier run where it starts anew or from another run's checkpoint, the
+    later checkpoints where it goes on from an earlier one of its own.
 
     Raises:
         UserError: if there is nothing to resume.
         FileNotFoundError: if the checkpoint named by `resume` is not there.
     """
-    from transface.training.checkpoint_files import complete_checkpoints, find_checkpoint
-    from transface.training.metrics_file import forget_rows_after
+    from transface.training.checkpoint_files import complete_checkpoints
 
     if isinstance(resume, str) and resume.lower() not in ("true", "false", "auto"):
-        return find_checkpoint(resume)
+        file = named_checkpoint(Path(resume))
+        if is_main_process():
+            go_on_from(folder, file.parent)
+        return file
     wanted = str(resume).lower()
-    whole = complete_checkpoints(folder / "checkpoints")
     if wanted in ("true", "auto"):
+        whole = complete_checkpoints(folder / "checkpoints")
         if whole:
             if is_main_process():
-                print(f"going on from {whole[-1]}", flush=True)
-                forget_rows_after(folder / "metrics.csv", int(whole[-1].name[5:]))
+                go_on_from(folder, whole[-1])
             return whole[-1] / "trainer.ckpt"
         if wanted == "true":
             raise UserError(f"resume=true, but {folder}/checkpoints has no whole checkpoint: start without resume, or name=... of the run to go on with")
@@ -57,12 +62,63 @@ def open_run(folder: Path, *, resume: bool | str) -> Path | None:
     return None
 
 
+def named_checkpoint(path: Path) -> Path:
+    """Return the trainer's file of a checkpoint; of a run's folder, its newest.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    from transface.training.checkpoint_files import complete_checkpoints, find_checkpoint
+
+    whole = complete_checkpoints(path / "checkpoints") or complete_checkpoints(path)
+    return find_checkpoint(whole[-1] if whole else path).resolve()
+
+
+def go_on_from(folder: Path, checkpoint: Path) -> None:
+    """Make the run's folder what it was when the checkpoint was written, later checkpoints set aside, or empty if it is another run's."""
+    from transface.training.metrics_file import forget_rows_after
+
+    print(f"going on from {checkpoint}", flush=True)
+    (folder / FINISHED).unlink(missing_ok=True)
+    if checkpoint.resolve().parent == (folder / "checkpoints").resolve() and checkpoint.name[5:].isdigit():
+        step = int(checkpoint.name[5:])
+        set_later_aside(folder, step)
+        forget_rows_after(folder / "metrics.csv", step)
+        return
+    place = checkpoint.resolve()
+    own = place.is_relative_to(folder.resolve()) and not place.is_relative_to((folder / "previous").resolve())
+    if not own and any((folder / name).exists() for name in HELD):
+        set_aside(folder)
+
+
+def set_later_aside(folder: Path, step: int) -> None:
+    """Move the run's checkpoints after `step` to `<folder>/previous/<n>/checkpoints`: the run would take them for its own later ones."""
+    from transface.training.checkpoint_files import complete_checkpoints
+
+    later = [path for path in complete_checkpoints(folder / "checkpoints") if int(path.name[5:]) > step]
+    if not later:
+        return
+    target = place_aside(folder) / "checkpoints"
+    target.mkdir()
+    for path in later:
+        shutil.move(path, target / path.name)
+    for link in (folder / "checkpoints").iterdir():
+        if link.is_symlink() and not link.exists():
+            link.unlink()
+    print(f"{len(later)} later checkpoint{'s' if len(later) > 1 else ''} of {folder} moved to {target}", flush=True)
+
+
+def place_aside(folder: Path) -> Path:
+    """Return a new folder `<folder>/previous/<n>`."""
+    aside = folder / "previous"
+    target = aside / str(1 + max((int(path.name) for path in aside.glob("*") if path.name.isdigit()), default=0))
+    target.mkdir(parents=True)
+    return target
+
+
 def set_aside(folder: Path) -> None:
     """Move the run a folder holds to `<folder>/previous/<n>`."""
-    aside = folder / "previous"
-    number = 1 + max((int(path.name) for path in aside.glob("*") if path.name.isdigit()), default=0)
-    target = aside / str(number)
-    target.mkdir(parents=True)
+    target = place_aside(folder)
     for path in folder.iterdir():
         if path.name not in ("previous", ".hydra") and not path.name.endswith(".log"):
             shutil.move(path, target / path.name)
@@ -83,7 +139,7 @@ def code_commit() -> str | None:
 
 
 def record_run(folder: Path, config: dict[str, Any], *, composed: DictConfig | None = None) -> None:
-    """Write config.yaml (resolved) and environment.json (versions, commit, machine, command) into the run's folder.
+    """Write config.yaml (resolved) into the run's folder.
 
     `composed` is the same config with its interpolations: it goes to composed.yaml, from which run=DIR repeats the run.
 
@@ -92,21 +148,38 @@ def record_run(folder: Path, config: dict[str, Any], *, composed: DictConfig | N
     """
     if not is_main_process():
         return
-    from transface.training.checkpoint_files import versions
-
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / RESOLVED, OmegaConf.to_yaml(OmegaConf.create(config)))
     if composed is not None:
         write_whole(folder / COMPOSED, OmegaConf.to_yaml(composed, resolve=False))
+
+
+def record_environment(folder: Path, *, world_size: int) -> None:
+    """Write environment.json into the run's folder: versions, commit, machine, command, and the variables that bear on a run."""
+    if not is_main_process():
+        return
+    from transface.training.checkpoint_files import versions
+
     environment = {
         "versions": versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "devices": devices(),
+        "cpu_count": os.cpu_count(),
+        "world_size": world_size,
         "commit": code_commit(),
         "command": ["transface", *sys.argv[1:]],
-        "world_size": os.environ.get("WORLD_SIZE", "1"),
+        "variables": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(VARIABLES)},
+        "packages": dict(sorted((str(part.metadata["Name"]), part.version) for part in metadata.distributions())),
     }
     write_whole(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
+
+
+def devices() -> list[str]:
+    """Return the names of this machine's GPUs, [] for none."""
+    import torch
+
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
 def write_whole(path: Path, text: str) -> None:

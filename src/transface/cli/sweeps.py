@@ -15,11 +15,11 @@ from omegaconf import DictConfig, open_dict, read_write
 
 from transface.cli.compose import plain
 from transface.cli.loggers import close_loggers
-from transface.cli.run_folder import HELD, is_main_process, set_aside, write_whole
+from transface.cli.run_folder import FINISHED, HELD, is_main_process, set_aside, write_whole
 
 log = logging.getLogger(__name__)
 Task = Callable[[DictConfig], float | None]
-TRIAL, FINISHED = "trial.json", "finished.json"
+TRIAL = "trial.json"
 # Two runs that differ in these alone are the same run: where and how it is computed, watched and kept.
 WITHOUT_EFFECT = (
     "resume",
@@ -30,6 +30,7 @@ WITHOUT_EFFECT = (
     "logger",
     "callbacks",
     "checkpoint",
+    "report",
     "data.batch_size",
     "data.num_workers",
     "trainer.accelerator",

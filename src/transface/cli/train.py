@@ -2,17 +2,18 @@
 
 import dataclasses
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from transface.cli.compose import instantiate, plain, run_verb
-from transface.cli.errors import UserError, user_line
+from transface.cli.errors import UserError, one_line, user_line
 from transface.cli.launching import children_repeat
-from transface.cli.loggers import make_loggers
+from transface.cli.loggers import make_loggers, tell_config
 from transface.cli.repeat import repeat_of
-from transface.cli.run_folder import code_commit, open_run, record_run
+from transface.cli.run_folder import code_commit, open_run, record_environment, record_run
 from transface.cli.sweeps import in_trials
 
 log = logging.getLogger(__name__)
@@ -44,9 +45,12 @@ def train(cfg: DictConfig) -> float | None:
     record_run(folder, plain(cfg), composed=cfg)
     module = instantiate(cfg.system)
     trainer = build_trainer(cfg)
-    with children_repeat(folder, resume=cfg.resume):
+    record_environment(folder, world_size=trainer.world_size)
+    if trainer.is_global_zero:
+        tell_config(trainer.loggers, plain(cfg), folder=folder)
+    with children_repeat(cfg):
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
-        return finish(cfg, trainer)
+        return finish(cfg, trainer, module)
 
 
 def settle(cfg: DictConfig) -> DictConfig:
@@ -73,26 +77,40 @@ def build_trainer(cfg: DictConfig) -> Any:
     for writer in callbacks:
         if isinstance(writer, CheckpointWriter):
             writer.config = plain(cfg)
-    return instantiate(cfg.trainer, callbacks=callbacks, logger=make_loggers(cfg.logger) or False)
+    return instantiate(cfg.trainer, callbacks=callbacks, logger=make_loggers(cfg.logger, folder=Path(cfg.paths.run)) or False)
 
 
-def finish(cfg: DictConfig, trainer: Any) -> float | None:
-    """Write the results of the last validation on rank 0 and return the monitored metric."""
+def finish(cfg: DictConfig, trainer: Any, module: Any) -> float | None:
+    """Write the results of the last validation and the report on rank 0, and return the monitored metric."""
+    from transface.evaluation.in_training import ProtocolValidation
+
+    validations = [part for part in trainer.callbacks if isinstance(part, ProtocolValidation)]
+    for part in validations:
+        part.validate_after_all(trainer, module)
     if trainer.is_global_zero:
-        write_results(cfg, trainer)
+        if module.validated_at == trainer.global_step:
+            write_results(cfg, validations)
+        if cfg.get("report"):
+            write_report(Path(cfg.paths.run))
     value = trainer.callback_metrics.get(cfg.monitor)
     return None if value is None else float(value)
 
 
-def write_results(cfg: DictConfig, trainer: Any) -> None:
+def write_results(cfg: DictConfig, validations: Iterable[Any]) -> None:
     """Write what the final weights were validated with to results/, so that runs and trials can be compared pair by pair."""
-    from transface.evaluation.in_training import ProtocolValidation
     from transface.evaluation.results import write_result
 
     folder = Path(cfg.paths.run)
-    for part in trainer.callbacks:
-        if not isinstance(part, ProtocolValidation) or getattr(trainer.lightning_module, "validated_at", -1) != trainer.global_step:
-            continue
-        for result in part.results:
-            stated = {"label": folder.name, "checkpoint": str(folder / "checkpoints" / "last"), "config": plain(cfg), "commit": code_commit() or ""}
-            write_result(dataclasses.replace(result, provenance=dataclasses.replace(result.provenance, **stated)), folder / "results")
+    for result in [result for part in validations for result in part.results]:
+        stated = {"label": folder.name, "checkpoint": str(folder / "checkpoints" / "last"), "config": plain(cfg), "commit": code_commit() or ""}
+        write_result(dataclasses.replace(result, provenance=dataclasses.replace(result.provenance, **stated)), folder / "results")
+
+
+def write_report(folder: Path) -> None:
+    """Write the run's report; a run without anything to report has none, and a report that fails costs the run nothing."""
+    from transface.cli.report import report_runs
+
+    try:
+        report_runs([str(folder)], {}, ("html", "md"))
+    except (ValueError, OSError) as error:
+        log.info("no report of %s: %s", folder, one_line(str(error)))

@@ -106,16 +106,19 @@ class StuckLossHint(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._before, self._said = state_dict["before"], state_dict["said"]
 
-    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        self._sum = loss.detach() if self._sum is None else self._sum + loss.detach()
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        loss, parts = outputs["loss"].detach(), trainer.accumulate_grad_batches
+        self._sum = loss if self._sum is None else self._sum + loss
         self._count += 1
-        if self._count < self.patience_steps:
+        if self._count < self.patience_steps * parts:
             return
-        mean = float(self._sum) / self._count
+        mean = float(self._sum) * parts / self._count  # Lightning hands on a batch's share of the step's loss
         self._sum, self._count = None, 0
         if self._before is not None and mean > self._before * (1 - self.smallest_fall) and not self._said:
             self._said = True
-            log.warning(
+            level = logging.WARNING if rank() == 0 else logging.DEBUG
+            log.log(
+                level,
                 "loss %.2f has not fallen below %.2f for %d steps (a healthy ViT may sit near 38 for the first epoch): if this goes on, try margin=cosface, "
                 "a lower optimizer.lr, a longer warm-up or a larger batch",
                 mean,

@@ -39,6 +39,7 @@ class TrainingModule(lightning.LightningModule):
         super().__init__()
         if clip_norm is not None and clip_norm <= 0:
             raise ValueError(f"clip_norm must be positive or null, got {clip_norm}")
+        optimizer([{"params": [nn.Parameter(torch.zeros(1))]}])  # a misspelt or impossible setting is refused now, not after the data is read
         self.optimizer_factory, self.schedule, self.clip_norm, self.seed = optimizer, schedule, clip_norm, seed
         self.validated_at = -1  # the optimizer step of the latest validation inside training
         self._averaged: tuple[nn.Module, ...] = ()  # in a tuple: not a part of this module's own parameters

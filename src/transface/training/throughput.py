@@ -1,5 +1,7 @@
 """How fast training goes: images a second, share of the device's peak (MFU), time spent waiting for data, memory, time left."""
 
+import resource
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -45,7 +47,7 @@ class Throughput(Callback):
     """Logs, every `every_n_steps` batches and as means over them:
 
     speed/images_per_second (of all devices), speed/data_wait_share (of the time between two steps' starts), speed/seconds_left,
-    speed/memory_mib (the peak so far; of a GPU only), speed/mfu (where the device's peak is known).
+    speed/memory_mib (the peak so far, of the GPU or of this process), speed/mfu (where the device's peak is known).
 
     It reads a clock twice a step and waits for no device.
 
@@ -105,11 +107,18 @@ class Throughput(Callback):
         left = seconds_left(trainer, seconds / self._batches)
         if left is not None:
             row["speed/seconds_left"] = left
-        if pl_module.device.type == "cuda":
-            row["speed/memory_mib"] = torch.cuda.max_memory_allocated(pl_module.device) / MEGABYTE
+        row["speed/memory_mib"] = peak_memory(pl_module.device) / MEGABYTE
         if self._peak and self._flops_per_image:
             row["speed/mfu"] = rate * self._flops_per_image / (self._peak * trainer.world_size)
         return row
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes held so far: allocated on a GPU, else resident in this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held if sys.platform == "darwin" else held * 1024
 
 
 def seconds_left(trainer: Trainer, seconds_per_batch: float) -> float | None:

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from transface.cli.errors import UserError
-from transface.cli.loggers import close_loggers, make_loggers
+from transface.cli.loggers import close_loggers, make_loggers, tell_config
 
 
 def test_loggers_are_built_in_order_and_empty_ones_left_out(tmp_path: Path) -> None:
@@ -30,6 +30,32 @@ def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "a_logger_for_tests", absent)
     with pytest.raises(UserError, match=r"^logger.wandb needs a package that is not installed: pip install wandb, "):
         make_loggers(OmegaConf.create({"wandb": {"_target_": "a_logger_for_tests.WandbLogger"}}))
+
+
+class WandbLogger:
+    """Stands for Lightning's: a run of a service, with an id."""
+
+    def __init__(self, id: str | None = None) -> None:
+        self.version, self.told = id or "fresh", []
+
+    def log_hyperparams(self, config: dict[str, object]) -> None:
+        self.told.append(config)
+
+
+def test_a_service_is_told_the_config_once_and_a_resumed_run_goes_on_in_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = ModuleType("a_service_for_tests")
+    service.WandbLogger = WandbLogger  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "a_service_for_tests", service)
+    cfg = OmegaConf.create({"wandb": {"_target_": "a_service_for_tests.WandbLogger"}})
+    (first,) = make_loggers(cfg, folder=tmp_path)
+    assert first.version == "fresh"
+    first.version = "17"  # known once the service has begun the run
+    tell_config([first], {"seed": 1}, folder=tmp_path)
+    (second,) = make_loggers(cfg, folder=tmp_path)
+    assert second.version == "17"
+    tell_config([second], {"seed": 1}, folder=tmp_path)
+    assert (first.told, second.told) == ([{"seed": 1}], [])
+    assert make_loggers(cfg, folder=tmp_path / "another")[0].version == "fresh"
 
 
 def test_another_error_of_a_logger_is_not_hidden() -> None:

@@ -78,6 +78,8 @@ class RecognitionData(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         trainer = self._trainer()
         size = self.device_batch_size(devices=trainer.world_size, accumulation=trainer.accumulate_grad_batches)
+        if trainer.is_global_zero:
+            self.say_batch(size, devices=trainer.world_size, accumulation=trainer.accumulate_grad_batches)
         self._sampler = RankBatches(self.order, size, rank=trainer.global_rank, world_size=trainer.world_size)
         if self._position is not None:
             # Not set_epoch: the trainer asks for the loader first when it counts the steps, before it knows the epoch it resumes in.
@@ -100,10 +102,6 @@ class RecognitionData(lightning.LightningDataModule):
         """
         parts = devices * accumulation
         if self.batch_size is not None:
-            if self.batch_size * parts != self.total_batch_size:
-                log.warning(
-                    "data.batch_size=%d makes a total batch of %d, the recipe holds for %d", self.batch_size, self.batch_size * parts, self.total_batch_size
-                )
             return self.batch_size
         if self.total_batch_size % parts or self.total_batch_size < parts:
             near = max(self.total_batch_size // parts, 1) * parts
@@ -111,10 +109,17 @@ class RecognitionData(lightning.LightningDataModule):
                 f"data.total_batch_size={self.total_batch_size} cannot be dealt to {devices} devices x {accumulation} accumulated batches: take {near}, "
                 "or set data.batch_size"
             )
-        size = self.total_batch_size // parts
-        if parts > 1:
-            log.info("total batch %d = %d devices x %d accumulated batches x %d images", self.total_batch_size, devices, accumulation, size)
-        return size
+        return self.total_batch_size // parts
+
+    def say_batch(self, size: int, *, devices: int, accumulation: int) -> None:
+        """Tell how the recipe's batch is dealt to several devices, and where it is another one."""
+        total = size * devices * accumulation
+        if total != self.total_batch_size:
+            log.warning(
+                "data.batch_size=%d makes a total batch of %d, but the recipe and its learning rate hold for %d", size, total, self.total_batch_size
+            )
+        if devices * accumulation > 1:
+            print(f"total batch {total} = {devices} devices x {accumulation} accumulated batches x {size} images", flush=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the data after the batches that training has finished."""

@@ -1,0 +1,38 @@
+"""A setting that nothing reads is refused, wherever it was written: Hydra takes a misspelt key of a file for a new one."""
+
+import pytest
+
+from transface.cli.compose import compose, conf_folder, refuse_unknown
+from transface.cli.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["+seeed=1"], "no setting 'seeed', nothing reads it: did you mean seed"),
+        (["+trainr.max_epochs=3"], "no setting 'trainr', .* did you mean trainer"),
+        (["+validation.every_n_epoch=2"], "no setting 'validation.every_n_epoch', .* did you mean validation.every_n_epochs"),
+        (["+paths.rnus=x"], "no setting 'paths.rnus', .* did you mean paths.runs"),
+        (["+callbacks.early_stoping.patience=2"], "no setting 'callbacks.early_stoping'"),
+        (["+logger.csvv.folder=x"], "no setting 'logger.csvv'"),
+    ],
+)
+def test_a_misspelt_setting_is_named_with_what_is_near(words: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        refuse_unknown(compose("train", words), "train")
+
+
+def test_what_another_setting_refers_to_is_read() -> None:
+    refuse_unknown(compose("train", ["+base_rate=0.1", "optimizer.lr=${base_rate}"]), "train")
+
+
+def test_own_callbacks_and_absent_parts_are_no_mistake() -> None:
+    part = "{_target_: lightning.pytorch.callbacks.DeviceStatsMonitor}"
+    refuse_unknown(compose("train", [f"+callbacks.mine={part}", "~callbacks.progress", "callbacks.stuck=null", "logger=none"]), "train")
+
+
+def test_every_verb_knows_its_own_settings() -> None:
+    for path in sorted(conf_folder().glob("*.yaml")):
+        refuse_unknown(compose(path.stem, []), path.stem)
+        with pytest.raises(UserError, match="no setting 'checkpiont'"):
+            refuse_unknown(compose(path.stem, ["+checkpiont=x"]), path.stem)
