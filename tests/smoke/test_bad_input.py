@@ -156,6 +156,39 @@ def test_an_unknown_config_key(call: Callable[..., Outcome], pack: Path) -> None
     assert "perturbation.num_patches" in line
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("margin=arkface", "no margin=arkface: there are adaface, arcface"),
+        ("callbacks=[default,methd]", "no callbacks=methd: there are averaged, default"),
+        ("logger=[csv,wandbb]", "no logger=wandbb: there are csv"),
+        ("+sweep=dpap_k", "no sweep=dpap_k: there are dpap_alpha"),
+        ("debug=nann", "no debug=nann: there are nan"),
+        ("checkpoint.every_n_step=3", "did you mean checkpoint.every_n_steps"),
+        ("+seeed=1", "no setting 'seeed', nothing reads it: did you mean seed"),
+        ("seed=abc", "seed must be a whole number, at least 0, got 'abc'"),
+        ("devices=two", "devices must be a number, a list of them, or auto, got 'two'"),
+        ("gradient_accumulation=0", "gradient_accumulation must be a whole number, at least 1, got 0"),
+        ("time_budget=1h", "time_budget must be days:hours:minutes:seconds"),
+        ("+trainer.max_epoch=3", "no setting trainer.max_epoch: Trainer takes none of that name"),
+        ("+optimizer.weigth_decay=3", "no setting system.weigth_decay: AdamW takes none of that name"),
+        ("margin.scale=abc", "system.classifier.margin cannot be built"),
+        ("resume=maybe", "no checkpoint at maybe"),
+        ("data.total_batch_size=5 gradient_accumulation=3", "data.total_batch_size=5 cannot be dealt to 1 devices x 3 accumulated batches: take 3"),
+    ],
+)
+def test_a_misspelt_or_impossible_setting_costs_one_line_and_the_earlier_run_nothing(
+    call: Callable[..., Outcome], pack: Path, tmp_path: Path, word: str, said: str
+) -> None:
+    kept = tmp_path / "runs" / "demo" / "checkpoints" / "step-000000002" / "trainer.ckpt"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    code, line = call("train", *SHORT, f"data.root={pack}", *word.split())
+    assert code == 2
+    assert said in line
+    assert kept.is_file()
+
+
 def test_a_value_left_unset(call: Callable[..., Outcome]) -> None:
     code, line = call("train", "experiment=transface_vit_t_pack")
     assert code == 2

@@ -41,6 +41,8 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
 
 def _as_group(word: str, folder: Path) -> str:
     name, equals, value = word.lstrip("+").partition("=")
+    if value == "null" and (folder / name / "none.yaml").is_file():
+        return f"{name}=none"
     if not equals or name not in OPTIONAL_GROUPS or not (folder / name).is_dir():
         return word
     return f"{name}='nan'" if value == "nan" else f"{name}={value}"  # a bare nan is a number to Hydra

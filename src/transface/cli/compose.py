@@ -59,9 +59,9 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
 def _remember(folder: Path, verb: str, argv: list[str]) -> None:
     groups = [word for word in argv if "=" in word and "." not in word.split("=")[0] and (folder / word.split("=")[0].lstrip("+")).is_dir()]
     try:
-        remember_keys(leaf_keys(compose(verb, groups)))
+        remember_keys(leaf_keys(compose(verb, groups)), folder=folder)
     except Exception:
-        remember_keys([])
+        remember_keys([], folder=folder)
 
 
 def compose(verb: str, overrides: list[str]) -> DictConfig:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
 
@@ -77,8 +78,22 @@ def user_line(error: BaseException) -> str | None:
         if isinstance(cause, USER_ERRORS):
             return one_line(str(cause))
     if type(error).__name__ == "InstantiationException":
-        return one_line(str(error))
+        return instantiation_line(error)
     return None
+
+
+def instantiation_line(error: BaseException) -> str:
+    """Return one line for a part that could not be built: which part of the config, and what its constructor said."""
+    text = str(error)
+    key = re.search(r"full_key: (\S+)", text)
+    said = one_line(str(causes(error)[-1]))
+    where = key.group(1) if key else "the config"
+    unexpected = re.search(r"(\S+?)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'", said)
+    if unexpected:
+        return f"no setting {where}.{unexpected.group(2)}: {unexpected.group(1)} takes none of that name"
+    if isinstance(causes(error)[-1], TypeError):
+        return f"{where} cannot be built: {said}; is one of its values of the wrong kind?"
+    return f"{where} cannot be built: {said}"
 
 
 def is_config_error(error: BaseException) -> bool:
@@ -109,6 +124,10 @@ def hydra_line(error: BaseException) -> str:
         group, choice = option.groups()
         choices = [line.strip() for line in text.split(":")[-1].splitlines() if line.strip()]
         return f"no {group}={choice}: there are {', '.join(choices)}"
+    unlisted = re.search(r"Could not load '([^']+)/([^']+)'", text)
+    if unlisted and _CONF:
+        group, choice = unlisted.groups()
+        return f"no {group}={choice}: there are {', '.join(sorted(path.stem for path in (_CONF[0] / group).glob('*.yaml')))}"
     missing = re.search(r"Key '([^']+)' is not in struct", text)
     override = re.search(r"Could not override '([^']+)'", text)
     if override or missing:
@@ -121,11 +140,12 @@ def hydra_line(error: BaseException) -> str:
 
 
 _KNOWN: list[str] = []
+_CONF: list[Path] = []
 
 
-def remember_keys(keys: list[str]) -> None:
-    """Keep the keys of the composed config for the hint of a misspelt one."""
-    _KNOWN[:] = keys
+def remember_keys(keys: list[str], *, folder: Path) -> None:
+    """Keep the keys of the composed config and the folder of its groups for the hint of a misspelt one."""
+    _KNOWN[:], _CONF[:] = keys, [folder]
 
 
 def known_keys() -> list[str]:

@@ -30,11 +30,8 @@ def is_main_process() -> bool:
     return int(os.environ.get("LOCAL_RANK", "0")) == int(os.environ.get("NODE_RANK", "0")) == 0
 
 
-def open_run(folder: Path, *, resume: bool | str) -> Path | None:
-    """Return the checkpoint to go on from, or None for a fresh start.
-
-    What the run would overwrite is moved to `<folder>/previous/<n>`: an earlier run where it starts anew or from another run's checkpoint, the
-    later checkpoints where it goes on from an earlier one of its own.
+def checkpoint_of(folder: Path, *, resume: bool | str) -> Path | None:
+    """Return the checkpoint to go on from, or None for a fresh start. Nothing is touched.
 
     Raises:
         UserError: if there is nothing to resume.
@@ -42,24 +39,27 @@ def open_run(folder: Path, *, resume: bool | str) -> Path | None:
     """
     from transface.training.checkpoint_files import complete_checkpoints
 
-    if isinstance(resume, str) and resume.lower() not in ("true", "false", "auto"):
-        file = named_checkpoint(Path(resume))
-        if is_main_process():
-            go_on_from(folder, file.parent)
-        return file
     wanted = str(resume).lower()
-    if wanted in ("true", "auto"):
-        whole = complete_checkpoints(folder / "checkpoints")
-        if whole:
-            if is_main_process():
-                go_on_from(folder, whole[-1])
-            return whole[-1] / "trainer.ckpt"
-        if wanted == "true":
-            raise UserError(f"resume=true, but {folder}/checkpoints has no whole checkpoint: start without resume, or name=... of the run to go on with")
-        return None
-    if is_main_process() and any((folder / name).exists() for name in HELD):
+    if wanted not in ("true", "false", "auto"):
+        return named_checkpoint(Path(str(resume)))
+    whole = complete_checkpoints(folder / "checkpoints") if wanted != "false" else []
+    if wanted == "true" and not whole:
+        raise UserError(f"resume=true, but {folder}/checkpoints has no whole checkpoint: start without resume, or name=... of the run to go on with")
+    return whole[-1] / "trainer.ckpt" if whole else None
+
+
+def make_room(folder: Path, checkpoint: Path | None) -> None:
+    """Make the run's folder ready: what the run would overwrite is moved to `<folder>/previous/<n>`.
+
+    That is an earlier run where this one starts anew or from another run's checkpoint, and the later checkpoints where it goes on from an earlier
+    one of its own. Called once everything is built, so that a mistake in the command costs the earlier run nothing.
+    """
+    if not is_main_process():
+        return
+    if checkpoint is not None:
+        go_on_from(folder, checkpoint.parent)
+    elif any((folder / name).exists() for name in HELD):
         set_aside(folder)
-    return None
 
 
 def named_checkpoint(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from transface.cli.errors import UserError, one_line, user_line
 from transface.cli.launching import children_repeat
 from transface.cli.loggers import make_loggers, tell_config
 from transface.cli.repeat import repeat_of
-from transface.cli.run_folder import code_commit, open_run, record_environment, record_run
+from transface.cli.run_folder import checkpoint_of, code_commit, make_room, record_environment, record_run
 from transface.cli.sweeps import in_trials
 
 log = logging.getLogger(__name__)
@@ -31,10 +32,11 @@ def main(argv: list[str]) -> int:
 
 def train(cfg: DictConfig) -> float | None:
     """Train what the config describes; return the monitored metric (what a sweep optimises) or None."""
+    check_settings(cfg)
     folder = Path(cfg.paths.run)
-    resume = open_run(folder, resume=cfg.resume)
+    resume = checkpoint_of(folder, resume=cfg.resume)
+    folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written is refused before any data is read
     cfg = settle(cfg)
-    record_run(folder, plain(cfg), composed=cfg)
 
     import lightning
 
@@ -42,15 +44,33 @@ def train(cfg: DictConfig) -> float | None:
     lightning.seed_everything(cfg.seed, verbose=False)
     data = instantiate(cfg.data)
     cfg = with_num_identities(cfg, data.num_identities)
-    record_run(folder, plain(cfg), composed=cfg)
     module = instantiate(cfg.system)
-    trainer = build_trainer(cfg)
+    trainer = build_trainer(cfg, resumed=resume is not None)
+    data.device_batch_size(devices=trainer.world_size, accumulation=trainer.accumulate_grad_batches)  # a batch that cannot be dealt is refused now
+    make_room(folder, resume)
+    record_run(folder, plain(cfg), composed=cfg)
     record_environment(folder, world_size=trainer.world_size)
     if trainer.is_global_zero:
         tell_config(trainer.loggers, plain(cfg), folder=folder)
     with children_repeat(cfg):
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
         return finish(cfg, trainer, module)
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Raise where a setting at the top is of the wrong kind: the parts it reaches would not say which one it was.
+
+    Raises:
+        UserError: naming it.
+    """
+    for name, least in (("seed", 0), ("num_nodes", 1), ("gradient_accumulation", 1)):
+        value = cfg[name]
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UserError(f"{name} must be a whole number, at least {least}, got {value!r}")
+    if isinstance(cfg.devices, str) and cfg.devices != "auto" and not re.fullmatch(r"-?\d+(,\d+)*", cfg.devices):
+        raise UserError(f"devices must be a number, a list of them, or auto, got {cfg.devices!r}")
+    if cfg.time_budget is not None and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", str(cfg.time_budget)):
+        raise UserError(f"time_budget must be days:hours:minutes:seconds, e.g. '00:11:30:00' (quoted in a file), got {cfg.time_budget!r}")
 
 
 def settle(cfg: DictConfig) -> DictConfig:
@@ -68,8 +88,8 @@ def with_num_identities(cfg: DictConfig, num_identities: int) -> DictConfig:
     return cfg
 
 
-def build_trainer(cfg: DictConfig) -> Any:
-    """Return the Lightning trainer with its callbacks and loggers."""
+def build_trainer(cfg: DictConfig, *, resumed: bool = False) -> Any:
+    """Return the Lightning trainer with its callbacks and loggers; those of a resumed run go on in the same run of their service."""
     from transface.training.checkpoints import CheckpointWriter
     from transface.training.rank_failures import RankFailures
 
@@ -77,7 +97,7 @@ def build_trainer(cfg: DictConfig) -> Any:
     for writer in callbacks:
         if isinstance(writer, CheckpointWriter):
             writer.config = plain(cfg)
-    return instantiate(cfg.trainer, callbacks=callbacks, logger=make_loggers(cfg.logger, folder=Path(cfg.paths.run)) or False)
+    return instantiate(cfg.trainer, callbacks=callbacks, logger=make_loggers(cfg.logger, folder=Path(cfg.paths.run) if resumed else None) or False)
 
 
 def finish(cfg: DictConfig, trainer: Any, module: Any) -> float | None:
@@ -93,6 +113,8 @@ def finish(cfg: DictConfig, trainer: Any, module: Any) -> float | None:
         if cfg.get("report"):
             write_report(Path(cfg.paths.run))
     value = trainer.callback_metrics.get(cfg.monitor)
+    if value is None and module.validated_at >= 0 and trainer.is_global_zero:
+        log.warning("monitor=%s was never measured: there are %s", cfg.monitor, ", ".join(n for n in trainer.callback_metrics if n.startswith("val/")))
     return None if value is None else float(value)
 
 

@@ -75,7 +75,8 @@ class FaceProgressBar(RichProgressBar):
         loss = metrics.get("train/loss")
         words = [f"step {trainer.global_step}", f"epoch {trainer.current_epoch}"]
         words += [f"loss {float(loss):.3f}"] if loss is not None else []
-        words += [f"{self._rate:.0f} images/s"]
+        rate = self._rate or self._seen / max(time.monotonic() - self._start[0], 1e-9)
+        words += [f"{rate:.0f} images/s"]
         words += [f"accuracy {float(metrics['val/mean/accuracy']):.4f}"] if "val/mean/accuracy" in metrics else []
         left = self._seconds_left(trainer)
         words += [f"{left / 60:.0f} min left" if left >= 120 else f"{left:.0f} s left"] if left is not None else []

@@ -27,6 +27,10 @@ def test_a_plus_before_a_group_of_train_yaml_is_dropped_and_no_other() -> None:
     ]
 
 
+def test_null_leaves_a_part_out_as_none_does() -> None:
+    assert words("perturbation=null", "weighting=null", "time_budget=null") == ["perturbation=none", "weighting=none", "time_budget=null"]
+
+
 def test_a_verb_without_such_groups_keeps_its_words(tmp_path: Path) -> None:
     assert hydra_words(["+sweep=a"], tmp_path)[0] == "+sweep=a"
 

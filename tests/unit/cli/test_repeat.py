@@ -12,7 +12,7 @@ from transface.cli import train as verb
 from transface.cli.compose import plain
 from transface.cli.errors import Carried, UserError
 from transface.cli.repeat import following, repeat_of
-from transface.cli.run_folder import open_run, record_run
+from transface.cli.run_folder import checkpoint_of, make_room, record_run
 
 Start = Callable[..., dict[str, Any]]
 
@@ -27,7 +27,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
 
     def train(cfg: DictConfig) -> float:
         folder = Path(cfg.paths.run)
-        open_run(folder, resume=cfg.resume)
+        make_room(folder, checkpoint_of(folder, resume=cfg.resume))
         record_run(folder, plain(cfg), composed=verb.settle(cfg))
         seen.append(plain(cfg))
         return 0.5

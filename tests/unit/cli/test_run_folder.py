@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from transface.cli.errors import UserError
-from transface.cli.run_folder import open_run, record_environment
+from transface.cli.run_folder import checkpoint_of, make_room, record_environment
 
 HEADER = "step,train/loss,val/mean/accuracy"
 
@@ -16,6 +16,12 @@ def checkpoint(folder: Path, step: int) -> Path:
     path.mkdir(parents=True)
     (path / "trainer.ckpt").write_text(str(step))
     return path
+
+
+def open_run(folder: Path, *, resume: bool | str) -> Path | None:
+    found = checkpoint_of(folder, resume=resume)
+    make_room(folder, found)
+    return found
 
 
 @pytest.fixture
