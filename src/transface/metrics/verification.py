@@ -70,20 +70,33 @@ def pair_distances(embeddings: ArrayLike | Tensor) -> FloatArray:
         ValueError: if the array is not (2N, D), or holds a NaN, an infinity or a zero row.
     """
     rows = _as_float_rows(embeddings)
-    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    norms, distances = _norms_and_distances(rows)
     if not np.isfinite(norms).all():
         raise ValueError(f"embeddings hold NaN or infinity in {int((~np.isfinite(norms)).sum())} of {len(rows)} rows")
     if (norms == 0).any():
         raise ValueError(f"{int((norms == 0).sum())} of {len(rows)} embeddings are all zero and have no direction")
     if np.abs(norms - 1).max() > UNIT_NORM_TOLERANCE:
-        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    first, second = rows[0::2], rows[1::2]
-    distances = np.empty(len(first), rows.dtype)
-    for start in range(0, len(first), PAIR_BLOCK):  # a block stays in the cache
-        part = slice(start, start + PAIR_BLOCK)
-        # The same NumPy expression as the published scripts, so that a pair on a threshold falls on the same side of it.
-        distances[part] = np.sum(np.square(np.subtract(first[part], second[part])), axis=1)
+        distances = _norms_and_distances(rows / np.linalg.norm(rows, axis=1, keepdims=True)).distances
     return distances
+
+
+class _NormsAndDistances(NamedTuple):
+    norms: FloatArray
+    distances: FloatArray
+
+
+@np.errstate(invalid="ignore", over="ignore")
+def _norms_and_distances(rows: FloatArray) -> _NormsAndDistances:
+    """Norms (2N,) of the rows and squared distances (N,) of their pairs, block by block: a block stays in the cache."""
+    squared, distances = np.empty(len(rows), rows.dtype), np.empty(len(rows) // 2, rows.dtype)
+    buffer = np.empty((PAIR_BLOCK, rows.shape[1]), rows.dtype)
+    for start in range(0, len(distances), PAIR_BLOCK):
+        block = rows[2 * start : 2 * (start + PAIR_BLOCK)]
+        np.einsum("ij,ij->i", block, block, out=squared[2 * start : 2 * (start + PAIR_BLOCK)])
+        # The published scripts' subtraction, square and sum, so that a pair on a threshold falls on the same side of it.
+        gaps = np.subtract(block[0::2], block[1::2], out=buffer[: len(block) // 2])
+        np.sum(np.square(gaps, out=gaps), axis=1, out=distances[start : start + PAIR_BLOCK])
+    return _NormsAndDistances(np.sqrt(squared), distances)
 
 
 def fold_of_each_pair(num_pairs: int, num_folds: int = 10) -> NDArray[np.int64]:
