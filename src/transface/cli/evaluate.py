@@ -36,6 +36,7 @@ def evaluate(cfg: DictConfig) -> None:
     from transface.evaluation.results import write_result
 
     protocol = instantiate(cfg.protocol)
+    protocol.prepare()
     subject = open_subject(cfg)
     folder = results_folder(cfg)
     folder.mkdir(parents=True, exist_ok=True)

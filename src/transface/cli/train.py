@@ -47,6 +47,8 @@ def train(cfg: DictConfig) -> float | None:
     module = instantiate(cfg.system)
     trainer = build_trainer(cfg, resumed=resume is not None)
     data.device_batch_size(devices=trainer.world_size, accumulation=trainer.accumulate_grad_batches)  # a batch that cannot be dealt is refused now
+    for part in validations_of(trainer):
+        part.prepare()
     make_room(folder, resume)
     record_run(folder, plain(cfg), composed=cfg)
     record_environment(folder, world_size=trainer.world_size)
@@ -100,11 +102,16 @@ def build_trainer(cfg: DictConfig, *, resumed: bool = False) -> Any:
     return instantiate(cfg.trainer, callbacks=callbacks, logger=make_loggers(cfg.logger, folder=Path(cfg.paths.run) if resumed else None) or False)
 
 
-def finish(cfg: DictConfig, trainer: Any, module: Any) -> float | None:
-    """Write the results of the last validation and the report on rank 0, and return the monitored metric."""
+def validations_of(trainer: Any) -> list[Any]:
+    """Return the callbacks that validate."""
     from transface.evaluation.in_training import ProtocolValidation
 
-    validations = [part for part in trainer.callbacks if isinstance(part, ProtocolValidation)]
+    return [part for part in trainer.callbacks if isinstance(part, ProtocolValidation)]
+
+
+def finish(cfg: DictConfig, trainer: Any, module: Any) -> float | None:
+    """Write the results of the last validation and the report on rank 0, and return the monitored metric."""
+    validations = validations_of(trainer)
     for part in validations:
         part.validate_after_all(trainer, module)
     if trainer.is_global_zero:

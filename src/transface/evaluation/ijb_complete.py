@@ -41,8 +41,13 @@ class IjbComplete:
         )
         self.names = [name]
 
+    def prepare(self) -> None:
+        """Read the lists of both protocols and look for the images."""
+        self.verification.prepare()
+        self.identification.prepare()
+
     def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
         """Return the Results of both protocols, one a mode each; raises as either of them, before anything is embedded."""
-        self.identification.read()  # a mistake in its lists is not found after hours of embedding
+        self.prepare()
         with embedder.remembering():
             return [*self.verification.evaluate(embedder, detailed=detailed), *self.identification.evaluate(embedder, detailed=detailed)]

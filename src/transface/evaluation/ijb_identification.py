@@ -64,7 +64,7 @@ class IjbIdentification:
             FileNotFoundError: if a list or an image is missing.
             ValueError: if a list is malformed, names a template without images, or the probes do not fit the galleries.
         """
-        protocol, galleries, probes = self.read()
+        protocol, galleries, probes = self._read()
         started = time.perf_counter()
         embeddings = embedder.embed(faces_of(protocol))
         results = []
@@ -85,8 +85,11 @@ class IjbIdentification:
             started = time.perf_counter()
         return results
 
-    def read(self) -> IdentificationLists:
-        """Return the lists, read the first time; raises as `evaluate`."""
+    def prepare(self) -> None:
+        """Read the lists and look for the images."""
+        self._read()
+
+    def _read(self) -> IdentificationLists:
         if self._lists is None:
             protocol = read_template_set(self.root, self.name)
             protocol.require_images()

@@ -46,6 +46,18 @@ class IjbVerification:
         self.names = [name]
         self._protocol: TemplateSet | None = None
 
+    def prepare(self) -> None:
+        """Read the meta files and look for the images."""
+        self._read()
+
+    def _read(self) -> TemplateSet:
+        if self._protocol is None:
+            protocol = read_template_set(self.root, self.name)
+            require_both_classes(protocol.pair_is_same, f"the pairs of {self.name} in {self.root}")
+            protocol.require_images()
+            self._protocol = protocol
+        return self._protocol
+
     def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
         """Return one Result a mode.
 
@@ -53,11 +65,7 @@ class IjbVerification:
             FileNotFoundError: if a list or an image is missing.
             ValueError: if a list is malformed or names what is not there, or an image cannot be read or aligned.
         """
-        if self._protocol is None:
-            self._protocol = read_template_set(self.root, self.name)
-            require_both_classes(self._protocol.pair_is_same, f"the pairs of {self.name} in {self.root}")
-            self._protocol.require_images()
-        protocol = self._protocol
+        protocol = self._read()
         source = faces_of(protocol)
         started = time.perf_counter()
         embeddings = embedder.embed(source)

@@ -43,6 +43,14 @@ class ProtocolValidation(Callback):
         self.batch_size, self.num_workers = batch_size, num_workers
         self.results: list[Result] = []
 
+    def prepare(self) -> None:
+        """Read the protocols' lists, so that what is missing is known before the first step and not at the first validation."""
+        for protocol in self.protocols:
+            protocol.prepare()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.prepare()
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         assert isinstance(pl_module, TrainingModule)
         if self.protocols and pl_module.validated_at != trainer.global_step and self._is_due(trainer):

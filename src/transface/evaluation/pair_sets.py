@@ -56,20 +56,34 @@ class PairSets:
         self.flip, self.num_folds, self.fars, self.num_bootstraps, self.seed = flip, num_folds, tuple(fars), num_bootstraps, seed
         self._sets: list[PairSet] | None = None
 
+    def prepare(self) -> None:
+        """Read the sets: their encoded images stay in memory."""
+        self._read()
+
+    def _read(self) -> list[PairSet]:
+        if not self.files:
+            raise ValueError("no pair sets to evaluate: give protocol.files=[lfw.bin,...]")
+        if self._sets is None:
+            self._sets = read_verification_sets(self.files)
+        return self._sets
+
     def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
-        """Return one Result a file; the encoded images stay in memory for the next time.
+        """Return one Result a file.
 
         Raises:
             ValueError: if there are no files, or one is not a pair set, or holds one class only.
         """
-        if not self.files:
-            raise ValueError("no pair sets to evaluate: give protocol.files=[lfw.bin,...]")
-        if self._sets is None:
-            self._sets = [read_pair_set(file) for file in self.files]
         settings = IntervalSettings(self.fars, self.num_bootstraps, self.seed, detailed)
-        return [
-            evaluate_pair_set(embedder, pair_set, flip=self.flip, num_folds=self.num_folds, settings=settings) for pair_set in self._sets
-        ]
+        sets = self._read()
+        return [evaluate_pair_set(embedder, pair_set, flip=self.flip, num_folds=self.num_folds, settings=settings) for pair_set in sets]
+
+
+def read_verification_sets(files: Sequence[Path]) -> list[PairSet]:
+    """Return the pair sets of some files; raises ValueError if one is none, or holds one class only."""
+    sets = [read_pair_set(file) for file in files]
+    for pair_set in sets:
+        require_both_classes(pair_set.is_same, f"the pairs of {pair_set.name}")
+    return sets
 
 
 def evaluate_pair_set(
@@ -82,7 +96,6 @@ def evaluate_pair_set(
     """
     started = time.perf_counter()
     source = EncodedFaces(pair_set.name, pair_set.images)
-    require_both_classes(pair_set.is_same, f"the pairs of {pair_set.name}")
     unit = embedder.embed(source).unit(flip=flip)
     try:
         distances = pair_distances(unit)

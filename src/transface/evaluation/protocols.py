@@ -24,6 +24,13 @@ class BenchmarkProtocol(Protocol):
 
     names: list[str]
 
+    def prepare(self) -> None:
+        """Read the lists and hold them against each other and what lies there; raises FileNotFoundError or ValueError.
+
+        `evaluate` does so by itself. Training does it before the first step, so that a misspelt path does not end it hours later.
+        """
+        ...
+
     def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
         """Return the results; `detailed=False` leaves out intervals, curves, scores and thumbnails (inside training)."""
         ...

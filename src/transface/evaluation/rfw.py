@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from transface.data.pairs import read_pair_set
+from transface.data.pairs import PairSet
 from transface.evaluation.embed import Embedder
 from transface.evaluation.pair_results import IntervalSettings
-from transface.evaluation.pair_sets import PAIR_FARS, evaluate_pair_set
+from transface.evaluation.pair_sets import PAIR_FARS, evaluate_pair_set, read_verification_sets
 from transface.evaluation.protocols import provenance
 from transface.evaluation.results import Measure, Result
 
@@ -43,6 +43,16 @@ class Rfw:
         self.root, self.groups, self.flip, self.fars = Path(root), tuple(groups), flip, tuple(fars)
         self.num_bootstraps, self.seed = num_bootstraps, seed
         self.names = ["rfw"]
+        self._sets: list[PairSet] | None = None
+
+    def prepare(self) -> None:
+        """Read the groups' sets: their encoded images stay in memory."""
+        self._read()
+
+    def _read(self) -> list[PairSet]:
+        if self._sets is None:
+            self._sets = read_verification_sets([self.root / f"{group}.bin" for group in self.groups])
+        return self._sets
 
     def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
         """Return the Result over groups, then one for each group.
@@ -53,9 +63,9 @@ class Rfw:
         """
         started = time.perf_counter()
         settings = IntervalSettings(self.fars, self.num_bootstraps, self.seed, detailed)
-        sets = [read_pair_set(self.root / f"{group}.bin") for group in self.groups]
         results = [
-            evaluate_pair_set(embedder, pair_set, flip=self.flip, num_folds=10, settings=settings, protocol="rfw") for pair_set in sets
+            evaluate_pair_set(embedder, pair_set, flip=self.flip, num_folds=10, settings=settings, protocol="rfw")
+            for pair_set in self._read()
         ]
         sizes = np.array([result.counts["pairs"] for result in results])
         bootstraps = self.num_bootstraps if detailed else 0

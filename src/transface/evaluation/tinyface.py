@@ -3,8 +3,10 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from transface.evaluation.aligned_faces import ResizedFaces
 from transface.evaluation.embed import Embedder
@@ -15,6 +17,15 @@ from transface.evaluation.search_results import measure_searches
 from transface.metrics.identification import search
 
 DISTRACTOR = -1
+
+
+class TinyFaceLists(NamedTuple):
+    """The image files, and who is on each of all of them, in this order (DISTRACTOR: nobody who is looked for)."""
+
+    probes: list[Path]
+    mates: list[Path]
+    distractors: list[Path]
+    people: NDArray[np.int64]
 
 
 class TinyFace:
@@ -35,6 +46,19 @@ class TinyFace:
         self.root, self.flip, self.ranks, self.num_bootstraps, self.seed = Path(root), flip, tuple(ranks), num_bootstraps, seed
         self.names = ["tinyface"]
 
+    def prepare(self) -> None:
+        """List the images and the people on them."""
+        self._list()
+
+    def _list(self) -> TinyFaceLists:
+        root = self.root / "Testing_Set" if (self.root / "Testing_Set").is_dir() else self.root
+        probes, mates = list_images(root / "Probe"), list_images(root / "Gallery_Match")
+        distractors = list_images(root / "Gallery_Distractor")
+        people = np.array([person_of(path) for path in (*probes, *mates)] + [DISTRACTOR] * len(distractors))
+        if not np.isin(people[: len(probes)], people[len(probes) :]).any():
+            raise ValueError(f"no probe of {root} has a mate in Gallery_Match: names begin with the person's number, the same in both")
+        return TinyFaceLists(probes, mates, distractors, people)
+
     def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
         """Return one Result.
 
@@ -42,12 +66,9 @@ class TinyFace:
             FileNotFoundError: if a folder is missing or empty.
             ValueError: if a file's name does not begin with a number, or no probe has a mate.
         """
-        root = self.root / "Testing_Set" if (self.root / "Testing_Set").is_dir() else self.root
-        probes, mates = list_images(root / "Probe"), list_images(root / "Gallery_Match")
-        distractors = list_images(root / "Gallery_Distractor")
+        probes, mates, distractors, people = self._list()
         started = time.perf_counter()
         unit = embedder.embed(ResizedFaces("tinyface", [*probes, *mates, *distractors])).unit(flip=self.flip)
-        people = np.array([person_of(path) for path in (*probes, *mates)] + [DISTRACTOR] * len(distractors))
         searches = search(unit[: len(probes)], people[: len(probes)], unit[len(probes) :], people[len(probes) :], device=embedder.device)
         measured = measure_searches(
             searches, people[: len(probes)], ranks=self.ranks, num_bootstraps=self.num_bootstraps if detailed else 0, seed=self.seed

@@ -1,0 +1,172 @@
+"""What a user's own benchmark lists: a folder of people, or a CSV of pairs or of templates, with where the images are read from.
+
+Shapes: M images, P pairs, T templates.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transface.evaluation.aligned_faces import AlignedFaces, ResizedFaces
+from transface.evaluation.all_pairs import require_both_kinds
+from transface.evaluation.face_sources import FaceFiles, FaceSource, list_images
+from transface.evaluation.pair_results import require_both_classes
+
+POINT_COLUMNS = tuple(f"{axis}{number}" for number in range(1, 6) for axis in "xy")
+Fit = Literal["refuse", "resize"]
+
+
+class ListedImages(NamedTuple):
+    """Images by name, the person (M,) on each, and where they are read from."""
+
+    names: list[str]
+    people: NDArray[np.str_]
+    source: FaceSource
+
+
+class ListedPairs(NamedTuple):
+    """Pairs (P, 2) of the named images, whether they are one person (P,), and who they are (P, 2) where the list says so."""
+
+    indices: NDArray[np.int64]
+    is_same: NDArray[np.bool_]
+    subjects: NDArray[np.int32] | None
+    names: list[str]
+    source: FaceSource
+
+
+class ListedTemplates(NamedTuple):
+    """Images by name, the number (M,) of the template each is in; of each template its first image (T,) and its person (T,)."""
+
+    names: list[str]
+    numbers: NDArray[np.int64]
+    first: NDArray[np.int64]
+    people: NDArray[np.str_]
+    source: FaceSource
+
+
+def list_people(root: Path, *, name: str, fit: Fit) -> ListedImages:
+    """Return the images of a folder that holds one folder a person.
+
+    Raises:
+        FileNotFoundError: if the folder is missing or holds no images.
+        ValueError: if an image lies beside the people's folders, or there are no genuine or no impostor pairs.
+    """
+    paths = list_images(root)
+    loose = [path for path in paths if path.parent == root]
+    if loose:
+        raise ValueError(f"{loose[0]} belongs to nobody: {root} should hold a folder for each person, images inside")
+    people = np.array([path.relative_to(root).parts[0] for path in paths])
+    require_both_kinds(people)
+    return ListedImages([str(path.relative_to(root)) for path in paths], people, _source(name, paths, fit=fit))
+
+
+def list_csv(file: Path, *, root: Path, name: str, fit: Fit) -> ListedPairs | ListedTemplates:
+    """Return the pairs or templates of a CSV (see PairsCsv), whose images lie below `root`.
+
+    Raises:
+        FileNotFoundError: if the CSV or an image is missing.
+        ValueError: if columns or values are not as said, or all pairs are of one class.
+    """
+    table = read_table(file)
+    if {"image1", "image2", "is_same"} <= table.columns:
+        return _listed_pairs(table, file, root=root, name=name, fit=fit)
+    if {"image", "subject"} <= table.columns:
+        return _listed_templates(table, file, root=root, name=name, fit=fit)
+    raise ValueError(
+        f"{file} must have the columns image1, image2, is_same, or image, subject (template); it has {', '.join(sorted(table.columns))}"
+    )
+
+
+class Table(NamedTuple):
+    """A CSV file: `columns`, and its rows by column name."""
+
+    columns: set[str]
+    rows: list[dict[str, str]]
+
+    def column(self, name: str) -> list[str]:
+        return [row[name] for row in self.rows]
+
+
+def read_table(path: Path) -> Table:
+    """Return a CSV file with a header.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no text, has no rows, or a row lacks values.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            rows = [{(key or "").strip(): value for key, value in row.items()} for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV file: {error}") from error
+    for number, row in enumerate(rows, start=2):
+        if None in row.values() or "" in row:
+            raise ValueError(f"{path}, line {number}: as many values as the header has columns are wanted")
+    if not rows:
+        raise ValueError(f"{path} has no rows below its header")
+    return Table(set(rows[0]), rows)
+
+
+def _listed_pairs(table: Table, file: Path, *, root: Path, name: str, fit: Fit) -> ListedPairs:
+    is_same = np.array([_flag(value, file, row) for row, value in enumerate(table.column("is_same"), start=2)])
+    require_both_classes(is_same, f"the pairs of {file}")
+    subjects = None
+    if {"subject1", "subject2"} <= table.columns:
+        people = np.array([table.column("subject1"), table.column("subject2")]).T
+        subjects = np.unique(people, return_inverse=True)[1].reshape(-1, 2).astype(np.int32)
+        _require_agreement(subjects, is_same, file)
+    sides = np.array([table.column("image1"), table.column("image2")]).T
+    names, indices = np.unique(sides, return_inverse=True)
+    source = _source(name, [root / image for image in names], fit=fit)
+    return ListedPairs(indices.reshape(-1, 2), is_same, subjects, names.tolist(), source)
+
+
+def _listed_templates(table: Table, file: Path, *, root: Path, name: str, fit: Fit) -> ListedTemplates:
+    images, subjects = table.column("image"), np.array(table.column("subject"))
+    labels = np.array(table.column("template") if "template" in table.columns else images)
+    _, first, numbers = np.unique(labels, return_index=True, return_inverse=True)
+    mixed = subjects != subjects[first][numbers]
+    if mixed.any():
+        raise ValueError(f"{file}: template {labels[mixed][0]} has images of two subjects, {subjects[mixed][0]} and another")
+    require_both_kinds(subjects[first])
+    landmarks = None
+    if set(POINT_COLUMNS) <= table.columns:
+        landmarks = _numbers(table, POINT_COLUMNS, file).reshape(-1, 5, 2)
+    source = _source(name, [root / image for image in images], fit=fit, landmarks=landmarks)
+    return ListedTemplates(images, numbers, first, subjects[first], source)
+
+
+def _source(name: str, paths: Sequence[Path], *, fit: Fit, landmarks: NDArray[np.float32] | None = None) -> FaceSource:
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"{len(missing)} of {len(paths)} images are missing, the first is {missing[0]}")
+    if landmarks is not None:
+        return AlignedFaces(name, paths, landmarks)
+    return ResizedFaces(name, paths) if fit == "resize" else FaceFiles(name, paths)
+
+
+def _flag(value: str, path: Path, row: int) -> bool:
+    words = {"1": True, "0": False, "true": True, "false": False}
+    if value.strip().lower() not in words:
+        raise ValueError(f"{path}, line {row}: is_same must be 0 or 1, got {value!r}")
+    return words[value.strip().lower()]
+
+
+def _numbers(table: Table, columns: Sequence[str], path: Path) -> NDArray[np.float32]:
+    try:
+        return np.array([[float(row[column]) for column in columns] for row in table.rows], np.float32)
+    except ValueError as error:
+        raise ValueError(f"{path}: points must be numbers: {error}") from error
+
+
+def _require_agreement(subjects: NDArray[np.int32], is_same: NDArray[np.bool_], path: Path) -> None:
+    differs = (subjects[:, 0] == subjects[:, 1]) != is_same
+    if differs.any():
+        raise ValueError(f"{path}, line {int(np.argmax(differs)) + 2}: is_same and the two subjects contradict each other")
