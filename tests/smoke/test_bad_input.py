@@ -353,3 +353,17 @@ def test_a_protocol_that_cannot_run_says_why(call: Callable[..., Outcome], ijbc:
     code, line = call("evaluate", "checkpoint=pixels", *(word.format(ijbc=ijbc) for word in words))
     assert code == 2
     assert message in line
+
+
+def test_a_validation_protocol_that_cannot_run_is_refused_before_the_first_step(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:
+    words = [word for word in SHORT if not word.startswith("protocol")]
+    code, line = call("train", *words, f"data.root={pack}", "protocol=ijbc", "protocol.root=nowhere")
+    assert code == 2
+    assert "nowhere should hold meta/" in line
+    assert not (tmp_path / "runs/demo/config.yaml").exists(), "an earlier run would still lie there"
+
+
+def test_training_validates_on_any_protocol(call: Callable[..., Outcome], pack: Path, ijbc: Path, tmp_path: Path) -> None:
+    words = [word for word in SHORT if not word.startswith("protocol")]
+    assert call("train", *words, f"data.root={pack}", "protocol=ijbc", f"protocol.root={ijbc}", "validation.every_n_steps=2").code == 0
+    assert "val/ijbc/tar@far=1e-04/strict" in (tmp_path / "runs/demo/metrics.csv").read_text()
