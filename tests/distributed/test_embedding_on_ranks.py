@@ -13,6 +13,7 @@ from transface.backbones.features import FaceFeatures
 from transface.data.pairs import write_pair_set
 from transface.evaluation.embed import Embedder
 from transface.evaluation.pair_sets import PairSets
+from transface.metrics.identification import Identification
 from transface.metrics.verification import PairVerification, fold_accuracies
 
 
@@ -60,3 +61,19 @@ def test_the_metric_is_gathered_from_ranks(run_ranks: Any) -> None:
 
     for accuracies in run_ranks(2, work):
         np.testing.assert_array_equal(accuracies, fold_accuracies(unit, same))
+
+
+def test_identification_is_gathered_from_ranks(run_ranks: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    unit = torch.nn.functional.normalize(torch.randn(40, 8, generator=generator))
+    gallery, people = torch.nn.functional.normalize(torch.randn(12, 8, generator=generator)), torch.arange(40) % 16
+
+    def work(rank: int, world_size: int = 2) -> Any:
+        metric = Identification(gallery, torch.arange(12), ranks=(1, 3), fpirs=(0.1,))
+        positions = torch.arange(rank, 40, world_size)
+        metric.update(unit[positions], people[positions], positions)
+        found = metric.compute()
+        return found.rank_rates, found.points, found.searches.mate_ranks.tolist()
+
+    expected = work(0, world_size=1)
+    assert run_ranks(2, work) == [expected, expected]

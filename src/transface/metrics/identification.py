@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+from torchmetrics import Metric
 
 from transface.metrics.tar_at_far import OperatingPoint, operating_points
 
@@ -121,3 +122,72 @@ def tpir_at_fpir(searches: Searches, fpirs: Sequence[float]) -> list[OperatingPo
     """Return, for each FPIR, the largest TPIR whose FPIR does not exceed it (`tar` is the TPIR, `far` the FPIR); ValueError as above."""
     mated, others = open_set_scores(searches)
     return operating_points(mated, others, fpirs, rules=("strict",))
+
+
+class IdentificationResult(NamedTuple):
+    """Rank-k rates by k, the operating points of open-set search (`tar` is the TPIR, `far` the FPIR), and the searches behind them."""
+
+    rank_rates: dict[int, float]
+    points: list[OperatingPoint]
+    searches: Searches
+
+
+class Identification(Metric):
+    """1:N identification of probes in a gallery, gathered from all ranks: each batch of probes is searched as it is fed.
+
+    `update(probes (B, E), subjects (B,), positions (B,))`: unit embeddings, who they are, and the number of each probe; one fed twice (a
+    sampler's padding) counts once. `compute()` gives an IdentificationResult on every rank, probes in the order of their numbers.
+
+    Args:
+        gallery: (G, E) unit embeddings.
+        gallery_subjects: (G,) who they are; negative: distractors, nobody's mates.
+        ranks: k of the rank-k rates.
+        fpirs: false positive identification rates; none: closed set.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = True
+    gallery: Tensor
+    mate_ranks: list[Tensor]
+    mate_scores: list[Tensor]
+    other_scores: list[Tensor]
+    positions: list[Tensor]
+
+    def __init__(
+        self,
+        gallery: ArrayLike | Tensor,
+        gallery_subjects: ArrayLike | Tensor,
+        *,
+        ranks: Sequence[int] = (1, 5, 10),
+        fpirs: Sequence[float] = (0.01, 0.1),
+        **metric_arguments: Any,
+    ) -> None:
+        super().__init__(**metric_arguments)
+        self.ranks, self.fpirs = tuple(ranks), tuple(fpirs)
+        self.register_buffer("gallery", _as_matrix(gallery, "gallery"), persistent=False)
+        self.gallery_subjects = torch.as_tensor(gallery_subjects).cpu().numpy()
+        for name in (*Searches._fields, "positions"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, probes: Tensor, subjects: Tensor, positions: Tensor) -> None:
+        """Search a batch; raises ValueError if the shapes do not fit or a value is not finite."""
+        if positions.shape != probes.shape[:1]:
+            raise ValueError(f"want probes (B, E) and positions (B,), got {tuple(probes.shape)} and {tuple(positions.shape)}")
+        found = search(probes, subjects.cpu(), self.gallery, self.gallery_subjects, device=self.gallery.device)
+        for name, values in zip(Searches._fields, found, strict=True):
+            getattr(self, name).append(torch.from_numpy(values).to(self.gallery.device))
+        self.positions.append(positions.to(self.gallery.device))
+
+    def compute(self) -> IdentificationResult:
+        """Return the result of all probes; raises ValueError as `rank_rate` and `tpir_at_fpir`."""
+        joined = [_joined(getattr(self, name)) for name in (*Searches._fields, "positions")]
+        _, first = np.unique(joined[-1], return_index=True)
+        searches = Searches(*(values[first] for values in joined[:-1]))
+        points = tpir_at_fpir(searches, self.fpirs) if self.fpirs else []
+        return IdentificationResult({rank: rank_rate(searches, rank) for rank in self.ranks}, points, searches)
+
+
+def _joined(parts: list[Tensor] | Tensor) -> NDArray[Any]:
+    joined: NDArray[Any] = (torch.cat(parts) if isinstance(parts, list) else parts).cpu().numpy()
+    return joined

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from transface.metrics import identification
-from transface.metrics.identification import NO_MATE, rank_rate, search, tpir_at_fpir
+from transface.metrics.identification import NO_MATE, Identification, rank_rate, search, tpir_at_fpir
 
 
 def some_search(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -75,3 +75,22 @@ def test_bad_input_is_refused() -> None:
         rank_rate(search(probes, own + 100, gallery, theirs), 1)
     with pytest.raises(ValueError, match="needs both kinds"):
         tpir_at_fpir(search(probes, own + 100, gallery, theirs), [0.1])
+
+
+def test_the_metric_takes_probes_in_any_order_and_repeats() -> None:
+    probes, own, gallery, theirs = some_search(1)
+    expected = search(probes, own, gallery, theirs)
+    metric = Identification(gallery, theirs, ranks=(1, 5), fpirs=(0.1,))
+    order = torch.cat([torch.randperm(50), torch.tensor([3, 3, 7])])
+    for chosen in order.split(16):
+        metric.update(torch.from_numpy(probes)[chosen], torch.from_numpy(own)[chosen], chosen)
+    result = metric.compute()
+    for found, wanted in zip(result.searches, expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+    assert result.rank_rates == {1: rank_rate(expected, 1), 5: rank_rate(expected, 5)}
+    assert [point.tar for point in result.points] == [point.tar for point in tpir_at_fpir(expected, [0.1])]
+    closed = Identification(torch.from_numpy(gallery), theirs.tolist(), ranks=[1], fpirs=[])
+    closed.update(torch.from_numpy(probes), torch.from_numpy(own), torch.arange(50))
+    assert closed.compute().points == []
+    with pytest.raises(ValueError, match="want probes"):
+        metric.update(torch.from_numpy(probes), torch.from_numpy(own), torch.arange(3))
