@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -120,12 +121,27 @@ def size(text: str) -> int:
 @contextlib.contextmanager
 def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield plain_progress(title, total)
         return
     from transface.cli.opened_model import progress_bar
 
     with progress_bar(title, total) as tell:
         yield tell
+
+
+def plain_progress(title: str, total: int, *, every_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> Callable[[int], None]:
+    """Return what tells of progress where there is no terminal: a line on stderr a minute."""
+    started = told = clock()
+    done = 0
+
+    def tell(count: int) -> None:
+        nonlocal done, told
+        done += count
+        if clock() - told >= every_seconds:
+            told = clock()
+            print(f"{title}: {done} of {total}, {done / (told - started):.0f} a second", file=sys.stderr, flush=True)
+
+    return tell
 
 
 def _tell_written(summary: Any) -> None:

@@ -129,16 +129,24 @@ def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112)) -
     entries = sorted(entry.name for entry in os.scandir(root) if not entry.name.startswith("."))
     people = [name for name in entries if (root / name).is_dir()]
     loose = [name for name in entries if _is_image(name) and (root / name).is_file()]
-    found = [_images_of(root / person) for person in people]
-    kept = [(person, files) for person, files in zip(people, found, strict=True) if files]
+    counts: dict[str, int] = {}
+    paths = PathTable(_paths_of(root, people, counts))
     if loose:
         where = f"{len(loose)} images, {loose[0]} the first, lie in {root} itself and not in the folder of a person"
-        if not kept:
+        if not counts:
             raise ValueError(f"{where}: expected one folder a person")
         logger.warning("%s: they are left out", where)
-    labels = np.repeat(np.arange(len(kept), dtype=np.int64), [len(files) for _, files in kept])
-    paths = PathTable(f"{person}/{file}" for person, files in kept for file in files)
-    return FileFaces(root, paths, labels=labels, people=[person for person, _ in kept], image_size=image_size)
+    labels = np.repeat(np.arange(len(counts), dtype=np.int64), list(counts.values()))
+    return FileFaces(root, paths, labels=labels, people=list(counts), image_size=image_size)
+
+
+def _paths_of(root: Path, people: Iterable[str], counts: dict[str, int]) -> Iterator[str]:
+    """Yield the paths of all images, and enter into `counts` how many each person has."""
+    for person in people:
+        files = _images_of(root / person)
+        if files:
+            counts[person] = len(files)
+        yield from (f"{person}/{file}" for file in files)
 
 
 def _images_of(folder: Path) -> list[str]:
@@ -165,9 +173,9 @@ def open_list(path: str | Path, *, root: str | Path | None = None, image_size: t
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no list {path}")
-    labels: list[str] = []
-    paths = PathTable(_keep_label(_read_rows(path), labels))
-    numbered = _number(labels, path)
+    met = _Met({}, array("q"))
+    paths = PathTable(_keep_label(_read_rows(path), met))
+    numbered = _number(met, path)
     return FileFaces(path.parent if root is None else root, paths, labels=numbered.labels, people=numbered.people, image_size=image_size)
 
 
@@ -176,9 +184,16 @@ class _Row(NamedTuple):
     label: str
 
 
-def _keep_label(rows: Iterable[_Row], labels: list[str]) -> Iterator[str]:
+class _Met(NamedTuple):
+    """The labels of a list: each once, in the order they were met, and which of them every row has."""
+
+    places: dict[str, int]
+    rows: "array[int]"
+
+
+def _keep_label(rows: Iterable[_Row], met: _Met) -> Iterator[str]:
     for row in rows:
-        labels.append(row.label)
+        met.rows.append(met.places.setdefault(row.label, len(met.places)))
         yield row.path
 
 
@@ -233,13 +248,15 @@ class _Numbered(NamedTuple):
     people: list[str]
 
 
-def _number(labels: list[str], path: Path) -> _Numbered:
+def _number(met: _Met, path: Path) -> _Numbered:
+    labels = list(met.places)
+    rows = np.frombuffer(met.rows, dtype=np.int64) if labels else np.empty(0, dtype=np.int64)
     whole = [label.strip().isascii() and label.strip().isdigit() and len(label) < 10 for label in labels]
     if labels and all(whole):
-        return _Numbered(np.array([int(label) for label in labels], dtype=np.int64), [])
+        return _Numbered(np.array([int(label) for label in labels], dtype=np.int64)[rows], [])
     if any(whole):
         mixed = labels[whole.index(False)]
         raise ValueError(f"{path}: labels must all be whole numbers from 0, or all be names; among numbers there is {mixed[:40]!r}")
-    people = sorted(set(labels))
+    people = sorted(labels)
     number = {person: index for index, person in enumerate(people)}
-    return _Numbered(np.array([number[label] for label in labels], dtype=np.int64), people)
+    return _Numbered(np.array([number[label] for label in labels], dtype=np.int64)[rows], people)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from transface.cli.pack import main
+from transface.cli.pack import main, plain_progress
 from transface.data.identities import IdentityPack
 from transface.data.pairs import write_pair_set
 from transface.data.recordio import RecordReader
@@ -112,6 +112,14 @@ def test_check_compares_people_by_a_model(pack: Path, tmp_path: Path, monkeypatc
     rows = {kind: min(len(found), 3) for kind, found in json.loads((tmp_path / "report.json").read_text())["findings"].items()}
     assert Image.open(tmp_path / "sheet.png").size[1] == 132 * (3 + sum(rows.values()))
     assert run(*words, "--alike", 1.01) == 0
+
+
+def test_without_a_terminal_a_line_a_minute_tells_of_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 100.0
+    tell = plain_progress("pack", 500, clock=lambda: now)
+    for now in (130.0, 159.0, 160.0, 200.0, 220.0):  # noqa: B007 - the clock reads it
+        tell(30)
+    assert capsys.readouterr().err.splitlines() == ["pack: 90 of 500, 2 a second", "pack: 150 of 500, 1 a second"]
 
 
 def test_outputs_are_made_room_for_before_the_looking_begins(
