@@ -53,6 +53,7 @@ def test_root_may_be_any_one_source(sources: Path, tmp_path: Path, monkeypatch: 
         (["data.sources=[{root}/a,{root}/nowhere]"], "nowhere"),
         (["data.sources=[{root}/a]", "data.root={root}/a"], "give one of data.root"),
         (["data.sources=[]"], "give one of data.root"),
+        (["data.sources=[{root}/a]", "protocol.files=[${{data.root}}/easy.bin]"], "give protocol.files=[a.bin,b.bin]"),
         (["data.sources=[{{path: {root}/a, wieght: 2}}]"], "wieght"),
         (["data.sources=[{{path: {root}/a, weight: 2.0}},{root}/b]", "order=in_blocks"], "does not heed the weights [2.0, 1.0]"),
         (["data.root={root}/a", "order=class_balanced"], "identities_per_batch must be in 1..3"),

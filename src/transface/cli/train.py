@@ -33,6 +33,7 @@ def main(argv: list[str]) -> int:
 def train(cfg: DictConfig) -> float | None:
     """Train what the config describes; return the monitored metric (what a sweep optimises) or None."""
     check_settings(cfg)
+    refuse_rootless_files(cfg)
     folder = Path(cfg.paths.run)
     resume = checkpoint_of(folder, resume=cfg.resume)
     folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written is refused before any data is read
@@ -73,6 +74,17 @@ def check_settings(cfg: DictConfig) -> None:
         raise UserError(f"devices must be a number, a list of them, or auto, got {cfg.devices!r}")
     if cfg.time_budget is not None and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", str(cfg.time_budget)):
         raise UserError(f"time_budget must be days:hours:minutes:seconds, e.g. '00:11:30:00' (quoted in a file), got {cfg.time_budget!r}")
+
+
+def refuse_rootless_files(cfg: DictConfig) -> None:
+    """Raise where validation files are looked for in data.root, and data.sources took its place.
+
+    Raises:
+        UserError: asking for protocol.files.
+    """
+    files = [str(file) for file in cfg.protocol.get("files") or []]
+    if cfg.data.get("root") is None and any(file.startswith("None/") for file in files):
+        raise UserError("protocol.files are looked for in data.root, and data.sources has none: give protocol.files=[a.bin,b.bin] (or [])")
 
 
 def settle(cfg: DictConfig) -> DictConfig:
