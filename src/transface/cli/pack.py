@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from transface.cli.errors import UserError, reported
+from transface.cli.errors import UserError, one_line, reported
 
 
 class _Parser(argparse.ArgumentParser):
@@ -148,7 +148,7 @@ def _tell_written(summary: Any) -> None:
     resumed = f" ({summary.num_resumed} found from a stopped run)" if summary.num_resumed else ""
     print(f"{summary.root}: {summary.num_images} images of {summary.num_identities} identities{resumed}")
     for reason in summary.skipped[:20]:
-        print(f"skipped: {reason}", file=sys.stderr)
+        print(f"skipped: {one_line(reason)}", file=sys.stderr)
     if summary.skipped:
         print(f"{len(summary.skipped)} images were skipped", file=sys.stderr)
 

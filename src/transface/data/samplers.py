@@ -4,6 +4,8 @@ Global batch g is the next world_size * batch_size samples of the order; rank r 
 counted in samples of the order, so a run saved on W ranks goes on with any other number of ranks or batch size.
 """
 
+import logging
+import zlib
 from collections.abc import Iterator
 from typing import Literal
 
@@ -11,6 +13,10 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from transface.data.orders import EpochOrder
+
+logger = logging.getLogger(__name__)
+
+CHECKED = 4096  # samples of an order by which it is known again
 
 
 class RankBatches(Sampler[list[int]]):
@@ -45,6 +51,8 @@ class RankBatches(Sampler[list[int]]):
         self._consumed = 0  # samples of this epoch's order before the first batch of the next __iter__
         self._batches = 0  # global batches of this epoch before it
         self._dealt = 0  # batches dealt by the latest __iter__
+        self._order_sum: int | None = None  # a checksum of this epoch's order, once it is known
+        self._stated_sum: int | None = None  # the one of the position that was loaded
         if self._remaining() == 0:
             raise ValueError(
                 f"{order.num_samples} samples make no global batch of {world_size} x {batch_size}: take a smaller batch, or tail='pad'"
@@ -66,6 +74,12 @@ class RankBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         order = self.order(self.epoch)
         self._dealt = 0
+        self._order_sum = zlib.crc32(np.asarray(order[:CHECKED], dtype=np.int64).tobytes())
+        if self._consumed and self._stated_sum not in (None, self._order_sum):
+            logger.warning(
+                "this epoch goes on at sample %d in another order than it began in (another seed or kind of order): some images come twice, some not at all",
+                self._consumed,
+            )
         size = self.batch_size * self.world_size
         for number in range(self._remaining()):
             start = self._consumed + number * size + self.rank * self.batch_size
@@ -79,6 +93,7 @@ class RankBatches(Sampler[list[int]]):
         """Go to the start of `epoch`; where this is the epoch already, its position stays."""
         if epoch != self.epoch:
             self.epoch, self._consumed, self._batches, self._dealt = epoch, 0, 0, 0
+            self._order_sum = self._stated_sum = None
 
     def state_dict(self, *, batches: int | None = None) -> dict[str, int]:
         """Return the position after `batches` global batches of this epoch; by default after those dealt so far.
@@ -89,7 +104,8 @@ class RankBatches(Sampler[list[int]]):
         if done < 0:
             raise ValueError(f"this epoch was resumed after {self._batches} batches, so {batches} cannot be its position")
         consumed = min(self._consumed + done * self.batch_size * self.world_size, self.order.num_samples)
-        return {"epoch": self.epoch, "consumed": consumed, "batches": self._batches + done, "num_samples": self.order.num_samples}
+        known = {} if self._order_sum is None else {"order_sum": self._order_sum}
+        return {"epoch": self.epoch, "consumed": consumed, "batches": self._batches + done, "num_samples": self.order.num_samples, **known}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go to a position that `state_dict` returned, on any number of ranks.
@@ -104,3 +120,4 @@ class RankBatches(Sampler[list[int]]):
             )
         self.epoch, self._consumed, self._batches = state["epoch"], state["consumed"], state["batches"]
         self._dealt = 0
+        self._order_sum, self._stated_sum = None, state.get("order_sum")

@@ -101,6 +101,23 @@ def test_a_position_in_another_set_is_refused() -> None:
         RankBatches(ShuffledOrder(40), 10).state_dict(batches=-1)
 
 
+def test_going_on_in_another_order_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    begun = RankBatches(ShuffledOrder(40, seed=1), 10)
+    walk = iter(begun)
+    next(walk)
+    state = begun.state_dict()
+    for order, told in ((ShuffledOrder(40, seed=1), False), (ShuffledOrder(40, seed=2), True), (SequentialOrder(40), True)):
+        caplog.clear()
+        again = RankBatches(order, 10)
+        again.load_state_dict(state)
+        assert len(list(again)) == 3
+        assert ("in another order than it began in" in caplog.text) == told
+        caplog.clear()
+        again.set_epoch(1)
+        list(again)
+        assert not caplog.text
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
