@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from transface.cli.compose import instantiate, plain, run_verb
 from transface.cli.opened_model import chosen_device, open_model
 from transface.cli.run_folder import code_commit
+from transface.cli.screen import print_results
 
 PIXELS = "pixels"
 HERE = Path("results")
@@ -53,7 +54,7 @@ def evaluate(cfg: DictConfig) -> None:
     results = [with_provenance(result, subject, cfg) for result in protocol.evaluate(embedder)]
     folder = unmixed_folder(folder, results) if cfg.output is None and folder == HERE else folder
     paths = [write_result(result, folder) for result in results]
-    print_table(results)
+    print_results(results)
     print(f"results: {', '.join(str(path) for path in paths)}")
 
 
@@ -119,35 +120,3 @@ def with_provenance(result: Any, subject: Subject, cfg: DictConfig) -> Any:
         commit=code_commit() or "",
     )
     return dataclasses.replace(result, provenance=provenance)
-
-
-def print_table(results: Sequence[Any]) -> None:
-    """Print a row a set: the measures with their intervals, and the warnings below."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    found = dict.fromkeys(measure.name for result in results for measure in result.measures)
-    headlines = {result.measures[0].name.partition("@")[0] for result in results if result.measures}
-    names = [name for name in found if not name.startswith("best_") and ("@" not in name or name.partition("@")[0] in headlines)]
-    for heading in ("set", "mode", *names):
-        table.add_column(heading, no_wrap=True)
-    for result in results:
-        cells = {measure.name: measure_text(measure) for measure in result.measures}
-        table.add_row(result.name, result.mode, *(cells.get(name, "") for name in names))
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 40 + 32 * len(names))
-    console.print(table)
-    for warning in dict.fromkeys(warning for result in results for warning in result.warnings):
-        console.print(f"note: {warning}")
-
-
-def measure_text(measure: Any) -> str:
-    """Return a measure as tables show it: rates in per cent with std and 95 % interval, thresholds as they are."""
-    rate = "threshold" not in measure.name and not measure.name.startswith("skewed")
-    scale, digits = (100, 2) if rate else (1, 4)
-    text = f"{measure.value * scale:.{digits}f}"
-    text += f" +- {measure.std * scale:.{digits}f}" if measure.std is not None else ""
-    text += f" [{measure.low * scale:.{digits}f}, {measure.high * scale:.{digits}f}]" if measure.low is not None else ""
-    return text

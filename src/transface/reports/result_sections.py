@@ -8,7 +8,7 @@ from transface.reports.curves import curves_of, det_figure, histogram_figure, ro
 from transface.reports.document import Block, Listing, Paragraph, Plot, Section, Warnings
 from transface.reports.hard_pairs import ImageSource, galleries
 from transface.reports.measures import find_measure, short_far, spoken_value, title_of
-from transface.reports.result_tables import counts_text, paired_table, set_tables, sets_table, summary_table
+from transface.reports.result_tables import counts_text, paired_table, set_tables, sets_tables, summary_table
 from transface.reports.runs import Run, SetKey, is_baseline, named_results, set_keys
 
 
@@ -33,7 +33,8 @@ def table_section(runs: Sequence[Run]) -> list[Section]:
     if not keys:
         return []
     if in_one_table(runs):
-        return [Section("Results", (sets_table({key: named_results(runs, key) for key in keys}, caption="All sets"),))]
+        tables = sets_tables({key: named_results(runs, key) for key in keys})
+        return [Section("Results", tuple(tables))] if tables else []
     table = summary_table(runs, keys)
     return [Section("Results", (table,))] if table else []
 

@@ -98,6 +98,17 @@ def sets_table(results: Mapping[SetKey, Mapping[str, Result]], *, caption: str =
     return Table(caption, ("Set", *map(title_of, names)), tuple(rows), notes_of(plain, names=names))
 
 
+def sets_tables(results: Mapping[SetKey, Mapping[str, Result]]) -> list[Table]:
+    """Return the sets of one run in as few tables as have no empty columns: one for each kind of measures; none of TAR alone."""
+    kinds: dict[tuple[str, ...], dict[SetKey, Mapping[str, Result]]] = {}
+    for key, of_set in results.items():
+        names = tuple(name for name in measure_names(of_set.values()) if not tar_rule(name))
+        if names:
+            kinds.setdefault(names, {})[key] = of_set
+    captions = ["All sets"] if len(kinds) == 1 else [", ".join(key.name for key in chosen) for chosen in kinds.values()]
+    return [sets_table(chosen, caption=caption) for chosen, caption in zip(kinds.values(), captions, strict=True)]
+
+
 def paired_table(results: Mapping[str, Result]) -> Table | None:
     """Return every pair of results on the same pairs compared, a row a measure, or None where there is nothing to compare."""
     pairs = combinations(results.items(), 2)

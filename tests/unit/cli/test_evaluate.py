@@ -82,3 +82,23 @@ def test_a_stopped_evaluation_says_how_it_goes_on(room: Path, monkeypatch: pytes
     assert evaluate(room, "one", "protocol=ijbc", f"protocol.root={room}/ijbc", "cache=cached") == 130
     assert "cache=FOLDER" in capsys.readouterr().err
     assert list(Path("cached").glob("*.npy")), "what was embedded is kept"
+
+
+def test_both_rules_and_open_set_rates_are_printed(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from transface.cli.screen import print_results
+    from transface.evaluation.results import Measure, Result
+
+    rates = [(far, rule, rate) for far in ("1e-04", "1e-03") for rule, rate in (("nearest", 0.9), ("strict", 0.8))]
+    tar = tuple(Measure(f"tar@far={far}/{rule}", rate, rate - 0.01, rate + 0.01) for far, rule, rate in rates)
+    found = (Measure("rank-1", 0.7), Measure("tpir@fpir=0.01", 0.6, 0.5, 0.65))
+    print_results(
+        [
+            Result("ijbc", "ijbc", "N1D1F1", tar, warnings=("only 16 impostors",)),
+            Result("ijbc_identification", "ijbc_identification", "N1D1F1", found, warnings=("only 16 impostors",)),
+        ]
+    )
+    printed = capsys.readouterr().out
+    assert "│ ijbc_identification │ N1D1F1 │ 70.00    │ 60.00 [50.00, 65.00] │" in printed
+    assert "│ ijbc │ N1D1F1 │ 1e-04 │ 90.00 [89.00, 91.00] │ 80.00 [79.00, 81.00] │" in printed
+    assert "│      │        │ 1e-03 │ 90.00 [89.00, 91.00] │ 80.00 [79.00, 81.00] │" in printed
+    assert printed.count("note: only 16 impostors") == 1

@@ -3,7 +3,7 @@
 import pytest
 
 from transface.evaluation.results import Measure
-from transface.reports.result_tables import counts_text, measures_table, paired_table, set_tables, sets_table, summary_table
+from transface.reports.result_tables import counts_text, measures_table, paired_table, set_tables, sets_table, sets_tables, summary_table
 from transface.reports.runs import Run, named_results, set_keys
 
 
@@ -73,6 +73,18 @@ def test_one_table_for_the_sets_of_one_run(make_result) -> None:
     run = Run("a", results=(make_result("x"), make_result("y"), make_result("x", mode="pixels", label="")))
     table = sets_table({key: named_results([run], key) for key in set_keys(run.results)})
     assert [(row.header, row.kind) for row in table.rows] == [("x", "run"), ("x, raw-pixel cosine", "baseline"), ("y", "run")]
+
+
+def test_sets_of_other_measures_stand_in_a_table_of_their_own(make_result) -> None:
+    searched = make_result("ijbc", protocol="ijbc_identification", measures=(Measure("rank-1", 0.9), Measure("tpir@fpir=0.01", 0.8)))
+    tar_alone = make_result("ijbc", protocol="ijbc", measures=(Measure("tar@far=1e-04/strict", 0.9),))
+    run = Run("a", results=(make_result("x"), make_result("y"), searched, tar_alone))
+    tables = sets_tables({key: named_results([run], key) for key in set_keys(run.results)})
+    assert [table.caption for table in tables] == ["x, y", "ijbc"]
+    assert [row.header for row in tables[0].rows] == ["x", "y"]
+    assert tables[1].columns == ("Set", "Rank-1 %", "TPIR % at FPIR 0.01")
+    assert all(cell.text for table in tables for row in table.rows for cell in row.cells)
+    assert sets_tables({key: named_results([Run("a", results=(tar_alone,))], key) for key in set_keys([tar_alone])}) == []
 
 
 def test_several_modes_of_one_set_are_told_apart(make_result) -> None:

@@ -1,0 +1,81 @@
+"""What `transface evaluate` shows of its results: a table for each kind of measures, TAR by both rules side by side, warnings below."""
+
+from collections.abc import Sequence
+from typing import Any
+
+UNLIMITED = 1000  # columns where the output is no terminal: tables take what they need
+
+
+def print_results(results: Sequence[Any]) -> None:
+    """Print the tables and the warnings."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = UNLIMITED
+    for table in (*measure_tables(results), *tar_tables(results)):
+        console.print(table)
+    for warning in dict.fromkeys(warning for result in results for warning in result.warnings):
+        console.print(f"note: {warning}", soft_wrap=True)
+
+
+def measure_tables(results: Sequence[Any]) -> list[Any]:
+    """Return a table for each kind of results (those of the same measures): a row a set and mode; TAR and best_* are left out."""
+    from rich.table import Table
+
+    kinds: dict[tuple[str, ...], list[Any]] = {}
+    for result in results:
+        names = tuple(m.name for m in result.measures if not m.name.startswith(("best_", "tar@")))
+        if names:
+            kinds.setdefault(names, []).append(result)
+    tables = []
+    for names, chosen in kinds.items():
+        table = Table()
+        for heading in ("set", "mode", *(unit_of(name) for name in names)):
+            table.add_column(heading, overflow="fold")
+        for result in chosen:
+            table.add_row(result.name, result.mode, *(measure_text(result.measure(name)) for name in names))
+        tables.append(table)
+    return tables
+
+
+def tar_tables(results: Sequence[Any]) -> list[Any]:
+    """Return the table of TAR: a row a set, mode and FAR, a column a rule; [] where no result has any."""
+    from rich.table import Table
+
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for result in results:
+        for measure in result.measures:
+            if measure.name.startswith("tar@far="):
+                far, _, rule = measure.name.removeprefix("tar@far=").partition("/")
+                rows.setdefault((result.name, result.mode, far), {})[rule] = measure_text(measure)
+    if not rows:
+        return []
+    rules = list(dict.fromkeys(rule for cells in rows.values() for rule in cells))
+    table = Table()
+    for heading in ("set", "mode", "FAR", *(f"TAR %, {rule}" for rule in rules)):
+        table.add_column(heading, overflow="fold")
+    last: tuple[str, str] = ("", "")
+    for (name, mode, far), cells in rows.items():
+        table.add_row(*(("", "") if (name, mode) == last else (name, mode)), far, *(cells.get(rule, "") for rule in rules))
+        last = (name, mode)
+    return [table]
+
+
+def is_rate(name: str) -> bool:
+    """Return whether a measure is a share, shown in per cent."""
+    return "threshold" not in name and not name.startswith("skewed")
+
+
+def unit_of(name: str) -> str:
+    """Return the heading of a measure's column."""
+    return f"{name} %" if is_rate(name) else name
+
+
+def measure_text(measure: Any) -> str:
+    """Return a measure as tables show it: rates in per cent with std and 95 % interval, thresholds as they are."""
+    scale, digits = (100, 2) if is_rate(measure.name) else (1, 4)
+    text = f"{measure.value * scale:.{digits}f}"
+    text += f" +- {measure.std * scale:.{digits}f}" if measure.std is not None else ""
+    text += f" [{measure.low * scale:.{digits}f}, {measure.high * scale:.{digits}f}]" if measure.low is not None else ""
+    return text
