@@ -42,7 +42,7 @@ class TimmFace(nn.Module):
         name: a timm model name; `timm.list_models()` has them all.
         pretrained: load timm's weights, from the machine's cache or from where timm keeps them.
         image_size: side of the face images.
-        input_size: side at which the model sees them; by default image_size, or the model's own if it takes no other.
+        input_size: side at which the model sees them; by default image_size, or the model's own if it does not take that.
         gate: "sigmoid" as in TransFace, or "none".
         neck_width: width between the two linear layers of the neck; by default the token width.
         layer_token_blocks: the blocks, counted from 0, whose tokens go into FaceFeatures.layer_tokens; transformers only.
@@ -78,14 +78,12 @@ class TimmFace(nn.Module):
         self.image_size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
         self.embedding_size = embedding_size
         self.layer_token_blocks = tuple(layer_token_blocks)
-        wanted = self.image_size if input_size is None else (input_size, input_size)
-        self.model, self.input_size = _create(name, wanted, pretrained, model_settings or {})
+        grid = self._build(name, input_size, pretrained, model_settings or {})
         config = resolve_model_data_config(self.model)
         mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
         # From [-1, 1] straight to the model's own normalisation: one multiplication and one addition.
         self.register_buffer("factor", 0.5 / std, persistent=False)
         self.register_buffer("shift", (0.5 - mean) / std, persistent=False)
-        grid = self._freeze_unused_and_measure()
         self.grid_size = (grid.rows, grid.columns)
         self.patch_size = min(self.image_size[0] // grid.rows, self.image_size[1] // grid.columns)
         if gradient_checkpointing:
@@ -96,6 +94,20 @@ class TimmFace(nn.Module):
         if weights is not None:
             load_pretrained(self, weights)
 
+    def _build(self, name: str, input_size: int | None, pretrained: bool, settings: dict[str, Any]) -> TokenGrid:
+        """Make `model` and `input_size` and return the tokens it gives; windows and strides that do not fit the faces' size get its own."""
+        _require_known(name)
+        own = tuple(timm.get_pretrained_cfg(name).input_size[1:])  # type: ignore[union-attr]
+        sizes = list(dict.fromkeys([self.image_size, own])) if input_size is None else [(input_size, input_size)]
+        for size in sizes:
+            try:
+                self.model, self.input_size = _create(name, size, pretrained, settings)
+                return self._freeze_unused_and_measure()
+            except (ArithmeticError, AssertionError, IndexError, RuntimeError, ValueError) as error:
+                reason = error
+        tried = " nor of ".join(f"{rows}x{columns}" for rows, columns in sizes)
+        raise ValueError(f"timm's {name} makes no grid of tokens of images of {tried}: {str(reason).splitlines()[0]}") from reason
+
     @torch.enable_grad()
     def _freeze_unused_and_measure(self) -> TokenGrid:
         parameter = next(self.model.parameters())
@@ -103,6 +115,8 @@ class TimmFace(nn.Module):
         self.model.eval()
         features = self._features(torch.zeros(1, 3, *self.input_size, device=parameter.device, dtype=parameter.dtype))
         self.model.train(was_training)
+        if not isinstance(features, Tensor):
+            raise ValueError(f"{type(self.model).__name__} gives a {type(features).__name__} of features, not one grid of tokens")
         used = {id(parameter) for parameter in _parameters_behind(features)}
         for parameter in self.model.parameters():
             if id(parameter) not in used:
@@ -119,7 +133,7 @@ class TimmFace(nn.Module):
     @property
     def num_prefix_tokens(self) -> int:
         """How many tokens (class, registers) stand before those of the patches."""
-        return int(getattr(self.model, "num_prefix_tokens", 0))
+        return int(getattr(self.model, "num_prefix_tokens", hasattr(self.model, "cls_token")))
 
     @property
     def channels_last(self) -> bool:
@@ -128,7 +142,10 @@ class TimmFace(nn.Module):
 
     @cached_property
     def _layer_of(self) -> dict[str, int]:
-        return group_parameters(self.model, self.model.group_matcher(coarse=False), reverse=True)
+        matcher = getattr(self.model, "group_matcher", None)
+        if matcher is None:
+            raise ValueError(f"timm does not say what the layers of {type(self.model).__name__} are: use layer_decay=1.0")
+        return group_parameters(self.model, matcher(coarse=False), reverse=True)
 
     def _features(self, inputs: Tensor) -> Tensor:
         features = self.model.forward_features(inputs)
@@ -177,11 +194,14 @@ class TimmFace(nn.Module):
         return self._layer_of.get(parameter_name.removeprefix("model."), last) if parameter_name.startswith("model.") else last
 
 
-def _create(name: str, size: tuple[int, int], pretrained: bool, settings: dict[str, Any]) -> tuple[Any, tuple[int, int]]:
-    """Return the timm model and the size at which it sees images."""
+def _require_known(name: str) -> None:
     if not timm.is_model(name):
         similar = ", ".join(timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:5])
         raise ValueError(f"timm {timm.__version__} has no model {name!r}" + (f"; it has {similar} and others" if similar else ""))
+
+
+def _create(name: str, size: tuple[int, int], pretrained: bool, settings: dict[str, Any]) -> tuple[Any, tuple[int, int]]:
+    """Return the timm model and the size at which it sees images."""
     settings = {"pretrained": pretrained, "num_classes": 0} | settings
     try:
         model: Any = timm.create_model(name, img_size=size, **settings)

@@ -91,6 +91,23 @@ def test_layer_index_follows_timm_and_ends_with_the_neck() -> None:
     assert model.layer_index("gate.excite.weight") == found[-1]
 
 
+@pytest.mark.parametrize(("name", "prefix"), [("gcvit_xxtiny", 0), ("volo_d1_224", 1)])
+def test_models_that_take_no_112_pixels_or_name_no_prefix_are_taken(name: str, prefix: int) -> None:
+    model = TimmFace(name, embedding_size=8).eval()
+    assert model.input_size == ((224, 224) if name == "gcvit_xxtiny" else (112, 112))
+    assert (model.grid_size, model.patch_size, model.num_prefix_tokens) == ((7, 7), 16, prefix)
+    assert model(torch.rand(1, 3, 112, 112) * 2 - 1).embedding.shape == (1, 8)
+
+
+def test_what_a_model_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"crossvit_tiny_240 makes no grid of tokens of images of 112x112 nor of 240x240: .*list"):
+        TimmFace("crossvit_tiny_240")
+    model = TimmFace("test_vit")
+    monkeypatch.delattr(type(model.model), "group_matcher")
+    with pytest.raises(ValueError, match=r"what the layers of VisionTransformer are: use layer_decay=1\.0"):
+        model.layer_index("model.norm.weight")
+
+
 def test_an_unknown_model_is_named() -> None:
     with pytest.raises(ValueError, match=f"timm {timm.__version__} has no model 'vit_enormous'"):
         TimmFace("vit_enormous")
