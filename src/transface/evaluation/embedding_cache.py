@@ -48,8 +48,7 @@ class EmbeddingCache:
             self._write_note()
         else:
             self._require_same(note)
-            self.num_done = int(note["num_done"])
-            self.rows = np.load(self.path, mmap_mode="r+")
+            self.rows, self.num_done = self._open(shape), int(note["num_done"])
         self._num_noted = self.num_done
 
     def write(self, start: int, rows: NDArray[np.float32]) -> None:
@@ -75,13 +74,29 @@ class EmbeddingCache:
         rows: np.memmap[Any, Any] = np.load(self.path, mmap_mode="r+")
         return rows
 
+    def _open(self, shape: tuple[int, int, int]) -> np.memmap[Any, Any]:
+        try:
+            with self.path.open("rb") as stream:
+                version = np.lib.format.read_magic(stream)
+                header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                whole = header(stream) == (shape, False, np.dtype(np.float32))
+                whole = whole and self.path.stat().st_size == stream.tell() + 4 * int(np.prod(shape))
+        except (ValueError, EOFError):
+            whole = False
+        if not whole:  # a shorter file would be made longer with zeros
+            raise ValueError(f"the cache {self.path} is broken: delete it and {self.note_path.name}")
+        rows: np.memmap[Any, Any] = np.load(self.path, mmap_mode="r+")
+        return rows
+
     def _read_note(self) -> dict[str, Any] | None:
         if not self.path.is_file() or not self.note_path.is_file():
             return None
         try:
-            note: dict[str, Any] = json.loads(self.note_path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{self.note_path} is not the note of a cache of embeddings: delete it and {self.path.name}") from error
+            note: Any = json.loads(self.note_path.read_text(encoding="utf-8"))
+        except ValueError:
+            note = None
+        if not isinstance(note, dict) or not isinstance(note.get("num_done"), int):
+            raise ValueError(f"{self.note_path} is not the note of a cache of embeddings: delete it and {self.path.name}")
         return note
 
     def _require_same(self, note: dict[str, Any]) -> None:

@@ -114,9 +114,22 @@ def test_a_cache_without_its_note_is_made_anew(tmp_path: Path) -> None:
     assert EmbeddingCache(tmp_path, "made", **key).num_done == 4
     cache.note_path.unlink()
     assert EmbeddingCache(tmp_path, "made", **key).num_done == 0
-    cache.note_path.write_text("{")
-    with pytest.raises(ValueError, match="delete it"):
+    for text in ("{", "[1]", "{}"):
+        cache.note_path.write_text(text)
+        with pytest.raises(ValueError, match="is not the note of a cache"):
+            EmbeddingCache(tmp_path, "made", **key)
+
+
+@pytest.mark.parametrize("change", [lambda old: old[:-4], lambda old: old + b"0", lambda _: b"", lambda _: b"no array at all, whatever it is"])
+def test_a_broken_cache_is_refused_and_never_filled_up_with_zeros(tmp_path: Path, change: Any) -> None:
+    key: dict[str, Any] = {"checkpoint_hash": "ab", "image_hash": "x", "shape": (4, 2, 3), "settings": {}}
+    cache = EmbeddingCache(tmp_path, "made", **key)
+    cache.write(0, np.ones((4, 2, 3), np.float32))
+    broken = change(cache.path.read_bytes())
+    cache.path.write_bytes(broken)
+    with pytest.raises(ValueError, match="is broken: delete it"):
         EmbeddingCache(tmp_path, "made", **key)
+    assert cache.path.read_bytes() == broken
 
 
 def test_files_are_embedded_as_the_same_bytes(backbone: Any, faces: Any, tmp_path: Path) -> None:
