@@ -1,4 +1,4 @@
-"""A run with sharded centres, stopped after an epoch and resumed on another number of ranks: the same next loss and the same end."""
+"""A run with sharded centres and batch norm, stopped after an epoch and resumed on another number of ranks: the same next loss and the same end."""
 
 import os
 import socket
@@ -21,6 +21,7 @@ from transface.systems.recognition.module import RecognitionModule
 from transface.training.checkpoints import CheckpointWriter
 from transface.training.optimizers import AdamW
 from transface.training.sharded_ddp import ShardedDDPStrategy
+from transface.training.synced_batch_norm import SyncedBatchNorms
 
 CLASSES, SIZE, FACES, BATCHES = 23, 4, 24, 3
 
@@ -41,10 +42,10 @@ class Pool(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.linear = nn.Linear(3, SIZE)
+        self.linear, self.norm = nn.Linear(3, SIZE), nn.BatchNorm1d(SIZE)
 
     def forward(self, images: Tensor) -> FaceFeatures:
-        return FaceFeatures(self.linear(images.mean(dim=(2, 3))))
+        return FaceFeatures(self.norm(self.linear(images.mean(dim=(2, 3)))))
 
 
 def batches(rank: int) -> list[FaceBatch]:
@@ -63,7 +64,7 @@ def fit(rank: int, folder: Path, *, epochs: int, resume: Path | None, port: int)
     )  # fmt: skip
     settings: dict[str, Any] = {"strategy": "auto"}
     if world_size() > 1:
-        settings = {"strategy": ShardedDDPStrategy(), "plugins": [TorchElasticEnvironment()], "devices": world_size()}
+        settings = {"strategy": ShardedDDPStrategy(), "plugins": [TorchElasticEnvironment(), SyncedBatchNorms()], "devices": world_size()}
     first = FirstLoss()
     trainer = lightning.Trainer(
         accelerator="cpu", max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -77,6 +78,8 @@ def fit(rank: int, folder: Path, *, epochs: int, resume: Path | None, port: int)
         "centers": module.classifier.centers.detach(),
         "second_moments": moments["exp_avg_sq"],
         "norm_mean": module.classifier.margin.norm_mean[None],
+        "batch_norm_variance": module.backbone.norm.running_var,
+        "logged_loss": trainer.callback_metrics["train/loss"],
         "first_loss": first.loss,
     }
 
@@ -84,7 +87,8 @@ def fit(rank: int, folder: Path, *, epochs: int, resume: Path | None, port: int)
 def whole(results: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     sharded = {name: torch.cat([result[name] for result in results]) for name in ("centers", "second_moments")}
     # DDP averages over ranks, and the loss of each is scaled so that their mean is that of all faces.
-    replicated = {name: results[0][name] for name in ("weight", "norm_mean")}
+    replicated = {name: results[0][name] for name in ("weight", "norm_mean", "batch_norm_variance", "logged_loss")}
+    assert all(torch.equal(result["logged_loss"], results[0]["logged_loss"]) for result in results)
     return sharded | replicated | {"first_loss": torch.stack([result["first_loss"] for result in results]).mean()}
 
 

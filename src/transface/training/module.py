@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from transface.classifiers.partial_fc import PartialFC
-from transface.distributed import rank
+from transface.distributed import all_reduce_sum, rank, world_size
 from transface.training.center_files import read_centers, write_centers
 from transface.training.checkpoint_files import check_same_architecture, tensors_of
 from transface.training.named_losses import NamedLosses
@@ -78,9 +78,10 @@ class TrainingModule(lightning.LightningModule):
         assert self._generator is not None, "on_train_batch_start seeds the generator"
         losses = self.losses(batch, self._generator)
         total = losses.total()
-        values = {f"train/loss/{name}": term.detach() for name, term in losses.terms.items()}
-        self.log_dict(values, batch_size=self._batch_size)
-        self.log("train/loss", total.detach(), prog_bar=True, batch_size=self._batch_size)
+        # Of all ranks: the loss of the whole batch, which does not change with the number of devices.
+        mean, *terms = all_reduce_sum(torch.stack([total.detach(), *(term.detach() for term in losses.terms.values())])).div(world_size())
+        self.log_dict({f"train/loss/{name}": term for name, term in zip(losses.terms, terms, strict=True)}, batch_size=self._batch_size)
+        self.log("train/loss", mean, prog_bar=True, batch_size=self._batch_size)
         return total
 
     def on_train_epoch_end(self) -> None:
