@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Timer
 from omegaconf import DictConfig
 
 from transface.cli.compose import compose, conf_folder, plain, refuse_missing, refuse_unknown
+from transface.cli.loggers import close_loggers
 from transface.cli.train import train
 from transface.data.synthetic import write_identity_pack, write_pair_sets
 
@@ -33,7 +34,7 @@ SMALL = (
     "trainer.max_steps=2",
     "schedule.warmup_epochs=0",
 )
-QUIET = ("logger=csv", "~callbacks.progress")
+QUIET = ("logger=csv", "~callbacks.progress", "report=false")
 
 
 def options(group: str) -> list[str]:
@@ -126,6 +127,21 @@ def test_every_callback_config_trains(name: str, faces: Path, runs: Path) -> Non
         pictures = {path.parent.name for path in (runs / "runs" / "transface_vit_t_pack" / "method").rglob("*.png")}
         assert pictures == {"distributions", "dominant_patches", "perturbed_faces"}
         assert "method/gate_mean" in (runs / "runs" / "transface_vit_t_pack" / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize("name", options("logger"))
+def test_every_logger_config_logs(name: str, faces: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    if name in ("wandb", "mlflow"):
+        pytest.importorskip(name, reason=f"{name} is not installed: pip install {name}")
+    assert train(composed(faces, "experiment=transface_vit_t_pack", f"logger={name}", "trainer.log_every_n_steps=1", "report=true")) is not None
+    close_loggers()
+    folder = runs / "runs" / "transface_vit_t_pack"
+    assert (folder / "metrics.csv").is_file() == (name not in ("none", "tensorboard"))
+    assert bool(list(folder.glob("tensorboard/events*"))) == ("tensorboard" in name)
+    assert (folder / "report" / "report.html").is_file()
+    if name in ("wandb", "mlflow"):
+        assert (folder / f".{'WandbLogger' if name == 'wandb' else 'MLflowRun'}.run").read_text().strip()
 
 
 def test_early_stopping_stops_a_run_that_gets_no_better(faces: Path, runs: Path) -> None:

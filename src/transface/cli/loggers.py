@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 from transface.cli.compose import instantiate
 from transface.cli.errors import UserError, causes
 
-PACKAGES = {"TensorBoardLogger": "tensorboard", "WandbLogger": "wandb", "MLFlowLogger": "mlflow", "CometLogger": "comet-ml", "NeptuneLogger": "neptune"}
+PACKAGES = {"TensorBoardLogger": "tensorboard", "WandbLogger": "wandb", "MLflowRun": "mlflow", "CometLogger": "comet-ml", "NeptuneLogger": "neptune"}
 # A resumed run goes on in the same run of the service: which one it was stands in the run's folder, by this argument's name.
-SAME_RUN = {"WandbLogger": "id", "MLFlowLogger": "run_id"}
+SAME_RUN = {"WandbLogger": "id", "MLflowRun": "run_id"}
 
 
 def make_loggers(cfg: DictConfig, *, folder: Path | None = None) -> list[Any]:

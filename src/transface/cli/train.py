@@ -104,14 +104,19 @@ def with_num_identities(cfg: DictConfig, num_identities: int) -> DictConfig:
 
 def build_trainer(cfg: DictConfig, *, resumed: bool = False) -> Any:
     """Return the Lightning trainer with its callbacks and loggers; those of a resumed run go on in the same run of their service."""
+    from lightning.pytorch.callbacks import LearningRateMonitor
+
     from transface.training.checkpoints import CheckpointWriter
     from transface.training.rank_failures import RankFailures
 
+    loggers = make_loggers(cfg.logger, folder=Path(cfg.paths.run) if resumed else None)
     callbacks = [RankFailures(cfg.paths.run, user_line=user_line), *(instantiate(node) for node in cfg.callbacks.values() if node)]
+    if not loggers:  # it raises where nobody is told
+        callbacks = [part for part in callbacks if not isinstance(part, LearningRateMonitor)]
     for writer in callbacks:
         if isinstance(writer, CheckpointWriter):
             writer.config = plain(cfg)
-    return instantiate(cfg.trainer, callbacks=callbacks, logger=make_loggers(cfg.logger, folder=Path(cfg.paths.run) if resumed else None) or False)
+    return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False)
 
 
 def validations_of(trainer: Any) -> list[Any]:
