@@ -40,12 +40,22 @@ class PreemptionGuard(Callback):
         self._before: dict[signal.Signals, Any] = {}
         self._step = -1
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # Before Lightning puts its own in place, which it takes away before `teardown`.
+        self._before = {number: signal.getsignal(number) for number in self.signals}
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._step = trainer.global_step
         for number in self.signals:
-            self._before[number] = signal.signal(number, self._heed)
+            signal.signal(number, self._heed)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._give_back()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler or signal.SIG_DFL)
         self._before = {}

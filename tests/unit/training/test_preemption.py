@@ -88,6 +88,18 @@ def test_a_job_of_slurm_alone_is_queued_again_by_slurm(
 
 def test_a_run_that_nobody_warns_goes_to_its_end_and_gives_the_signals_back(train: Callable[..., Any], make_module: Callable[..., Any]) -> None:
     guard = PreemptionGuard()
+    before = {number: signal.getsignal(number) for number in guard.signals}
     assert train(make_module(), [guard], steps=3).global_step == 3
-    for number in guard.signals:
-        assert getattr(signal.getsignal(number), "__self__", None) is not guard
+    assert {number: signal.getsignal(number) for number in guard.signals} == before  # Lightning's own are gone too
+
+
+def test_a_run_that_fails_gives_the_signals_back(train: Callable[..., Any], make_module: Callable[..., Any]) -> None:
+    class Failing(Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            raise RuntimeError("broken")
+
+    guard = PreemptionGuard()
+    before = {number: signal.getsignal(number) for number in guard.signals}
+    with pytest.raises(RuntimeError, match="broken"):
+        train(make_module(), [guard, Failing()], steps=3)
+    assert {number: signal.getsignal(number) for number in guard.signals} == before
