@@ -4,7 +4,7 @@ from omegaconf import DictConfig
 
 from transface.cli.compose import run_verb
 from transface.cli.errors import UserError
-from transface.cli.opened_model import chosen_threshold, open_model, points_for, points_of, quoted, words_and_keys
+from transface.cli.opened_model import chosen_threshold, open_model, points_for, points_of, quoted, warn_of, words_and_keys
 
 
 def main(argv: list[str]) -> int:
@@ -30,5 +30,4 @@ def compare(cfg: DictConfig) -> None:
         verdict = "same person" if cosine >= limit.cosine else "different people"
         measured = f" (FAR {limit.far:g}, TAR {limit.tar:.4f} over {limit.num_impostors} impostor pairs)" if limit.num_impostors else ""
         print(f"{verdict}: the threshold is {limit.cosine:.4f}{measured}")
-        if limit.warning:
-            print(f"warning: {limit.warning}")
+        warn_of(limit, cfg)

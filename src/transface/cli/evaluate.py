@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from transface.cli.compose import instantiate, plain, run_verb
-from transface.cli.opened_model import chosen_device, open_model
+from transface.cli.opened_model import checkpoint_hash, chosen_device, open_model
 from transface.cli.run_folder import code_commit
 from transface.cli.screen import print_results
 
@@ -64,13 +64,8 @@ def open_subject(cfg: DictConfig) -> Subject:
         from transface.evaluation.pixel_baseline import PixelBackbone
 
         return Subject(PixelBackbone(), cfg.name or "raw pixels", "", "")
-    from transface.evaluation.results import hash_file
-    from transface.training.checkpoint_files import find_checkpoint
-
     model = open_model(cfg)
-    path = Path(cfg.checkpoint)
-    file = path if path.is_file() else find_checkpoint(path) if not (path / "model.safetensors").is_file() else path / "model.safetensors"
-    return Subject(model.backbone, cfg.name or run_name(path), str(cfg.checkpoint), hash_file(file))
+    return Subject(model.backbone, cfg.name or run_name(Path(cfg.checkpoint)), str(cfg.checkpoint), checkpoint_hash(cfg.checkpoint))
 
 
 def run_name(path: Path) -> str:

@@ -75,6 +75,30 @@ def chosen_threshold(cfg: DictConfig) -> Any:
     return None if cfg.threshold is None else Threshold(float(cfg.threshold), float("nan"), float("nan"), 0)
 
 
+def warn_of(limit: Any, cfg: DictConfig) -> None:
+    """Print why not to trust a Threshold: few impostors behind it, or a result of another model file than the one in use."""
+    if limit is None:
+        return
+    if limit.warning:
+        print(f"warning: {limit.warning}")
+    if cfg.result is not None:
+        from transface.evaluation.results import read_result
+
+        measured = read_result(cfg.result).provenance.checkpoint_hash
+        if measured and measured != checkpoint_hash(cfg.checkpoint):
+            print(f"warning: {cfg.result} was measured with another file than {cfg.checkpoint}: a threshold holds for its own model alone")
+
+
+def checkpoint_hash(checkpoint: str) -> str:
+    """Return the SHA-256 of the file that `checkpoint` means."""
+    from transface.evaluation.results import hash_file
+    from transface.training.checkpoint_files import find_checkpoint
+
+    path = Path(checkpoint)
+    exported = path / "model.safetensors"
+    return hash_file(path if path.is_file() else exported if exported.is_file() else find_checkpoint(path))
+
+
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar with images/s and the time left on stderr; yields the function to be told of images done."""

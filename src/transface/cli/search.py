@@ -15,6 +15,7 @@ from transface.cli.opened_model import (
     points_of,
     progress_bar,
     quoted,
+    warn_of,
     words_and_keys,
 )
 
@@ -49,6 +50,7 @@ def search(cfg: DictConfig) -> None:
         rows = [(str(found.names[position]), float(score)) for position, score in zip(positions, scores, strict=True)]
         answers.append(Answer(name, queries.root / name, [Hit(hit, gallery.root / hit, score) for hit, score in rows]))
         print_answer(answers[-1], limit)
+    warn_of(limit, cfg)
     page = Path(cfg.output)
     page.parent.mkdir(parents=True, exist_ok=True)
     title = f"{len(queries.names)} of {queries.root.name or cfg.query} among {len(found.names)} faces of {gallery.root.name or cfg.gallery}"

@@ -1,6 +1,7 @@
 """embed, compare, search and export from the command line: what they write and print, and one line for a mistake."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from transface.__main__ import main
 from transface.backbones.face_vit import FaceViT
 from transface.data.alignment import template_points
 from transface.data.pairs import write_pair_set
-from transface.evaluation.results import Measure, Result, write_result
+from transface.evaluation.results import Measure, Provenance, Result, hash_file, read_result, write_result
 from transface.inference.embeddings_file import read_embeddings
 from transface.inference.face_model import FaceModel
 from transface.inference.publishing import publish
@@ -70,6 +71,17 @@ def test_compare_takes_two_words_and_gives_a_verdict(room: Path, capsys: pytest.
     assert main(["compare", first, first, f"checkpoint={room}/model", f"result={result}", "far=0.01"]) == 0
     limit = transface.threshold(result, 0.01).cosine
     assert f"same person: the threshold is {limit:.4f}" in capsys.readouterr().out
+
+
+def test_a_threshold_of_another_model_is_warned_about(room: Path, capsys: pytest.CaptureFixture) -> None:
+    face, result = str(room / "faces" / "a b" / "00.png"), read_result(next((room / "results").glob("*.json")))
+    is_same = np.arange(40) % 2 == 0
+    for digest, warned in ((hash_file(room / "model" / "model.safetensors"), 0), ("ab" * 32, 1)):
+        made = replace(result, provenance=Provenance(checkpoint_hash=digest), arrays={"scores": np.where(is_same, 0.9, 0.1), "is_same": is_same})
+        path = write_result(made, f"results-{warned}")
+        for words in (["compare", face, face], ["search", face, f"gallery={room}/faces"]):
+            assert main([*words, f"checkpoint={room}/model", f"result={path}", "far=0.5"]) == 0
+            assert capsys.readouterr().out.count("measured with another file than") == warned
 
 
 def test_pictures_of_any_size_are_taken_with_a_file_of_points(room: Path, capsys: pytest.CaptureFixture) -> None:
