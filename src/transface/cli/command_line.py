@@ -15,11 +15,12 @@ PLUGINS = {"optuna": "hydra_plugins.hydra_optuna_sweeper", "slurm": "hydra_plugi
 def hydra_words(argv: list[str], folder: Path) -> list[str]:
     """Return the words in the order Hydra's parser takes them, with what names a sweep's trials added.
 
-    `+sweep=x` and `sweep=x` mean the same. data.sources=[...] needs no data.root. A trial's folder is named after the swept settings alone:
-    those that are the same in all trials would make it long, and a path among them would make it a folder of folders.
+    `+sweep=x` and `sweep=x` mean the same. A trial's folder (runs/x/seed=0,variant=gate) needs no quotes. data.sources=[...] needs no
+    data.root. A trial's folder is named after the swept settings alone: those that are the same in all trials would make it long, and a
+    path among them would make it a folder of folders.
     """
     flags, words = _split(argv)
-    words = [_as_group(word, folder) for word in words]
+    words = [_as_group(_quoted(word), folder) for word in words]
     words += _sources_for_root(words)
     _refuse_absent_plugins(words)
     constant = constant_keys(words)
@@ -37,6 +38,15 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
         (flags if is_flag or takes_value else words).append(word)
         takes_value = is_flag and word in FLAGS_WITH_A_VALUE
     return flags, words
+
+
+def _quoted(word: str) -> str:
+    """Return the word with its value in quotes if that holds an equals sign, which Hydra's grammar knows in calls and maps alone."""
+    key, _, value = word.partition("=")
+    if "=" not in value or value[0] in "'\"[{" or "(" in value:
+        return word
+    escaped = value.replace("'", "\\'")
+    return f"{key}='{escaped}'"
 
 
 def _as_group(word: str, folder: Path) -> str:

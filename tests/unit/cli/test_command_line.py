@@ -31,6 +31,11 @@ def test_null_leaves_a_part_out_as_none_does() -> None:
     assert words("perturbation=null", "weighting=null", "time_budget=null") == ["perturbation=none", "weighting=none", "time_budget=null"]
 
 
+def test_a_trial_s_folder_needs_no_quotes() -> None:
+    given = ["checkpoint=runs/x/seed=0,variant=gate", "a='b=c'", "b=[c=d]", "seed=range(start=0,stop=2)", "c={d: e=f}", "name=it's=1"]
+    assert words(*given) == ["checkpoint='runs/x/seed=0,variant=gate'", *given[1:5], "name='it\\'s=1'"]
+
+
 def test_a_verb_without_such_groups_keeps_its_words(tmp_path: Path) -> None:
     assert hydra_words(["+sweep=a"], tmp_path)[0] == "+sweep=a"
 
