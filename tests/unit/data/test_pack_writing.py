@@ -1,12 +1,15 @@
 """Packs are written whole or not at all, and a stopped run ends as an unstopped one."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import transface
 from transface.data.file_faces import FileFaces, open_folder
 from transface.data.identities import IdentityPack
 from transface.data.pack_writing import PackPlan, plan_by_identity, write_pack
@@ -62,27 +65,52 @@ def test_a_pack_holds_the_images_of_its_plan(images: Path, expected: dict[str, b
     assert pack.reader[0].header.label.tolist() == [181, 186]
 
 
-@pytest.mark.parametrize("stop_at", [1, 60, 64, 100, 129, 184])
-def test_a_killed_run_goes_on_to_the_same_bytes(images: Path, expected: dict[str, bytes], tmp_path: Path, stop_at: int) -> None:
-    plan = plan_by_identity(open_folder(images))
+KILLED_AFTER = (1, 60, 64, 100, 129, 184)
+# In a process of its own: a fork of the tests' process would inherit torch's threads as locks that nobody opens.
+WRITE_AND_DIE = """
+import os, sys
+from pathlib import Path
+from transface.data.file_faces import open_folder
+from transface.data.pack_writing import plan_by_identity, write_pack
+
+images, room, *stops = sys.argv[1:]
+os.fsync = lambda fd: None
+plan, seen = plan_by_identity(open_folder(images)), 0
+for stop_at in map(int, stops):
     child = os.fork()
     if child == 0:
-        seen = 0
-
-        def die(count: int) -> None:
-            nonlocal seen
+        def die(count):
+            global seen
             seen += count
             if seen >= stop_at:
                 os._exit(9)  # as a kill: nothing is flushed, nothing cleaned up
-
-        write_pack(tmp_path / "pack", plan, on_bad_image="skip", on_progress=die)
+        write_pack(Path(room) / str(stop_at), plan, on_bad_image="skip", on_progress=die)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-    assert not (tmp_path / "pack" / "train.rec").exists()
+"""
+
+
+@pytest.fixture(scope="module")
+def killed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of packs whose writing was killed after so many images."""
+    room = tmp_path_factory.mktemp("killed")
+    subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(images), str(room), *map(str, KILLED_AFTER)], check=True, env=subprocess_environment())
+    return room
+
+
+def subprocess_environment() -> dict[str, str]:
+    source = str(Path(transface.__file__).parents[1])
+    return os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.parametrize("stop_at", KILLED_AFTER)
+def test_a_killed_run_goes_on_to_the_same_bytes(images: Path, expected: dict[str, bytes], killed: Path, stop_at: int) -> None:
+    root = killed / str(stop_at)
+    assert not (root / "train.rec").exists()
     with pytest.raises(FileNotFoundError):
-        IdentityPack(tmp_path / "pack")
-    write_pack(tmp_path / "pack", plan, on_bad_image="skip")
-    assert files(tmp_path / "pack") == expected
+        IdentityPack(root)
+    write_pack(root, plan_by_identity(open_folder(images)), on_bad_image="skip")
+    assert files(root) == expected
 
 
 def test_a_run_cut_at_any_byte_goes_on_to_the_same_bytes(images: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
