@@ -189,6 +189,8 @@ def _read_table_by_lines(path: Path, columns: dict[str, pa.DataType], wanted: st
             if not words:
                 continue
             try:
+                if any("_" in word for word, parse in zip(words, parsers, strict=True) if parse is not str):
+                    raise ValueError("Python reads 1_0 as a number, the lists' writers do not")
                 rows.append([parse(word) for parse, word in zip(parsers, words, strict=True)])
             except ValueError as error:
                 raise ValueError(f"{path}, line {number}: want '{wanted}', got {line.strip()[:120]!r}") from error

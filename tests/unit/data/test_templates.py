@@ -70,7 +70,7 @@ def test_pairs_are_read_in_any_spacing(tmp_path: Path, style: str) -> None:
     assert pairs.templates.dtype == np.int32
 
 
-@pytest.mark.parametrize("line", ["1 2", "1 2 3", "1 2 1 4", "-1 2 1", "1 x 1", "1.5 2 1", "1 2 11", "1,2,1", "é 2 1"])
+@pytest.mark.parametrize("line", ["1 2", "1 2 3", "1 2 1 4", "-1 2 1", "1 x 1", "1.5 2 1", "1_0 2 1", "1 2 11", "1,2,1", "é 2 1"])
 def test_a_malformed_pair_is_named_by_line(tmp_path: Path, line: str) -> None:
     path = tmp_path / "pairs.txt"
     path.write_text(f"1 2 1\n{line}\n3 4 0\n")
