@@ -2,9 +2,10 @@
 
     python benchmarks/step.py [--rounds 30] [--backbone face_vit_t] [--batch 32] [--identities 10572] [--threads 1] [--device cpu]
 
-Three kinds of step take turns on one model, so that a busy machine slows all alike:
+Four kinds of step take turns on one model, so that a busy machine slows all alike:
   plain      uint8 images to [-1, 1], backbone, ArcFace, mean loss, backward, AdamW
   transface  the same with DPAP and EHSM as this package has them
+  bf16       that with perturbation.scoring_precision=bf16
   released   the same by the released design: the whole batch scored in training mode, neck and all; patches mixed one by one in NumPy
 """
 
@@ -57,12 +58,13 @@ def perturb_as_released(images: Tensor, backbone: FaceViT, draw: Perturbation) -
 
 
 class Step:
-    """One model with its optimizer, and three ways to take a training step with it."""
+    """One model with its optimizer, and four ways to take a training step with it."""
 
     def __init__(self, backbone: FaceViT, num_identities: int, batch_size: int, device: torch.device) -> None:
         self.backbone = backbone.to(device).train()
         self.classifier = FullSoftmax(num_identities, backbone.embedding_size, ArcFace()).to(device)
-        self.dpap, self.ehsm, self.released_ehsm = DPAP(NUM_PATCHES), EHSM(), EHSM("std")
+        self.dpap, self.narrow_dpap = DPAP(NUM_PATCHES), DPAP(NUM_PATCHES, scoring_precision="bf16")
+        self.ehsm, self.released_ehsm = EHSM(), EHSM("std")
         self.optimizer = torch.optim.AdamW([*self.backbone.parameters(), *self.classifier.parameters()], lr=1e-5)
         self.images = torch.randint(256, (batch_size, 3, *backbone.image_size), dtype=torch.uint8, device=device)
         self.labels = torch.randint(num_identities, (batch_size,), device=device)
@@ -85,6 +87,9 @@ class Step:
 
     def transface(self) -> None:
         self._learn(self.dpap(self._normalised(), self.backbone, generator=self.generator), self.ehsm)
+
+    def bf16(self) -> None:
+        self._learn(self.narrow_dpap(self._normalised(), self.backbone, generator=self.generator), self.ehsm)
 
     def released(self) -> None:
         images = self._normalised()
@@ -153,10 +158,10 @@ def main(arguments: list[str] | None = None) -> None:
     synchronize: Callable[[], object] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
 
     step = Step(getattr(face_vit, options.backbone)(), options.identities, options.batch, device)
-    names = ["plain", "transface", "released"]
+    names = ["plain", "transface", "bf16", "released"]
     seconds = take_turns([getattr(step, name) for name in names], options.rounds, synchronize)
     print(f"{options.backbone}, batch {options.batch}, {options.identities:,} identities, {device}, {options.threads} thread(s), torch {torch.__version__}")
-    print(f"median of {options.rounds} interleaved rounds; the limit for transface is {LIMIT_STEP:.2f}")
+    print(f"median of {options.rounds} interleaved rounds; the limit for transface and bf16 is {LIMIT_STEP:.2f}")
     print(f"{'step':10} {'ms':>9} {'/ plain':>8} {'/ plain, processor time':>24}")
     plain = [statistics.median(times) for times in seconds[0]]
     for name, times in zip(names, seconds, strict=True):

@@ -151,6 +151,9 @@ def _tell_written(summary: Any) -> None:
         print(f"skipped: {one_line(reason)}", file=sys.stderr)
     if summary.skipped:
         print(f"{len(summary.skipped)} images were skipped", file=sys.stderr)
+    if summary.num_emptied:
+        what = "all of whose images were skipped keep their labels, which then stand for nobody"
+        print(f"{summary.num_emptied} identities {what}: mend or remove their images and pack again", file=sys.stderr)
 
 
 def _from_images(options: argparse.Namespace) -> int:

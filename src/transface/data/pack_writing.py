@@ -61,13 +61,15 @@ class PackPlan(NamedTuple):
 
 
 class PackSummary(NamedTuple):
-    """What was written: the pack's folder, its images and identities, the names of images left out, and images found written already."""
+    """What was written: the pack's folder, its images and identities, the names of images left out, images found written already, and
+    identities all of whose images were left out (their labels stand for nobody)."""
 
     root: Path
     num_images: int
     num_identities: int
     skipped: list[str]
     num_resumed: int
+    num_emptied: int
 
 
 def plan_by_identity(source: FaceSource, *, labels: IntArray | None = None, num_identities: int | None = None) -> PackPlan:
@@ -129,14 +131,13 @@ def write_pack(
                     writer.flush()
         if done.num_images == 0:
             raise ValueError(f"none of the {len(plan.indices)} images can be used; the first: {journal.skipped[0]}")
-        counts = np.bincount(np.delete(plan.labels, journal.positions), minlength=plan.num_identities)
         if plan.grouped:
-            _write_identities(writer, counts, done.num_images)
+            _write_identities(writer, _images_left(plan, journal), done.num_images)
         # The property file first: records and index appear last, so that a folder with both is whole.
         write_whole(root / "property", f"{plan.num_identities},{plan.source.image_size[0]},{plan.source.image_size[1]}\n")
     if not keep_journal:
         forget_journal(root)
-    return PackSummary(root, done.num_images, plan.num_identities, journal.skipped, resumed)
+    return PackSummary(root, done.num_images, plan.num_identities, journal.skipped, resumed, _num_emptied(plan, journal))
 
 
 def _done_already(root: Path, plan: PackPlan, journal: Journal, *, on_progress: Progress, keep_journal: bool) -> PackSummary:
@@ -149,7 +150,7 @@ def _done_already(root: Path, plan: PackPlan, journal: Journal, *, on_progress: 
         forget_journal(root)
     num_images = len(plan.indices) - len(journal.positions)
     on_progress(len(plan.indices))
-    return PackSummary(root, num_images, plan.num_identities, journal.skipped, num_images)
+    return PackSummary(root, num_images, plan.num_identities, journal.skipped, num_images, _num_emptied(plan, journal))
 
 
 def check_free(root: Path) -> None:
@@ -253,6 +254,15 @@ def _written_already(writer: RecordWriter, plan: PackPlan, journal: Journal) -> 
             position += 1
     journal.keep_below(position)
     return _Done(position, written)
+
+
+def _images_left(plan: PackPlan, journal: Journal) -> IntArray:
+    return np.bincount(np.delete(plan.labels, journal.positions), minlength=plan.num_identities)
+
+
+def _num_emptied(plan: PackPlan, journal: Journal) -> int:
+    planned = np.bincount(plan.labels, minlength=plan.num_identities)
+    return int(((planned > 0) & (_images_left(plan, journal) == 0)).sum())
 
 
 def _limits(key: int, first: int, end: int) -> RecordHeader:

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from transface.margins.margin import check_settings, filter_others, join_logits, require_norms
+from transface.margins.margin import check_margin, check_settings, filter_others, join_logits, require_norms
 
 
 class AdaFace(nn.Module):
@@ -43,6 +43,7 @@ class AdaFace(nn.Module):
     ) -> None:
         super().__init__()
         check_settings(scale, filter_threshold)
+        check_margin(margin, name="margin")
         if not 0 < momentum <= 1:
             raise ValueError(f"momentum must be above 0 and at most 1, got {momentum}")
         self.scale, self.margin, self.concentration, self.momentum = scale, margin, concentration, momentum

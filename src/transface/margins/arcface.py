@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from transface.margins.angles import add_angle, cosine_of_sum, straight_through
-from transface.margins.margin import check_settings, filter_others, join_logits, loss_ceiling
+from transface.margins.margin import check_margin, check_settings, filter_others, join_logits, loss_ceiling
 
 
 class ArcFace(nn.Module):
@@ -37,6 +37,7 @@ class ArcFace(nn.Module):
     ) -> None:
         super().__init__()
         check_settings(scale, filter_threshold, gradient=gradient)
+        check_margin(margin_radians, name="margin_radians")
         self.scale, self.margin_radians, self.gradient, self.filter_threshold = scale, margin_radians, gradient, filter_threshold
         self.loss_ceiling = loss_ceiling(gradient)
 

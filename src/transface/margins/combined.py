@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from transface.margins.angles import add_angle, cosine_of_sum, straight_through
-from transface.margins.margin import check_settings, filter_others, join_logits, loss_ceiling
+from transface.margins.margin import check_margin, check_settings, filter_others, join_logits, loss_ceiling
 
 
 def combined_cosines(cosines: Tensor, m1: float, m2: float) -> Tensor:
@@ -60,8 +60,10 @@ class CombinedMargin(nn.Module):
     ) -> None:
         super().__init__()
         check_settings(scale, filter_threshold, gradient=gradient)
-        if m1 < 1 or not 0 <= m2 < math.pi:
-            raise ValueError(f"m1 must be at least 1 and m2 in 0..pi radians, got m1={m1}, m2={m2}")
+        check_margin(m2, name="m2")
+        check_margin(m3, name="m3", below=2)
+        if m1 < 1:
+            raise ValueError(f"m1 must be at least 1, got m1={m1}")
         self.scale, self.m1, self.m2, self.m3 = scale, m1, m2, m3
         self.gradient, self.filter_threshold = gradient, filter_threshold
         self.loss_ceiling = loss_ceiling(gradient)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from transface.margins.margin import check_settings, filter_others, join_logits, loss_ceiling
+from transface.margins.margin import check_margin, check_settings, filter_others, join_logits, loss_ceiling
 
 
 class CosFace(nn.Module):
@@ -34,6 +34,7 @@ class CosFace(nn.Module):
     ) -> None:
         super().__init__()
         check_settings(scale, filter_threshold, gradient=gradient)
+        check_margin(margin, name="margin", below=2)
         self.scale, self.margin, self.gradient, self.filter_threshold = scale, margin, gradient, filter_threshold
         self.loss_ceiling = loss_ceiling(gradient)
 

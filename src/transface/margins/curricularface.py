@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from transface.margins.angles import add_angle, cosine_of_sum
-from transface.margins.margin import check_settings, filter_others, join_logits
+from transface.margins.margin import check_margin, check_settings, filter_others, join_logits
 
 
 class CurricularFace(nn.Module):
@@ -33,6 +33,7 @@ class CurricularFace(nn.Module):
     ) -> None:
         super().__init__()
         check_settings(scale, filter_threshold)
+        check_margin(margin_radians, name="margin_radians")
         if not 0 < momentum <= 1:
             raise ValueError(f"momentum must be above 0 and at most 1, got {momentum}")
         self.scale, self.margin_radians, self.momentum, self.filter_threshold = scale, margin_radians, momentum, filter_threshold

@@ -8,7 +8,7 @@ Shapes: B faces, C classes.
 from torch import Tensor, nn
 
 from transface.margins.angles import add_angle
-from transface.margins.margin import check_settings, filter_others, join_logits, require_norms
+from transface.margins.margin import check_margin, check_settings, filter_others, join_logits, require_norms
 
 
 class MagFace(nn.Module):
@@ -44,6 +44,11 @@ class MagFace(nn.Module):
         check_settings(scale, filter_threshold)
         if not 0 < lowest_norm < highest_norm:
             raise ValueError(f"norms must be 0 < lowest_norm < highest_norm, got {lowest_norm} and {highest_norm}")
+        check_margin(lowest_margin_radians, name="lowest_margin_radians")
+        check_margin(highest_margin_radians, name="highest_margin_radians")
+        if highest_margin_radians < lowest_margin_radians or regulariser_weight < 0:
+            got = f"{lowest_margin_radians} and {highest_margin_radians}, {regulariser_weight}"
+            raise ValueError(f"margins must grow with the norm and regulariser_weight must be at least 0, got {got}")
         self.scale, self.lowest_norm, self.highest_norm = scale, lowest_norm, highest_norm
         self.lowest_margin_radians, self.highest_margin_radians = lowest_margin_radians, highest_margin_radians
         self.regulariser_weight, self.filter_threshold = regulariser_weight, filter_threshold

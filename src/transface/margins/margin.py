@@ -88,6 +88,12 @@ def loss_ceiling(gradient: str) -> float | None:
     return RELEASED_CEILING if gradient == "straight_through" else None
 
 
+def check_margin(value: float, *, name: str, below: float = math.pi) -> None:
+    """Raise ValueError where a margin, in radians unless `below` says otherwise, is negative or too large."""
+    if not 0 <= value < below:
+        raise ValueError(f"{name} must be at least 0 and below {below:.4g}, got {value}")
+
+
 def check_settings(scale: float, filter_threshold: float | None, *, gradient: str = "exact") -> None:
     """Raise where a setting shared by all margins is out of its range.
 

@@ -33,9 +33,15 @@ def make_trainer(
         strategy: "auto" and "ddp" mean ShardedDDPStrategy where there are several devices; others as Lightning takes them.
         sync_batchnorm: batch norm sees the faces of all devices; on the CPU too.
         settings: keyword arguments of lightning.Trainer.
+
+    Raises:
+        ValueError: for settings under which nothing would be trained, or the class centres would be clipped.
     """
     if settings.get("gradient_clip_val") is not None:
         raise ValueError("trainer.gradient_clip_val would clip the class centres too: use system.clip_norm, which clips the backbone")
+    for name in ("max_epochs", "max_steps"):
+        if settings.get(name) == 0:
+            raise ValueError(f"trainer.{name} is 0, so nothing would be trained: set a number of at least 1, or -1 for no limit of its kind")
     parts = in_order([*(callbacks or []), *([CompileBackbone()] if compile else [])])
     norms = SyncedBatchNorms()
     if sync_batchnorm:

@@ -64,6 +64,16 @@ def test_bad_images_are_skipped_on_request(tmp_path: Path, pack: Path, capsys: p
     assert "23 images of 6 identities" in said.out
 
 
+def test_a_person_without_a_good_image_is_told_of(tmp_path: Path, pack: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("to-folder", pack, tmp_path / "folder")
+    person = min(path for path in (tmp_path / "folder").iterdir() if path.is_dir())
+    for image in person.iterdir():
+        image.write_bytes(b"no image")
+    assert run("from-folder", tmp_path / "folder", tmp_path / "again", "--skip-bad") == 0
+    assert "1 identities all of whose images were skipped" in capsys.readouterr().err
+    assert run("check", tmp_path / "again") == 1  # the gap is found there too
+
+
 def test_check_says_what_is_wrong_in_all_its_outputs(tmp_path: Path, make_bad_pack: Callable, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_bad_pack(tmp_path / "pack")
     words = ("check", root, "--json", tmp_path / "report.json", "--sheet", tmp_path / "sheet.png")

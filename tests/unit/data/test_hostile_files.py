@@ -9,6 +9,8 @@ import pickle
 import resource
 import signal
 import struct
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 import pytest
 from torchvision.io import encode_jpeg
 
+import transface
 from transface.data.checking import check_pack
 from transface.data.file_faces import open_list
 from transface.data.identities import IdentityPack
@@ -142,25 +145,41 @@ def refusal(read: Callable[[Path], object], root: Path) -> str | None:
     return None
 
 
-def in_child(work: Callable[[], None]) -> int:
-    """Run `work` in a fork with little memory beyond what it has, and return its exit code."""
-    child = os.fork()
-    if child == 0:
-        try:
-            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            work()
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def take_memory() -> None:
+    np.ones(2 * MEMORY, dtype=np.uint8)
 
 
-def check_cases(clean: Path, tmp_path: Path, cases: range) -> None:
-    code = in_child(lambda: run_cases(clean, tmp_path, cases))
-    failure = tmp_path / "failure.txt"
-    assert code == 0, failure.read_text() if failure.is_file() else f"the reader ended by signal {-code}: a crash, or a hang if 14"
+def hang() -> None:
+    signal.alarm(1)
+    while True:
+        pass
+
+
+def do_in_child(work: str, arguments: list[str]) -> None:
+    """What this file does when it is run as a program: one of its functions, with little memory beyond what the process has."""
+    if work == "cases":
+        check_pack(Path(arguments[0]))  # imports what is imported late, before memory gets short
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    if work == "cases":
+        clean, room, start, stop = arguments
+        run_cases(Path(clean), Path(room), range(int(start), int(stop)))
+    else:
+        {"take_memory": take_memory, "hang": hang, "nothing": lambda: None}[work]()
+
+
+def in_child(work: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run this file as a program: a fork of the tests' process would inherit torch's threads as locks that nobody opens."""
+    environment = os.environ | {"PYTHONPATH": str(Path(transface.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, work, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def check_cases(clean: Path, room: Path, cases: range) -> None:
+    child = in_child("cases", clean, room, cases.start, cases.stop)
+    failure = room / "failure.txt"
+    why = failure.read_text() if failure.is_file() else f"it ended by signal {-child.returncode}: a crash, or a hang if 14\n{child.stderr[-3000:]}"
+    assert child.returncode == 0, why
 
 
 def test_mutated_files_are_read_or_refused(clean: Path, tmp_path: Path) -> None:
@@ -176,20 +195,13 @@ def test_ten_thousand_mutated_files_are_read_or_refused(clean: Path, tmp_path: P
         check_cases(clean, folder, range(start, start + 1000))
 
 
-def test_the_limits_of_the_child_do_bite(tmp_path: Path) -> None:
+def test_the_limits_of_the_child_do_bite() -> None:
     """The two tests above could not fail otherwise."""
-
-    def take_memory() -> None:
-        np.ones(2 * MEMORY, dtype=np.uint8)
-
-    def hang() -> None:
-        signal.alarm(1)
-        while True:
-            pass
-
-    assert in_child(take_memory) == 1
-    assert in_child(hang) == -signal.SIGALRM
-    assert in_child(lambda: None) == 0
+    too_much = in_child("take_memory")
+    assert too_much.returncode == 1
+    assert "MemoryError" in too_much.stderr
+    assert in_child("hang").returncode == -signal.SIGALRM
+    assert in_child("nothing").returncode == 0
 
 
 def test_a_wound_in_one_record_leaves_the_others_right(clean: Path, tmp_path: Path) -> None:
@@ -226,3 +238,7 @@ def test_a_wounded_image_does_not_spoil_its_batch(clean: Path) -> None:
             continue
         for index in (0, 2, 3):
             assert (decoded[index] == expected[index]).all()
+
+
+if __name__ == "__main__":
+    do_in_child(sys.argv[1], sys.argv[2:])

@@ -47,6 +47,12 @@ def losses(*, compile: bool) -> list[float]:
     return kept.values
 
 
+@pytest.mark.parametrize("name", ["max_epochs", "max_steps"])
+def test_a_run_of_nothing_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"trainer\.{name} is 0, so nothing would be trained"):
+        make_trainer(accelerator="cpu", logger=False, **{name: 0})
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")

@@ -98,7 +98,7 @@ def look(
 
 def perturb_all(dpap: DPAP, backbone: nn.Module, images: Tensor, generator: torch.Generator | None) -> PerturbedImages:
     """Return every image after DPAP: as it is set, but for the probability."""
-    certain = DPAP(dpap.num_patches, 1.0, dpap.alpha, quantize=dpap.quantize)
+    certain = DPAP(dpap.num_patches, 1.0, dpap.alpha, quantize=dpap.quantize, scoring_precision=dpap.scoring_precision)
     return certain.perturb(normalise(images), backbone, generator=generator)  # type: ignore[arg-type]
 
 

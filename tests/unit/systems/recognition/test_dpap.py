@@ -1,5 +1,7 @@
 """DPAP: amplitude mixing re-derived in float64 NumPy, what is drawn, what is touched and what is not."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -211,11 +213,39 @@ def test_bfloat16_images_stay_bfloat16(images: Tensor, backbone: FaceViT) -> Non
     assert result.isfinite().all()
 
 
+def test_scoring_in_bf16_narrows_the_scoring_alone(images: Tensor, backbone: FaceViT) -> None:
+    seen: list[torch.dtype] = []
+    backbone.blocks[0].mlp.fc1.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    result, draw, chosen = DPAP(4, 1.0, scoring_precision="bf16").perturb(images, backbone, generator=seeded())
+    assert seen == [torch.bfloat16]
+    assert result.dtype == torch.float32
+    importance = backbone.eval()(images).patch_importance
+    worst, fourth = importance.gather(1, chosen).amin(1), importance.sort(descending=True).values[:, 3]
+    assert (fourth - worst).max() < 0.05 * (importance.amax() - importance.amin())  # only nearly equal patches change places
+    assert seen[1:] == [torch.float32]
+    assert torch.equal(draw.ratios, DPAP(4, 1.0).perturb(images, backbone, generator=seeded()).perturbation.ratios)
+
+
+@pytest.mark.parametrize("precision", [None, "bf16"])
+def test_every_weight_learns_under_autocast(images: Tensor, precision: Any) -> None:
+    """Autocast keeps the narrow weights it made: made without gradient for scoring, they must not serve the training pass."""
+    backbone = FaceViT(40, 9, embed_dim=16, depth=2, num_heads=4, embedding_size=8)
+    with torch.autocast("cpu", torch.bfloat16):
+        perturbed = DPAP(3, 1.0, scoring_precision=precision)(images, backbone)
+        backbone(perturbed).embedding.square().sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in backbone.parameters() if p.requires_grad)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"num_patches": 0}, "num_patches"), ({"probability": 1.5}, "probability"), ({"alpha": -0.1}, "alpha")],
+    [
+        ({"num_patches": 0}, "num_patches"),
+        ({"probability": 1.5}, "probability"),
+        ({"alpha": -0.1}, "alpha"),
+        ({"scoring_precision": "fp8"}, "scoring_precision must be none or one of bf16, got 'fp8'"),
+    ],
 )
-def test_settings_out_of_range_are_named(settings: dict[str, float], words: str) -> None:
+def test_settings_out_of_range_are_named(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         DPAP(**settings)
 
