@@ -110,9 +110,14 @@ def test_every_debug_config_trains(name: str, faces: Path, runs: Path) -> None:
         cfg.data.order.num_samples = 32  # as many as there are
     if name == "profile":
         cfg.trainer.max_steps = 6
+    if name == "learning_rate":
+        cfg.trainer.max_steps, cfg.callbacks.learning_rate_range.num_steps = 20, 12
     train(cfg)
     folder = runs / "runs" / "debug" / "transface_vit_t_pack"
-    assert (folder / "checkpoints" / "last" / "trainer.ckpt").is_file()
+    assert (folder / "checkpoints" / "last" / "trainer.ckpt").is_file() == (name != "learning_rate")
+    if name == "learning_rate":
+        assert len((folder / "learning_rates.csv").read_text().splitlines()) == 13
+        assert (folder / "learning_rates.png").is_file()
     if name == "profile":
         assert (folder / "profile" / "trace.json").is_file()
         assert "aten::" in (folder / "profile" / "slowest_parts.txt").read_text()
