@@ -11,7 +11,7 @@ VERBS = {
     "compare": "say how alike two faces are: transface compare a.jpg b.jpg checkpoint=...",
     "search": "find a face in a folder: transface search checkpoint=... gallery=FOLDER query=a.jpg",
     "pack": "make, change and check data sets: transface pack --help",
-    "synthesize": "draw made-up people in the field's file formats: transface synthesize data/demo",
+    "synthesize": "draw made-up people in the field's file formats: transface synthesize root=data/demo",
     "report": "make pages of results: transface report runs/demo",
 }
 

@@ -55,6 +55,9 @@ def reported(verb: str = "") -> Iterator[Outcome]:
         hint = GOES_ON.get(verb)
         print(f"transface: stopped by the user{f'; {hint}' if hint else ''}", file=sys.stderr)
         outcome.code = 130
+    except BrokenPipeError:  # `transface ... | head`: who read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        outcome.code = 1
     except Exception as error:
         line = user_line(error)
         if line is None or os.environ.get("TRANSFACE_TRACEBACK"):
