@@ -16,7 +16,8 @@ from transface.training.module import TrainingModule
 class ProtocolValidation(Callback):
     """Runs protocols after every n steps and epochs and logs val/<set>/<measure> and val/mean/accuracy.
 
-    Ranks share the embedding; no random number is drawn, so training goes on as if nothing had been measured.
+    Ranks share the embedding; no random number is drawn, so training goes on as if nothing had been measured. The results of the run's last
+    weights are whole (intervals, decisions, hardest pairs), those on the way are numbers alone.
 
     Args:
         protocols: e.g. [PairSets(files)].
@@ -42,6 +43,7 @@ class ProtocolValidation(Callback):
         self.every_n_steps, self.every_n_epochs = every_n_steps, every_n_epochs
         self.batch_size, self.num_workers = batch_size, num_workers
         self.results: list[Result] = []
+        self._whole = False
 
     def prepare(self) -> None:
         """Read the protocols' lists, so that what is missing is known before the first step and not at the first validation."""
@@ -53,17 +55,16 @@ class ProtocolValidation(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         assert isinstance(pl_module, TrainingModule)
-        if self.protocols and pl_module.validated_at != trainer.global_step and self._is_due(trainer):
-            self.validate(trainer, pl_module)
+        if not self.protocols or pl_module.validated_at == trainer.global_step or trainer.fit_loop.epoch_loop._should_accumulate():
+            return
+        epoch_ends = bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
+        run_ends = self._is_wanted() and self._run_ends(trainer, epoch_ends)
+        if run_ends or self._is_due(trainer, epoch_ends):
+            self.validate(trainer, pl_module, whole=run_ends)
 
-    def _is_due(self, trainer: Trainer) -> bool:
-        progress = trainer.fit_loop.epoch_loop.batch_progress
-        if trainer.fit_loop.epoch_loop._should_accumulate():
-            return False
+    def _is_due(self, trainer: Trainer, epoch_ends: bool) -> bool:
         by_step = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
-        ends = bool(progress.is_last_batch)
-        by_epoch = self.every_n_epochs is not None and ends and (trainer.current_epoch + 1) % self.every_n_epochs == 0
-        return by_step or by_epoch or (self._is_wanted() and self._run_ends(trainer, ends))
+        return by_step or (self.every_n_epochs is not None and epoch_ends and (trainer.current_epoch + 1) % self.every_n_epochs == 0)
 
     def _is_wanted(self) -> bool:
         return bool(self.protocols) and (self.every_n_steps is not None or self.every_n_epochs is not None)
@@ -75,16 +76,16 @@ class ProtocolValidation(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate the last weights where the end came unforeseen: a time budget, early stopping."""
         assert isinstance(pl_module, TrainingModule)
-        if self._is_wanted() and pl_module.validated_at != trainer.global_step:
-            self.validate(trainer, pl_module)
+        if self._is_wanted() and not (self._whole and pl_module.validated_at == trainer.global_step):
+            self.validate(trainer, pl_module, whole=True, log=pl_module.validated_at != trainer.global_step)
 
     def validate_after_all(self, trainer: Trainer, pl_module: TrainingModule) -> None:
         """Validate the weights of a run that had ended already, if it is resumed before its results were written; loggers have them."""
         if self._is_wanted() and trainer.global_step > 0 and pl_module.validated_at != trainer.global_step:
             pl_module.to(trainer.strategy.root_device)
-            self.validate(trainer, pl_module, log=False)
+            self.validate(trainer, pl_module, whole=True, log=False)
 
-    def validate(self, trainer: Trainer, pl_module: TrainingModule, *, log: bool = True) -> None:
+    def validate(self, trainer: Trainer, pl_module: TrainingModule, *, whole: bool = False, log: bool = True) -> None:
         """Evaluate every protocol now; every rank calls it."""
         # Each rank's batch norm has seen its own faces since the last broadcast of DDP; a checkpoint holds those of rank 0.
         copy_from_first(list(pl_module.evaluated_backbone.buffers()))
@@ -95,7 +96,8 @@ class ProtocolValidation(Callback):
             progress=False,
             forward_context=trainer.precision_plugin.forward_context,
         )
-        self.results = [result for protocol in self.protocols for result in protocol.evaluate(embedder, detailed=False)]
+        self.results = [result for protocol in self.protocols for result in protocol.evaluate(embedder, detailed=whole)]
+        self._whole = whole
         values = logged_values(self.results)
         if not values:
             return

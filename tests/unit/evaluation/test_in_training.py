@@ -110,6 +110,36 @@ def test_an_end_that_comes_early_is_validated_and_may_be_the_best(pairs: Path, t
     assert not list((tmp_path / "checkpoints").glob("*.writing"))
 
 
+class Kept(ProtocolValidation):
+    """Keeps the results of every validation."""
+
+    def validate(self, trainer: lightning.Trainer, pl_module: Any, **settings: Any) -> None:
+        super().validate(trainer, pl_module, **settings)
+        self.kept = [*getattr(self, "kept", []), (trainer.global_step, self.results[0])]
+
+
+def test_only_the_last_weights_have_whole_results(pairs: Path) -> None:
+    """Decisions are what paired tests between runs need; on the way they would cost time for nothing."""
+    validation = Kept([PairSets([pairs])], every_n_epochs=1)
+    train([validation])
+    (first, brief), (last, whole) = validation.kept
+    assert (first, last) == (3, 6)
+    assert brief.measure("accuracy").low is None
+    assert not brief.pairs_hash
+    assert whole.measure("accuracy").low is not None
+    assert whole.pairs_hash
+    assert whole.arrays["correct"].shape == (20,)
+
+
+def test_an_end_nobody_foresaw_gets_whole_results_and_no_second_row(pairs: Path) -> None:
+    validation = Kept([PairSets([pairs])], every_n_steps=2, every_n_epochs=None)
+    _, _, memo = train([validation, End()])
+    assert [step for step, _ in validation.kept] == [2, 4, 4]
+    assert sorted(memo.steps) == [2, 4]
+    assert [bool(result.pairs_hash) for _, result in validation.kept] == [False, False, True]
+    assert validation.kept[1][1].measure("accuracy").value == validation.kept[2][1].measure("accuracy").value
+
+
 def test_a_run_resumed_after_its_end_is_validated_without_a_second_row(pairs: Path, tmp_path: Path) -> None:
     _, before, _ = train([CheckpointWriter(tmp_path / "checkpoints")])
     validation = ProtocolValidation([PairSets([pairs])])
