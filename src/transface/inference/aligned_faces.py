@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from transface.data.alignment import align_faces, read_points
-from transface.inference.face_images import Colours, in_groups, joined, many, read_picture
+from transface.inference.face_images import Colours, in_groups, is_array, joined, many, read_picture
 
 
 def aligned_batches(images: Any, points: Any, size: tuple[int, int], *, batch_size: int, colours: Colours = "rgb") -> Iterator[Tensor]:
@@ -52,10 +52,11 @@ def face_points(points: Any) -> Tensor:
         ValueError: for another shape, or numbers that are not finite.
     """
     try:
+        points = points.detach().double().cpu() if isinstance(points, Tensor) else points
         rows = torch.as_tensor(np.asarray(points, dtype=np.float64))
     except (TypeError, ValueError) as error:
         raise ValueError(f"points must be numbers (5, 2) or (N, 5, 2), got {type(points).__name__}: {error}") from error
-    rows = rows[None] if rows.ndim == 2 else rows
+    rows = rows.reshape(0, 5, 2) if rows.shape == (0,) else rows[None] if rows.ndim == 2 else rows
     if rows.ndim != 3 or tuple(rows.shape[1:]) != (5, 2):
         raise ValueError(f"points must be (5, 2) or (N, 5, 2): x, y of eyes, nose, mouth corners; got {tuple(rows.shape)}")
     if not bool(rows.isfinite().all()):
@@ -64,9 +65,9 @@ def face_points(points: Any) -> Tensor:
 
 
 def _is_one(images: Any) -> bool:
-    if isinstance(images, Tensor | np.ndarray) and images.dtype != object:
+    if is_array(images):
         return images.ndim < 4
-    return isinstance(images, str | bytes | Image.Image) or hasattr(images, "__fspath__")
+    return isinstance(images, str | bytes | bytearray | memoryview | Image.Image) or hasattr(images, "__fspath__")
 
 
 def _aligned(picture: Tensor, five: Tensor, size: int, *, name: str) -> Tensor:

@@ -5,13 +5,15 @@ Shapes: B faces of a batch, N faces in all, H x W the size the backbone takes. B
 
 import io
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
@@ -42,7 +44,7 @@ def batches_of_faces(images: Any, size: tuple[int, int], *, batch_size: int, col
         raise ValueError(f'colours must be "rgb" or "bgr", got {colours!r}')
     if fit not in ("refuse", "resize"):
         raise ValueError(f'fit must be "refuse" or "resize", got {fit!r}')
-    if isinstance(images, Tensor | np.ndarray) and images.dtype != object:
+    if is_array(images) and images.ndim > 1:
         stack = as_pictures(images, colours=colours)
         for start in range(0, len(stack), batch_size):
             yield fitted(stack[start : start + batch_size], size, fit=fit, name=f"images[{start}]")
@@ -55,13 +57,18 @@ def batches_of_faces(images: Any, size: tuple[int, int], *, batch_size: int, col
 
 def many(images: Any) -> Iterable[Any]:
     """Return an iterable of images; one image becomes a list of one."""
-    if isinstance(images, str | Path | bytes | Image.Image):
+    if is_array(images):
+        return [images] if images.ndim == 1 else list(as_pictures(images, colours="rgb"))
+    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image):
         return [images]
-    if isinstance(images, Tensor | np.ndarray) and images.dtype != object:
-        return list(as_pictures(images, colours="rgb"))
-    if not isinstance(images, Iterable):
+    if not isinstance(images, Iterable) or hasattr(images, "read"):
         raise ValueError(f"images must be paths, encoded bytes, PIL images, arrays or tensors, got {type(images).__name__}")
     return images
+
+
+def is_array(images: Any) -> TypeGuard[Tensor | NDArray[Any]]:
+    """Return whether these are numbers in an array or a tensor; arrays of names or of objects are lists of images."""
+    return isinstance(images, Tensor) or (isinstance(images, np.ndarray) and images.dtype.kind not in "OUS")
 
 
 def in_groups(items: Iterable[Any], group_size: int) -> Iterator[list[Any]]:
@@ -81,22 +88,39 @@ def read_picture(image: Any, *, colours: Colours = "rgb", name: str = "the image
     if encoded is not None:
         return _decode_one(encoded, name=_name(image, name))
     if isinstance(image, Image.Image):
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+        return pixels_of(image)
     pictures = as_pictures(image, colours=colours, name=name)
     if len(pictures) != 1:
         raise ValueError(f"{name} must be one image, got an array of {len(pictures)}")
     return pictures[0]
 
 
+def pixels_of(picture: Image.Image) -> Tensor:
+    """Return the (3, H, W) uint8 RGB pixels of a PIL image of any mode; 16 bits of grey become 8.
+
+    Raises:
+        ValueError: if its values are floats, whose range nothing tells.
+    """
+    if picture.mode == "F":
+        raise ValueError("a PIL image of floats (mode F) does not say its range: give an array in [-1, 1]")
+    if picture.mode.startswith("I"):
+        grey = np.asarray(picture).astype(np.int64)
+        deep = grey // 257 if picture.mode != "I" or grey.max(initial=0) > 255 else grey
+        picture = Image.fromarray(deep.clip(0, 255).astype(np.uint8))
+    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+
+
 def encoded_bytes(image: Any) -> bytes | None:
     """Return the bytes of an image file, given as a path, bytes or an array of them; None if it is none of these."""
-    if isinstance(image, bytes):
-        return image
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 1:
         return image.tobytes()
-    if not isinstance(image, str | Path):
+    if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 1:
+        return image.cpu().numpy().tobytes()
+    if not isinstance(image, str | os.PathLike):
         return None
-    path = Path(image)
+    path = Path(os.fsdecode(image))
     if path.is_dir():
         raise ValueError(f"{path} is a folder, expected an image file: 'transface embed images={path}' embeds a folder")
     if not path.is_file():
@@ -116,7 +140,8 @@ def as_pictures(array: Any, *, colours: Colours = "rgb", name: str = "images") -
     if isinstance(array, np.ndarray):
         if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
             raise ValueError(f"{name} must be uint8 in 0..255 or float in [-1, 1], got {array.dtype}")
-        array = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+        dtype = np.uint8 if array.dtype == np.uint8 else np.float32
+        array = torch.from_numpy(np.require(array, dtype, requirements=["C", "W"]))
     if array.dtype != torch.uint8:
         if not array.dtype.is_floating_point:
             raise ValueError(f"{name} must be uint8 in 0..255 or float in [-1, 1], got {array.dtype}")
@@ -125,10 +150,11 @@ def as_pictures(array: Any, *, colours: Colours = "rgb", name: str = "images") -
         array = array[None].expand(3, -1, -1)
     if array.ndim == 3:
         array = array[None]
-    if array.ndim != 4 or 3 not in (array.shape[1], array.shape[3]):
+    if array.ndim != 4 or not {1, 3} & {array.shape[1], array.shape[3]}:
         raise ValueError(f"{name} must be (H, W, 3), (3, H, W) or many of them, got shape {shape}")
-    if array.shape[1] != 3:
+    if array.shape[1] != 3 and (array.shape[3] == 3 or array.shape[1] != 1):
         array = array.permute(0, 3, 1, 2)
+    array = array.expand(-1, 3, -1, -1)  # of grey pictures with one channel
     return array.flip(1) if colours == "bgr" else array
 
 
@@ -185,10 +211,10 @@ def _decode_one(encoded: bytes, *, name: str) -> Tensor:
             raise ValueError(str(error)) from error
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
-            return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+            return pixels_of(picture)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} is not an image that can be decoded ({len(encoded)} bytes)") from error
 
 
 def _name(image: Any, otherwise: str) -> str:
-    return str(image) if isinstance(image, str | Path) else otherwise
+    return os.fsdecode(image) if isinstance(image, str | os.PathLike) else otherwise

@@ -81,7 +81,7 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
 
         Args:
             images: one or many of: path, encoded bytes, PIL image, array or tensor (H, W, 3) or (3, H, W); or an array of all. uint8 is
-                0..255, float is [-1, 1]. Faces are aligned and of the model's size, unless `points` are given.
+                0..255, float is [-1, 1]; one channel, or none, is grey. Faces are aligned and of the model's size, unless `points` are given.
             points: (5, 2) or (N, 5, 2) pixels x, y of left eye, right eye, nose, left and right mouth corner: each picture's face is cut
                 out and aligned by them; with one picture, the N faces in it.
             device: moves the model there first; by default it runs where it is.

@@ -49,6 +49,7 @@ def similarity(a: Any, b: Any, *, between: Literal["all", "rows"] = "all") -> Te
     if between not in ("all", "rows"):
         raise ValueError(f'between must be "all" or "rows", got {between!r}')
     right = right.to(left.device)
+    left, right = (rows.to(torch.promote_types(left.dtype, right.dtype)) for rows in (left, right))
     if between == "rows":
         if left.shape != right.shape:
             raise ValueError(f"rows can be compared with equal rows only, got {tuple(left.shape)} and {tuple(right.shape)}")
@@ -111,8 +112,23 @@ def _warning(num_impostors: int, far: float) -> str:
     return f"only {behind} impostor pairs stand behind this threshold" if behind < FEW_IMPOSTORS else ""
 
 
+def _rows(embeddings: Any) -> Tensor:
+    """Return a tensor as it is; arrays (of any strides and byte order), lists of numbers, of arrays or of tensors as a tensor."""
+    if isinstance(embeddings, Tensor):
+        return embeddings
+    if isinstance(embeddings, list | tuple) and embeddings and all(isinstance(row, Tensor) for row in embeddings):
+        return torch.stack(list(embeddings))
+    rows = np.asarray(embeddings)
+    of_arrays = isinstance(embeddings if isinstance(embeddings, np.ndarray) else next(iter(embeddings), None), np.ndarray)
+    precise = of_arrays and rows.dtype.kind == "f" and rows.dtype.itemsize >= 8
+    return torch.from_numpy(np.array(rows, np.float64 if precise else np.float32))
+
+
 def _unit_rows(embeddings: Any, name: str) -> Tensor:
-    rows = torch.as_tensor(embeddings)
+    try:
+        rows = _rows(embeddings)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be an embedding (E,) or embeddings (N, E) of numbers: {error}") from error
     rows = rows if rows.dtype == torch.float64 else rows.float()
     if rows.ndim not in (1, 2):
         raise ValueError(f"{name} must be an embedding (E,) or embeddings (N, E), got {tuple(rows.shape)}")

@@ -175,3 +175,50 @@ def test_a_saved_folder_is_the_same_model(tmp_path: Path, model: FaceModel, pict
 def test_another_model_has_another_fingerprint(model: FaceModel) -> None:
     other = FaceModel(FaceViT(embed_dim=16, depth=1, num_heads=2, embedding_size=8))
     assert other.fingerprint() != model.fingerprint()
+
+
+def test_bytes_and_arrays_of_any_make_are_taken(model: FaceModel, pictures: np.ndarray, expected: torch.Tensor) -> None:
+    content = encoded(pictures[0])
+    floats = pictures[0] / 127.5 - 1
+    kinds = [bytearray(content), memoryview(content), np.frombuffer(content, np.uint8), torch.tensor(list(content), dtype=torch.uint8)]
+    kinds += [floats.astype(">f4"), floats.astype(np.longdouble), floats[::-1][::-1]]
+    for kind in kinds:
+        torch.testing.assert_close(model.embed(kind), expected[:1], rtol=1e-4, atol=1e-4)
+
+
+def test_paths_may_be_any_path_like_or_an_array_of_strings(tmp_path: Path, model: FaceModel, pictures: np.ndarray, expected: torch.Tensor) -> None:
+    path = tmp_path / "with space é.png"
+    path.write_bytes(encoded(pictures[0]))
+
+    class Entry:
+        def __fspath__(self) -> str:
+            return str(path)
+
+    for kind in (Entry(), [Entry()], np.array([str(path)]), np.str_(path)):
+        torch.testing.assert_close(model.embed(kind), expected[:1], rtol=1e-4, atol=1e-4)
+
+
+def test_grey_pictures_may_have_one_channel(model: FaceModel, pictures: np.ndarray) -> None:
+    grey = pictures[0, ..., :1]
+    expected = model.embed(np.repeat(grey, 3, axis=2))
+    for kind in (grey, grey[..., 0], grey.transpose(2, 0, 1), torch.from_numpy(grey), grey[None], [grey]):
+        torch.testing.assert_close(model.embed(kind), expected)
+
+
+def test_grey_of_sixteen_bits_keeps_its_brightness(tmp_path: Path, model: FaceModel, pictures: np.ndarray) -> None:
+    grey = pictures[0, ..., 0]
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    deep.save(tmp_path / "deep.tif")
+    expected = model.embed(grey)
+    for kind in (deep, tmp_path / "deep.tif", Image.fromarray(grey.astype(np.int32))):
+        torch.testing.assert_close(model.embed(kind), expected)
+    with pytest.raises(ValueError, match="range"):
+        model.embed(Image.fromarray(grey.astype(np.float32)))
+
+
+def test_points_may_be_any_tensor(model: FaceModel, pictures: np.ndarray) -> None:
+    points = torch.tensor([[38.0, 51.0], [73.0, 51.0], [56.0, 71.0], [41.0, 92.0], [70.0, 92.0]])
+    expected = model.embed(pictures[0], points=points.numpy())
+    for kind in (points.clone().requires_grad_(), points.bfloat16()):
+        torch.testing.assert_close(model.embed(pictures[0], points=kind), expected)
+    assert model.embed([], points=[]).shape == (0, 8)

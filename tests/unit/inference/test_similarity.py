@@ -72,3 +72,20 @@ def test_a_threshold_is_read_from_the_json_alone(tmp_path: Path) -> None:
 def test_a_result_without_pairs_is_refused() -> None:
     with pytest.raises(ValueError, match="neither scores nor a ROC"):
         transface.threshold(Result("tinyface", "tinyface", "", (Measure("rank-1", 0.5),)))
+
+
+@pytest.mark.parametrize("kind", ["float64", ">f4", "reversed", "list of tensors", "read-only"])
+def test_any_array_and_any_pair_of_precisions_can_be_compared(kind: str) -> None:
+    rows = torch.nn.functional.normalize(torch.randn(4, 8, generator=torch.Generator().manual_seed(0)))
+    array = rows.numpy()
+    frozen = array.copy()
+    frozen.flags.writeable = False
+    odd = {"float64": rows.double(), ">f4": array.astype(">f4"), "reversed": array[::-1], "list of tensors": list(rows), "read-only": frozen}[kind]
+    expected = (rows @ rows.T).flip(0) if kind == "reversed" else rows @ rows.T
+    torch.testing.assert_close(transface.similarity(odd, rows), expected, check_dtype=False, rtol=0, atol=1e-6)
+    torch.testing.assert_close(transface.similarity(rows, odd), expected.T, check_dtype=False, rtol=0, atol=1e-6)
+
+
+def test_what_holds_no_numbers_is_refused_as_a_value_error() -> None:
+    with pytest.raises(ValueError, match="b must be an embedding"):
+        transface.similarity([1.0, 0.0], ["a", "b"])
