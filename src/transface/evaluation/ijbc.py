@@ -7,7 +7,7 @@ Shapes: M images, T templates, P pairs, E embedding size.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,7 +137,9 @@ def _as_rows(rows: ArrayLike | Tensor, name: str) -> Floats:
 
 
 def _as_vector(values: ArrayLike | Tensor, name: str, length: int) -> NDArray[Any]:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if isinstance(values, Tensor):
+        values = (values.float() if values.dtype == torch.bfloat16 else values).detach().cpu().numpy()
+    array = np.asarray(values)
     if array.shape != (length,):
         raise ValueError(f"{name} must hold one value for each of the {length} images, got {array.shape}")
     return array
@@ -146,6 +148,12 @@ def _as_vector(values: ArrayLike | Tensor, name: str, length: int) -> NDArray[An
 def as_whole_numbers(values: ArrayLike | Tensor, name: str) -> NDArray[Any]:
     """Return ids as an array of integers, those of 15 million pairs not copied; raises ValueError if they are not whole numbers."""
     array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    if array.dtype.kind in "iu":
+        return array
+    if array.dtype == object:  # a column of whole numbers in a table that also holds names
+        with suppress(TypeError, ValueError, OverflowError):
+            exact = array.astype(np.int64)
+            array = exact if (exact == array).all() else array
     if array.dtype.kind in "iu":
         return array
     if array.size and (array.dtype.kind != "f" or not np.isfinite(array).all() or (array != np.floor(array)).any()):

@@ -45,10 +45,10 @@ class OperatingPoint(NamedTuple):
 def tar_at_far(genuine: ArrayLike | Tensor, impostor: ArrayLike | Tensor, far: float, rule: Rule = ...) -> float: ...
 @overload
 def tar_at_far(
-    genuine: ArrayLike | Tensor, impostor: ArrayLike | Tensor, far: Sequence[float] | NDArray[Any], rule: Rule = ...
+    genuine: ArrayLike | Tensor, impostor: ArrayLike | Tensor, far: Sequence[float] | NDArray[Any] | Tensor, rule: Rule = ...
 ) -> NDArray[np.float64]: ...
 def tar_at_far(
-    genuine: ArrayLike | Tensor, impostor: ArrayLike | Tensor, far: float | Sequence[float] | NDArray[Any], rule: Rule = "nearest"
+    genuine: ArrayLike | Tensor, impostor: ArrayLike | Tensor, far: float | Sequence[float] | NDArray[Any] | Tensor, rule: Rule = "nearest"
 ) -> float | NDArray[np.float64]:
     """Return the TAR at a FAR: a float for one target, (K,) float64 for K of them.
 
@@ -59,8 +59,9 @@ def tar_at_far(
         >>> tar_at_far([0.9, 0.8, 0.3], [0.5, 0.4, 0.2, 0.1], 0.25, rule="strict")
         0.6666666666666666
     """
-    points = operating_points(genuine, impostor, np.atleast_1d(far), rules=(rule,))
-    if np.ndim(far) == 0:
+    targets = np.asarray(far.detach().cpu() if isinstance(far, Tensor) else far)
+    points = operating_points(genuine, impostor, np.atleast_1d(targets), rules=(rule,))
+    if targets.ndim == 0:
         return points[0].tar
     return np.array([point.tar for point in points])
 
@@ -70,7 +71,8 @@ def operating_points(
 ) -> list[OperatingPoint]:
     """Return one OperatingPoint for each target and rule, targets outermost; errors as in `tar_at_far`."""
     genuine_scores, impostor_scores = as_scores(genuine, name="genuine"), as_scores(impostor, name="impostor")
-    targets = [float(far) for far in fars]
+    # A float32 of .01 lies a little below .01 and would refuse an impostor that .01 allows: the number meant is the one it is written as.
+    targets = [float(str(far)) if isinstance(far, np.float32) else float(far) for far in fars]
     if not all(0 <= target <= 1 for target in targets):
         raise ValueError(f"a false accept rate lies in [0, 1], got {targets}")
     if set(rules) - set(RULES):

@@ -222,7 +222,14 @@ def _as_float_rows(embeddings: ArrayLike | Tensor) -> FloatArray:
 
 
 def _as_labels(is_same: ArrayLike | Tensor, num_pairs: int | None = None) -> NDArray[np.bool_]:
-    same = np.asarray(is_same.detach().cpu() if isinstance(is_same, Tensor) else is_same).astype(bool)
+    labels = np.asarray(is_same.detach().cpu().float() if isinstance(is_same, Tensor) else is_same)
+    try:
+        same = labels.astype(bool)
+        odd = labels.astype(np.float64) != same
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"is_same must hold True or False (1 or 0) for each pair, got {labels.dtype}") from error
+    if odd.any():
+        raise ValueError(f"is_same must hold True or False (1 or 0) for each pair, got e.g. {labels[odd][0]!s}")
     if same.ndim != 1 or (num_pairs is not None and len(same) != num_pairs):
         raise ValueError(f"is_same must hold one label for each of the {num_pairs} pairs, got shape {same.shape}")
     if same.all() or not same.any():

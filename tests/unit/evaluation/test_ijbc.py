@@ -140,3 +140,19 @@ def test_bad_input_is_refused() -> None:
         score_pairs(pooled, [1, 2], [1])
     with pytest.raises(ValueError, match=r"\(P, 2\)"):
         score_pairs(pooled, [1, 2])
+
+
+def test_ids_may_be_objects_that_are_whole_numbers_and_weights_may_be_bfloat16() -> None:
+    some = some_faces()
+    plain = pool_templates(some["faces"], some["templates"], some["media"])
+    odd = pool_templates(some["faces"], some["templates"].astype(object), some["media"].astype(object))
+    np.testing.assert_array_equal(odd.features, plain.features)
+    pairs = np.stack([plain.ids, plain.ids[::-1]], axis=1)
+    np.testing.assert_array_equal(score_pairs(odd, pairs.astype(object)), score_pairs(plain, pairs))
+    weights = torch.from_numpy(some["detector"]).bfloat16()
+    weighted = pool_templates(some["faces"], some["templates"], some["media"], detector_scores=weights)
+    np.testing.assert_array_equal(
+        weighted.features, pool_templates(some["faces"], some["templates"], some["media"], detector_scores=weights.double()).features
+    )
+    with pytest.raises(ValueError, match="whole numbers"):
+        pool_templates(some["faces"], (some["templates"] + 0.5).astype(object), some["media"])

@@ -99,3 +99,12 @@ def test_the_metric_gathers_batches() -> None:
     assert metric.compute() == operating_points(genuine, impostor, [0.01, 0.1])
     with pytest.raises(ValueError, match="want scores"):
         metric.update(scores, is_same[:3])
+
+
+def test_a_target_in_float32_means_the_number_it_is_written_as() -> None:
+    genuine, impostor = np.linspace(0, 2, 50), np.linspace(-1, 1, 500)
+    fars = [0.01, 0.1, 0.5, 1 / 3]
+    expected = [tar_at_far(genuine, impostor, far, rule="strict") for far in fars]
+    assert tar_at_far(genuine, impostor, torch.tensor(fars), rule="strict").tolist() == expected
+    assert tar_at_far(genuine, impostor, np.float32(fars), rule="strict").tolist() == expected
+    assert tar_at_far(genuine, impostor, torch.tensor(0.01), rule="strict") == expected[0]

@@ -136,3 +136,18 @@ def test_the_metric_takes_batches_in_any_order_and_repeats() -> None:
         metric.compute()
     with pytest.raises(ValueError, match="positions"):
         metric.update(unit[:10], torch.arange(9))
+
+
+@pytest.mark.parametrize("labels", [[1, -1] * 10, [1.0, float("nan")] * 10, ["1", "0"] * 10, [2, 0] * 10], ids=str)
+def test_labels_other_than_yes_and_no_are_refused_by_what_they_are(labels: list[object]) -> None:
+    embeddings = np.random.default_rng(0).normal(size=(40, 8))
+    with pytest.raises(ValueError, match="True or False"):
+        fold_accuracies(embeddings, labels)  # type: ignore[arg-type]
+
+
+def test_labels_may_be_any_numbers_that_say_yes_and_no() -> None:
+    embeddings = np.random.default_rng(0).normal(size=(40, 8))
+    same = np.array([True, False] * 10)
+    expected = fold_accuracies(embeddings, same).tolist()
+    for labels in (same.tolist(), same.astype(np.uint8), same.astype(">f8"), same.astype(object), torch.tensor(same), torch.tensor(same).bfloat16()):
+        assert fold_accuracies(embeddings, labels).tolist() == expected
