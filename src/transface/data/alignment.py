@@ -104,7 +104,7 @@ def read_points(path: str | Path) -> list[FacePoints]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no points file {path}")
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     return list(_parse_points(lines, path))
 
 

@@ -7,6 +7,7 @@ sorted order. Paths are relative to the list's folder. Shapes: n images.
 import csv
 import logging
 import os
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,9 +22,11 @@ from transface.data.record_index import IntArray
 logger = logging.getLogger(__name__)
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+OTHER_ENDINGS = (".bmp", ".gif", ".heic", ".jp2", ".tif", ".tiff", ".webp")
 PATH_COLUMNS = ("path", "image", "file", "filename")
 LABEL_COLUMNS = ("label", "identity", "person", "id")
 LARGEST_FILE = 64 << 20
+WHOLE_NUMBER = re.compile(r"[0-9]{1,9}(\.0{0,9})?")  # 3, and 3.0 as tables write a column of numbers in which one was missing
 
 
 class PathTable:
@@ -130,7 +133,10 @@ def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112)) -
     people = [name for name in entries if (root / name).is_dir()]
     loose = [name for name in entries if _is_image(name) and (root / name).is_file()]
     counts: dict[str, int] = {}
-    paths = PathTable(_paths_of(root, people, counts))
+    unread: list[str] = []
+    paths = PathTable(_paths_of(root, people, counts, unread))
+    if unread:
+        logger.warning("%s: %d pictures are neither JPEG nor PNG and are left out, %s the first", root, len(unread), unread[0])
     if loose:
         where = f"{len(loose)} images, {loose[0]} the first, lie in {root} itself and not in the folder of a person"
         if not counts:
@@ -140,23 +146,32 @@ def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112)) -
     return FileFaces(root, paths, labels=labels, people=list(counts), image_size=image_size)
 
 
-def _paths_of(root: Path, people: Iterable[str], counts: dict[str, int]) -> Iterator[str]:
-    """Yield the paths of all images, and enter into `counts` how many each person has."""
+def _paths_of(root: Path, people: Iterable[str], counts: dict[str, int], unread: list[str]) -> Iterator[str]:
+    """Yield the paths of all images, and enter into `counts` how many each person has, into `unread` the pictures of other kinds."""
     for person in people:
-        files = _images_of(root / person)
+        below = list(files_below(root / person))
+        files = sorted(name for name in below if name.lower().endswith(IMAGE_ENDINGS))
+        unread += (f"{person}/{name}" for name in below if name.lower().endswith(OTHER_ENDINGS))
         if files:
             counts[person] = len(files)
         yield from (f"{person}/{file}" for file in files)
 
 
-def _images_of(folder: Path) -> list[str]:
-    """The images in a folder and the folders inside it, sorted by path."""
-    found: list[str] = []
-    for base, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = os.path.relpath(base, folder) + "/"
-        found += [inside.removeprefix("./") + name for name in files if _is_image(name)]
-    return sorted(found)
+def files_below(folder: str | Path, *, above: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Yield the files of a folder and of the folders in it, as paths relative to it; names that begin with a dot are passed over.
+
+    Links are followed, also to folders, but not from a folder (`above`: those it lies in) back into itself.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if not entry.name.startswith(".")]
+    for entry in found:
+        if entry.is_dir():
+            yield from (f"{entry.name}/{name}" for name in files_below(entry.path, above=above | {real}))
+        else:  # a link to nothing too: whoever reads it says what is missing
+            yield entry.name
 
 
 def _is_image(name: str) -> bool:
@@ -175,6 +190,8 @@ def open_list(path: str | Path, *, root: str | Path | None = None, image_size: t
         raise FileNotFoundError(f"no list {path}")
     met = _Met({}, array("q"))
     paths = PathTable(_keep_label(_read_rows(path), met))
+    if not len(paths):
+        raise ValueError(f"{path} holds no images: no lines below its header")
     numbered = _number(met, path)
     return FileFaces(path.parent if root is None else root, paths, labels=numbered.labels, people=numbered.people, image_size=image_size)
 
@@ -201,7 +218,7 @@ def _read_rows(path: Path) -> Iterator[_Row]:
     if path.suffix.lower() == ".parquet":
         yield from _read_parquet(path)
         return
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = csv.reader(file)
         try:
             names = next(rows, [])
@@ -251,9 +268,9 @@ class _Numbered(NamedTuple):
 def _number(met: _Met, path: Path) -> _Numbered:
     labels = list(met.places)
     rows = np.frombuffer(met.rows, dtype=np.int64) if labels else np.empty(0, dtype=np.int64)
-    whole = [label.strip().isascii() and label.strip().isdigit() and len(label) < 10 for label in labels]
+    whole = [WHOLE_NUMBER.fullmatch(label.strip()) is not None for label in labels]
     if labels and all(whole):
-        return _Numbered(np.array([int(label) for label in labels], dtype=np.int64)[rows], [])
+        return _Numbered(np.array([int(float(label)) for label in labels], dtype=np.int64)[rows], [])
     if any(whole):
         mixed = labels[whole.index(False)]
         raise ValueError(f"{path}: labels must all be whole numbers from 0, or all be names; among numbers there is {mixed[:40]!r}")

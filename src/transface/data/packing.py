@@ -103,12 +103,22 @@ def pack_images(
     size = images.image_size[0]
     prepare, settings = None, f"{fit} {size} {min_images}"
     if points_file is not None:
-        points = {face.path: face.points for face in read_points(points_file)}
+        points = _points_by_path(points_file)
         prepare, settings = fit_image(size=size, quality=quality, points=points, source=images), f"aligned {size} {quality} {min_images}"
     elif fit == "resize":
         prepare, settings = fit_image(size=size, quality=quality), f"resized {size} {quality} {min_images}"
     plan = plan_of_frequent(images, min_images=min_images)
     return write_pack(output, plan, prepare=prepare, settings=settings, **words)
+
+
+def _points_by_path(path: str | Path) -> dict[str, torch.Tensor]:
+    """Return the points of each image; raises ValueError if two faces of one are listed, of which a pack can hold but one."""
+    points: dict[str, torch.Tensor] = {}
+    for face in read_points(path):
+        if face.path in points:
+            raise ValueError(f"{path} has points of two faces of {face.path}: keep one a picture")
+        points[face.path] = face.points
+    return points
 
 
 def plan_of_frequent(source: FaceSource, *, min_images: int) -> PackPlan:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transface.data.file_faces import files_below
 from transface.data.loaders import decode_images
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -109,7 +110,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """Return the image files of a folder, at any depth, sorted.
+    """Return the image files of a folder, at any depth, behind links too, sorted; names that begin with a dot are passed over.
 
     Raises:
         FileNotFoundError: if the folder is missing or holds no image.
@@ -117,7 +118,7 @@ def list_images(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(folder / name for name in files_below(folder) if name.lower().endswith(IMAGE_SUFFIXES))
     if not found:
         raise FileNotFoundError(f"no .jpg or .png images in {folder}")
     return found

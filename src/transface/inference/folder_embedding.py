@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from transface.data.file_faces import files_below
 from transface.inference.embeddings_file import NamedEmbeddings, checked_output, read_embeddings, write_embeddings
 from transface.inference.face_model import FaceModel
 
@@ -36,7 +37,8 @@ class ImageList(NamedTuple):
 
 
 def list_images(source: str | Path) -> ImageList:
-    """Return the images of a folder, at any depth; or those named in a text file, one a line, relative to its folder.
+    """Return the images of a folder, at any depth and behind links too, none that begins with a dot; or those named in a
+    text file, one a line, relative to its folder.
 
     Raises:
         FileNotFoundError: if there is no such folder or file.
@@ -44,10 +46,9 @@ def list_images(source: str | Path) -> ImageList:
     """
     source = Path(source)
     if source.is_dir():
-        files = (path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-        found = ImageList(source, sorted(path.relative_to(source).as_posix() for path in files))
+        found = ImageList(source, sorted(name for name in files_below(source) if Path(name).suffix.lower() in IMAGE_SUFFIXES))
     elif source.is_file() and source.suffix in (".txt", ".lst"):
-        lines = (line.strip() for line in source.read_text(encoding="utf-8").splitlines())
+        lines = (line.strip() for line in source.read_text(encoding="utf-8-sig").splitlines())
         found = ImageList(source.parent, [line for line in lines if line])
     elif source.is_file():
         found = ImageList(source.parent, [source.name])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from transface.data.file_faces import PathTable, open_folder, open_list
+from transface.data.file_faces import PathTable, files_below, open_folder, open_list
 from transface.data.loaders import ImageError, decode_images
 
 
@@ -138,3 +138,32 @@ def test_a_path_table_is_a_list_of_paths() -> None:
             table[index]
     assert len(PathTable([])) == 0
     assert np.asarray(PathTable(["ab"])._text).tolist() == [97, 98]
+
+
+def test_links_are_followed_and_those_back_are_not(folder: Path, tmp_path_factory: pytest.TempPathFactory, make_jpeg: Callable) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "1.jpg").write_bytes(make_jpeg(5))
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "ann" / "more").symlink_to(elsewhere)
+    (folder / "ann" / "back").symlink_to(folder)
+    faces = open_folder(folder)
+    found = [faces.paths[i] for i in range(len(faces)) if "back" not in faces.paths[i]]
+    assert found == ["ann/1.jpeg", "ann/more/1.jpg", "linked/1.jpg", "zoe/a.PNG", "zoe/b.jpg"]
+    assert set(files_below(folder / "ann")) >= {"1.jpeg", "more/1.jpg"}
+    assert not any(name.count("back") > 1 for name in files_below(folder / "ann"))
+
+
+def test_pictures_of_kinds_that_are_not_read_are_told_of(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "nobody" / "a.BMP").touch()
+    assert open_folder(folder).num_identities == 2
+    assert "nobody/a.BMP" in caplog.text
+
+
+def test_numbers_with_a_point_and_a_mark_of_byte_order_are_read(tmp_path: Path) -> None:
+    lines = "".join(f"{number}.jpg,{number}.0\n" for number in range(12))
+    (tmp_path / "list.csv").write_text(f"path,label\n{lines}", encoding="utf-8-sig")
+    faces = open_list(tmp_path / "list.csv")
+    assert faces.labels.tolist() == list(range(12))  # as names, 10.0 would come before 2.0
+    (tmp_path / "empty.csv").write_text("path,label\n")
+    with pytest.raises(ValueError, match="holds no images"):
+        open_list(tmp_path / "empty.csv")

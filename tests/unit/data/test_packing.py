@@ -230,3 +230,12 @@ def test_merged_packs_keep_their_people_apart(pack: IdentityPack, tmp_path: Path
     same = IdentityPack(merge_packs([pack, pack], tmp_path / "same", label_offsets=[0, 0]).root)
     assert same.num_identities == 5
     assert np.bincount(same.labels).tolist() == [2 * LABELS.count(label) for label in range(5)]
+
+
+def test_points_of_two_faces_of_one_picture_are_refused(tmp_path: Path, make_jpeg: Callable) -> None:
+    (tmp_path / "images" / "p").mkdir(parents=True)
+    (tmp_path / "images" / "p" / "a.jpg").write_bytes(make_jpeg(0))
+    line = ",".join(f"{number}" for number in template_points().ravel().tolist())
+    (tmp_path / "points.csv").write_text(f"p/a.jpg,{line}\n" * 2, encoding="utf-8-sig")
+    with pytest.raises(ValueError, match="two faces of"):
+        pack_images(open_images(tmp_path / "images"), tmp_path / "pack", points_file=tmp_path / "points.csv")

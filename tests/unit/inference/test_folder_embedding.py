@@ -135,3 +135,13 @@ def test_broken_and_absent_files_are_refused(tmp_path: Path, ending: str) -> Non
 def test_other_endings_are_refused(small_model: FaceModel, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\.npz or \.parquet"):
         embed_folder(small_model, list_images(folder), tmp_path / "out.csv")
+
+
+def test_linked_folders_are_looked_into_and_hidden_files_are_not(folder: Path, tmp_path: Path) -> None:
+    before = list_images(folder).names
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "a.png").write_bytes((folder / before[0]).read_bytes())
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "._a.png").write_bytes(b"what macOS leaves beside a picture")
+    assert list_images(folder).names == ["linked/a.png", *before]
