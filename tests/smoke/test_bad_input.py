@@ -163,7 +163,7 @@ def test_an_unknown_config_key(call: Callable[..., Outcome], pack: Path) -> None
         ("callbacks=[default,methd]", "no callbacks=methd: there are averaged, default"),
         ("logger=[csv,wandbb]", "no logger=wandbb: there are csv"),
         ("+sweep=dpap_k", "no sweep=dpap_k: there are dpap_alpha"),
-        ("debug=nann", "no debug=nann: there are nan"),
+        ("debug=nann", "no debug=nann: there are learning_rate, nan"),
         ("checkpoint.every_n_step=3", "did you mean checkpoint.every_n_steps"),
         ("+seeed=1", "no setting 'seeed', nothing reads it: did you mean seed"),
         ("seed=abc", "seed must be a whole number, at least 0, got 'abc'"),

@@ -21,9 +21,9 @@ class Rates(lightning.Callback):
     def __init__(self) -> None:
         self.seen: list[list[float]] = []
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        optimizer = trainer.optimizers[0]
-        optimizer.register_step_post_hook(lambda *_: self.seen.append([group["lr"] for group in optimizer.param_groups]))
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if len(self.seen) < trainer.global_step:  # a step was taken with this batch
+            self.seen.append([group["lr"] for group in trainer.optimizers[0].param_groups])
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
