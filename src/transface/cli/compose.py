@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from transface.cli.command_line import hydra_words
 from transface.cli.errors import Carried, UserError, remember_keys, user_line
 from transface.cli.study import stand_in_for_plugin
+from transface.cli.value_kinds import refuse_wrong_kinds
 
 
 def conf_folder() -> Path:
@@ -45,6 +46,7 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
         try:
             refuse_unknown(cfg, root)
             refuse_missing(cfg)
+            refuse_wrong_kinds(cfg)
             OmegaConf.set_readonly(cfg, True)
             result.append(task(cfg))
         except Exception as error:

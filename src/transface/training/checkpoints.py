@@ -45,6 +45,8 @@ class CheckpointWriter(Callback):
             raise ValueError(f'checkpoint.mode must be "max" or "min", got {mode!r}')
         if keep < 1 or (every_n_steps is not None and every_n_steps < 1):
             raise ValueError(f"checkpoint.keep and checkpoint.every_n_steps must be at least 1, got {keep} and {every_n_steps}")
+        if every_n_minutes is not None and not every_n_minutes > 0:
+            raise ValueError(f"checkpoint.every_n_minutes must be above 0 or null, got {every_n_minutes}")
         self.folder, self.monitor, self.mode = Path(folder), monitor, mode
         self.every_n_steps, self.every_n_minutes, self.keep, self.config = every_n_steps, every_n_minutes, keep, config
         self.best_value: float | None = None

@@ -1,8 +1,11 @@
 """Ends a run whose validation gets no better; a checkpoint remembers how long that has been so."""
 
+import logging
 from typing import Any, Literal
 
 from lightning import Callback, LightningModule, Trainer
+
+log = logging.getLogger(__name__)
 
 
 class EarlyStopping(Callback):
@@ -12,7 +15,7 @@ class EarlyStopping(Callback):
     Lightning's own looks at the end of an epoch, which comes later, and counts an epoch without a validation as one without progress.
 
     Args:
-        monitor: name of the logged metric; a run that never measures it is not stopped.
+        monitor: name of the logged metric; a run that never measures it is not stopped, and says so once.
         mode: "max" or "min".
         patience: validations without a better value that end the run.
         min_delta: how much better a value must be to count.
@@ -27,6 +30,7 @@ class EarlyStopping(Callback):
         self.best: float | None = None
         self.misses = 0
         self._judged_step = -1
+        self._said = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "misses": self.misses, "judged_step": self._judged_step}
@@ -39,7 +43,10 @@ class EarlyStopping(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         validated = int(getattr(pl_module, "validated_at", -1))
-        if validated <= self._judged_step or self.monitor not in trainer.callback_metrics:
+        if validated <= self._judged_step:
+            return
+        if self.monitor not in trainer.callback_metrics:
+            self._say_unmeasured(trainer)
             return
         self._judged_step = validated
         self._judge(float(trainer.callback_metrics[self.monitor]))
@@ -47,6 +54,12 @@ class EarlyStopping(Callback):
             trainer.should_stop = True
             if trainer.is_global_zero:
                 print(f"no better {self.monitor} than {self.best:.4f} in {self.misses} validations: training ends at step {validated}", flush=True)
+
+    def _say_unmeasured(self, trainer: Trainer) -> None:
+        if not self._said and trainer.is_global_zero:
+            names = ", ".join(name for name in trainer.callback_metrics if name.startswith("val/"))
+            log.warning("callbacks.early_stopping.monitor=%s is not measured, so nothing stops the run early: there are %s", self.monitor, names)
+        self._said = True
 
     def _judge(self, value: float) -> None:
         gain = float("inf") if self.best is None else value - self.best if self.mode == "max" else self.best - value

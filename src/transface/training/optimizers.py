@@ -1,5 +1,6 @@
 """AdamW and SGD for everything trained here: torch's own, which also step the sampled rows of partial_fc's centres and no others."""
 
+import math
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ class AdamW(SampledRows, torch.optim.AdamW):
     """
 
     def __init__(self, params: ParamsT, lr: float = 1e-3, **settings: Any) -> None:
+        refuse_infinite(lr)
         super().__init__(params, lr=lr, **settings)
         fuse_on_cpu(self, settings)
 
@@ -28,7 +30,16 @@ class SGD(SampledRows, torch.optim.SGD):
     def __init__(self, params: ParamsT, lr: float = 1e-3, **settings: Any) -> None:
         if settings.get("fused"):
             raise ValueError("fused SGD cannot step sampled rows: leave fused out")
+        if not 0 <= (momentum := settings.get("momentum", 0.0)) < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
+        refuse_infinite(lr)
         super().__init__(params, lr=lr, **settings)
+
+
+def refuse_infinite(lr: float) -> None:
+    """Raise where a learning rate is infinite; torch refuses the others that are none."""
+    if lr == math.inf:
+        raise ValueError(f"Invalid learning rate: {lr}")
 
 
 def fuse_on_cpu(optimizer: torch.optim.Optimizer, settings: dict[str, Any]) -> None:

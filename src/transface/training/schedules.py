@@ -57,6 +57,8 @@ class Polynomial:
     ) -> None:
         if warmup not in ("from_first_step", "released"):
             raise ValueError(f'warmup must be "from_first_step" or "released", got {warmup!r}')
+        if not 0 <= power < math.inf:
+            raise ValueError(f"schedule.power must be finite and at least 0, got {power}")
         self.power, self.warmup_epochs, self.warmup_steps, self.warmup = power, warmup_epochs, warmup_steps, warmup
 
     def factors(self, length: RunLength) -> Callable[[int], float]:

@@ -12,6 +12,8 @@ from transface.training.sharded_ddp import ShardedDDPStrategy
 from transface.training.synced_batch_norm import SyncedBatchNorms
 from transface.training.weight_averaging import BackboneAverage
 
+HALF_WEIGHTS = ("16-true", "bf16-true")
+
 
 class CompileBackbone(Callback):
     """Compiles the backbone in place at the start of training; its parameter names stay as they are."""
@@ -35,13 +37,16 @@ def make_trainer(
         settings: keyword arguments of lightning.Trainer.
 
     Raises:
-        ValueError: for settings under which nothing would be trained, or the class centres would be clipped.
+        ValueError: for settings under which nothing would be trained, the class centres would be clipped, or the weights lose their precision.
     """
     if settings.get("gradient_clip_val") is not None:
         raise ValueError("trainer.gradient_clip_val would clip the class centres too: use system.clip_norm, which clips the backbone")
     for name in ("max_epochs", "max_steps"):
         if settings.get(name) == 0:
             raise ValueError(f"trainer.{name} is 0, so nothing would be trained: set a number of at least 1, or -1 for no limit of its kind")
+    precision = str(settings.get("precision"))
+    if precision in HALF_WEIGHTS:
+        raise ValueError(f"trainer.precision={precision} would keep the weights in half precision: use {precision[: -len('-true')]}-mixed")
     parts = in_order([*(callbacks or []), *([CompileBackbone()] if compile else [])])
     norms = SyncedBatchNorms()
     if sync_batchnorm:

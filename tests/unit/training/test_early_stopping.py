@@ -67,3 +67,10 @@ def test_without_its_metric_it_stops_nothing_and_bad_settings_are_refused(make_m
         EarlyStopping(patience=0)
     with pytest.raises(ValueError, match='mode must be "max" or "min"'):
         EarlyStopping(mode="best")  # type: ignore[arg-type]
+
+
+def test_a_metric_that_no_validation_measures_is_told_of_once(make_module: Any, train_on_data: Any, caplog: pytest.LogCaptureFixture) -> None:
+    train_on_data(make_module(), [Validation([0.5] * 40), EarlyStopping(monitor="val/lfw/accuracy", patience=1)], max_epochs=4)
+    said = [record.getMessage() for record in caplog.records if "val/lfw/accuracy is not measured" in record.getMessage()]
+    assert len(said) == 1
+    assert "there are val/mean/accuracy" in said[0]

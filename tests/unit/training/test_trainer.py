@@ -53,6 +53,11 @@ def test_a_run_of_nothing_is_refused(name: str) -> None:
         make_trainer(accelerator="cpu", logger=False, **{name: 0})
 
 
+def test_weights_in_half_precision_are_refused() -> None:
+    with pytest.raises(ValueError, match="half precision: use bf16-mixed"):
+        make_trainer(accelerator="cpu", logger=False, precision="bf16-true")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")

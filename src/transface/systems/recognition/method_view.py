@@ -75,10 +75,10 @@ def look(
     """
     with evaluating(backbone):
         # .forward: a compiled backbone would compile again for these shapes.
-        features: FaceFeatures = backbone.forward(normalise(images))
+        features: FaceFeatures = backbone.forward(_faces(images, backbone))
     perturbed = ranking = None
     if features.patch_importance is not None:
-        ranking = score_patches(backbone, normalise(images))  # type: ignore[arg-type]
+        ranking = score_patches(backbone, _faces(images, backbone))  # type: ignore[arg-type]
     if isinstance(perturbation, DPAP) and ranking is not None:
         perturbed = perturb_all(perturbation, backbone, images, generator).images
     return MethodView(
@@ -96,10 +96,16 @@ def look(
     )
 
 
+def _faces(images: Tensor, backbone: nn.Module) -> Tensor:
+    """Return uint8 images as floats, in float64 for a backbone in it."""
+    double = any(parameter.dtype == torch.float64 for parameter in backbone.parameters())
+    return normalise(images, dtype=torch.float64 if double else torch.float32)
+
+
 def perturb_all(dpap: DPAP, backbone: nn.Module, images: Tensor, generator: torch.Generator | None) -> PerturbedImages:
     """Return every image after DPAP: as it is set, but for the probability."""
     certain = DPAP(dpap.num_patches, 1.0, dpap.alpha, quantize=dpap.quantize, scoring_precision=dpap.scoring_precision)
-    return certain.perturb(normalise(images), backbone, generator=generator)  # type: ignore[arg-type]
+    return certain.perturb(_faces(images, backbone), backbone, generator=generator)  # type: ignore[arg-type]
 
 
 def center_cosines(embeddings: Tensor, labels: Tensor, classifier: nn.Module) -> Tensor | None:

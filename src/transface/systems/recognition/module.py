@@ -86,7 +86,7 @@ class RecognitionModule(TrainingModule):
 
     def losses(self, batch: FaceBatch, generator: torch.Generator) -> NamedLosses:
         self._batch_size = batch.images.shape[0]
-        images = random_flip(normalise(batch.images), generator=generator, probability=self.flip_probability)
+        images = random_flip(normalise(batch.images, dtype=self._image_dtype()), generator=generator, probability=self.flip_probability)
         if self.augmentation is not None:
             images = self.augmentation(images, generator)
         if self.perturbation is not None:
@@ -99,6 +99,10 @@ class RecognitionModule(TrainingModule):
             self._log_weights(weights.detach())
             per_sample = weights * per_sample
         return NamedLosses({"margin": global_mean(per_sample)})
+
+    def _image_dtype(self) -> torch.dtype:
+        """Return float64 where the whole model is in it, else float32."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
 
     def _classified(self, embeddings: Tensor, labels: Tensor, mixed: MixedFaces | None) -> Tensor:
         """Return the losses (B,); of mixed faces, those for both people by their shares, from one call of the classifier."""

@@ -15,6 +15,7 @@ from transface.data.batches import FaceBatch
 from transface.data.mixup import Mixup
 from transface.data.transforms import normalise
 from transface.margins.cosface import CosFace
+from transface.systems.recognition.dpap import DPAP
 from transface.systems.recognition.ehsm import EHSM
 from transface.systems.recognition.module import RecognitionModule
 from transface.training.optimizers import AdamW
@@ -99,3 +100,12 @@ def test_frozen_parts_stay_as_they_were(half_frozen: RecognitionModule) -> None:
 def test_a_frozen_part_that_is_not_there_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="frozen part 'layer9' names no parameter"):
         RecognitionModule(IResNet((1, 1, 1, 1)), FullSoftmax(4, 512, CosFace()), frozen=["layer9"], optimizer=partial(AdamW, lr=0.1))
+
+
+@pytest.mark.parametrize("classifier", [FullSoftmax, PartialFC])
+def test_a_model_in_float64_trains_in_float64(batch: FaceBatch, classifier: type) -> None:
+    single = module_with(classifier, perturbation=DPAP(3, 1.0), weighting=EHSM())
+    double = module_with(classifier, perturbation=DPAP(3, 1.0), weighting=EHSM()).double()
+    loss = loss_of(double, batch)
+    assert loss.dtype == torch.float64
+    torch.testing.assert_close(loss.float(), loss_of(single, batch), rtol=1e-3, atol=1e-3)
