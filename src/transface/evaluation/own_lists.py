@@ -103,15 +103,17 @@ def read_table(path: Path) -> Table:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
-            rows = [{(key or "").strip(): value for key, value in row.items()} for row in reader]
+            rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is no CSV file: {error}") from error
     for number, row in enumerate(rows, start=2):
-        if None in row.values() or "" in row:
+        if None in row.values() or None in row:
             raise ValueError(f"{path}, line {number}: as many values as the header has columns are wanted")
     if not rows:
         raise ValueError(f"{path} has no rows below its header")
-    return Table(set(rows[0]), rows)
+    # A column without a name is no column of ours: tables are often written with the number of each row in front.
+    named = [{key.strip(): value for key, value in row.items() if key.strip()} for row in rows]
+    return Table(set(named[0]), named)
 
 
 def _listed_pairs(table: Table, file: Path, *, root: Path, name: str, fit: Fit) -> ListedPairs:

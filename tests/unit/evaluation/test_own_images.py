@@ -12,6 +12,7 @@ from torchvision.io import encode_png
 from transface.evaluation.all_pairs import balanced_folds, list_pairs
 from transface.evaluation.embed import Embedder
 from transface.evaluation.own_images import PairsCsv, PeopleFolder
+from transface.evaluation.own_lists import read_table
 from transface.evaluation.pair_sets import PairSets
 
 PEOPLE, IMAGES = 8, 4
@@ -154,3 +155,14 @@ def test_what_is_missing_is_named(folder: Path, backbone: Any, tmp_path: Path) -
     (folder / "loose.png").write_bytes((folder / "p0" / "0.png").read_bytes())
     with pytest.raises(ValueError, match="belongs to nobody"):
         PeopleFolder(folder).evaluate(embedder)
+
+
+def test_a_table_with_numbered_rows_and_a_mark_of_byte_order_is_read(folder: Path, tmp_path: Path) -> None:
+    lines = [f"{number},{row['image']},{row['subject']}" for number, row in enumerate(images_of(folder))]
+    (tmp_path / "images.csv").write_text("\n".join([",image,subject", *lines]), encoding="utf-8-sig")
+    table = read_table(tmp_path / "images.csv")
+    assert table.columns == {"image", "subject"}
+    assert table.rows == images_of(folder)
+    (tmp_path / "images.csv").write_text("image,subject\na.png,p1,more\n")
+    with pytest.raises(ValueError, match="line 2: as many values"):
+        read_table(tmp_path / "images.csv")
