@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .state_dicts import bare_weights, listed
+from .state_dicts import HEAD_PREFIXES, bare_weights, listed
 
 State = Mapping[str, Tensor]
 Channels = Literal["rgb", "bgr"]
@@ -142,7 +142,7 @@ def read_released(source: str | Path | Mapping[str, Any], *, channels: Channels 
         raise ValueError(f"channels must be 'rgb' or 'bgr', got {channels!r}")
     bare = bare_weights(source)
     family = recognise(bare.state, prefix=bare.prefix)
-    state = dict(family.to_ours(bare.state))
+    state = dict(family.to_ours({key: value for key, value in bare.state.items() if not key.startswith(HEAD_PREFIXES)}))
     if (channels or family.channels) == "bgr":
         state[family.first_convolution] = state[family.first_convolution].flip(1)
     return ReleasedWeights(state, family)

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from .plain_pickles import read_plain, reason_of
 from .weight_files import backbone_weights, is_of_our_trainer, weights_file
 
-WRAPPERS = ("state_dict", "state_dict_backbone", "model", "model_state_dict", "backbone")
+WRAPPERS = ("state_dict", "state_dict_backbone", "model", "model_state_dict", "net", "network", "module", "weights", "backbone")
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
-HEAD_PREFIXES = ("head.", "classifier.")
+HEAD_PREFIXES = ("head.", "classifier.", "margin.", "loss.", "criterion.")
+LOOSE_HEADS = ("arcface.", "logits.", "fc.", "kernel", "weight")  # heads too, where a prefix marks the backbone
 NUM_LISTED = 12
 
 
@@ -55,7 +56,7 @@ def bare_weights(source: str | Path | Mapping[str, Any]) -> BareWeights:
         for prefix in PREFIXES:
             inside = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             outside = [key for key in tensors if not key.startswith(prefix)]
-            if inside and all(key.startswith(HEAD_PREFIXES) for key in outside):
+            if inside and all(key.startswith(HEAD_PREFIXES + LOOSE_HEADS) for key in outside):
                 tensors, taken, found = inside, True, found + prefix
     return BareWeights(tensors, found)
 

@@ -49,6 +49,8 @@ def check_settings(cfg: DictConfig) -> None:
         raise UserError(f"precision must be {', '.join(PRECISIONS)}, got {cfg.precision!r}")
     if cfg.precision != "float32" and cfg.format != "onnx":
         raise UserError(f"precision={cfg.precision} is for format=onnx, got format={cfg.format}")
+    if Path(cfg.checkpoint).suffix.lower() == ".onnx":
+        raise UserError(f"{cfg.checkpoint} is an export already: give the run, checkpoint or weights that it was made from")
     if cfg.precision == "int8" and not cfg.images:
         raise UserError("precision=int8 is calibrated on real faces: give images=FOLDER (or a .bin pair set) with a few hundred aligned ones")
 

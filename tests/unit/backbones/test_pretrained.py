@@ -357,6 +357,23 @@ def test_the_refused_name_is_told(tmp_path: Path) -> None:
         load_released(tmp_path / "model.pt")
 
 
+@pytest.mark.parametrize("head", ["head.weight", "margin.weight", "fc.weight", "criterion.kernel", "weight"])
+@pytest.mark.parametrize("prefix", ["backbone.", "module.backbone.", "net."])
+def test_a_head_beside_the_backbone_is_left_out(images: Tensor, prefix: str, head: str) -> None:
+    source = IResNet((1, 1, 1, 1), embedding_size=8).eval()
+    beside = {("module." if prefix.startswith("module.") else "") + head: torch.zeros(5, 8)}
+    assert_embeds(load_released(prefixed(source.state_dict(), prefix) | beside), images, source(images).embedding)
+
+
+@pytest.mark.parametrize("wrapper", ["net", "network", "module", "weights"])
+def test_wrapped_weights_with_a_head_among_them_are_opened(images: Tensor, wrapper: str) -> None:
+    source = IResNet((1, 1, 1, 1), embedding_size=8).eval()
+    content = {wrapper: source.state_dict() | {"head.kernel": torch.zeros(8, 5)}, "epoch": 3}
+    assert_embeds(load_released(content), images, source(images).embedding)
+    with pytest.raises(ValueError, match=r"1 unexpected: tail\.weight"):
+        load_released({wrapper: source.state_dict() | {"tail.weight": torch.zeros(1)}})
+
+
 def test_what_lies_beside_the_weights_of_old_checkpoints_is_passed_over(
     tmp_path: Path, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -368,7 +385,7 @@ def test_what_lies_beside_the_weights_of_old_checkpoints_is_passed_over(
         module.ModelCheckpoint, module.AttributeDict = kind, settings  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
     state = made_up_ir((1, 1, 1, 1))
-    beside = {"callbacks": {kind: {"best": np.float64(0.9)}}, "hyper_parameters": settings(lr=0.1), "args": argparse.Namespace(arch="ir_18")}
+    beside = {"callbacks": {kind: {"best": np.float64(0.9)}}, "hyper_parameters": settings(lr=0.1, root=tmp_path), "args": argparse.Namespace(arch="ir_18")}
     torch.save({"state_dict": prefixed(state, "model.")} | beside, tmp_path / "adaface.ckpt")
     for name in [name for name in sys.modules if name.startswith("pytorch_lightning")]:
         monkeypatch.delitem(sys.modules, name)

@@ -161,6 +161,7 @@ def test_export_writes_the_other_formats(room: Path, capsys: pytest.CaptureFixtu
         (["export", "checkpoint={room}/model", "precision=int4"], "precision must be"),
         (["export", "checkpoint={room}/model", "precision=int8"], "give images="),
         (["export", "checkpoint={room}/model", "precision=float16", "format=torch_export"], "is for format=onnx"),
+        (["export", "checkpoint={room}/model.onnx"], "is an export already"),
         (["export", "checkpoint={room}/model", "output={room}/model", "format=safetensors"], "is there already"),
     ],
 )
