@@ -1,7 +1,7 @@
 """Aligns faces by five points: the similarity transform that brings them nearest to the template, then the 112x112 crop.
 
 Points are (x, y) in pixels, the centre of the first pixel being (0, 0), in the order left eye, right eye, nose, left and right corner of
-the mouth, as the viewer sees them. Shapes: B faces, P points.
+the mouth, as the viewer sees them (files are decoded upright, as their EXIF says). Shapes: B faces, P points.
 """
 
 from collections.abc import Iterable

@@ -20,6 +20,7 @@ from transface.data.batches import EncodedBatch, EncodedFaces, FaceBatch
 warnings.filterwarnings("ignore", message=r"(?s).*TorchCodec.*")
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+EXIF, EXIF_WITHIN = b"Exif\0\0", 256
 LARGEST_SIDE = 8192  # of an image whose size is not prescribed
 
 
@@ -113,8 +114,9 @@ def decode_images(
     names: Sequence[object] | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Return (B, 3, H, W) uint8 RGB: all images of a batch, JPEG and PNG, grey and colour, decoded.
+    """Return (B, 3, H, W) uint8 RGB: all images of a batch, JPEG and PNG, grey and colour, decoded, upright as their EXIF says.
 
+    A photograph that its EXIF turns by a quarter has H and W exchanged: the points that a detector gave are those of the upright one.
     In memory they lie as the decoder leaves them, the channel last (torch.channels_last): turning them round costs an eighth of the
     decoding here, and nothing worth mentioning on the device.
 
@@ -134,11 +136,13 @@ def decode_images(
     device = torch.device(device)
     tensors = torch.frombuffer(bytearray().join(images), dtype=torch.uint8).split([len(image) for image in images])
     jpegs = [index for index, image in enumerate(images) if image[:3] == JPEG]
+    if device.type != "cpu" and any(EXIF in bytes(images[index][:EXIF_WITHIN]) for index in jpegs):
+        return decode_images(images, size=size, names=names).to(device)  # a device's decoder knows nothing of EXIF
     pngs = [index for index, image in enumerate(images) if image[:3] != JPEG]
     try:
         decoded: dict[int, Tensor] = {}
         if jpegs:
-            decoded.update(zip(jpegs, decode_jpeg([tensors[i] for i in jpegs], ImageReadMode.RGB, device), strict=True))
+            decoded.update(zip(jpegs, _decode_jpegs([tensors[i] for i in jpegs], device), strict=True))
         for i in pngs:
             decoded[i] = _decode_png(tensors[i]).to(device)
         return torch.stack([decoded[i].permute(1, 2, 0) for i in range(len(images))]).permute(0, 3, 1, 2)
@@ -225,15 +229,21 @@ def _check_sizes(images: Sequence[bytes | memoryview], size: tuple[int, int] | N
     return size
 
 
+def _decode_jpegs(encoded: list[Tensor], device: torch.device) -> list[Tensor]:
+    decoded = decode_jpeg(encoded, ImageReadMode.RGB, device, apply_exif_orientation=device.type == "cpu")
+    assert isinstance(decoded, list)
+    return decoded
+
+
 def _decode_png(encoded: Tensor) -> Tensor:
-    image = decode_png(encoded, ImageReadMode.RGB)
+    image = decode_png(encoded, ImageReadMode.RGB, apply_exif_orientation=True)
     return image if image.dtype == torch.uint8 else (image.to(torch.int32) // 257).to(torch.uint8)  # 16 bits a colour
 
 
 def _raise_for_broken(tensors: Sequence[Tensor], *, jpegs: set[int], size: tuple[int, int], names: Sequence[object] | None) -> None:
     for index, tensor in enumerate(tensors):
         try:
-            image = decode_jpeg(tensor, ImageReadMode.RGB) if index in jpegs else _decode_png(tensor)
+            image = _decode_jpegs([tensor], torch.device("cpu"))[0] if index in jpegs else _decode_png(tensor)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise ImageError(f"{_name(index, names)} cannot be decoded: {reason}", index=index) from None

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeGuard
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -211,7 +211,7 @@ def _decode_one(encoded: bytes, *, name: str) -> Tensor:
             raise ValueError(str(error)) from error
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
-            return pixels_of(picture)
+            return pixels_of(ImageOps.exif_transpose(picture))
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} is not an image that can be decoded ({len(encoded)} bytes)") from error
 

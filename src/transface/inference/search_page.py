@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 THUMBNAIL = 112
 STYLE = """body{font:15px/1.4 system-ui,sans-serif;margin:2em;color:#222;background:#fff}h1{font-size:1.3em}
@@ -59,7 +59,7 @@ def thumbnail(path: Path) -> str | None:
     """Return a picture of at most 112 pixels a side as base64 JPEG, or None if it cannot be read."""
     try:
         with Image.open(path) as picture:
-            small = picture.convert("RGB")
+            small = ImageOps.exif_transpose(picture).convert("RGB")
             small.thumbnail((THUMBNAIL, THUMBNAIL))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from transface.data.loaders import ImageError, decode_images, image_size
 
@@ -115,3 +115,16 @@ def test_a_forged_size_is_refused_before_decoding(make_png: Callable[..., bytes]
 def test_an_empty_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="no images"):
         decode_images([])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_photographs_are_turned_upright_as_their_exif_says(make_picture: Callable, kind: str, orientation: int) -> None:
+    exif, stream = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(make_picture(3)[:, :80].permute(1, 2, 0).numpy()).save(stream, kind, exif=exif, quality=95)
+    upright = ImageOps.exif_transpose(Image.open(stream)).convert("RGB")
+    (found,) = decode_images([stream.getvalue()])
+    assert tuple(found.shape) == (3, upright.height, upright.width)
+    difference = np.abs(found.permute(1, 2, 0).numpy().astype(int) - np.asarray(upright).astype(int))
+    assert difference.max() <= 2  # of two decoders; a wrong turn is tens off
