@@ -56,7 +56,7 @@ class Embedder:
             time of an embedding and back as it was; no random number is drawn.
         device: where it runs; None: where its parameters are.
         batch_size: images in a batch; each runs twice, as it is and mirrored.
-        num_workers: threads that decode while the network runs.
+        num_workers: threads that decode while the network runs; 0: nothing is decoded ahead.
         precision: "32", or "bf16" for autocast.
         cache: folder for memory-mapped embeddings, or None to keep them in memory.
         checkpoint_hash: keys the cache and goes into results.
@@ -82,8 +82,8 @@ class Embedder:
     ) -> None:
         if precision not in ("32", "bf16"):
             raise ValueError(f"precision must be '32' or 'bf16', got {precision!r}")
-        if batch_size < 1 or num_workers < 1:
-            raise ValueError(f"batch_size and num_workers must be at least 1, got {batch_size} and {num_workers}")
+        if batch_size < 1 or num_workers < 0:
+            raise ValueError(f"batch_size must be at least 1 and num_workers at least 0, got {batch_size} and {num_workers}")
         if cache is not None and world_size() > 1:
             raise ValueError("a cache of embeddings is written by one process: leave it out when evaluating on several ranks")
         self.backbone: Any = backbone
@@ -169,7 +169,7 @@ class Embedder:
     def _decoded(self, source: FaceSource, start: int, end: int) -> Iterator[tuple[int, Tensor]]:
         """Yield (first index, uint8 batch), a few batches being decoded ahead."""
         spans = [(first, min(first + self.batch_size, end)) for first in range(start, end, self.batch_size)]
-        with ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode") as threads:
+        with ThreadPoolExecutor(max(self.num_workers, 1), thread_name_prefix="decode") as threads:
             ahead: deque[tuple[int, Future[Tensor]]] = deque()
             try:
                 for span in spans:

@@ -17,6 +17,7 @@ from transface.evaluation.face_sources import FaceFiles, FaceSource, list_images
 from transface.evaluation.pair_results import require_both_classes
 
 POINT_COLUMNS = tuple(f"{axis}{number}" for number in range(1, 6) for axis in "xy")
+FOLDS = 10
 Fit = Literal["refuse", "resize"]
 
 
@@ -119,6 +120,8 @@ def read_table(path: Path) -> Table:
 def _listed_pairs(table: Table, file: Path, *, root: Path, name: str, fit: Fit) -> ListedPairs:
     is_same = np.array([_flag(value, file, row) for row, value in enumerate(table.column("is_same"), start=2)])
     require_both_classes(is_same, f"the pairs of {file}")
+    if len(is_same) < FOLDS:
+        raise ValueError(f"{file} has {len(is_same)} pairs: an accuracy over {FOLDS} folds needs at least {FOLDS}")
     subjects = None
     if {"subject1", "subject2"} <= table.columns:
         people = np.array([table.column("subject1"), table.column("subject2")]).T
@@ -155,7 +158,7 @@ def _source(name: str, paths: Sequence[Path], *, fit: Fit, landmarks: NDArray[np
 
 
 def _flag(value: str, path: Path, row: int) -> bool:
-    words = {"1": True, "0": False, "true": True, "false": False}
+    words = {"1": True, "0": False, "true": True, "false": False, "1.0": True, "0.0": False}
     if value.strip().lower() not in words:
         raise ValueError(f"{path}, line {row}: is_same must be 0 or 1, got {value!r}")
     return words[value.strip().lower()]

@@ -157,6 +157,17 @@ def test_what_is_missing_is_named(folder: Path, backbone: Any, tmp_path: Path) -
         PeopleFolder(folder).evaluate(embedder)
 
 
+def test_flags_of_a_column_of_floats_are_read(folder: Path, backbone: Any, tmp_path: Path) -> None:
+    names = [row["image"] for row in images_of(folder)]
+    rows = [{"image1": names[0], "image2": name, "is_same": float(name.startswith("p0/"))} for name in names]
+    (result,) = PairsCsv(write_csv(tmp_path / "pairs.csv", rows), root=folder, num_bootstraps=0).evaluate(
+        Embedder(backbone, num_workers=0, progress=False)
+    )
+    assert result.counts["genuine"] == IMAGES
+    with pytest.raises(ValueError, match="has 6 pairs"):
+        PairsCsv(write_csv(tmp_path / "pairs.csv", rows[:6]), root=folder).prepare()
+
+
 def test_a_table_with_numbered_rows_and_a_mark_of_byte_order_is_read(folder: Path, tmp_path: Path) -> None:
     lines = [f"{number},{row['image']},{row['subject']}" for number, row in enumerate(images_of(folder))]
     (tmp_path / "images.csv").write_text("\n".join([",image,subject", *lines]), encoding="utf-8-sig")
