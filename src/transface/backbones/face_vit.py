@@ -157,6 +157,8 @@ def _check_settings(
         raise ValueError(f"patch_size must be between 1 and the side of the image {image_size}, got {patch_size}")
     if embed_dim % num_heads:
         raise ValueError(f"embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}")
+    if depth < 1:
+        raise ValueError(f"depth must be at least 1, got {depth}")
     if not (0 <= token_drop_rate < 1 and 0 <= drop_path_rate < 1):
         raise ValueError(f"token_drop_rate and drop_path_rate must be in [0, 1), got {token_drop_rate} and {drop_path_rate}")
     if gate not in {"sigmoid", "none"}:

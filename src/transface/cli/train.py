@@ -70,6 +70,9 @@ def check_settings(cfg: DictConfig) -> None:
         value = cfg[name]
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UserError(f"{name} must be a whole number, at least {least}, got {value!r}")
+    runs, folder = Path(cfg.paths.runs).resolve(), Path(cfg.paths.run).resolve()
+    if runs == folder or (runs.is_dir() and runs.is_relative_to(folder)):  # starting anew there would set every other run aside
+        raise UserError(f"the run's folder would be {cfg.paths.run!r}, which holds all runs: give name=... of a folder below {cfg.paths.runs}")
     if isinstance(cfg.devices, str) and cfg.devices != "auto" and not re.fullmatch(r"-?\d+(,\d+)*", cfg.devices):
         raise UserError(f"devices must be a number, a list of them, or auto, got {cfg.devices!r}")
     if cfg.time_budget is not None and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", str(cfg.time_budget)):

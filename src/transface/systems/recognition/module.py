@@ -58,6 +58,10 @@ class RecognitionModule(TrainingModule):
         seed: int = 0,
     ) -> None:
         super().__init__(optimizer=optimizer, schedule=schedule, clip_norm=clip_norm, seed=seed)
+        if not 0 <= flip_probability <= 1:
+            raise ValueError(f"system.flip_probability must be in 0..1, got {flip_probability}")
+        if not 0 < layer_decay <= 1:
+            raise ValueError(f"system.layer_decay must be above 0 and at most 1 (system.frozen holds layers fast), got {layer_decay}")
         rows, columns = getattr(backbone, "grid_size", (0, 0))
         if (perturbation is not None or weighting is not None) and rows * columns == 0:
             raise ValueError(f"DPAP and EHSM need a backbone with patches, {type(backbone).__name__} has none: set perturbation=none weighting=none")
