@@ -85,6 +85,11 @@ def embed_folder(
     output = checked_output(output)
     if unreadable not in ("refuse", "skip"):
         raise ValueError(f'unreadable must be "refuse" or "skip", got {unreadable!r}')
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    for setting, value, known in (("flip", flip, ("none", "sum")), ("fit", fit, ("refuse", "resize"))):
+        if value not in known:
+            raise ValueError(f'{setting} must be "{known[0]}" or "{known[1]}", got {value!r}')
     about = _about(model, images, flip=flip, fit=fit, points=points)
     if output.exists():
         found = read_embeddings(output)

@@ -63,6 +63,7 @@ def _open(
     if path.suffix == ".pt2":
         raise ValueError(f"{path} is a torch.export program: run it with torch.export.load(path).module()")
     if path.suffix == ".onnx":
+        _refuse_settings_of_released(path, num_heads=num_heads, channels=channels)
         from transface.export.onnx_backbone import OnnxBackbone
 
         return FaceModel(OnnxBackbone(path), provenance={"source": path.name})
@@ -74,7 +75,15 @@ def _open(
     content = _content_of_ours(file)
     if content is None:
         return FaceModel(load_released(file, num_heads=num_heads, channels=channels), provenance={"source": file.name})
+    _refuse_settings_of_released(file, num_heads=num_heads, channels=channels)
     return _from_checkpoint(content, file, averaged=averaged, backbone=backbone)
+
+
+def _refuse_settings_of_released(path: Path, *, num_heads: int | None, channels: Literal["rgb", "bgr"] | None) -> None:
+    """Raise ValueError for settings that would be passed over: what is not released weights knows its heads, and takes RGB."""
+    if num_heads is not None or channels not in (None, "rgb"):
+        setting = f"num_heads={num_heads}" if num_heads is not None else f"channels={channels}"
+        raise ValueError(f"{setting} is for released weights: {path} says itself how many heads it has, and takes RGB")
 
 
 def _from_folder(folder: Path, *, num_heads: int | None, channels: Literal["rgb", "bgr"] | None) -> FaceModel:
@@ -88,6 +97,7 @@ def _from_folder(folder: Path, *, num_heads: int | None, channels: Literal["rgb"
         if file.is_file() and read_released(file).family.name != OWN_FAMILY:
             return FaceModel(load_released(file, num_heads=num_heads, channels=channels), provenance={"source": folder.name})
         raise ValueError(f"{folder / CONFIG_FILE} is not of a face model of transface: it names no backbone")
+    _refuse_settings_of_released(folder, num_heads=num_heads, channels=channels)
     model = FaceModel.from_pretrained(folder, local_files_only=True)
     assert isinstance(model, FaceModel)
     return model

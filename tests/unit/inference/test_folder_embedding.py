@@ -145,3 +145,12 @@ def test_linked_folders_are_looked_into_and_hidden_files_are_not(folder: Path, t
     (folder / "linked").symlink_to(elsewhere)
     (folder / "._a.png").write_bytes(b"what macOS leaves beside a picture")
     assert list_images(folder).names == ["linked/a.png", *before]
+
+
+@pytest.mark.parametrize(("setting", "value"), [("batch_size", 0), ("flip", "both"), ("fit", "crop")])
+def test_senseless_settings_are_refused_before_anything_is_written(
+    small_model: FaceModel, folder: Path, tmp_path: Path, setting: str, value: object
+) -> None:
+    with pytest.raises(ValueError, match=f"{setting} must be"):
+        embed_folder(small_model, list_images(folder), tmp_path / "faces.npz", **{setting: value})  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == ["faces"]

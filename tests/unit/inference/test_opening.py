@@ -167,3 +167,14 @@ def test_opening_a_model_does_without_the_trainer() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = transface.no_such_name
+
+
+def test_settings_of_released_weights_are_refused_where_they_would_be_passed_over(tmp_path: Path, content: dict) -> None:
+    write_run(tmp_path / "demo", content)
+    transface.load(tmp_path / "demo").save_pretrained(tmp_path / "exported")
+    for path in (tmp_path / "demo", tmp_path / "exported"):
+        with pytest.raises(ValueError, match="channels=bgr is for released weights"):
+            transface.load(path, channels="bgr")
+        with pytest.raises(ValueError, match="num_heads=4 is for released weights"):
+            transface.load(path, num_heads=4)
+        assert transface.load(path, channels="rgb").embedding_size == 8
