@@ -63,13 +63,17 @@ def write_pair_set(path: str | Path, images: Sequence[bytes | NDArray[np.uint8]]
     """Write 2N encoded images and N flags as a .bin file that other readers of this field open; it appears only when whole.
 
     Raises:
-        ValueError: for a number of images that is not twice the number of flags.
+        ValueError: for a number of images that is not twice the number of flags, pixels instead of an encoded image, or a flag that is
+            neither yes nor no.
     """
     path = Path(path)
     flags = [bool(flag) for flag in is_same]
+    odd = [flag for flag, value in zip(is_same, flags, strict=True) if flag != value]
+    if odd:
+        raise ValueError(f"is_same must be True or False (1 or 0), got {odd[0]!s}")
     if len(images) != 2 * len(flags):
         raise ValueError(f"{len(flags)} flags need {2 * len(flags)} images, got {len(images)}")
-    content = ([bytes(image) for image in images], flags)
+    content = ([_to_write(image, number) for number, image in enumerate(images)], flags)
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
@@ -80,6 +84,16 @@ def write_pair_set(path: str | Path, images: Sequence[bytes | NDArray[np.uint8]]
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _to_write(image: object, number: int) -> bytes:
+    """Return the bytes of an image given as bytes or a 1-D buffer of them (an array, a tensor); numbers and pixels are refused."""
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim != 1:
+        raise ValueError(f"image {number} must be encoded bytes or a 1-D uint8 array, got {array.dtype} of shape {array.shape}")
+    return array.tobytes()
 
 
 def _images(images: object, path: Path) -> list[bytes | NDArray[np.uint8]]:

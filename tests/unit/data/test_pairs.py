@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from transface.data.pairs import UnsafePickleError, read_pair_set, write_pair_set
 
@@ -137,3 +138,24 @@ def test_the_real_pair_set_is_read(shared: Path) -> None:
     assert len(pairs.images) == 1998
     assert all(image[:2] == b"\xff\xd8" for image in pairs.images)
     assert int(pairs.is_same.sum()) in (499, 500)
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4, 3), np.uint8), np.array([255, 216, 255]), 5, "a.jpg"], ids=["pixels", "integers", "a number", "a name"])
+def test_what_is_no_encoded_image_is_not_written(tmp_path: Path, image: object) -> None:
+    with pytest.raises(ValueError, match="image 1 must be encoded bytes"):
+        write_pair_set(tmp_path / "pairs.bin", [b"a", image], [True])  # type: ignore[list-item]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flag", [-1, 2, float("nan")])
+def test_flags_that_say_neither_yes_nor_no_are_not_written(tmp_path: Path, flag: float) -> None:
+    with pytest.raises(ValueError, match="True or False"):
+        write_pair_set(tmp_path / "pairs.bin", [b"a", b"b"], [flag])  # type: ignore[list-item]
+
+
+def test_arrays_and_tensors_of_bytes_are_written(tmp_path: Path) -> None:
+    kinds = [b"abc", bytearray(b"abc"), np.frombuffer(b"abc", np.uint8), torch.tensor([97, 98, 99], dtype=torch.uint8)]
+    write_pair_set(tmp_path / "pairs.bin", kinds, torch.tensor([1, 0]))  # type: ignore[arg-type]
+    found = read_pair_set(tmp_path / "pairs.bin")
+    assert found.images == [b"abc"] * 4
+    assert found.is_same.tolist() == [True, False]
