@@ -33,7 +33,7 @@ class FaceIndex:
     """
 
     def __init__(self, vectors: Any, *, engine: Engine = "auto", device: str | torch.device = "cpu") -> None:
-        self.vectors = torch.as_tensor(vectors).float()
+        self.vectors = as_rows(vectors).detach().float()
         if self.vectors.ndim != 2 or not len(self.vectors):
             raise ValueError(f"an index needs vectors (G, E), got {tuple(self.vectors.shape)}")
         if engine not in ("auto", "exact", "faiss"):
@@ -52,16 +52,25 @@ class FaceIndex:
         Raises:
             ValueError: if the queries are not (Q, E) of the gallery's E, or top_k is below 1.
         """
-        rows = torch.as_tensor(queries).float()
+        rows = as_rows(queries).detach().float()
         if rows.ndim != 2 or rows.shape[1] != self.vectors.shape[1]:
             raise ValueError(f"queries must be (Q, {self.vectors.shape[1]}), got {tuple(rows.shape)}")
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {top_k}")
-        top_k = min(top_k, len(self.vectors))
+        top_k = min(int(top_k), len(self.vectors))
         if self.flat is not None:
             scores, positions = self.flat.search(np.ascontiguousarray(rows.cpu().numpy()), top_k)
             return Hits(scores, positions.astype(np.int64))
         return exact_search(self.vectors, rows, top_k, device=self.device)
+
+
+def as_rows(vectors: Any) -> Tensor:
+    """Return vectors as a tensor: one, an array of any strides and byte order, or a list of numbers, arrays or tensors."""
+    if isinstance(vectors, Tensor):
+        return vectors
+    if isinstance(vectors, list | tuple) and vectors and all(isinstance(row, Tensor) for row in vectors):
+        return torch.stack(list(vectors))
+    return torch.from_numpy(np.array(vectors, np.float32))
 
 
 def exact_search(gallery: Tensor, queries: Tensor, top_k: int, *, device: torch.device) -> Hits:

@@ -113,11 +113,12 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
     def _rows(self, batches: Iterable[Tensor], *, flip: str) -> Tensor:
         """Return the embeddings (N, E) as the backbone gives them, on the CPU."""
         was_training, device, rows = self.training, self.device, []
+        dtype = next((value.dtype for value in self.parameters() if value.is_floating_point()), torch.float32)
         self.eval()
         try:
             with torch.inference_mode():
                 for batch in batches:
-                    faces = normalised(batch.to(device, non_blocking=True))
+                    faces = normalised(batch.to(device, non_blocking=True)).to(dtype)
                     embedding = self.backbone(faces).embedding.float()
                     if flip == "sum":
                         embedding = embedding + self.backbone(faces.flip(-1)).embedding.float()

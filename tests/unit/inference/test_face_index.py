@@ -48,3 +48,11 @@ def test_wrong_shapes_are_refused() -> None:
         FaceIndex(unit_rows(3, 0)).search(torch.zeros(2, 3))
     with pytest.raises(ValueError, match="top_k"):
         FaceIndex(unit_rows(3, 0)).search(unit_rows(1, 0), 0)
+
+
+@pytest.mark.parametrize("engine", ["exact", faiss_too])
+def test_vectors_of_any_make_are_indexed(engine: str) -> None:
+    gallery = unit_rows(20, 0)
+    expected = FaceIndex(gallery, engine=engine).search(gallery, 3).positions
+    for kind in (gallery.astype(">f4"), gallery[::-1][::-1], list(torch.from_numpy(gallery)), torch.from_numpy(gallery).requires_grad_()):
+        assert np.array_equal(FaceIndex(kind, engine=engine).search(kind, np.int64(3)).positions, expected)

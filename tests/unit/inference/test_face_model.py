@@ -1,5 +1,6 @@
 """What a user calls images becomes unit vectors, the same whichever way the pictures came."""
 
+import copy
 import io
 from pathlib import Path
 
@@ -222,3 +223,10 @@ def test_points_may_be_any_tensor(model: FaceModel, pictures: np.ndarray) -> Non
     for kind in (points.clone().requires_grad_(), points.bfloat16()):
         torch.testing.assert_close(model.embed(pictures[0], points=kind), expected)
     assert model.embed([], points=[]).shape == (0, 8)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-5), (torch.bfloat16, 0.05), (torch.float16, 0.01)])
+def test_a_model_of_another_precision_embeds(pictures: np.ndarray, model: FaceModel, expected: torch.Tensor, dtype: torch.dtype, tolerance: float) -> None:
+    found = copy.deepcopy(model).to(dtype).embed(pictures)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
