@@ -229,6 +229,14 @@ def test_a_checkpoint_of_another_architecture(call: Callable[..., Outcome], pack
     assert sorted(path.name for path in (tmp_path / "runs/demo/checkpoints").iterdir()) == before
 
 
+@pytest.mark.parametrize(("word", "part"), [("classifier=partial_fc", "classifier"), ("optimizer=sgd", "optimizer")])
+def test_a_checkpoint_of_another_classifier_or_optimizer(call: Callable[..., Outcome], pack: Path, word: str, part: str) -> None:
+    assert call("train", *SHORT, f"data.root={pack}").code == 0
+    code, line = call("train", *SHORT, f"data.root={pack}", "resume=true", "trainer.max_steps=3", word)
+    assert code == 2
+    assert f"was trained with another {part}: resume with the one it was trained with" in line
+
+
 def test_resuming_a_run_that_has_ended_does_nothing_and_says_so(
     pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,8 +100,20 @@ class TrainingModule(lightning.LightningModule):
         path = Path(str(self.trainer.ckpt_path))
         sharded = {name: self.get_parameter(name).detach() for name in sharded_parameter_names(self)}
         checkpoint["state_dict"].update(sharded)
+        self._check_same_parts(checkpoint, path)
         check_same_architecture(tensors_of(self.state_dict()), tensors_of(checkpoint["state_dict"]), where=str(path))
         self._shards_folder = path.parent if sharded else None
+
+    def _check_same_parts(self, checkpoint: dict[str, Any], path: Path) -> None:
+        """Raise ValueError where the checkpoint is of another classifier or optimizer, whose state would not fit."""
+        hint = f"resume with the one it was trained with, or start anew with backbone.weights={path.parent}"
+        own, stored = ({name for name in names if name.endswith("_extra_state")} for names in (self.state_dict(), checkpoint["state_dict"]))
+        if own != stored:
+            raise ValueError(f"{path} was trained with another classifier: {hint}")
+        marks = {"betas", "momentum"}  # of Adam's kind, of SGD
+        probe = self.optimizer_factory([{"params": [nn.Parameter(torch.zeros(1))]}]).param_groups[0]
+        if any(marks & set(state["param_groups"][0]) != marks & set(probe) for state in checkpoint.get("optimizer_states", [])):
+            raise ValueError(f"{path} was trained with another optimizer: {hint}")
 
     def on_train_start(self) -> None:
         if self._shards_folder is not None:
