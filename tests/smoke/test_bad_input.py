@@ -238,7 +238,7 @@ def test_a_checkpoint_of_another_classifier_or_optimizer(call: Callable[..., Out
 
 
 def test_resuming_a_run_that_has_ended_does_nothing_and_says_so(
-    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["train", *SHORT, f"data.root={pack}"]) == 0
@@ -250,6 +250,7 @@ def test_resuming_a_run_that_has_ended_does_nothing_and_says_so(
     assert main(["train", *SHORT, f"data.root={pack}", "resume=true", "trainer.max_steps=3"]) == 0
     assert "already" not in capsys.readouterr().out
     assert (folder / "checkpoints/last").resolve().name == "step-000000003"
+    assert not [warning for warning in recwarn if "not resumable" in str(warning.message)]
 
 
 def test_no_permission_to_write(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import re
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ def train(cfg: DictConfig) -> float | None:
     import lightning
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # Lightning looks for the position in the loader; ours is in the data module (RecognitionData.state_dict), and resuming is exact.
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
     lightning.seed_everything(cfg.seed, verbose=False)
     data = instantiate(cfg.data)
     cfg = with_num_identities(cfg, data.num_identities)
