@@ -8,6 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from transface.cli.errors import UserError
 
 FLAGS_WITH_A_VALUE = ("--cfg", "-c", "--package", "-p", "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--info", "-i")
+LISTED_GROUPS = ("augmentation", "callbacks", "logger")
 OPTIONAL_GROUPS = ("experiment", "sweep", "variant", "debug")
 PLUGINS = {"optuna": "hydra_plugins.hydra_optuna_sweeper", "slurm": "hydra_plugins.hydra_submitit_launcher"}
 
@@ -51,6 +52,8 @@ def _quoted(word: str) -> str:
 
 def _as_group(word: str, folder: Path) -> str:
     name, equals, value = word.lstrip("+").partition("=")
+    if value.startswith("[") and name not in LISTED_GROUPS and (folder / name).is_dir():
+        raise UserError(f"{name} takes one of its options, got {value}; lists go to {', '.join(LISTED_GROUPS)}")  # Hydra would melt them into one
     if value == "null" and (folder / name / "none.yaml").is_file():
         return f"{name}=none"
     if not equals or name not in OPTIONAL_GROUPS or not (folder / name).is_dir():

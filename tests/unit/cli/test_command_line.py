@@ -27,6 +27,13 @@ def test_a_plus_before_a_group_of_train_yaml_is_dropped_and_no_other() -> None:
     ]
 
 
+def test_a_list_of_options_goes_where_parts_stand_side_by_side() -> None:
+    given = ["augmentation=[blur,mixup]", "callbacks=[default,method]", "logger=[csv,tensorboard]", "protocol.files=[a.bin]"]
+    assert words(*given) == given
+    with pytest.raises(UserError, match=r"protocol takes one of its options, got \[pair_sets,ijbc\]"):
+        words("protocol=[pair_sets,ijbc]")
+
+
 def test_null_leaves_a_part_out_as_none_does() -> None:
     assert words("perturbation=null", "weighting=null", "time_budget=null") == ["perturbation=none", "weighting=none", "time_budget=null"]
 

@@ -138,7 +138,7 @@ class RecognitionData(lightning.LightningDataModule):
         counts = self.faces.take_counts()
         bad, read = (int(value) for value in all_reduce_sum(torch.tensor(list(counts), device=self._trainer().strategy.root_device)).tolist())
         if bad:
-            log.warning("%d of the %d records read in this epoch were bad and skipped; 'transface pack check' lists them", bad, read)
+            log.info("%d of the %d records read in this epoch were bad and skipped; 'transface pack check' lists them", bad, read)
             if self._trainer().is_global_zero:
                 print(f"{bad} of the {read} records read in this epoch were bad and skipped; 'transface pack check' lists them", flush=True)
         self.faces.check_share(type(counts)(bad, read))
