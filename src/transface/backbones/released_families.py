@@ -136,11 +136,13 @@ def read_released(source: str | Path | Mapping[str, Any], *, channels: Channels 
     """Return released weights in our names and taking RGB, with their family.
 
     Raises:
-        FileNotFoundError, ValueError: as bare_weights, and if the family is unknown.
+        FileNotFoundError, ValueError: as bare_weights, and if the family is unknown or one of CVLface's with key points.
     """
     if channels not in {None, "rgb", "bgr"}:
         raise ValueError(f"channels must be 'rgb' or 'bgr', got {channels!r}")
     bare = bare_weights(source)
+    if any(".rpe" in key for key in bare.state):
+        raise ValueError("networks with relative positions by key points (KPRPE of CVLface) are not supported: every block wants the five points of a face")
     family = recognise(bare.state, prefix=bare.prefix)
     state = dict(family.to_ours({key: value for key, value in bare.state.items() if not key.startswith(HEAD_PREFIXES)}))
     if (channels or family.channels) == "bgr":
