@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transface.inference.similarity import as_rows
+
 CHUNK = 65_536
 Engine = Literal["auto", "exact", "faiss"]
 
@@ -62,15 +64,6 @@ class FaceIndex:
             scores, positions = self.flat.search(np.ascontiguousarray(rows.cpu().numpy()), top_k)
             return Hits(scores, positions.astype(np.int64))
         return exact_search(self.vectors, rows, top_k, device=self.device)
-
-
-def as_rows(vectors: Any) -> Tensor:
-    """Return vectors as a tensor: one, an array of any strides and byte order, or a list of numbers, arrays or tensors."""
-    if isinstance(vectors, Tensor):
-        return vectors
-    if isinstance(vectors, list | tuple) and vectors and all(isinstance(row, Tensor) for row in vectors):
-        return torch.stack(list(vectors))
-    return torch.from_numpy(np.array(vectors, np.float32))
 
 
 def exact_search(gallery: Tensor, queries: Tensor, top_k: int, *, device: torch.device) -> Hits:

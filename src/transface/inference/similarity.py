@@ -112,21 +112,21 @@ def _warning(num_impostors: int, far: float) -> str:
     return f"only {behind} impostor pairs stand behind this threshold" if behind < FEW_IMPOSTORS else ""
 
 
-def _rows(embeddings: Any) -> Tensor:
+def as_rows(embeddings: Any) -> Tensor:
     """Return a tensor as it is; arrays (of any strides and byte order), lists of numbers, of arrays or of tensors as a tensor."""
     if isinstance(embeddings, Tensor):
         return embeddings
     if isinstance(embeddings, list | tuple) and embeddings and all(isinstance(row, Tensor) for row in embeddings):
         return torch.stack(list(embeddings))
     rows = np.asarray(embeddings)
-    of_arrays = isinstance(embeddings if isinstance(embeddings, np.ndarray) else next(iter(embeddings), None), np.ndarray)
-    precise = of_arrays and rows.dtype.kind == "f" and rows.dtype.itemsize >= 8
+    first = embeddings[0] if isinstance(embeddings, list | tuple) and embeddings else embeddings
+    precise = isinstance(first, np.ndarray) and rows.dtype.kind == "f" and rows.dtype.itemsize >= 8
     return torch.from_numpy(np.array(rows, np.float64 if precise else np.float32))
 
 
 def _unit_rows(embeddings: Any, name: str) -> Tensor:
     try:
-        rows = _rows(embeddings)
+        rows = as_rows(embeddings)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} must be an embedding (E,) or embeddings (N, E) of numbers: {error}") from error
     rows = rows if rows.dtype == torch.float64 else rows.float()
