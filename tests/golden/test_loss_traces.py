@@ -57,12 +57,12 @@ class Recorder(lightning.Callback):
 
 
 def parts(name: str) -> dict[str, Any]:
-    released = {"perturbation": DPAP(3, probability=0.5, quantize=True), "weighting": EHSM(entropy="std")}
+    released = {"perturbation": DPAP(3, probability=0.5, quantize=True, scoring_precision=None), "weighting": EHSM(entropy="std")}
     return {
         "arcface": {"classifier": FullSoftmax(10, 16, ArcFace(32.0)), "optimizer": partial(AdamW, lr=2e-3)},
         "transface_paper": {
             "classifier": FullSoftmax(10, 16, ArcFace(32.0)),
-            "perturbation": DPAP(3, probability=0.5),
+            "perturbation": DPAP(3, probability=0.5, scoring_precision=None),
             "weighting": EHSM(),
             "optimizer": partial(AdamW, lr=2e-3),
         },

@@ -84,7 +84,9 @@ class FaceViT(nn.Module):
         # Without token drop nothing uses it, and DDP waits for the gradient of every parameter that asks for one.
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim), requires_grad=token_drop_rate > 0)
         # nn.LayerNorm, not timm's own default: its epsilon is the 1e-5 of the released model.
-        block = partial(Block, embed_dim, num_heads, mlp_ratio, act_layer=nn.ReLU6, norm_layer=nn.LayerNorm)
+        # ReLU6 in place: neither the linear map before it nor its own backward needs what came in.
+        activation: Any = partial(nn.ReLU6, inplace=True)
+        block = partial(Block, embed_dim, num_heads, mlp_ratio, act_layer=activation, norm_layer=nn.LayerNorm)
         rates = [drop_path_rate * index / max(depth - 1, 1) for index in range(depth)]
         self.blocks = nn.ModuleList([block(drop_path=rate) for rate in rates])
         self.norm = nn.LayerNorm(embed_dim)
@@ -105,8 +107,8 @@ class FaceViT(nn.Module):
 
     def encode(self, images: Tensor) -> EncodedTokens:
         """Return the tokens (B, N, D) of images (B, 3, H, W) before gate and neck."""
-        tokens = self.patch_embed(images)
-        tokens = tokens + self.pos_embed
+        # The patch embedding leaves a transposed view, and every layer norm that follows would lay its tokens out anew.
+        tokens = self.patch_embed(images).contiguous() + self.pos_embed
         positions = None
         if self.training and self.token_drop_rate > 0:
             tokens, positions = drop_tokens(tokens, self.token_drop_rate)

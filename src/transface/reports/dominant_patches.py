@@ -68,7 +68,7 @@ def perturbed_faces(
     perturbed = {}
     for k in num_patches:
         if k <= importance.shape[1]:
-            dpap = DPAP(num_patches=k, probability=1.0)
+            dpap = DPAP(num_patches=k, probability=1.0, scoring_precision=None)
             perturbed[k] = dpap(floats, backbone, generator=torch.Generator().manual_seed(seed))
     return importance, perturbed
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from transface.backbones.features import Backbone
+from transface.backbones.precision import multiplies_bfloat16
 from transface.shapes import check_shape
 
-ScoringPrecision = Literal["bf16"]
+ScoringPrecision = Literal["auto", "bf16"]
 
 
 class Perturbation(NamedTuple):
@@ -135,13 +136,12 @@ def apply_perturbation(
 def score_patches(backbone: Backbone, images: Tensor, precision: ScoringPrecision | None = None) -> Tensor:
     """Return the importance (B, N) of the patches of images, without gradient, in eval mode, every train/eval flag put back after.
 
-    The backbone runs in the precision of its surroundings, or under autocast in `precision`.
+    The backbone runs in the precision of its surroundings, or as `precision` says (see DPAP).
 
     Raises:
         ValueError: if the backbone ranks no patches.
     """
-    narrow: AbstractContextManager[object] = torch.autocast(images.device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
-    with torch.no_grad(), _evaluating(backbone), narrow:
+    with torch.no_grad(), _evaluating(backbone), _scoring_in(precision, images):
         importance = backbone.patch_importance(images)
     if importance is None:
         raise ValueError(_no_gate(backbone))
@@ -156,8 +156,9 @@ class DPAP(nn.Module):
         probability: p, the chance of an image to be perturbed. Only those images are scored.
         alpha: the largest lambda, in [0, 1].
         quantize: cut perturbed pixels down to whole grey levels, as the released code does.
-        scoring_precision: "bf16" ranks the patches under bfloat16 autocast in a float32 run: half the time of scoring where the processor
-            multiplies bfloat16 in hardware; patches of nearly equal importance may change places. None: the precision of the run.
+        scoring_precision: "bf16" ranks the patches under bfloat16 autocast; patches of nearly equal importance may change places. "auto"
+            does so in a float32 run where the hardware multiplies bfloat16, which halves the time of scoring (the released code scores
+            under autocast too). None: the precision of the run.
     """
 
     def __init__(
@@ -167,7 +168,7 @@ class DPAP(nn.Module):
         alpha: float = 1.0,
         *,
         quantize: bool = False,
-        scoring_precision: ScoringPrecision | None = None,
+        scoring_precision: ScoringPrecision | None = "auto",
     ) -> None:
         super().__init__()
         if scoring_precision is not None and scoring_precision not in get_args(ScoringPrecision):
@@ -226,7 +227,7 @@ class DPAP(nn.Module):
     def extra_repr(self) -> str:
         """Return the settings, for print(module)."""
         settings = f"num_patches={self.num_patches}, probability={self.probability}, alpha={self.alpha}, quantize={self.quantize}"
-        return settings if self.scoring_precision is None else f"{settings}, scoring_precision={self.scoring_precision!r}"
+        return f"{settings}, scoring_precision={self.scoring_precision!r}"
 
 
 def _as_cells(images: Tensor, patch_size: int, grid_size: tuple[int, int]) -> Tensor:
@@ -244,6 +245,14 @@ def _power(spectrum: Tensor) -> Tensor:
 
 def _intensities(patches: Tensor) -> Tensor:
     return (patches.float() if patches.dtype in {torch.float16, torch.bfloat16} else patches).add(1).mul(0.5)
+
+
+def _scoring_in(precision: ScoringPrecision | None, images: Tensor) -> AbstractContextManager[object]:
+    kind = images.device.type
+    if precision == "auto":
+        full = images.dtype == torch.float32 and not torch.is_autocast_enabled(kind)
+        precision = "bf16" if full and multiplies_bfloat16(images.device) else None
+    return torch.autocast(kind, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 @contextmanager

@@ -78,7 +78,8 @@ def look(
         features: FaceFeatures = backbone.forward(_faces(images, backbone))
     perturbed = ranking = None
     if features.patch_importance is not None:
-        ranking = score_patches(backbone, _faces(images, backbone))  # type: ignore[arg-type]
+        precision = perturbation.scoring_precision if isinstance(perturbation, DPAP) else None
+        ranking = score_patches(backbone, _faces(images, backbone), precision)  # type: ignore[arg-type]
     if isinstance(perturbation, DPAP) and ranking is not None:
         perturbed = perturb_all(perturbation, backbone, images, generator).images
     return MethodView(

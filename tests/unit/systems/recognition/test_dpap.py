@@ -1,5 +1,6 @@
 """DPAP: amplitude mixing re-derived in float64 NumPy, what is drawn, what is touched and what is not."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -146,7 +147,7 @@ def test_only_the_chosen_patches_of_the_drawn_images_change(images: Tensor, back
 
 
 def test_the_chosen_patches_are_the_dominant_ones_of_the_eval_forward(images: Tensor, backbone: FaceViT) -> None:
-    _, draw, chosen = DPAP(4, 1.0).perturb(images, backbone, generator=seeded())
+    _, draw, chosen = DPAP(4, 1.0, scoring_precision=None).perturb(images, backbone, generator=seeded())
     importance = backbone.eval()(images).patch_importance[draw.images]
     assert torch.equal(chosen, dominant_patches(importance, 4))
 
@@ -226,6 +227,33 @@ def test_scoring_in_bf16_narrows_the_scoring_alone(images: Tensor, backbone: Fac
     assert torch.equal(draw.ratios, DPAP(4, 1.0).perturb(images, backbone, generator=seeded()).perturbation.ratios)
 
 
+@pytest.mark.parametrize(
+    ("images_dtype", "autocast", "hardware", "expected"),
+    [
+        (torch.float32, None, True, torch.bfloat16),
+        (torch.float32, None, False, torch.float32),
+        (torch.float64, None, True, torch.float64),
+        (torch.float32, torch.float16, True, torch.float16),
+    ],
+)
+def test_auto_narrows_the_scoring_of_float32_runs_where_the_hardware_gains(
+    images: Tensor,
+    backbone: FaceViT,
+    monkeypatch: pytest.MonkeyPatch,
+    images_dtype: torch.dtype,
+    autocast: torch.dtype | None,
+    hardware: bool,
+    expected: torch.dtype,
+) -> None:
+    monkeypatch.setattr("transface.systems.recognition.dpap.multiplies_bfloat16", lambda device: hardware)
+    seen: list[torch.dtype] = []
+    backbone.to(images_dtype).blocks[0].mlp.fc1.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    with torch.autocast("cpu", autocast) if autocast else contextlib.nullcontext():
+        result = DPAP(4, 1.0)(images.to(images_dtype), backbone, generator=seeded())
+    assert seen == [expected]
+    assert result.dtype == images_dtype
+
+
 @pytest.mark.parametrize("precision", [None, "bf16"])
 def test_every_weight_learns_under_autocast(images: Tensor, precision: Any) -> None:
     """Autocast keeps the narrow weights it made: made without gradient for scoring, they must not serve the training pass."""
@@ -242,7 +270,7 @@ def test_every_weight_learns_under_autocast(images: Tensor, precision: Any) -> N
         ({"num_patches": 0}, "num_patches"),
         ({"probability": 1.5}, "probability"),
         ({"alpha": -0.1}, "alpha"),
-        ({"scoring_precision": "fp8"}, "scoring_precision must be none or one of bf16, got 'fp8'"),
+        ({"scoring_precision": "fp8"}, "scoring_precision must be none or one of auto, bf16, got 'fp8'"),
     ],
 )
 def test_settings_out_of_range_are_named(settings: dict[str, Any], words: str) -> None:

@@ -104,8 +104,8 @@ def test_a_frozen_part_that_is_not_there_is_refused_at_once() -> None:
 
 @pytest.mark.parametrize("classifier", [FullSoftmax, PartialFC])
 def test_a_model_in_float64_trains_in_float64(batch: FaceBatch, classifier: type) -> None:
-    single = module_with(classifier, perturbation=DPAP(3, 1.0), weighting=EHSM())
-    double = module_with(classifier, perturbation=DPAP(3, 1.0), weighting=EHSM()).double()
+    single = module_with(classifier, perturbation=DPAP(3, 1.0, scoring_precision=None), weighting=EHSM())
+    double = module_with(classifier, perturbation=DPAP(3, 1.0, scoring_precision=None), weighting=EHSM()).double()
     loss = loss_of(double, batch)
     assert loss.dtype == torch.float64
     torch.testing.assert_close(loss.float(), loss_of(single, batch), rtol=1e-3, atol=1e-3)
