@@ -1,7 +1,6 @@
 """Finds conf/, composes it, refuses missing keys by name, freezes it; the one home of instantiate()."""
 
 import difflib
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from transface.cli.command_line import hydra_words
-from transface.cli.errors import Carried, UserError, remember_keys, user_line
+from transface.cli.errors import Carried, UserError, has_line, remember_keys
 from transface.cli.study import stand_in_for_plugin
 from transface.cli.value_kinds import refuse_wrong_kinds
 
@@ -50,7 +49,7 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
             OmegaConf.set_readonly(cfg, True)
             result.append(task(cfg))
         except Exception as error:
-            if user_line(error) is None or os.environ.get("TRANSFACE_TRACEBACK") or HydraConfig.get().mode == RunMode.MULTIRUN:
+            if not has_line(error) or HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
             raise Carried(error) from error
         return result[-1]

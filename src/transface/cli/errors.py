@@ -1,4 +1,4 @@
-"""A user's mistake becomes one clear line and exit code 2; anything else keeps its traceback."""
+"""A user's mistake becomes one clear line and exit code 2, a run that fails in a known way one line and 1; anything else keeps its traceback."""
 
 import difflib
 import os
@@ -33,7 +33,7 @@ class UserError(ValueError):
 
 
 class Carried(BaseException):
-    """Takes a user's mistake out of a Hydra job without Hydra's own report of it."""
+    """Takes an error that has its line out of a Hydra job without Hydra's own report of it."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -42,15 +42,14 @@ class Carried(BaseException):
 
 @contextmanager
 def reported(verb: str = "") -> Iterator[Outcome]:
-    """Run a verb's body; print a user's mistake as one line on stderr and set exit code 2. TRANSFACE_TRACEBACK=1 lets it through."""
+    """Run a verb's body; print an error that has its line as that line on stderr and set the exit code. TRANSFACE_TRACEBACK=1 lets it through."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     warnings.filterwarnings("ignore", category=FutureWarning)
     outcome = Outcome()
     try:
         yield outcome
     except Carried as carried:
-        print(f"transface: {user_line(carried.error)}", file=sys.stderr)
-        outcome.code = 2
+        outcome.code = _say(carried.error)
     except KeyboardInterrupt:
         hint = GOES_ON.get(verb)
         print(f"transface: stopped by the user{f'; {hint}' if hint else ''}", file=sys.stderr)
@@ -59,12 +58,35 @@ def reported(verb: str = "") -> Iterator[Outcome]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         outcome.code = 1
     except Exception as error:
-        line = user_line(error)
-        if line is None or os.environ.get("TRANSFACE_TRACEBACK"):
+        if not has_line(error):
             raise
-        print(f"transface: {line}", file=sys.stderr)
-        outcome.code = 2
-    return
+        outcome.code = _say(error)
+
+
+def has_line(error: BaseException) -> bool:
+    """Return whether one line says all of an error, and nobody asked for its traceback."""
+    return not os.environ.get("TRANSFACE_TRACEBACK") and (user_line(error) or failure_line(error)) is not None
+
+
+def _say(error: BaseException) -> int:
+    """Print the line of an error and return its exit code: 2 for a user's mistake, 1 for a run that failed."""
+    line = user_line(error)
+    print(f"transface: {line or failure_line(error)}", file=sys.stderr)
+    return 1 if line is None else 2
+
+
+def failure_line(error: BaseException) -> str | None:
+    """Return the one line to show where a run failed in a way that its user can do something about, None where only a traceback helps."""
+    for cause in causes(error):
+        if type(cause).__name__ == "NonFiniteLossError":
+            return one_line(str(cause))
+        if type(cause).__name__ == "OutOfMemoryError":
+            said = one_line(str(cause)).split(". ")[0]
+            return (
+                f"{said}. Take smaller batches (gradient_accumulation=2 halves what a training step holds at the same total), or trainer.precision=bf16-mixed, "
+                "backbone.gradient_checkpointing=true, classifier=partial_fc"
+            )
+    return None
 
 
 def user_line(error: BaseException) -> str | None:

@@ -1,0 +1,47 @@
+"""Which errors become one line, and with which exit code."""
+
+import pytest
+import torch
+
+from transface.cli.errors import reported
+from transface.training.failure_guards import NonFiniteLossError
+
+
+def outcome_of(error: Exception) -> int:
+    with reported("train") as outcome:
+        raise error
+    return outcome.code
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (ValueError("margin must be positive,\n got -1"), 2, "transface: margin must be positive,; got -1\n"),
+        (NonFiniteLossError("loss is nan at step 3; the batch is in x.pt"), 1, "transface: loss is nan at step 3; the batch is in x.pt\n"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
+            1,
+            "transface: CUDA out of memory. Take smaller batches (gradient_accumulation=2",
+        ),
+    ],
+)
+def test_known_errors_are_one_line(
+    error: Exception, code: int, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRANSFACE_TRACEBACK", raising=False)
+    assert outcome_of(error) == code
+    said = capsys.readouterr().err
+    assert said.startswith(words)
+    assert said.count("\n") == 1
+
+
+def test_an_error_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRANSFACE_TRACEBACK", raising=False)
+    with pytest.raises(ZeroDivisionError):
+        outcome_of(ZeroDivisionError("ours"))
+
+
+def test_a_traceback_is_shown_to_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFACE_TRACEBACK", "1")
+    with pytest.raises(NonFiniteLossError):
+        outcome_of(NonFiniteLossError("loss is nan"))
