@@ -1,16 +1,15 @@
 """`transface pack`: make, change and check packs of faces. Its verbs take plain options, not a config."""
 
 import argparse
-import contextlib
-import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from transface.cli.errors import UserError, one_line, reported
+from transface.cli.pack_check import check
+from transface.cli.pack_progress import progress
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,17 +66,17 @@ def _build_parser() -> argparse.ArgumentParser:
     merge.add_argument("--label-offsets", type=int, nargs="+", help="what is added to each pack's labels (default: the people before it)")
     merge.add_argument("--size", type=size, default=112)
 
-    check = _verb(verbs, "check", _check, "look for whatever is wrong with a pack; exit code 1 if something is")
-    _add_pack(check)
-    check.add_argument("--json", type=Path, help="write the whole report here")
-    check.add_argument("--sheet", type=Path, help="write a contact sheet (PNG) of samples and suspects here")
-    check.add_argument("--allow", nargs="+", default=[], metavar="KIND", help="kinds of findings that are no reason for exit code 1")
-    check.add_argument("--near-bits", type=int, default=12, help="how many of 256 bits two images may differ in to look the same (0..15)")
-    check.add_argument("--against", type=Path, nargs="+", default=[], metavar="BIN", help="pair sets whose people must not be in the pack")
-    check.add_argument("--checkpoint", type=Path, help="model that says who looks alike; needed by --against, enough to find look-alike identities")
-    check.add_argument("--alike", type=float, default=0.6, help="cosine from which two look like one person (default 0.6)")
-    check.add_argument("--device", default="cpu")
-    for verb in (images, listed, folder, shuffle, split, merge, check):
+    checked = _verb(verbs, "check", check, "look for whatever is wrong with a pack; exit code 1 if something is")
+    _add_pack(checked)
+    checked.add_argument("--json", type=Path, help="write the whole report here")
+    checked.add_argument("--sheet", type=Path, help="write a contact sheet (PNG) of samples and suspects here")
+    checked.add_argument("--allow", nargs="+", default=[], metavar="KIND", help="kinds of findings that are no reason for exit code 1")
+    checked.add_argument("--near-bits", type=int, default=12, help="how many of 256 bits two images may differ in to look the same (0..15)")
+    checked.add_argument("--against", type=Path, nargs="+", default=[], metavar="BIN", help="pair sets whose people must not be in the pack")
+    checked.add_argument("--checkpoint", type=Path, help="model that says who looks alike; needed by --against, enough to find look-alike identities")
+    checked.add_argument("--alike", type=float, default=0.6, help="cosine from which two look like one person (default 0.6)")
+    checked.add_argument("--device", default="cpu")
+    for verb in (images, listed, folder, shuffle, split, merge, checked):
         verb.add_argument("--threads", type=count, default=os.cpu_count() or 1)
     return parser
 
@@ -118,32 +117,6 @@ def size(text: str) -> int:
     return value
 
 
-@contextlib.contextmanager
-def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    if not sys.stderr.isatty():
-        yield plain_progress(title, total)
-        return
-    from transface.cli.opened_model import progress_bar
-
-    with progress_bar(title, total) as tell:
-        yield tell
-
-
-def plain_progress(title: str, total: int, *, every_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> Callable[[int], None]:
-    """Return what tells of progress where there is no terminal: a line on stderr a minute."""
-    started = told = clock()
-    done = 0
-
-    def tell(count: int) -> None:
-        nonlocal done, told
-        done += count
-        if clock() - told >= every_seconds:
-            told = clock()
-            print(f"{title}: {done} of {total}, {done / (told - started):.0f} a second", file=sys.stderr, flush=True)
-
-    return tell
-
-
 def _tell_written(summary: Any) -> None:
     resumed = f" ({summary.num_resumed} found from a stopped run)" if summary.num_resumed else ""
     print(f"{summary.root}: {summary.num_images} images of {summary.num_identities} identities{resumed}")
@@ -160,7 +133,7 @@ def _from_images(options: argparse.Namespace) -> int:
     from transface.data.packing import open_images, pack_images
 
     images = open_images(options.images, root=getattr(options, "root", None), size=options.size)
-    with _progress("pack", len(images)) as tell:
+    with progress("pack", len(images)) as tell:
         summary = pack_images(
             images,
             options.output,
@@ -180,7 +153,7 @@ def _to_folder(options: argparse.Namespace) -> int:
     from transface.data.packing import open_pack, unpack_to_folder
 
     pack = open_pack(options.pack, size=options.size)
-    with _progress("to-folder", len(pack)) as tell:
+    with progress("to-folder", len(pack)) as tell:
         count = unpack_to_folder(pack, options.output, num_threads=options.threads, on_progress=tell)
     print(f"{options.output}: {count} images of {pack.num_identities} identities")
     return 0
@@ -190,7 +163,7 @@ def _index(options: argparse.Namespace) -> int:
     from transface.data.identities import find_rec
     from transface.data.packing import write_index
 
-    with _progress("bytes", find_rec(options.pack).stat().st_size) as tell:
+    with progress("bytes", find_rec(options.pack).stat().st_size) as tell:
         summary = write_index(options.pack, on_progress=tell)
     print(f"{summary.path}: {summary.num_records} records")
     return 0
@@ -200,7 +173,7 @@ def _shuffle(options: argparse.Namespace) -> int:
     from transface.data.packing import open_pack, shuffle_pack
 
     pack = open_pack(options.pack, size=options.size)
-    with _progress("shuffle", len(pack)) as tell:
+    with progress("shuffle", len(pack)) as tell:
         _tell_written(shuffle_pack(pack, options.output, seed=options.seed, num_threads=options.threads, on_progress=tell))
     return 0
 
@@ -209,7 +182,7 @@ def _split(options: argparse.Namespace) -> int:
     from transface.data.packing import open_pack, split_pack
 
     pack = open_pack(options.pack, size=options.size)
-    with _progress("split", len(pack)) as tell:
+    with progress("split", len(pack)) as tell:
         summaries = split_pack(
             pack, options.outputs, shares=options.shares, by=options.by, seed=options.seed, num_threads=options.threads, on_progress=tell
         )
@@ -222,130 +195,7 @@ def _merge(options: argparse.Namespace) -> int:
     from transface.data.packing import merge_packs, open_pack
 
     packs = [open_pack(pack, size=options.size) for pack in options.packs]
-    with _progress("merge", sum(map(len, packs))) as tell:
+    with progress("merge", sum(map(len, packs))) as tell:
         summary = merge_packs(packs, options.output, label_offsets=options.label_offsets, num_threads=options.threads, on_progress=tell)
     _tell_written(summary)
     return 0
-
-
-def _check(options: argparse.Namespace) -> int:
-    from transface.data.checking import KINDS, check_pack
-
-    if unknown := sorted(set(options.allow) - set(KINDS)):
-        raise UserError(f"--allow {unknown[0]}: no such kind; there are {', '.join(KINDS)}")
-    if options.against and options.checkpoint is None:
-        raise UserError("--against needs --checkpoint: a model says who looks alike")
-    for path in filter(None, (options.json, options.sheet)):
-        _make_room(path)
-    embed = _embedder(options.checkpoint, options.device) if options.checkpoint is not None else None
-    with _progress("check", _num_records(options.pack)) as tell:
-        report = check_pack(options.pack, size=options.size, near_bits=options.near_bits, num_threads=options.threads, on_progress=tell)
-    if embed is not None:
-        _compare(report, embed, options)
-    _print_report(report)
-    if options.json is not None:
-        _write_json(options.json, report.as_dict())
-    if options.sheet is not None:
-        _draw(report, options)
-    return 1 if set(report.counts) - set(options.allow) else 0
-
-
-def _make_room(path: Path) -> None:
-    """Make the folder of an output, and refuse one that cannot be written: before hours of looking, not after them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UserError(f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'no permission'}; choose another name")
-
-
-def _num_records(pack: Path) -> int:
-    path = (pack / "train.rec" if pack.is_dir() else pack).with_suffix(".idx")
-    if not path.is_file():
-        return 0
-    with path.open("rb") as file:
-        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
-
-
-def _embedder(checkpoint: Path, device: str) -> Callable[[Any], Any]:
-    from transface.inference.opening import load
-
-    model = load(checkpoint, device=device)
-
-    def embed(images: Any) -> Any:
-        return model.embed(images, batch_size=len(images))
-
-    return embed
-
-
-def _compare(report: Any, embed: Callable[[Any], Any], options: argparse.Namespace) -> None:
-    """Add identities that look like each other, or like people of the test sets, to the report."""
-    import numpy as np
-
-    from transface.data.bad_records import TolerantFaces
-    from transface.data.overlap import embed_pair_set, identity_means, look_alikes, overlap_with
-    from transface.data.packing import open_pack
-    from transface.data.pairs import read_pair_set
-
-    test_sets = {str(path): read_pair_set(path) for path in options.against}
-    try:
-        pack = open_pack(options.pack, size=options.size, on_bad_record="skip")
-    except ValueError as error:
-        report.add("file", f"the pack is too broken to compare its people: {error}")
-        return
-    faces = TolerantFaces(pack, on_bad_record="skip", max_bad_share=1.0)
-    with _progress("embed", len(pack)) as tell:
-        means = identity_means(faces, embed, labels=pack.labels, on_progress=tell).to(options.device)
-    people, first_image = np.unique(pack.labels, return_index=True)
-    key = {label: pack.key(place) for label, place in zip(people.tolist(), first_image.tolist(), strict=True)}
-    for first, second, cosine in look_alikes(means, threshold=options.alike):
-        detail = f"identities {first} and {second} look like one person (cosine {cosine:.3f})"
-        report.add("look_alike", detail, keys=(key[first], key[second]), labels=(first, second))
-    for path, pairs in test_sets.items():
-        test = embed_pair_set(pairs, embed, size=(options.size,) * 2).to(options.device)
-        for label, place, cosine in overlap_with(means, test, threshold=options.alike):
-            detail = f"identity {label} looks like image {place} of {pairs.name} (cosine {cosine:.3f})"
-            report.add("overlap", detail, keys=(key[label],), labels=(label,), test_image=(path, place))
-
-
-def _print_report(report: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from transface.data.checking import KINDS
-
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    sizes = ", ".join(f"{name} {value:g}" for name, value in report.images_per_identity.items())
-    speed = f", {report.num_images / report.seconds:.0f} images/s" if report.seconds else ""
-    console.print(f"{report.root}: {report.num_images} images of {report.num_identities} identities{speed}", highlight=False, markup=False)
-    if sizes:
-        console.print(f"images per identity: {sizes}", highlight=False, markup=False)
-    if report.is_clean:
-        console.print("nothing wrong was found")
-        return
-    table = Table("what", "times", "the first", title=None)
-    for kind, count in report.counts.most_common():
-        table.add_row(f"{kind}: {KINDS[kind]}", str(count), report.findings[kind][0].detail)
-    console.print(table, markup=False)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    from transface.cli.run_folder import write_whole
-
-    write_whole(path, json.dumps(content, indent=1) + "\n")
-
-
-def _draw(report: Any, options: argparse.Namespace) -> None:
-    from transface.data.contact_sheet import sample_rows, suspect_rows, write_sheet
-    from transface.data.identities import find_rec
-    from transface.data.packing import open_pack
-    from transface.data.pairs import read_pair_set
-    from transface.data.recordio import RecordReader
-
-    rows, pack = [], None
-    test_sets = {str(path): [bytes(image) for image in read_pair_set(path).images] for path in options.against}
-    with contextlib.suppress(ValueError):
-        pack = open_pack(options.pack, size=options.size, on_bad_record="skip")
-        rows += sample_rows(pack)
-    with contextlib.suppress(ValueError):
-        rows += suspect_rows(report, RecordReader(find_rec(options.pack), check_end=False), people=pack, test_sets=test_sets)
-    write_sheet(options.sheet, rows)
-    print(f"contact sheet: {options.sheet}")
