@@ -12,6 +12,7 @@ import torch
 
 from transface.__main__ import main
 from transface.backbones.face_vit import FaceViT
+from transface.cli.launching import TELL_OF_OTHER_MACHINES, refuse_machine_alone
 from transface.data.pairs import read_pair_set, write_pair_set
 from transface.data.recordio import RecordHeader, RecordReader, RecordWriter
 from transface.data.synthetic import write_identity_pack, write_ijbc_folder, write_pair_sets
@@ -205,6 +206,17 @@ def test_a_misspelt_or_impossible_setting_costs_one_line_and_the_earlier_run_not
     assert code == 2
     assert said in line
     assert kept.is_file()
+
+
+def test_several_machines_of_which_nothing_tells(call: Callable[..., Outcome], pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in TELL_OF_OTHER_MACHINES:
+        monkeypatch.delenv(name, raising=False)
+    code, line = call("train", *SHORT, f"data.root={pack}", "num_nodes=2")
+    assert code == 2
+    assert "num_nodes=2" in line
+    assert "MASTER_ADDR" in line
+    monkeypatch.setenv("NODE_RANK", "1")
+    refuse_machine_alone(2)
 
 
 def test_a_value_left_unset(call: Callable[..., Outcome]) -> None:

@@ -11,9 +11,24 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from transface.cli.errors import UserError
 from transface.cli.run_folder import COMPOSED
 
+TELL_OF_OTHER_MACHINES = ("MASTER_ADDR", "NODE_RANK", "GROUP_RANK", "SLURM_JOB_ID", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE")
 LEFT_BY_LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def refuse_machine_alone(num_nodes: int) -> None:
+    """Raise where a run of several machines begins on one that knows of no other: it would wait for them for ever.
+
+    Raises:
+        UserError: saying what has to be set.
+    """
+    if num_nodes > 1 and not any(name in os.environ for name in TELL_OF_OTHER_MACHINES):
+        raise UserError(
+            f"num_nodes={num_nodes}, but nothing tells this machine of the others: set MASTER_ADDR, MASTER_PORT and NODE_RANK on each of them, "
+            "or start by torchrun or SLURM (docs/cluster.md)"
+        )
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from transface.cli.compose import instantiate, plain, run_verb
 from transface.cli.errors import UserError, one_line, user_line
-from transface.cli.launching import children_repeat
+from transface.cli.launching import children_repeat, refuse_machine_alone
 from transface.cli.loggers import make_loggers, tell_config
 from transface.cli.repeat import repeat_of
 from transface.cli.run_folder import checkpoint_of, code_commit, make_room, record_environment, record_run
@@ -34,6 +34,7 @@ def main(argv: list[str]) -> int:
 def train(cfg: DictConfig) -> float | None:
     """Train what the config describes; return the monitored metric (what a sweep optimises) or None."""
     check_settings(cfg)
+    refuse_machine_alone(cfg.num_nodes)
     refuse_rootless_files(cfg)
     folder = Path(cfg.paths.run)
     resume = checkpoint_of(folder, resume=cfg.resume)
