@@ -70,8 +70,8 @@ class TarSummary(NamedTuple):
 
 
 def tar_name(far: float, rule: str) -> str:
-    """Return the name of a TAR among the measures of a result."""
-    return f"tar@far={far:.0e}/{rule}"
+    """Return the name of a TAR among the measures of a result, its FAR with all its digits: 1e-04, 1.5e-03."""
+    return f"tar@far={np.format_float_scientific(far, trim='-', exp_digits=2)}/{rule}"
 
 
 def summarise_tar(pairs: PairScores, fars: Sequence[float], *, num_bootstraps: int, seed: int, detailed: bool = True) -> TarSummary:
