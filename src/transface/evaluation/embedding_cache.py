@@ -38,7 +38,7 @@ class EmbeddingCache:
             raise ValueError("a cache of embeddings needs the checkpoint's hash to be keyed by")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"{name}-{checkpoint_hash[:16]}.npy"
+        self.path = folder / f"{name.replace('/', '-')}-{checkpoint_hash[:16]}.npy"
         self.note_path = self.path.with_suffix(".json")
         self.key = {"checkpoint": checkpoint_hash, "images": image_hash, "shape": list(shape), "settings": settings}
         note = self._read_note()

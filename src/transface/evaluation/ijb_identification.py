@@ -11,7 +11,7 @@ from transface.data.templates import SubjectList, TemplateSet, read_subject_list
 from transface.evaluation.embed import Embedder
 from transface.evaluation.ijb_verification import faces_of, pool_mode
 from transface.evaluation.ijbc import PooledTemplates, parse_modes, rows_of
-from transface.evaluation.protocols import provenance
+from transface.evaluation.protocols import check_settings, provenance
 from transface.evaluation.results import Measure, Result
 from transface.evaluation.search_results import SearchMeasures, measure_searches
 from transface.metrics.identification import search
@@ -52,6 +52,7 @@ class IjbIdentification:
         num_bootstraps: int = 1000,
         seed: int = 0,
     ) -> None:
+        check_settings(fpirs=fpirs, ranks=ranks, num_bootstraps=num_bootstraps)
         self.root, self.name, self.modes = Path(root), name, parse_modes(modes)
         self.ranks, self.fpirs, self.num_bootstraps, self.seed = tuple(ranks), tuple(fpirs), num_bootstraps, seed
         self.names = [name]

@@ -15,6 +15,7 @@ from transface.evaluation.aligned_faces import AlignedFaces
 from transface.evaluation.embed import Embedder, FaceEmbeddings
 from transface.evaluation.ijbc import IjbMode, parse_modes, pool_templates, rows_of, score_pairs
 from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result, require_both_classes
+from transface.evaluation.protocols import check_settings
 from transface.evaluation.results import Result, hash_pairs
 from transface.metrics.tar_at_far import IJB_FARS
 
@@ -41,6 +42,7 @@ class IjbVerification:
         num_bootstraps: int = 1000,
         seed: int = 0,
     ) -> None:
+        check_settings(fars=fars, num_bootstraps=num_bootstraps)
         self.root, self.name, self.fars, self.num_bootstraps, self.seed = Path(root), name, tuple(fars), num_bootstraps, seed
         self.modes = parse_modes(modes)
         self.names = [name]

@@ -14,6 +14,7 @@ from transface.evaluation.ijbc import pool_templates
 from transface.evaluation.own_lists import Fit, ListedImages, ListedPairs, ListedTemplates, list_csv, list_people
 from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result
 from transface.evaluation.pair_sets import accuracy_measures
+from transface.evaluation.protocols import check_settings
 from transface.evaluation.results import Result, hash_pairs
 from transface.metrics.verification import fold_of_each_pair, pair_distances, verify_distances
 
@@ -46,9 +47,10 @@ class PeopleFolder:
         num_bootstraps: int = 1000,
         seed: int = 0,
     ) -> None:
+        check_settings(fars=fars, num_bootstraps=num_bootstraps, max_impostors=max_impostors)
         self.root, self.fit, self.flip, self.fars = Path(root), _checked_fit(fit), flip, tuple(fars)
         self.max_impostors, self.num_bootstraps, self.seed = max_impostors, num_bootstraps, seed
-        self.names = [name or self.root.name]
+        self.names = [name or self.root.resolve().name]  # of "." too
 
     def prepare(self) -> None:
         """List the people's images."""
@@ -106,6 +108,7 @@ class PairsCsv:
         num_bootstraps: int = 1000,
         seed: int = 0,
     ) -> None:
+        check_settings(fars=fars, num_bootstraps=num_bootstraps, max_impostors=max_impostors)
         self.file = Path(file)
         self.root = self.file.parent if root is None else Path(root)
         self.fit, self.flip, self.fars = _checked_fit(fit), flip, tuple(fars)

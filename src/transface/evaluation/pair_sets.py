@@ -12,6 +12,7 @@ from transface.data.pairs import PairSet, read_pair_set
 from transface.evaluation.embed import Embedder
 from transface.evaluation.face_sources import EncodedFaces
 from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result, require_both_classes
+from transface.evaluation.protocols import check_settings
 from transface.evaluation.results import Measure, Result, hash_pairs
 from transface.metrics.confidence import accuracy_interval
 from transface.metrics.verification import PairVerification, PairVerificationResult, fold_of_each_pair, pair_distances
@@ -32,7 +33,7 @@ class PairSets:
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if two files have one name.
+        ValueError: if two files have one name, or a setting cannot be.
     """
 
     def __init__(
@@ -45,6 +46,9 @@ class PairSets:
         num_bootstraps: int = 1000,
         seed: int = 0,
     ) -> None:
+        check_settings(fars=fars, num_bootstraps=num_bootstraps)
+        if num_folds < 2:
+            raise ValueError(f"num_folds must be at least 2, got {num_folds}")
         self.files = [Path(file) for file in files]
         self.names = [file.stem for file in self.files]
         twice = {name for name in self.names if self.names.count(name) > 1}

@@ -5,7 +5,7 @@ A protocol is a class with plain constructor arguments; `evaluate` embeds its fa
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -34,6 +34,19 @@ class BenchmarkProtocol(Protocol):
     def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
         """Return the results; `detailed=False` leaves out intervals, curves, scores and thumbnails (inside training)."""
         ...
+
+
+def check_settings(
+    *, fars: Sequence[float] = (), fpirs: Sequence[float] = (), ranks: Sequence[int] = (), num_bootstraps: int = 0, max_impostors: int = 1
+) -> None:
+    """Raise ValueError naming a setting of a protocol that cannot be: when it is built, not after its faces are embedded."""
+    for name, rates in (("fars", fars), ("fpirs", fpirs)):
+        if not all(0 <= rate <= 1 for rate in rates):
+            raise ValueError(f"{name} must lie in [0, 1], got {list(rates)}")
+    if not all(rank >= 1 for rank in ranks):
+        raise ValueError(f"ranks must be at least 1, got {list(ranks)}")
+    if num_bootstraps < 0 or max_impostors < 1:
+        raise ValueError(f"num_bootstraps must be at least 0 and max_impostors at least 1, got {num_bootstraps} and {max_impostors}")
 
 
 def provenance(embedder: Embedder, *, started: float, seed: int) -> Provenance:

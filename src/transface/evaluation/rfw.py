@@ -10,7 +10,7 @@ from transface.data.pairs import PairSet
 from transface.evaluation.embed import Embedder
 from transface.evaluation.pair_results import IntervalSettings
 from transface.evaluation.pair_sets import PAIR_FARS, evaluate_pair_set, read_verification_sets
-from transface.evaluation.protocols import provenance
+from transface.evaluation.protocols import check_settings, provenance
 from transface.evaluation.results import Measure, Result
 
 GROUPS = ("African", "Asian", "Caucasian", "Indian")
@@ -38,6 +38,7 @@ class Rfw:
         num_bootstraps: int = 1000,
         seed: int = 0,
     ) -> None:
+        check_settings(fars=fars, num_bootstraps=num_bootstraps)
         if len(groups) < 2:
             raise ValueError(f"a ratio between groups needs at least two of them, got {list(groups)}")
         self.root, self.groups, self.flip, self.fars = Path(root), tuple(groups), flip, tuple(fars)

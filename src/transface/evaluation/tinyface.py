@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transface.evaluation.aligned_faces import ResizedFaces
 from transface.evaluation.embed import Embedder
 from transface.evaluation.face_sources import list_images
-from transface.evaluation.protocols import provenance
+from transface.evaluation.protocols import check_settings, provenance
 from transface.evaluation.results import Result
 from transface.evaluation.search_results import measure_searches
 from transface.metrics.identification import search
@@ -43,6 +43,7 @@ class TinyFace:
     def __init__(
         self, root: str | Path, *, flip: bool = True, ranks: Sequence[int] = (1, 5, 20), num_bootstraps: int = 1000, seed: int = 0
     ) -> None:
+        check_settings(ranks=ranks, num_bootstraps=num_bootstraps)
         self.root, self.flip, self.ranks, self.num_bootstraps, self.seed = Path(root), flip, tuple(ranks), num_bootstraps, seed
         self.names = ["tinyface"]
 

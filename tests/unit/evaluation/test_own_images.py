@@ -177,3 +177,8 @@ def test_a_table_with_numbered_rows_and_a_mark_of_byte_order_is_read(folder: Pat
     (tmp_path / "images.csv").write_text("image,subject\na.png,p1,more\n")
     with pytest.raises(ValueError, match="line 2: as many values"):
         read_table(tmp_path / "images.csv")
+
+
+def test_the_folder_one_stands_in_has_a_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert PeopleFolder(".").names == ["people"]
