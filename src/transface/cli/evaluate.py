@@ -62,7 +62,9 @@ def open_subject(cfg: DictConfig) -> Subject:
     """Return the model that `checkpoint` names, or the raw pixels."""
     if cfg.checkpoint == PIXELS:
         from transface.evaluation.pixel_baseline import PixelBackbone
+        from transface.inference.face_model import usable_device
 
+        usable_device(chosen_device(cfg.device))
         return Subject(PixelBackbone(), cfg.name or "raw pixels", "", "")
     model = open_model(cfg)
     return Subject(model.backbone, cfg.name or run_name(Path(cfg.checkpoint)), str(cfg.checkpoint), checkpoint_hash(cfg.checkpoint))

@@ -102,3 +102,8 @@ def test_both_rules_and_open_set_rates_are_printed(room: Path, capsys: pytest.Ca
     assert "│ ijbc │ N1D1F1 │ 1e-04 │ 90.00 [89.00, 91.00] │ 80.00 [79.00, 81.00] │" in printed
     assert "│      │        │ 1e-03 │ 90.00 [89.00, 91.00] │ 80.00 [79.00, 81.00] │" in printed
     assert printed.count("note: only 16 impostors") == 1
+
+
+def test_pixels_on_a_device_that_is_not_there_are_refused_in_a_line(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(room, "pixels", f"protocol.files=[{room}/easy.bin]", "device=bogus") == 2
+    assert "device 'bogus' cannot be used here" in capsys.readouterr().err
