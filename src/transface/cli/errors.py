@@ -1,6 +1,7 @@
 """A user's mistake becomes one clear line and exit code 2, a run that fails in a known way one line and 1; anything else keeps its traceback."""
 
 import difflib
+import errno
 import os
 import re
 import sys
@@ -49,10 +50,9 @@ def reported(verb: str = "") -> Iterator[Outcome]:
     try:
         yield outcome
     except Carried as carried:
-        outcome.code = _say(carried.error)
+        outcome.code = _say(carried.error, verb)
     except KeyboardInterrupt:
-        hint = GOES_ON.get(verb)
-        print(f"transface: stopped by the user{f'; {hint}' if hint else ''}", file=sys.stderr)
+        print(f"transface: stopped by the user{_then(verb)}", file=sys.stderr)
         outcome.code = 130
     except BrokenPipeError:  # `transface ... | head`: who read has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,7 +60,7 @@ def reported(verb: str = "") -> Iterator[Outcome]:
     except Exception as error:
         if not has_line(error):
             raise
-        outcome.code = _say(error)
+        outcome.code = _say(error, verb)
 
 
 def has_line(error: BaseException) -> bool:
@@ -68,16 +68,22 @@ def has_line(error: BaseException) -> bool:
     return not os.environ.get("TRANSFACE_TRACEBACK") and (user_line(error) or failure_line(error)) is not None
 
 
-def _say(error: BaseException) -> int:
+def _say(error: BaseException, verb: str) -> int:
     """Print the line of an error and return its exit code: 2 for a user's mistake, 1 for a run that failed."""
     line = user_line(error)
-    print(f"transface: {line or failure_line(error)}", file=sys.stderr)
+    print(f"transface: {line or failure_line(error, verb)}", file=sys.stderr)
     return 1 if line is None else 2
 
 
-def failure_line(error: BaseException) -> str | None:
+def _then(verb: str) -> str:
+    return f"; {GOES_ON[verb]}" if verb in GOES_ON else ""
+
+
+def failure_line(error: BaseException, verb: str = "") -> str | None:
     """Return the one line to show where a run failed in a way that its user can do something about, None where only a traceback helps."""
     for cause in causes(error):
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"{cause.strerror}: {cause.filename2 or cause.filename or 'a file'} could not be written; make room{_then(verb)}"
         if type(cause).__name__ == "NonFiniteLossError":
             return one_line(str(cause))
         if type(cause).__name__ == "OutOfMemoryError":
@@ -92,7 +98,7 @@ def failure_line(error: BaseException) -> str | None:
 def user_line(error: BaseException) -> str | None:
     """Return the one line to show for a user's mistake, or None if the error is ours."""
     for cause in causes(error):
-        if isinstance(cause, PermissionError):
+        if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno == errno.EROFS):
             return f"no permission to write or read {cause.filename or ''}: {cause.strerror or cause}; choose another folder or change its permissions"
         if isinstance(cause, NotADirectoryError | FileExistsError) and cause.filename and cause.strerror:
             return f"{cause.filename}: a file stands where a folder is wanted; choose another name or remove it"
