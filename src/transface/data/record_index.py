@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 BLOCK_BYTES = 1 << 18  # fits the processor's cache: 17 million lines in about a second
 CACHED_FROM = 1_000_000  # records; a smaller index is read faster than its copy is looked up
 KEPT_FORMAT = 1
+LARGEST_KEY = (1 << 63) - 1
 LONGEST_NUMBER = 18  # digits: any such number fits an int64
 
 
@@ -82,10 +83,13 @@ class RecordIndex:
 
     def position(self, key: int) -> int:
         """Return where `key` stands in the index, or -1 where it is missing."""
+        number = int(key)
+        if number != key or not -LARGEST_KEY <= number <= LARGEST_KEY:  # not cut down to a key that nobody asked for
+            return -1
         if self._keys is None:
-            found = int(key) - self.first_key
+            found = number - self.first_key
             return found if 0 <= found < len(self) else -1
-        return int(self.positions(np.array([key], dtype=np.int64))[0])
+        return int(self.positions(np.array([number], dtype=np.int64))[0])
 
     def positions(self, keys: IntArray) -> IntArray:
         """Return where each of `keys` (m,) stands in the index, -1 where it is missing."""

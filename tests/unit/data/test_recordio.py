@@ -142,6 +142,19 @@ def test_keys_may_stand_in_any_order_with_gaps(tmp_path: Path) -> None:
     assert 16 not in reader
 
 
+@pytest.mark.parametrize("missing", [2.5, -0.5, 1 << 63, 1 << 70, -(1 << 70)])
+@pytest.mark.parametrize("keys", [(1, 2, 3), (7, 2, 3)], ids=["consecutive", "any"])
+def test_no_number_is_cut_down_to_a_key_or_too_large_to_ask_for(tmp_path: Path, keys: tuple[int, ...], missing: float) -> None:
+    with RecordWriter(tmp_path / "a.rec") as writer:
+        for key in keys:
+            writer.write(key, RecordHeader(0, 0.0), b"%d" % key)
+    reader = RecordReader(tmp_path / "a.rec")
+    assert missing not in reader
+    with pytest.raises(MissingKeyError, match="no key"):
+        reader[missing]
+    assert reader[np.float32(2)].payload == reader[np.uint64(2)].payload == b"2"
+
+
 @pytest.mark.parametrize("missing", [-1, 5, 10**12])
 def test_a_missing_key_is_named(small: Path, missing: int) -> None:
     with pytest.raises(MissingKeyError, match=rf"a\.idx: no key {missing} among its 5 records"):
