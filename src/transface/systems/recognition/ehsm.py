@@ -19,7 +19,8 @@ def token_entropy(tokens: Tensor, kind: Entropy = "gaussian") -> Tensor:
     """Return the entropy (B, N) of tokens (B, N, D), from the unbiased variance over their channels.
 
     "gaussian" is the upper bound 1/2 log(2 pi e variance), the variance taken as at least 1e-8, so that constant tokens have a finite
-    entropy and gradient; "std" is the standard deviation itself, as in the released code. Half precision is widened first.
+    entropy; "std" is the standard deviation itself, as in the released code. Constant tokens have gradient 0. Half precision is widened
+    first.
 
     Raises:
         ValueError: for another kind, or tokens of fewer than two channels.
@@ -33,7 +34,8 @@ def token_entropy(tokens: Tensor, kind: Entropy = "gaussian") -> Tensor:
     deviations = tokens - tokens.mean(dim=-1, keepdim=True).detach()
     variance = deviations.square().sum(dim=-1) / (tokens.shape[-1] - 1)
     if kind == "std":
-        return variance.sqrt()
+        constant = variance == 0  # the root has no finite slope there; torch's std says 0
+        return variance.masked_fill(constant, 1.0).sqrt().masked_fill(constant, 0.0)
     return 0.5 * (variance.clamp(min=VARIANCE_EPSILON).log() + math.log(2 * math.pi * math.e))
 
 

@@ -66,6 +66,20 @@ def test_constant_tokens_have_the_entropy_of_the_least_variance() -> None:
     assert token_entropy(torch.ones(1, 1, 4)).item() == pytest.approx(0.5 * math.log(2 * math.pi * math.e * 1e-8))
 
 
+@pytest.mark.parametrize("kind", ["gaussian", "std"])
+def test_constant_tokens_have_gradient_zero_and_leave_that_of_the_others(kind: str) -> None:
+    tokens = torch.randn(2, 3, 5, dtype=torch.float64)
+    tokens[0, 1] = 0.25
+    tokens.requires_grad_()
+    entropy = token_entropy(tokens, kind)
+    (gradient,) = torch.autograd.grad(entropy.sum(), tokens)
+    assert gradient[0, 1].eq(0).all()
+    alone = tokens.detach()[1:].requires_grad_()
+    (expected,) = torch.autograd.grad(token_entropy(alone, kind).sum(), alone)
+    torch.testing.assert_close(gradient[1:], expected)
+    assert kind == "gaussian" or entropy[0, 1] == 0
+
+
 def test_mean_one_keeps_the_order_and_has_mean_one(tokens: torch.Tensor) -> None:
     plain, normalised = EHSM()(tokens), EHSM(normalize="mean_one")(tokens)
     assert normalised.mean().item() == pytest.approx(1.0)
