@@ -86,6 +86,11 @@ def failure_line(error: BaseException, verb: str = "") -> str | None:
             return f"{cause.strerror}: {cause.filename2 or cause.filename or 'a file'} could not be written; make room{_then(verb)}"
         if type(cause).__name__ == "NonFiniteLossError":
             return one_line(str(cause))
+        if (killed := re.search(r"DataLoader worker .*?killed by signal: [^.]*", str(cause))) and isinstance(cause, RuntimeError):
+            return (
+                f"{killed.group()}: a machine or container out of (shared) memory kills its workers; lower data.num_workers, "
+                f"or give it more (docker run --shm-size=8g){_then(verb)}"
+            )
         if type(cause).__name__ == "OutOfMemoryError":
             said = one_line(str(cause)).split(". ")[0]
             return (

@@ -25,6 +25,11 @@ def outcome_of(error: Exception) -> int:
             "transface: No space left on device: runs/demo/trainer.ckpt could not be written; make room; resume=true goes on from the last checkpoint\n",
         ),
         (
+            RuntimeError("DataLoader worker (pid 12) is killed by signal: Bus error. It is possible that dataloader's workers are out of shared memory."),
+            1,
+            "transface: DataLoader worker (pid 12) is killed by signal: Bus error: a machine or container out of (shared) memory kills its workers; lower",
+        ),
+        (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
             1,
             "transface: CUDA out of memory. Take smaller batches (gradient_accumulation=2",
