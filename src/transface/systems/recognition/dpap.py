@@ -249,9 +249,9 @@ def _intensities(patches: Tensor) -> Tensor:
 
 def _scoring_in(precision: ScoringPrecision | None, images: Tensor) -> AbstractContextManager[object]:
     kind = images.device.type
-    if precision == "auto":
-        full = images.dtype == torch.float32 and not torch.is_autocast_enabled(kind)
-        precision = "bf16" if full and multiplies_bfloat16(images.device) else None
+    gains = precision == "auto" and images.dtype == torch.float32 and multiplies_bfloat16(images.device)
+    if gains and not torch.is_autocast_enabled(kind):
+        precision = "bf16"
     return torch.autocast(kind, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
