@@ -44,6 +44,14 @@ def compare(one: FaceFeatures, two: FaceFeatures) -> None:
             torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [0, -1])
+@pytest.mark.parametrize("build", [FaceViT, IResNet, MobileFaceNet, TimmFace])
+def test_an_embedding_of_no_size_is_refused_by_name(build: Callable[..., nn.Module], size: int) -> None:
+    first = {IResNet: ((1, 1, 1, 1),), TimmFace: ("test_vit",)}.get(build, ())  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match=f"embedding_size must be at least 1, got {size}"):
+        build(*first, embedding_size=size)
+
+
 def test_it_is_a_backbone_with_features_of_the_promised_shapes(backbone: nn.Module, images: Tensor) -> None:
     assert isinstance(backbone, Backbone)
     assert backbone.image_size == (112, 112)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .face_neck import FaceNeck
-from .features import FaceFeatures
+from .features import FaceFeatures, check_embedding_size
 from .from_config import rebuildable
 from .patch_gate import PatchGate
 from .starting_weights import load_pretrained
@@ -70,10 +70,11 @@ class FaceViT(nn.Module):
         """
         super().__init__()
         self.image_size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
-        _check_settings(self.image_size, patch_size, embed_dim, num_heads, depth, token_drop_rate, drop_path_rate, gate, layer_token_blocks)
+        _check_sizes(self.image_size, patch_size, embed_dim=embed_dim, num_heads=num_heads, depth=depth, mlp_ratio=mlp_ratio)
+        _check_settings(depth, token_drop_rate, drop_path_rate, gate, layer_token_blocks)
         self.patch_size = patch_size
         self.grid_size = (self.image_size[0] // patch_size, self.image_size[1] // patch_size)
-        self.embedding_size = embedding_size
+        self.embedding_size = check_embedding_size(embedding_size)
         self.token_drop_rate = token_drop_rate
         self.layer_token_blocks = tuple(layer_token_blocks)
         self.gradient_checkpointing = gradient_checkpointing
@@ -144,23 +145,16 @@ class FaceViT(nn.Module):
         return int(words[1]) + 1 if words[0] == "blocks" else len(self.blocks) + 1
 
 
-def _check_settings(
-    image_size: tuple[int, ...],
-    patch_size: int,
-    embed_dim: int,
-    num_heads: int,
-    depth: int,
-    token_drop_rate: float,
-    drop_path_rate: float,
-    gate: str,
-    layer_token_blocks: Sequence[int],
-) -> None:
+def _check_sizes(image_size: tuple[int, ...], patch_size: int, *, embed_dim: int, num_heads: int, depth: int, mlp_ratio: float) -> None:
     if len(image_size) != 2 or not 1 <= patch_size <= min(image_size):
         raise ValueError(f"patch_size must be between 1 and the side of the image {image_size}, got {patch_size}")
-    if embed_dim % num_heads:
-        raise ValueError(f"embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}")
-    if depth < 1:
-        raise ValueError(f"depth must be at least 1, got {depth}")
+    if num_heads < 1 or embed_dim < 1 or embed_dim % num_heads:
+        raise ValueError(f"embed_dim must be a multiple of num_heads, both at least 1, got {embed_dim} and {num_heads}")
+    if depth < 1 or embed_dim * mlp_ratio < 1:
+        raise ValueError(f"depth must be at least 1 and mlp_ratio leave the MLP a width, got {depth} and {mlp_ratio}")
+
+
+def _check_settings(depth: int, token_drop_rate: float, drop_path_rate: float, gate: str, layer_token_blocks: Sequence[int]) -> None:
     if not (0 <= token_drop_rate < 1 and 0 <= drop_path_rate < 1):
         raise ValueError(f"token_drop_rate and drop_path_rate must be in [0, 1), got {token_drop_rate} and {drop_path_rate}")
     if gate not in {"sigmoid", "none"}:

@@ -8,6 +8,17 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from torch import Tensor
 
 
+def check_embedding_size(embedding_size: int) -> int:
+    """Return the size of an embedding.
+
+    Raises:
+        ValueError: if it is below 1.
+    """
+    if embedding_size < 1:
+        raise ValueError(f"embedding_size must be at least 1, got {embedding_size}")
+    return embedding_size
+
+
 class FaceFeatures(NamedTuple):
     """What a backbone makes of a batch of faces.
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .face_neck import FaceNeck
-from .features import FaceFeatures
+from .features import FaceFeatures, check_embedding_size
 from .from_config import rebuildable
 from .patch_gate import PatchGate
 from .starting_weights import load_pretrained
@@ -76,7 +76,7 @@ class TimmFace(nn.Module):
         if gate not in {"sigmoid", "none"}:
             raise ValueError(f"gate must be 'sigmoid' or 'none', got {gate!r}")
         self.image_size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
-        self.embedding_size = embedding_size
+        self.embedding_size = check_embedding_size(embedding_size)
         self.layer_token_blocks = tuple(layer_token_blocks)
         grid = self._build(name, input_size, pretrained, model_settings or {})
         config = resolve_model_data_config(self.model)
