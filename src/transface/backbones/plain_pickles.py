@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+UNREADABLE = re.compile(r"Unsupported operand (\d+)")
 REFUSED = re.compile(r"(?:Unsupported (?:global: GLOBAL|class)|unsupported GLOBAL|unrecognized function) (\S+)")
 
 
@@ -51,4 +52,6 @@ def reason_of(error: Exception) -> str:
     named = REFUSED.search(str(error))
     if named:
         return f"it names {named.group(1).rstrip('.')}"
+    if code := UNREADABLE.search(str(error)):
+        return f"torch.save did not write it (its pickle holds the code {code.group(1)})"
     return str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__

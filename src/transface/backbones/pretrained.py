@@ -53,7 +53,7 @@ def build_vit(state: State, num_heads: int | None = None) -> FaceViT:
         patch_size,
         embed_dim=width,
         depth=1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks.")),
-        num_heads=num_heads or usual_heads,
+        num_heads=usual_heads if num_heads is None else num_heads,
         mlp_ratio=mlp_ratio,
         embedding_size=state["neck.embed.weight"].shape[0],
         gate="sigmoid" if "gate.squeeze.weight" in state else "none",

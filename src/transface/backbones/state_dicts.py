@@ -85,6 +85,8 @@ def read_state_dict(path: str | Path) -> dict[str, Any]:
 
 def _unwrapped(content: Mapping[str, Any], *, origin: str) -> Mapping[str, Any]:
     """Return the state dict inside a checkpoint's dict."""
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{origin} must be a file or a state dict (names to tensors), got {type(content).__name__}")
     for wrapper in WRAPPERS:
         if isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]

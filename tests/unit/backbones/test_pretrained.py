@@ -357,6 +357,24 @@ def test_the_refused_name_is_told(tmp_path: Path) -> None:
         load_released(tmp_path / "model.pt")
 
 
+@pytest.mark.parametrize("source", [None, [1], IResNet], ids=["none", "list", "class"])
+def test_what_is_neither_a_file_nor_a_state_dict_is_refused(source: Any) -> None:
+    with pytest.raises(ValueError, match=r"must be a file or a state dict \(names to tensors\), got"):
+        load_released(source)
+
+
+def test_no_heads_at_all_are_not_taken_for_the_usual_ones() -> None:
+    source = FaceViT(embed_dim=16, depth=1, num_heads=4, embedding_size=8)
+    with pytest.raises(ValueError, match="num_heads"):
+        load_released(source.state_dict(), num_heads=0)
+
+
+def test_a_pickle_of_something_else_is_refused_in_a_few_words(tmp_path: Path) -> None:
+    (tmp_path / "pairs.bin").write_bytes(pickle.dumps(([b"a"], [True]), protocol=4))
+    with pytest.raises(ValueError, match=r"nothing in it was run: torch\.save did not write it \(its pickle holds the code \d+\)$"):
+        load_released(tmp_path / "pairs.bin")
+
+
 @pytest.mark.parametrize("head", ["head.weight", "margin.weight", "fc.weight", "criterion.kernel", "weight"])
 @pytest.mark.parametrize("prefix", ["backbone.", "module.backbone.", "net."])
 def test_a_head_beside_the_backbone_is_left_out(images: Tensor, prefix: str, head: str) -> None:
