@@ -18,6 +18,7 @@ from transface.distributed import all_reduce_sum, rank, world_size
 from transface.training.center_files import read_centers, write_centers
 from transface.training.checkpoint_files import check_same_architecture, tensors_of
 from transface.training.named_losses import NamedLosses
+from transface.training.sampled_rows import SampledRows
 from transface.training.schedules import RunLength, Schedule
 from transface.training.sharded_ddp import sharded_parameter_names
 from transface.training.step_seeds import seed_step
@@ -129,6 +130,15 @@ class TrainingModule(lightning.LightningModule):
     def _sharded_parts(self) -> list[tuple[PartialFC, Optimizer]]:
         return [(part, self.trainer.optimizers[0]) for part in self.modules() if isinstance(part, PartialFC)]
 
+    def _check_steps_sampled_rows(self, optimizer: Optimizer) -> None:
+        """Raise ValueError where centres are sampled and the optimizer would fail at their sparse gradient, or move the other rows too."""
+        sampled = any(part.sample_rate < 1 for part in self.modules() if isinstance(part, PartialFC))
+        if sampled and not isinstance(optimizer, SampledRows):
+            raise ValueError(
+                f"sample_rate below 1 needs an optimizer that moves the sampled centres alone, {type(optimizer).__module__}.{type(optimizer).__name__} "
+                "does not: take AdamW or SGD of transface.training.optimizers, or put SampledRows before its class"
+            )
+
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
@@ -142,6 +152,7 @@ class TrainingModule(lightning.LightningModule):
         groups = self.parameter_groups()
         lr_factors = [float(group.pop("lr_factor", 1.0)) for group in groups]
         optimizer = self.optimizer_factory(groups)
+        self._check_steps_sampled_rows(optimizer)
         if self.schedule is None:
             return optimizer
         factor = self.schedule.factors(self.run_length())

@@ -89,6 +89,11 @@ class RecognitionModule(TrainingModule):
         return self.backbone(images).embedding
 
     def losses(self, batch: FaceBatch, generator: torch.Generator) -> NamedLosses:
+        if not isinstance(batch, FaceBatch):
+            raise ValueError(
+                f"a batch must be a FaceBatch(images uint8 (B, 3, H, W), labels (B,), keys (B,)), got {type(batch).__name__}: "
+                "let the loader's collate_fn return one (transface.data.batches)"
+            )
         self._batch_size = batch.images.shape[0]
         images = random_flip(normalise(batch.images, dtype=self._image_dtype()), generator=generator, probability=self.flip_probability)
         if self.augmentation is not None:

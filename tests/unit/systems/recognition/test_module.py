@@ -62,6 +62,24 @@ def test_without_a_share_of_another_face_mixup_changes_nothing(batch: FaceBatch)
     torch.testing.assert_close(loss_of(module_with(mixup=Mixup(probability=0.0)), batch), loss_of(module_with(), batch))
 
 
+@pytest.mark.parametrize("kind", [tuple, list, lambda parts: dict(enumerate(parts))])
+def test_a_batch_of_another_make_is_refused_with_the_one_that_is_wanted(batch: FaceBatch, kind: Any) -> None:
+    with pytest.raises(ValueError, match=r"a batch must be a FaceBatch\(images uint8 .* got (tuple|list|dict): let the loader's collate_fn"):
+        loss_of(module_with(), kind(batch))
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
+def test_sampled_centres_want_an_optimizer_that_moves_them_alone(optimizer: type[torch.optim.Optimizer]) -> None:
+    backbone = FaceViT(36, 9, embed_dim=16, depth=1, num_heads=2, embedding_size=8)
+    for rate, refused in ((0.5, True), (1.0, False)):
+        module = RecognitionModule(backbone, PartialFC(5, 8, CosFace(), sample_rate=rate), optimizer=partial(optimizer, lr=0.1))
+        if refused:
+            with pytest.raises(ValueError, match=rf"torch\.optim.*\.{optimizer.__name__} does not: take AdamW or SGD of transface"):
+                module.configure_optimizers()
+        else:
+            assert isinstance(module.configure_optimizers(), optimizer)
+
+
 def test_augmentation_comes_before_the_backbone(batch: FaceBatch) -> None:
     erasing = InTurn(erasing=RandomErasing(probability=1.0))
     module = module_with(augmentation=erasing)
