@@ -12,6 +12,12 @@ from transface.training.sharded_ddp import ShardedDDPStrategy
 from transface.training.synced_batch_norm import SyncedBatchNorms
 from transface.training.weight_averaging import BackboneAverage
 
+# What Lightning's words for DDP mean to DDPStrategy.
+DDP_WORDS: dict[str, dict[str, Any]] = {
+    "ddp": {},
+    "ddp_find_unused_parameters_true": {"find_unused_parameters": True},
+    "ddp_find_unused_parameters_false": {"find_unused_parameters": False},
+}
 HALF_WEIGHTS = ("16-true", "bf16-true")
 
 
@@ -32,12 +38,13 @@ def make_trainer(
     Args:
         callbacks: as Lightning takes them; see `in_order` for their order.
         compile: run the backbone through torch.compile.
-        strategy: "auto" and "ddp" mean ShardedDDPStrategy where there are several devices; others as Lightning takes them.
+        strategy: "auto" means ShardedDDPStrategy where there are several devices, the words of DDP_WORDS mean it everywhere; or an object.
         sync_batchnorm: batch norm sees the faces of all devices; on the CPU too.
         settings: keyword arguments of lightning.Trainer.
 
     Raises:
-        ValueError: for settings under which nothing would be trained, the class centres would be clipped, or the weights lose their precision.
+        ValueError: for settings under which nothing would be trained, the class centres would be clipped, the weights lose their precision or
+            be split over devices.
     """
     if settings.get("gradient_clip_val") is not None:
         raise ValueError("trainer.gradient_clip_val would clip the class centres too: use system.clip_norm, which clips the backbone")
@@ -47,12 +54,18 @@ def make_trainer(
     precision = str(settings.get("precision"))
     if precision in HALF_WEIGHTS:
         raise ValueError(f"trainer.precision={precision} would keep the weights in half precision: use {precision[: -len('-true')]}-mixed")
+    if isinstance(strategy, str) and strategy not in {"auto", *DDP_WORDS}:
+        raise ValueError(
+            f"trainer.strategy must be auto or one of {', '.join(DDP_WORDS)}, got {strategy!r}: clipping, class centres and checkpoints here "
+            "need the whole backbone on each device, and processes that stay to the end"
+        )
     parts = in_order([*(callbacks or []), *([CompileBackbone()] if compile else [])])
     norms = SyncedBatchNorms()
     if sync_batchnorm:
         settings["plugins"] = [*(settings.get("plugins") or []), norms]
     settings |= {"callbacks": parts, "use_distributed_sampler": False, "enable_checkpointing": False, "enable_model_summary": False}
-    trainer = lightning.Trainer(strategy=ShardedDDPStrategy() if strategy == "ddp" else strategy, **settings)
+    chosen = ShardedDDPStrategy(**DDP_WORDS[strategy]) if isinstance(strategy, str) and strategy in DDP_WORDS else strategy
+    trainer = lightning.Trainer(strategy=chosen, **settings)
     if strategy == "auto" and type(trainer.strategy) is DDPStrategy:  # only Lightning knows how many devices there are
         trainer = lightning.Trainer(strategy=ShardedDDPStrategy(), **settings)
     norms.on_cpu = trainer.strategy.root_device.type == "cpu"

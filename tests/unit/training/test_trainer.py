@@ -19,7 +19,7 @@ from transface.training.checkpoints import CheckpointWriter
 from transface.training.early_stopping import EarlyStopping
 from transface.training.failure_guards import NonFiniteGuard
 from transface.training.sharded_ddp import ShardedDDPStrategy
-from transface.training.trainer import in_order, make_trainer
+from transface.training.trainer import DDP_WORDS, in_order, make_trainer
 from transface.training.weight_averaging import BackboneAverage
 
 STEPS, FACES, PEOPLE = 3, 4, 5
@@ -69,9 +69,17 @@ def test_a_compiled_backbone_has_the_losses_of_the_plain_one() -> None:
 
 def test_several_devices_keep_class_centres_apart_whichever_way_they_are_asked_for() -> None:
     quiet: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
-    for settings in ({"devices": 2}, {"devices": 2, "strategy": "ddp"}, {"devices": 1, "num_nodes": 2}):
+    for settings in ({"devices": 2}, *({"devices": 2, "strategy": word} for word in DDP_WORDS), {"devices": 1, "num_nodes": 2}):
         assert isinstance(make_trainer(**quiet, **settings).strategy, ShardedDDPStrategy), settings
+    unused = make_trainer(**quiet, devices=2, strategy="ddp_find_unused_parameters_true").strategy
+    assert unused._ddp_kwargs["find_unused_parameters"] is True
     assert isinstance(make_trainer(**quiet, devices=1).strategy, SingleDeviceStrategy)
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_2", "ddp_spawn", "ddp_fork", "dpp"])
+def test_strategies_that_split_the_backbone_or_are_none_are_refused(strategy: str) -> None:
+    with pytest.raises(ValueError, match=f"trainer.strategy must be auto or one of ddp, .*got '{strategy}'"):
+        make_trainer(strategy=strategy)
 
 
 def test_the_average_comes_first_and_the_checkpoint_after_all_that_it_holds(tmp_path: Path) -> None:
