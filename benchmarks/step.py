@@ -152,6 +152,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
+    if options.rounds < 2:
+        parser.error(f"--rounds must be at least 2, got {options.rounds}")
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     device = torch.device(options.device)
