@@ -20,6 +20,7 @@ VARIABLES = ("CUDA_", "NCCL_", "GLOO_", "OMP_", "MKL_", "TORCH", "PYTORCH_", "SL
 RESOLVED, COMPOSED = "config.yaml", "composed.yaml"
 HELD = ("checkpoints", "metrics.csv", "tensorboard", RESOLVED, "results", "report")
 FINISHED = "finished.json"
+LOCK = ".running"  # held by the process that trains in the folder; it stays where it is, for a moved file holds nobody off
 
 
 def is_main_process() -> bool:
@@ -120,7 +121,7 @@ def set_aside(folder: Path) -> None:
     """Move the run a folder holds to `<folder>/previous/<n>`."""
     target = place_aside(folder)
     for path in folder.iterdir():
-        if path.name not in ("previous", ".hydra") and not path.name.endswith(".log"):
+        if path.name not in ("previous", ".hydra", LOCK) and not path.name.endswith(".log"):
             shutil.move(path, target / path.name)
     print(f"{folder} held an earlier run: moved to {target}", flush=True)
 

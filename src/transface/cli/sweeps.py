@@ -1,4 +1,4 @@
-"""A trial of a sweep: its own folder, goes on where it stopped, is not run again once finished."""
+"""A trial of a sweep: its own folder, goes on where it stopped, is not run again once finished. Two processes share no folder."""
 
 import fcntl
 import json
@@ -14,8 +14,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict, read_write
 
 from transface.cli.compose import plain
+from transface.cli.errors import UserError
 from transface.cli.loggers import close_loggers
-from transface.cli.run_folder import FINISHED, HELD, is_main_process, set_aside, write_whole
+from transface.cli.run_folder import FINISHED, HELD, LOCK, is_main_process, set_aside, write_whole
 
 log = logging.getLogger(__name__)
 Task = Callable[[DictConfig], float | None]
@@ -49,8 +50,9 @@ def in_trials(task: Task) -> Task:
     def run(cfg: DictConfig) -> float | None:
         hydra = HydraConfig.get()
         if hydra.mode != RunMode.MULTIRUN:
-            value = task(cfg)
-            write_finished(Path(cfg.paths.run), cfg, value)
+            with sole_use(Path(cfg.paths.run), wait=False):
+                value = task(cfg)
+                write_finished(Path(cfg.paths.run), cfg, value)
             return value
         return run_trial(placed(cfg, Path(hydra.runtime.output_dir)), task, list(hydra.overrides.task))
 
@@ -147,18 +149,24 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def sole_use(folder: Path) -> Iterator[None]:
-    """Wait until no other process of this machine runs the trial: a stopped sweep may have left one that still does."""
-    if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1:
+def sole_use(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a run's folder against other processes of this machine: a stopped sweep may have left one that still runs its trial.
+
+    Raises:
+        UserError: if another process trains in it and this one is not to wait for its end.
+    """
+    if not is_main_process() or int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".running").open("w") as lock:
+    with (folder / LOCK).open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: loader workers that outlive a killed run for seconds would hold it
         except BlockingIOError:
+            if not wait:
+                raise UserError(f"another process trains in {folder}: wait for its end, or give name=... of another folder") from None
             print(f"{folder}: another process still runs this trial; waiting for it", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.lockf(lock, fcntl.LOCK_EX)
         except OSError:
             log.debug("no locks on the file system of %s", folder)
         yield

@@ -1,8 +1,9 @@
 """Sweeps without training: which trials run, where, once each, and what a second start does."""
 
 import json
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import yaml
 from omegaconf import DictConfig
 
 from transface.cli.compose import run_verb
-from transface.cli.sweeps import changed_settings, flat, in_trials
+from transface.cli.errors import Carried, UserError
+from transface.cli.run_folder import LOCK, set_aside
+from transface.cli.sweeps import changed_settings, flat, in_trials, sole_use
 
 Sweep = Callable[..., list[str]]
 
@@ -202,3 +205,33 @@ def test_settings_without_effect_on_the_result_are_not_compared() -> None:
     assert changed_settings(older, newer) == ["data.shuffle: None -> True"]
     assert changed_settings(older, newer, same_words=True) == []
     assert flat({"a": {"b": 1, "c": {"d": 2}}, "e": 3}) == {"a.b": 1, "a.c.d": 2, "e": 3}
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Path]:
+    """A run's folder that another process trains in."""
+    code = "import sys; from transface.cli.sweeps import sole_use, Path\nwith sole_use(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    folder = tmp_path / "runs" / "mine"
+    source = str(Path(__file__).parents[3] / "src")
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {source!r}); {code}", str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        yield folder
+        other.communicate("")
+
+
+def test_a_second_process_is_kept_out_of_a_run_that_goes_on(held: Path, sweep: Sweep) -> None:
+    (held / "metrics.csv").write_text("of the first")
+    with pytest.raises((Carried, UserError), match="another process trains in"):
+        sweep("name=mine")
+    set_aside(held)
+    assert (held / LOCK).exists(), "a lock that is moved away holds nobody off"
+    with pytest.raises(UserError, match="another process trains in"), sole_use(held, wait=False):
+        pass
+
+
+def test_a_folder_is_free_again_after_a_run_that_failed(sweep: Sweep) -> None:
+    with pytest.raises(RuntimeError, match="out of memory"):
+        sweep("name=mine", fail="mine")
+    assert sweep("name=mine") == ["mine"]
