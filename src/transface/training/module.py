@@ -18,6 +18,7 @@ from transface.distributed import all_reduce_sum, rank, world_size
 from transface.training.center_files import read_centers, write_centers
 from transface.training.checkpoint_files import check_same_architecture, tensors_of
 from transface.training.named_losses import NamedLosses
+from transface.training.resumed_optimizer import apply_stated, stated_settings
 from transface.training.sampled_rows import SampledRows
 from transface.training.schedules import RunLength, Schedule
 from transface.training.sharded_ddp import sharded_parameter_names
@@ -45,6 +46,8 @@ class TrainingModule(lightning.LightningModule):
         self.validated_at = -1  # the optimizer step of the latest validation inside training
         self._averaged: tuple[nn.Module, ...] = ()  # in a tuple: not a part of this module's own parameters
         self._shards_folder: Path | None = None  # where the sharded centres of the run that goes on lie
+        self._stated: list[dict[str, Any]] = []  # the optimizer's settings as this run's config has them
+        self._resumed = False
         self._generator: torch.Generator | None = None
         self._batch_size = 1
 
@@ -104,6 +107,7 @@ class TrainingModule(lightning.LightningModule):
         self._check_same_parts(checkpoint, path)
         check_same_architecture(tensors_of(self.state_dict()), tensors_of(checkpoint["state_dict"]), where=str(path))
         self._shards_folder = path.parent if sharded else None
+        self._resumed = True
 
     def _check_same_parts(self, checkpoint: dict[str, Any], path: Path) -> None:
         """Raise ValueError where the checkpoint is of another classifier or optimizer, whose state would not fit."""
@@ -121,6 +125,12 @@ class TrainingModule(lightning.LightningModule):
             for part, optimizer in self._sharded_parts():
                 read_centers(self._shards_folder, part, optimizer=optimizer)
             self._shards_folder = None
+        if self._resumed:
+            schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+            changes = apply_stated(self.trainer.optimizers[0], self._stated, schedulers=schedulers)
+            if changes and self.trainer.is_global_zero:
+                print(f"from step {self.trainer.global_step} on, as this command says: {', '.join(changes)}", flush=True)
+            self._resumed = False
 
     def write_shards(self, folder: Path) -> None:
         """Write this rank's sharded centres and their moments into a checkpoint's folder; every rank calls it."""
@@ -153,6 +163,7 @@ class TrainingModule(lightning.LightningModule):
         lr_factors = [float(group.pop("lr_factor", 1.0)) for group in groups]
         optimizer = self.optimizer_factory(groups)
         self._check_steps_sampled_rows(optimizer)
+        self._stated = stated_settings(optimizer)
         if self.schedule is None:
             return optimizer
         factor = self.schedule.factors(self.run_length())

@@ -134,6 +134,20 @@ def test_sampled_centres_and_adaptive_margins_go_on_exactly(make_module: Any, tr
     assert_same_state(again, whole)
 
 
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+def test_a_rate_given_on_resuming_is_the_one_trained_with(
+    make_module: Any, train_on_data: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KilledError):
+        train_on_data(new_module(make_module), [CheckpointWriter(tmp_path, every_n_steps=1), StopAfter(3)])
+    again = make_module(perturbation=DPAP(3), weighting=EHSM(), schedule=Polynomial(warmup_steps=2), optimizer=partial(AdamW, lr=0.0))
+    weights = read_checkpoint(complete_checkpoints(tmp_path)[-1])["state_dict"]
+    train_on_data(again, [], ckpt_path=complete_checkpoints(tmp_path)[-1] / "trainer.ckpt")
+    assert "from step 3 on, as this command says: lr 0.001 -> 0.0" in capsys.readouterr().out
+    parameters = dict(again.named_parameters())
+    assert_same_state(StateOf(parameters), StateOf({name: weights[name] for name in parameters}))
+
+
 class StateOf:
     """Weights as something with a state_dict."""
 
