@@ -57,9 +57,12 @@ class CheckpointWriter(Callback):
         self._last_time = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_value": self.best_value, "best_step": self.best_step, "judged_step": self._judged_step}
+        best = {"best_value": self.best_value, "best_step": self.best_step, "judged_step": self._judged_step}
+        return best | {"monitor": self.monitor, "mode": self.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if any(state_dict.get(name, own) != own for name, own in (("monitor", self.monitor), ("mode", self.mode))):
+            return  # the best of another metric, which no value of this one may ever pass
         self.best_value, self.best_step = state_dict["best_value"], state_dict["best_step"]
         self._judged_step = state_dict["judged_step"]
 

@@ -33,9 +33,11 @@ class EarlyStopping(Callback):
         self._said = False
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "misses": self.misses, "judged_step": self._judged_step}
+        return {"best": self.best, "misses": self.misses, "judged_step": self._judged_step, "monitor": self.monitor, "mode": self.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if any(state_dict.get(name, own) != own for name, own in (("monitor", self.monitor), ("mode", self.mode))):
+            return  # of another metric
         self.best, self.misses, self._judged_step = state_dict["best"], state_dict["misses"], state_dict["judged_step"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,6 +1,8 @@
 """transface.training.checkpoints: whole or not there, the newest and the best kept, refused with one clear line."""
 
 import pickle
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from transface.training.checkpoint_files import (
     read_checkpoint,
 )
 from transface.training.checkpoints import CheckpointWriter
+from transface.training.early_stopping import EarlyStopping
 
 
 def test_steps_are_saved_and_the_oldest_dropped(make_module: Any, train: Any, tmp_path: Path) -> None:
@@ -61,3 +64,17 @@ def test_another_architecture_is_named(make_module: Any) -> None:
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         CheckpointWriter(tmp_path, every_n_steps=0)
+
+
+@pytest.mark.parametrize("kind", [partial(CheckpointWriter, "checkpoints"), EarlyStopping])
+def test_the_best_of_another_metric_is_not_held_against_this_one(kind: Callable[..., Any]) -> None:
+    accuracy = kind()
+    accuracy.load_state_dict({**accuracy.state_dict(), "best_value": 0.9, "best_step": 4, "best": 0.9, "misses": 3, "judged_step": 4})
+    assert 0.9 in accuracy.state_dict().values()
+    again = kind()
+    again.load_state_dict(accuracy.state_dict())
+    assert again.state_dict() == accuracy.state_dict()
+    for other in (kind(monitor="train/loss", mode="min"), kind(mode="min")):
+        fresh = other.state_dict()
+        other.load_state_dict(accuracy.state_dict())
+        assert other.state_dict() == fresh, "no loss is above an accuracy: the first would stay the best for ever"
