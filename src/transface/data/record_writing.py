@@ -1,5 +1,6 @@
 """Writes a .rec file and its .idx so that a stopped run never leaves a file that looks whole, and can be gone on with."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from itertools import pairwise
@@ -36,7 +37,13 @@ class RecordWriter:
             self._cut_to_whole_records()
         mode = "r+b" if self.num_written else "wb"
         self._rec = partial_path(self.path).open(mode)
-        self._idx = partial_path(self.path_idx).open(mode)
+        try:
+            self._idx = partial_path(self.path_idx).open(mode)
+        except OSError:
+            self._rec.close()
+            if not resume:
+                partial_path(self.path).unlink()
+            raise
         for file in (self._rec, self._idx):
             file.seek(0, os.SEEK_END)
 
@@ -44,14 +51,23 @@ class RecordWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None:
+        if kind is not None:
+            self._leave()
+            return
+        try:
             self.close()
-        elif self.resume:
-            self.flush()
-            self._rec.close()
-            self._idx.close()
-        else:
+        except BaseException:  # the disk may be full only now, when the last bytes go out
+            self._leave()
+            raise
+
+    def _leave(self) -> None:
+        """After an error: keep what can be gone on with, else drop it."""
+        if not self.resume:
             self.abort()
+            return
+        for file in (self._rec, self._idx):
+            with contextlib.suppress(OSError):
+                file.close()
 
     def write(self, key: int, header: RecordHeader | Sequence, payload: bytes) -> None:
         """Append one image record under `key`.
@@ -157,7 +173,8 @@ class RecordWriter:
     def abort(self) -> None:
         """Drop what was written."""
         for file, path in ((self._rec, self.path), (self._idx, self.path_idx)):
-            file.close()
+            with contextlib.suppress(OSError):  # a full disk takes what is still to be written no better than before
+                file.close()
             partial_path(path).unlink(missing_ok=True)
 
 

@@ -259,6 +259,35 @@ def test_a_writer_that_fails_leaves_the_older_files(small: Path) -> None:
     assert sorted(path.name for path in small.parent.iterdir()) == ["a.idx", "a.rec"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device on which every write fails")
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("payload", [10, 1 << 20])
+def test_a_full_disk_leaves_no_partial_files_but_those_to_go_on_with(small: Path, payload: int, resume: bool) -> None:
+    """A small record fails when the files are closed, a large one inside the block."""
+    before = {path.name: path.read_bytes() for path in small.parent.iterdir()}
+    writer = RecordWriter(small, resume=resume)
+    writer._rec.close()
+    writer._rec = open("/dev/full", "wb")  # noqa: SIM115
+
+    def fill() -> None:
+        with writer:
+            writer.write(0, RecordHeader(0, 0.0), b"x" * payload)
+
+    with pytest.raises(OSError, match="No space left"):
+        fill()
+    assert writer._rec.closed
+    assert writer._idx.closed
+    left = {path.name: path.read_bytes() for path in small.parent.iterdir()}
+    assert {name: data for name, data in left.items() if not name.endswith(".partial")} == before
+    assert (left != before) is resume
+
+
+def test_a_writer_whose_index_cannot_be_opened_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        RecordWriter(tmp_path / "a.rec", tmp_path / "no such folder/a.idx")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("keys", [[0, 0], [4, 2, 4], [3, 1, 2, 1]])
 def test_a_key_is_written_once(tmp_path: Path, keys: list[int]) -> None:
     writer = RecordWriter(tmp_path / "a.rec")
