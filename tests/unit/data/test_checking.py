@@ -111,6 +111,21 @@ def test_identity_records_that_contradict_labels_are_found(tmp_path: Path, make_
     assert report.findings["identity_range"][0].labels == (1,)
 
 
+def test_identity_records_of_a_large_pack_hold_rounded_keys(tmp_path: Path, make_jpeg: Callable) -> None:
+    """Keys above 2^24 are not exact in the float32 of a record: Glint360K has 300,000 such images."""
+    first = 2**24 + 1
+    with RecordWriter(tmp_path / "train.rec") as writer:
+        writer.write(0, RecordHeader(2, np.array([first + 6, first + 9], dtype=np.float32)), b"")
+        for place in range(6):
+            writer.write(first + place, RecordHeader(0, float(place // 2)), make_jpeg(place))
+        for label, start in enumerate((first, first + 2, first + 5)):  # the last one's first image is another's
+            writer.write(first + 6 + label, RecordHeader(2, np.array([start, start + 2], dtype=np.float32)), b"")
+    (tmp_path / "property").write_text("3,112,112")
+    report = check_pack(tmp_path)
+    assert dict(report.counts) == {"identity_range": 1}
+    assert report.findings["identity_range"][0].labels == (2,)
+
+
 def test_a_truncated_file_is_found(tmp_path: Path, make_pack: Callable) -> None:
     make_pack(tmp_path, LABELS)
     offsets = RecordReader(tmp_path / "train.rec").index.offsets
