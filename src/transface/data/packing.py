@@ -3,6 +3,7 @@
 What writes a pack goes through `pack_writing.write_pack`, so it appears only when whole and can be gone on with. Shapes: n images.
 """
 
+import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -104,7 +105,8 @@ def pack_images(
     prepare, settings = None, f"{fit} {size} {min_images}"
     if points_file is not None:
         points = _points_by_path(points_file)
-        prepare, settings = fit_image(size=size, quality=quality, points=points, source=images), f"aligned {size} {quality} {min_images}"
+        prepare = fit_image(size=size, quality=quality, points=points, source=images)
+        settings = f"aligned {size} {quality} {min_images} {_digest_of(points)}"
     elif fit == "resize":
         prepare, settings = fit_image(size=size, quality=quality), f"resized {size} {quality} {min_images}"
     plan = plan_of_frequent(images, min_images=min_images)
@@ -119,6 +121,14 @@ def _points_by_path(path: str | Path) -> dict[str, torch.Tensor]:
             raise ValueError(f"{path} has points of two faces of {face.path}: keep one a picture")
         points[face.path] = face.points
     return points
+
+
+def _digest_of(points: Mapping[str, torch.Tensor]) -> str:
+    """Return a digest of all points: a pack begun by others is not gone on with."""
+    digest = hashlib.sha256()
+    for path, places in sorted(points.items()):
+        digest.update(path.encode("utf-8", "surrogateescape") + b"\0" + places.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def plan_of_frequent(source: FaceSource, *, min_images: int) -> PackPlan:

@@ -130,6 +130,20 @@ def test_faces_are_aligned_by_their_points(tmp_path: Path, make_picture: Callabl
     assert (IdentityPack(summary.root).__getitems__([0]).images.float() - expected.float()).abs().mean() < 3
 
 
+def test_a_pack_begun_by_other_points_is_not_gone_on_with(tmp_path: Path, make_picture: Callable) -> None:
+    (tmp_path / "in" / "p").mkdir(parents=True)
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "in" / "p" / name).write_bytes(encode_jpeg(make_picture(3, side=300), quality=98).numpy().tobytes())
+    first, mended = (",".join(f"{number}" for number in (template_points() * 1.7 + shift).ravel().tolist()) for shift in (40, 60))
+    (tmp_path / "points.csv").write_text(f"p/a.jpg,{first}\n")
+    images = open_folder(tmp_path / "in")
+    with pytest.raises(ValueError, match=r"p/b\.jpg has no line in the points file"):
+        pack_images(images, tmp_path / "pack", points_file=tmp_path / "points.csv")
+    (tmp_path / "points.csv").write_text(f"p/a.jpg,{mended}\np/b.jpg,{mended}\n")
+    made = IdentityPack(pack_images(images, tmp_path / "pack", points_file=tmp_path / "points.csv").root)
+    assert made.encoded(0) == made.encoded(1)
+
+
 def test_people_with_few_images_are_left_out(pack: IdentityPack, tmp_path: Path) -> None:
     unpack_to_folder(pack, tmp_path / "folder")
     made = IdentityPack(pack_images(open_folder(tmp_path / "folder"), tmp_path / "pack", min_images=5).root)
