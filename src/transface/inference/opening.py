@@ -15,7 +15,7 @@ from transface.backbones.from_config import build_backbone
 from transface.backbones.lora import has_lora, merge_lora
 from transface.backbones.pretrained import load_released
 from transface.backbones.released_families import OWN_FAMILY, read_released
-from transface.backbones.state_dicts import load_strictly
+from transface.backbones.state_dicts import bare_weights, load_strictly
 from transface.backbones.weight_files import backbone_weights
 from transface.inference.face_model import CONFIG_FILE, WEIGHTS_FILE, FaceModel, usable_device
 from transface.training.checkpoint_files import find_checkpoint, read_checkpoint
@@ -42,7 +42,8 @@ def load(
         averaged: of our checkpoints: the averaged weights (EMA) where there are any.
         num_heads: of released vision transformers whose shapes do not tell it.
         channels: the order of colours released weights were trained with, where it is not that of their family; the model takes RGB always.
-        backbone: the network to fill with a checkpoint's weights, where its class is not one of this package.
+        backbone: the network to fill with the weights of a checkpoint or a file of weights in its own names, where its class is not one of
+            this package.
 
     Raises:
         FileNotFoundError: if there is nothing at `path`.
@@ -73,6 +74,10 @@ def _open(
         return _from_folder(path, num_heads=num_heads, channels=channels)
     file = find_checkpoint(path)
     content = _content_of_ours(file)
+    if content is None and backbone is not None:
+        _refuse_settings_of_released(file, num_heads=num_heads, channels=channels)
+        load_strictly(backbone, bare_weights(file).state, origin=f"the weights in {file}")
+        return FaceModel(backbone, provenance={"source": file.name})
     if content is None:
         return FaceModel(load_released(file, num_heads=num_heads, channels=channels), provenance={"source": file.name})
     _refuse_settings_of_released(file, num_heads=num_heads, channels=channels)

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from transface.backbones.from_config import config_of
 from transface.classifiers.partial_fc import PartialFC
 from transface.distributed import all_reduce_sum, rank, world_size
 from transface.training.center_files import read_centers, write_centers
-from transface.training.checkpoint_files import check_same_architecture, tensors_of
+from transface.training.checkpoint_files import check_same_architecture, tensors_of, versions
 from transface.training.named_losses import NamedLosses
 from transface.training.resumed_optimizer import apply_stated, stated_settings
 from transface.training.sampled_rows import SampledRows
@@ -94,11 +95,20 @@ class TrainingModule(lightning.LightningModule):
             end_epoch()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave sharded centres and their moments out: `write_shards` writes each rank's own beside."""
+        """Leave sharded centres and their moments out: `write_shards` writes each rank's own beside. Say which backbone it is, if nobody else does."""
+        if "transface" not in checkpoint:
+            checkpoint["transface"] = {"config": self._config(), "versions": versions()}
         for name in sharded_parameter_names(self):
             checkpoint["state_dict"].pop(name)
             for optimizer, state in zip(self.trainer.optimizers, checkpoint["optimizer_states"], strict=True):
                 state["state"].pop(_index_in(optimizer, self.get_parameter(name)), None)
+
+    def _config(self) -> dict[str, Any]:
+        """Return the config of the backbone, from which `transface.load` builds it again; without one where its class does not tell."""
+        try:
+            return {"backbone": config_of(self.backbone)}  # type: ignore[arg-type]
+        except (AttributeError, ValueError):
+            return {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         path = Path(str(self.trainer.ckpt_path))

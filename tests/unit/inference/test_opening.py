@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,13 @@ from safetensors.torch import save_file
 
 import transface
 from transface.backbones.face_vit import FaceViT
+from transface.backbones.features import FaceFeatures
 from transface.backbones.iresnet import IResNet
+from transface.classifiers.full_softmax import FullSoftmax
+from transface.data.batches import FaceBatch
+from transface.margins.cosface import CosFace
+from transface.systems.recognition.module import RecognitionModule
+from transface.training.optimizers import AdamW
 
 SMALL = {"embed_dim": 16, "depth": 2, "num_heads": 2, "embedding_size": 8}
 CONFIG = {"name": "demo", "seed": 3, "backbone": {"_target_": "transface.backbones.face_vit.FaceViT", **SMALL}, "data": {"root": "/home/someone/ms1mv2"}}
@@ -64,6 +72,49 @@ def test_averaged_weights_are_taken_unless_refused(tmp_path: Path, content: dict
     assert torch.equal(transface.load(tmp_path / "a.ckpt").backbone.pos_embed, average.pos_embed)
     plain = transface.load(tmp_path / "a.ckpt", averaged=False).backbone.pos_embed
     assert torch.equal(plain, content["state_dict"]["backbone.pos_embed"])
+
+
+class Pool(torch.nn.Module):
+    """A user's own network."""
+
+    embedding_size, image_size, patch_size, grid_size = 3, (112, 112), 0, (0, 0)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = torch.nn.Linear(3, 3)
+
+    def forward(self, images: torch.Tensor) -> FaceFeatures:
+        return FaceFeatures(self.mix(images.mean(dim=(2, 3))))
+
+
+def test_a_network_of_ones_own_is_filled_from_a_plain_file_too(tmp_path: Path) -> None:
+    source, faces = Pool().eval(), torch.rand(2, 3, 112, 112)
+    torch.save({"state_dict": {f"module.{name}": value for name, value in source.state_dict().items()}}, tmp_path / "own.pt")
+    opened = transface.load(tmp_path / "own.pt", backbone=Pool())
+    torch.testing.assert_close(opened.embed(faces), torch.nn.functional.normalize(source(faces).embedding).detach())
+    with pytest.raises(ValueError, match="num_heads=4 is for released weights"):
+        transface.load(tmp_path / "own.pt", backbone=Pool(), num_heads=4)
+    with pytest.raises(ValueError, match=r"own\.pt do not fit FaceViT"):
+        transface.load(tmp_path / "own.pt", backbone=FaceViT(**SMALL))
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["ours", "own"])
+def test_what_a_plain_lightning_trainer_saves_is_opened_as_it_was_built(tmp_path: Path, own: bool) -> None:
+    # Two heads are in no shape: guessed, they would be four, and the embeddings others.
+    network = Pool() if own else FaceViT(112, 28, **SMALL)
+    module = RecognitionModule(network, FullSoftmax(5, network.embedding_size, CosFace()), optimizer=partial(AdamW, lr=1e-3))
+    batch = FaceBatch(torch.zeros(2, 3, 112, 112, dtype=torch.uint8), torch.tensor([0, 1]), torch.arange(2))
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = lightning.Trainer(max_steps=1, accelerator="cpu", **quiet)
+    trainer.fit(module, torch.utils.data.DataLoader([batch], collate_fn=lambda items: items[0], batch_size=1))
+    trainer.save_checkpoint(tmp_path / "own.ckpt")
+    opened = transface.load(tmp_path / "own.ckpt", **({"backbone": Pool()} if own else {}))
+    faces = torch.rand(2, 3, 112, 112)
+    torch.testing.assert_close(opened.embed(faces), torch.nn.functional.normalize(network.eval()(faces).embedding).detach())
+    assert own or opened.backbone.blocks[0].attn.num_heads == 2
+    if own:
+        with pytest.raises(ValueError, match="does not say which backbone it holds: build it and call"):
+            transface.load(tmp_path / "own.ckpt")
 
 
 def test_what_is_known_of_a_run_holds_no_folder_of_the_machine(tmp_path: Path, content: dict) -> None:
