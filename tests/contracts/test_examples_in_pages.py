@@ -14,6 +14,7 @@ from transface.backbones.face_vit import FaceViT
 from transface.cli.compose import compose
 from transface.cli.opened_model import words_and_keys
 from transface.data.pairs import write_pair_set
+from transface.data.synthetic import write_identity_pack
 from transface.evaluation.results import Measure, Result, write_result
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +66,7 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_result(Result("pair_sets", name, "F1", (Measure("accuracy", 0.9),), arrays=arrays), tmp_path / "runs" / "demo" / "results")
         (tmp_path / "data" / "demo").mkdir(parents=True, exist_ok=True)
         write_pair_set(tmp_path / "data" / "demo" / f"{name}.bin", [jpeg(smooth(rng, 112)) for _ in range(20)], [True, False] * 5)
+    write_identity_pack(tmp_path / "data" / "demo", 4, images_per_identity=8)
     for name, size in (("a", 112), ("b", 112), ("photo", 400)):
         (tmp_path / f"{name}.jpg").write_bytes(jpeg(smooth(rng, size)))
     torch.save(released_names(FaceViT(embed_dim=16, depth=1, num_heads=4, embedding_size=8)), tmp_path / "backbone.pth")
