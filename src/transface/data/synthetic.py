@@ -173,15 +173,20 @@ def write_demo_data(
         return data
     if root.exists() and any(root.iterdir()) and _manifest(root) is None:
         raise FileExistsError(f"{root} holds something that is not made-up data (no {MANIFEST}); give another folder")
-    partial = root.with_name(root.name + ".partial")
+    place = root.resolve()  # where `root` is a link, what it leads to is replaced, not the link
+    partial = place.with_name(place.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    write_identity_pack(partial, num_identities, images_per_identity=images_per_identity, seed=seed)
-    write_pair_sets(partial, num_pairs, seed=seed)
-    write_ijbc_folder(partial / "ijbc", num_ijbc_identities, seed=seed)
-    (partial / MANIFEST).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-    if root.exists():
-        shutil.rmtree(root)
-    partial.rename(root)
+    try:
+        write_identity_pack(partial, num_identities, images_per_identity=images_per_identity, seed=seed)
+        write_pair_sets(partial, num_pairs, seed=seed)
+        write_ijbc_folder(partial / "ijbc", num_ijbc_identities, seed=seed)
+        (partial / MANIFEST).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if place.exists():
+        shutil.rmtree(place)
+    partial.rename(place)
     return data
 
 

@@ -51,7 +51,12 @@ def write_ijbc_folder(
     """Write an IJB-C-shaped folder (meta/*.txt, loose_crop/*.jpg) of new people, every template against every other.
 
     The crops are loose: faces are rolled and off centre, so an evaluation has to align them by the five points of the meta file.
+
+    Raises:
+        ValueError: if there are no people or no templates of them.
     """
+    if num_identities < 1 or templates_per_identity < 1:
+        raise ValueError(f"at least one person with one template was expected, got {num_identities} people x {templates_per_identity} templates")
     folder = Path(root)
     generator = stream(seed, TEMPLATES)
     people = draw_identities(num_identities, generator)

@@ -85,6 +85,24 @@ def test_demo_data_never_replaces_what_it_did_not_make(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"photographs.txt": b"mine"}
 
 
+def test_demo_data_goes_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
+    for seed in (0, 1):
+        data = synthetic.write_demo_data(tmp_path / "data", num_identities=1, images_per_identity=1, num_pairs=20, num_ijbc_identities=1, seed=seed)
+        assert json.loads((tmp_path / "disk" / synthetic.MANIFEST).read_text())["seed"] == seed
+    assert data.root.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "disk"]
+
+
+@pytest.mark.parametrize("settings", [{"num_pairs": 30}, {"num_ijbc_identities": 0}, {"num_ijbc_identities": -1}])
+def test_impossible_demo_data_is_refused_and_leaves_nothing(tmp_path: Path, settings: dict[str, int]) -> None:
+    words = {"num_identities": 1, "images_per_identity": 1, "num_pairs": 20, "num_ijbc_identities": 1} | settings
+    with pytest.raises(ValueError, match=f"got {next(iter(settings.values()))}"):
+        synthetic.write_demo_data(tmp_path / "data", **words)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_image_folder_has_one_folder_a_person(tmp_path: Path) -> None:
     synthetic.write_image_folder(tmp_path, 2, images_per_identity=3)
     assert sorted(contents(tmp_path)) == [f"person_{p:04d}/{n:04d}.jpg" for p in range(2) for n in range(3)]
