@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .face_neck import FaceNeck
-from .features import FaceFeatures, check_embedding_size
+from .features import FaceFeatures, check_embedding_size, image_sides
 from .from_config import rebuildable
 from .patch_gate import PatchGate
 from .starting_weights import load_pretrained
@@ -69,7 +69,7 @@ class FaceViT(nn.Module):
             ValueError: naming the setting that is out of range.
         """
         super().__init__()
-        self.image_size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+        self.image_size = image_sides(image_size)
         _check_sizes(self.image_size, patch_size, embed_dim=embed_dim, num_heads=num_heads, depth=depth, mlp_ratio=mlp_ratio)
         _check_settings(depth, token_drop_rate, drop_path_rate, gate, layer_token_blocks)
         self.patch_size = patch_size
@@ -145,8 +145,8 @@ class FaceViT(nn.Module):
         return int(words[1]) + 1 if words[0] == "blocks" else len(self.blocks) + 1
 
 
-def _check_sizes(image_size: tuple[int, ...], patch_size: int, *, embed_dim: int, num_heads: int, depth: int, mlp_ratio: float) -> None:
-    if len(image_size) != 2 or not 1 <= patch_size <= min(image_size):
+def _check_sizes(image_size: tuple[int, int], patch_size: int, *, embed_dim: int, num_heads: int, depth: int, mlp_ratio: float) -> None:
+    if not 1 <= patch_size <= min(image_size):
         raise ValueError(f"patch_size must be between 1 and the side of the image {image_size}, got {patch_size}")
     if num_heads < 1 or embed_dim < 1 or embed_dim % num_heads:
         raise ValueError(f"embed_dim must be a multiple of num_heads, both at least 1, got {embed_dim} and {num_heads}")

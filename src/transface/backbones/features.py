@@ -3,6 +3,7 @@
 Shapes: B faces, E embedding size, N patches (tokens), D token width.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -58,3 +59,15 @@ class Backbone(Protocol):
     def patch_importance(self, images: Tensor) -> Tensor | None:
         """Return (B, N) what ranks the patches, in the order of FaceFeatures.patch_importance and without its saturation, or None; no neck is run."""
         ...
+
+
+def image_sides(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Return height and width in pixels, given as one side or as both.
+
+    Raises:
+        ValueError: for another number of sides, or one below 1.
+    """
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"image_size must be one side or (height, width) in pixels, got {image_size}")
+    return sides[0], sides[1]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .features import FaceFeatures, check_embedding_size
+from .features import FaceFeatures, check_embedding_size, image_sides
 from .from_config import rebuildable
 from .precision import in_precision_of
 from .starting_weights import load_pretrained
@@ -72,7 +72,7 @@ class IResNet(nn.Module):
             raise ValueError(f"depths must be four positive numbers, got {tuple(depths)}")
         if first_shortcut not in {"convolution", "subsample"}:
             raise ValueError(f"first_shortcut must be 'convolution' or 'subsample', got {first_shortcut!r}")
-        self.image_size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+        self.image_size = image_sides(image_size)
         self.embedding_size, self.patch_size, self.grid_size = check_embedding_size(embedding_size), 0, (0, 0)
         self.depths = tuple(depths)
         self.gradient_checkpointing = gradient_checkpointing

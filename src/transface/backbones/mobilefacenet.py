@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from .features import FaceFeatures, check_embedding_size
+from .features import FaceFeatures, check_embedding_size, image_sides
 from .from_config import rebuildable
 from .precision import in_precision_of
 from .starting_weights import load_pretrained
@@ -107,7 +107,7 @@ class MobileFaceNet(nn.Module):
         super().__init__()
         if len(depths) != 4 or min(depths) < 1 or width < 1:
             raise ValueError(f"depths must be four positive numbers and width at least 1, got {tuple(depths)} and {width}")
-        self.image_size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+        self.image_size = image_sides(image_size)
         self.embedding_size, self.patch_size, self.grid_size = check_embedding_size(embedding_size), 0, (0, 0)
         narrow, wide = 64 * width, 128 * width
         second: nn.Module = ConvolutionNorm(narrow, narrow, 3, padding=1, groups=64)

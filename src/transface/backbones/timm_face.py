@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .face_neck import FaceNeck
-from .features import FaceFeatures, check_embedding_size
+from .features import FaceFeatures, check_embedding_size, image_sides
 from .from_config import rebuildable
 from .patch_gate import PatchGate
 from .starting_weights import load_pretrained
@@ -75,7 +75,7 @@ class TimmFace(nn.Module):
         super().__init__()
         if gate not in {"sigmoid", "none"}:
             raise ValueError(f"gate must be 'sigmoid' or 'none', got {gate!r}")
-        self.image_size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+        self.image_size = image_sides(image_size)
         self.embedding_size = check_embedding_size(embedding_size)
         self.layer_token_blocks = tuple(layer_token_blocks)
         grid = self._build(name, input_size, pretrained, model_settings or {})
