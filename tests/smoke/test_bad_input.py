@@ -265,6 +265,17 @@ def test_resuming_a_run_that_has_ended_does_nothing_and_says_so(
     assert not [warning for warning in recwarn if "not resumable" in str(warning.message)]
 
 
+def test_a_file_that_is_no_checkpoint_to_go_on_from(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "runs" / "demo" / "checkpoints" / "step-000000002" / "trainer.ckpt"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    for word in (f"resume={pack}/train.rec", "resume=true"):
+        code, line = call("train", *SHORT, f"data.root={pack}", word)
+        assert code == 2
+        assert "is not a checkpoint that can be opened safely" in line
+        assert kept.is_file(), "nothing is moved for a command that is refused"
+
+
 def test_no_permission_to_write(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:
     if os.geteuid() == 0:
         (tmp_path / "runs").write_text("a file where a folder is wanted")

@@ -43,6 +43,8 @@ def train(cfg: DictConfig) -> float | None:
 
     import lightning
 
+    from transface.training.checkpoint_files import read_checkpoint
+
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # Lightning looks for the position in the loader; ours is in the data module (RecognitionData.state_dict), and resuming is exact.
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
@@ -54,6 +56,8 @@ def train(cfg: DictConfig) -> float | None:
     data.device_batch_size(devices=trainer.world_size, accumulation=trainer.accumulate_grad_batches)  # a batch that cannot be dealt is refused now
     for part in validations_of(trainer):
         part.prepare()
+    if resume is not None:
+        module.check_checkpoint(read_checkpoint(resume), resume)  # before anything is moved for it
     make_room(folder, resume)
     record_run(folder, plain(cfg), composed=cfg)
     record_environment(folder, world_size=trainer.world_size)

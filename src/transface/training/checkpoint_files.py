@@ -74,7 +74,7 @@ def check_same_architecture(own: dict[str, torch.Tensor], stored: dict[str, torc
     missing, extra = [n for n in own if n not in stored], [n for n in stored if n not in own]
     differing = [f"{n} {tuple(stored[n].shape)} instead of {tuple(own[n].shape)}" for n in own if n in stored and own[n].shape != stored[n].shape]
     if missing or extra or differing:
-        parts = [f"lacks {_some(missing)}" if missing else "", f"has {_some(extra)} besides" if extra else "", _some(differing)]
+        parts = [f"lacks {_some(missing)}" if missing else "", f"has {_some(extra)} besides" if extra else "", f"has {_some(differing)}" if differing else ""]
         raise ValueError(f"{where} is a checkpoint of another architecture: it {', '.join(p for p in parts if p)}; choose the backbone it was trained with")
 
 

@@ -112,12 +112,25 @@ class TrainingModule(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         path = Path(str(self.trainer.ckpt_path))
-        sharded = {name: self.get_parameter(name).detach() for name in sharded_parameter_names(self)}
+        self.check_checkpoint(checkpoint, path)
+        sharded = self._sharded()
         checkpoint["state_dict"].update(sharded)
-        self._check_same_parts(checkpoint, path)
-        check_same_architecture(tensors_of(self.state_dict()), tensors_of(checkpoint["state_dict"]), where=str(path))
         self._shards_folder = path.parent if sharded else None
         self._resumed = True
+
+    def check_checkpoint(self, checkpoint: dict[str, Any], path: Path) -> None:
+        """Raise ValueError where what a file holds is no state of a run of this module; nothing is loaded."""
+        if any(part not in checkpoint for part in ("state_dict", "optimizer_states", "loops")):
+            raise ValueError(f"{path} is no checkpoint of a run of training, so none can go on from it: backbone.weights={path} starts with its weights")
+        self._check_same_parts(checkpoint, path)
+        stored = checkpoint["state_dict"] | self._sharded()
+        check_same_architecture(tensors_of(self.state_dict()), tensors_of(stored), where=str(path))
+        own = [len(group["params"]) for group in self.parameter_groups()]
+        if any([len(group["params"]) for group in state["param_groups"]] != own for state in checkpoint["optimizer_states"]):
+            raise ValueError(f"{path} was trained with other groups of parameters: resume with its system.decay_rule, layer_decay and frozen")
+
+    def _sharded(self) -> dict[str, Tensor]:
+        return {name: self.get_parameter(name).detach() for name in sharded_parameter_names(self)}
 
     def _check_same_parts(self, checkpoint: dict[str, Any], path: Path) -> None:
         """Raise ValueError where the checkpoint is of another classifier or optimizer, whose state would not fit."""

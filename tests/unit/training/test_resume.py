@@ -9,8 +9,10 @@ import pytest
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 
+from transface.classifiers.full_softmax import FullSoftmax
 from transface.classifiers.partial_fc import PartialFC
 from transface.margins.adaface import AdaFace
+from transface.margins.cosface import CosFace
 from transface.systems.recognition.dpap import DPAP
 from transface.systems.recognition.ehsm import EHSM
 from transface.training.checkpoint_files import complete_checkpoints, read_checkpoint
@@ -146,6 +148,20 @@ def test_a_rate_given_on_resuming_is_the_one_trained_with(
     assert "from step 3 on, as this command says: lr 0.001 -> 0.0" in capsys.readouterr().out
     parameters = dict(again.named_parameters())
     assert_same_state(StateOf(parameters), StateOf({name: weights[name] for name in parameters}))
+
+
+def test_what_is_no_state_of_this_run_is_refused_before_anything_is_loaded(make_module: Any, train_on_data: Any, tmp_path: Path) -> None:
+    module = new_module(make_module)
+    train_on_data(module, [CheckpointWriter(tmp_path, every_n_steps=None)], max_epochs=1)
+    path = complete_checkpoints(tmp_path)[-1] / "trainer.ckpt"
+    content = read_checkpoint(path)
+    new_module(make_module).check_checkpoint(content, path)
+    with pytest.raises(ValueError, match="is no checkpoint of a run of training"):
+        module.check_checkpoint({"state_dict": content["state_dict"]}, path)
+    with pytest.raises(ValueError, match="other groups of parameters: resume with its system"):
+        make_module(decay_rule="released").check_checkpoint(content, path)
+    with pytest.raises(ValueError, match="another architecture"):
+        make_module(FullSoftmax(11, 16, CosFace())).check_checkpoint(content, path)
 
 
 class StateOf:
