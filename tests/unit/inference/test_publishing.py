@@ -115,3 +115,16 @@ def test_a_folder_that_is_not_whole_is_refused(small_model: FaceModel, tmp_path:
     (folder / "model.safetensors").unlink()
     with pytest.raises((FileNotFoundError, ValueError)):
         transface.load(folder)
+
+
+def test_overwriting_replaces_a_published_model_and_nothing_else(small_model: FaceModel, tmp_path: Path) -> None:
+    photographs = tmp_path / "photographs"
+    (photographs / "anna").mkdir(parents=True)
+    (tmp_path / "file").write_text("mine")
+    for path in (photographs, tmp_path / "file"):
+        with pytest.raises(FileExistsError, match="is no published model"):
+            publish(small_model, path, overwrite=True)
+    assert (photographs / "anna").is_dir()
+    assert (tmp_path / "file").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    assert (publish(small_model, tmp_path / "empty", overwrite=True) / "model.safetensors").is_file()
