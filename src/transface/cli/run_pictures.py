@@ -30,21 +30,15 @@ def dominant_patches_of(run_folder: str | Path) -> dict[str, Any]:
 
 def faces_of(run_folder: Path) -> Any:
     """Return a few faces (B, 3, H, W) uint8 of different people from the run's first validation pair set, or None."""
-    from omegaconf import OmegaConf
-
     from transface.data.loaders import decode_images
     from transface.data.pairs import read_pair_set
+    from transface.reports.runs import read_mapping
 
-    path = run_folder / "config.yaml"
-    if not path.is_file():
-        return None
-    files = OmegaConf.select(OmegaConf.load(path), "protocol.files") or []
-    found = next((Path(file) for file in files if Path(file).is_file()), None)
+    protocol = read_mapping(run_folder / "config.yaml").get("protocol")
+    files = protocol.get("files") if isinstance(protocol, dict) else None
+    found = next((Path(file) for file in files or [] if Path(file).is_file()), None)
     if found is None:
         return None
     images = read_pair_set(found).images
     step = max(len(images) // NUM_FACES // 2 * 2, 2)
-    chosen = images[::step][:NUM_FACES]
-    if not all(isinstance(image, bytes) for image in chosen):
-        return None
-    return decode_images([image for image in chosen if isinstance(image, bytes)])
+    return decode_images([bytes(image) for image in images[::step][:NUM_FACES]])

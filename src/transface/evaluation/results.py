@@ -15,6 +15,8 @@ import json
 import os
 import platform
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -218,11 +220,18 @@ def read_results(paths: Iterable[str | Path]) -> list[Result]:
 
 
 def read_arrays(result: Result) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a result read from disk (`scores`, `is_same`, thumbnails, ...), or {} where it has none."""
+    """Return the arrays of a result read from disk (`scores`, `is_same`, thumbnails, ...), or {} where it has none.
+
+    Raises:
+        ValueError: if the file is broken.
+    """
     if result.arrays or result.scores_path is None:
         return result.arrays
-    with np.load(result.scores_path, allow_pickle=False) as stored:
-        return {key: stored[key] for key in stored.files}
+    try:
+        with np.load(result.scores_path, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, AttributeError) as error:  # a plain .npy has no `files`
+        raise ValueError(f"{result.scores_path} is broken ({error}): remove it, or evaluate again") from error
 
 
 def hash_pairs(*arrays: NDArray[Any], names: Sequence[str] = ()) -> str:

@@ -4,6 +4,7 @@ The file is wide: a column a metric, `step` and `epoch` among them, a cell empty
 """
 
 import csv
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -27,21 +28,25 @@ def read_traces(path: str | Path) -> dict[str, Trace]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it has no `step` column.
+        ValueError: if it is no such file, or has no `step` column.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no metrics file {path}: a run writes one with logger=csv")
-    with path.open(newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        if "step" not in (reader.fieldnames or ()):
-            raise ValueError(f"{path} is not a metrics file of a run: it has no column 'step'")
-        points: dict[str, dict[int, float]] = {}
-        for row in reader:
-            for name, text in row.items():
-                step, value = as_number(row["step"]), as_number(text)
-                if name not in ("step", None) and step is not None and value is not None:
-                    points.setdefault(name, {})[int(step)] = value
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            names, rows = reader.fieldnames or (), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not a metrics file of a run: {error}") from error
+    if "step" not in names:
+        raise ValueError(f"{path} is not a metrics file of a run: it has no column 'step'")
+    points: dict[str, dict[int, float]] = {}
+    for row in rows:
+        for name, text in row.items():
+            step, value = as_number(row["step"]), as_number(text)
+            if name not in ("step", None) and step is not None and math.isfinite(step) and value is not None:
+                points.setdefault(name, {})[int(step)] = value
     return {name: as_trace(by_step) for name, by_step in points.items()}
 
 

@@ -87,7 +87,10 @@ def overrides_of(folder: Path, top: Path) -> dict[str, str]:
     if "overrides" in began:
         words = list(map(str, began["overrides"]))
     elif path.is_file():
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
         words = [str(word) for word in content] if isinstance(content, list) else []
     else:
         words = [word for part in folder.relative_to(top).parts for word in split_commas(part) if "=" in word]

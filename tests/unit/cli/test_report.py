@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from transface.cli.report import main
+from transface.cli.run_pictures import faces_of
+from transface.data.pairs import read_pair_set, write_pair_set
+from transface.data.synthetic import write_pair_sets
 from transface.evaluation.results import Measure, Result, hash_pairs, write_result
 
 
@@ -103,3 +107,19 @@ def test_a_folder_that_is_not_there_or_a_format_that_is_not_known(tmp_path: Path
         main([str(run), "format=pdf"])
     with pytest.raises(ValueError, match="format must be"):
         main([str(run), str(run), "format=pdf"])
+
+
+def test_a_config_that_is_no_yaml_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "demo", 0.9)
+    (run / "config.yaml").write_text("a: [b\n c: }")
+    with pytest.raises(ValueError, match=r"config\.yaml cannot be read"):
+        main([str(run)])
+    assert "no picture of dominant patches" in capsys.readouterr().err
+
+
+def test_faces_of_a_pair_set_that_holds_arrays_are_shown(tmp_path: Path) -> None:
+    pairs = read_pair_set(write_pair_sets(tmp_path, 20, num_identities=4)["easy"])
+    arrays = [np.frombuffer(bytes(image), np.uint8) for image in pairs.images]
+    write_pair_set(tmp_path / "arrays.bin", arrays, pairs.is_same)
+    (tmp_path / "config.yaml").write_text(f"protocol:\n  files: [{tmp_path}/arrays.bin]\n")
+    assert tuple(faces_of(tmp_path).shape) == (5, 3, 112, 112)

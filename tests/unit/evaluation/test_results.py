@@ -81,3 +81,13 @@ def test_the_hash_of_pairs_sees_order_and_labels() -> None:
     labels = np.array([True, False])
     assert hash_pairs(labels) != hash_pairs(labels[::-1])
     assert hash_pairs(labels, names=["a", "b"]) != hash_pairs(labels, names=["ab"])
+
+
+def test_a_broken_file_of_scores_is_named(tmp_path: Path) -> None:
+    path = write_result(example(), tmp_path)
+    scores = path.with_suffix(".npz")
+    whole = scores.read_bytes()
+    for content in (whole[:100], b"", b"no zip", whole[:-200] + bytes(200)):
+        scores.write_bytes(content)
+        with pytest.raises(ValueError, match="remove it, or evaluate again"):
+            read_arrays(read_result(path))

@@ -37,6 +37,11 @@ def test_steps_come_out_rising(tmp_path: Path) -> None:
 def test_what_is_not_a_metrics_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no metrics file"):
         read_traces(tmp_path / "metrics.csv")
+    (tmp_path / "m.csv").write_bytes(b"step,a\n\xff\xfe,1\n")
+    with pytest.raises(ValueError, match=r"m\.csv is not a metrics file"):
+        read_traces(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_text("step,a\ninf,1\nnan,2\n3,4\n")
+    assert read_traces(tmp_path / "m.csv")["a"].steps.tolist() == [3]
     (tmp_path / "m.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="no column 'step'"):
         read_traces(tmp_path / "m.csv")
