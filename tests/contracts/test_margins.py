@@ -113,7 +113,7 @@ def test_filtered_classes_get_a_logit_of_zero_and_no_gradient(name, inputs) -> N
 
 
 @pytest.mark.parametrize("name", sorted(MARGINS))
-@pytest.mark.parametrize(("setting", "value"), [("scale", 0.0), ("filter_threshold", 1.5), ("filter_threshold", 0.0)])
+@pytest.mark.parametrize(("setting", "value"), [("scale", 0.0), ("scale", math.inf), ("scale", math.nan), ("filter_threshold", 1.5), ("filter_threshold", 0.0)])
 def test_a_setting_out_of_range_is_refused_by_name(name, setting, value) -> None:
     with pytest.raises(ValueError, match=f"{setting} must .*{value}"):
         MARGINS[name](**{setting: value})

@@ -3,6 +3,7 @@
 Shapes: B faces; images are (B, 3, H, W), float.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -30,8 +31,8 @@ class Mixup(nn.Module):
 
     def __init__(self, *, alpha: float = 0.2, probability: float = 1.0) -> None:
         super().__init__()
-        if alpha <= 0:
-            raise ValueError(f"alpha must be above 0, got {alpha}")
+        if not 0 < alpha < math.inf:
+            raise ValueError(f"alpha must be above 0 and finite, got {alpha}")
         self.alpha = alpha
         self.probability = check_probability(probability)
 

@@ -44,6 +44,8 @@ class AdaFace(nn.Module):
         super().__init__()
         check_settings(scale, filter_threshold)
         check_margin(margin, name="margin")
+        if not 0 <= concentration < math.inf:
+            raise ValueError(f"concentration must be finite and at least 0, got {concentration}")
         if not 0 < momentum <= 1:
             raise ValueError(f"momentum must be above 0 and at most 1, got {momentum}")
         self.scale, self.margin, self.concentration, self.momentum = scale, margin, concentration, momentum

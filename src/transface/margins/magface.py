@@ -5,6 +5,8 @@ logit_y = s cos(theta_y + m(a)), logit_j = s cos(theta_j); regulariser lambda_g 
 Shapes: B faces, C classes.
 """
 
+import math
+
 from torch import Tensor, nn
 
 from transface.margins.angles import add_angle
@@ -42,13 +44,13 @@ class MagFace(nn.Module):
     ) -> None:
         super().__init__()
         check_settings(scale, filter_threshold)
-        if not 0 < lowest_norm < highest_norm:
-            raise ValueError(f"norms must be 0 < lowest_norm < highest_norm, got {lowest_norm} and {highest_norm}")
+        if not 0 < lowest_norm < highest_norm < math.inf:
+            raise ValueError(f"norms must be finite and 0 < lowest_norm < highest_norm, got {lowest_norm} and {highest_norm}")
         check_margin(lowest_margin_radians, name="lowest_margin_radians")
         check_margin(highest_margin_radians, name="highest_margin_radians")
-        if highest_margin_radians < lowest_margin_radians or regulariser_weight < 0:
+        if highest_margin_radians < lowest_margin_radians or not 0 <= regulariser_weight < math.inf:
             got = f"{lowest_margin_radians} and {highest_margin_radians}, {regulariser_weight}"
-            raise ValueError(f"margins must grow with the norm and regulariser_weight must be at least 0, got {got}")
+            raise ValueError(f"margins must grow with the norm and regulariser_weight must be finite and at least 0, got {got}")
         self.scale, self.lowest_norm, self.highest_norm = scale, lowest_norm, highest_norm
         self.lowest_margin_radians, self.highest_margin_radians = lowest_margin_radians, highest_margin_radians
         self.regulariser_weight, self.filter_threshold = regulariser_weight, filter_threshold

@@ -100,8 +100,8 @@ def check_settings(scale: float, filter_threshold: float | None, *, gradient: st
     Raises:
         ValueError: naming the setting, what is expected and what came.
     """
-    if not scale > 0:
-        raise ValueError(f"scale must be above 0, got {scale}")
+    if not 0 < scale < math.inf:
+        raise ValueError(f"scale must be above 0 and finite, got {scale}")
     if filter_threshold is not None and not 0 < filter_threshold < 1:
         raise ValueError(f"filter_threshold must lie between 0 and 1, or be null for no filtering, got {filter_threshold}")
     if gradient not in ("exact", "straight_through"):

@@ -24,6 +24,8 @@ class Schedule(Protocol):
 
 
 def _warmup_steps(length: RunLength, *, epochs: float, steps: int | None) -> int:
+    if not math.isfinite(epochs):
+        raise ValueError(f"schedule.warmup_epochs must be a finite number, got {epochs}")
     wanted = steps if steps is not None else round(epochs * length.steps_per_epoch)
     if wanted < 0 or wanted >= max(length.total_steps, 1):
         raise ValueError(
@@ -76,9 +78,11 @@ class Polynomial:
 
 
 class Cosine:
-    """Linear warm-up, then half a cosine from 1 down to `final_factor`."""
+    """Linear warm-up, then half a cosine from 1 down to `final_factor`, in [0, 1]."""
 
     def __init__(self, *, warmup_epochs: float = 0.0, warmup_steps: int | None = None, final_factor: float = 0.0) -> None:
+        if not 0 <= final_factor <= 1:
+            raise ValueError(f"schedule.final_factor must be in [0, 1], got {final_factor}")
         self.warmup_epochs, self.warmup_steps, self.final_factor = warmup_epochs, warmup_steps, final_factor
 
     def factors(self, length: RunLength) -> Callable[[int], float]:

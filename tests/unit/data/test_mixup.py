@@ -30,5 +30,6 @@ def test_mixup_ratios_follow_the_beta_distribution() -> None:
 
 
 def test_a_wrong_alpha_is_refused() -> None:
-    with pytest.raises(ValueError, match="alpha must be above 0"):
-        Mixup(alpha=0)
+    for alpha in (0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"alpha must be above 0 and finite, got {alpha}"):
+            Mixup(alpha=alpha)

@@ -49,6 +49,12 @@ def test_a_batch_of_one_moves_the_mean_only() -> None:
     assert (margin.norm_mean.item(), margin.norm_std.item()) == (30.0, 100.0)
 
 
+@pytest.mark.parametrize("concentration", [-1.0, float("nan"), float("inf")])
+def test_a_concentration_of_no_use_is_refused(concentration: float) -> None:
+    with pytest.raises(ValueError, match=f"concentration must be finite and at least 0, got {concentration}"):
+        AdaFace(concentration=concentration)
+
+
 def test_missing_norms_are_asked_for() -> None:
     with pytest.raises(ValueError, match="needs the embedding norms"):
         AdaFace()(torch.zeros(1, 2), torch.tensor([0]))

@@ -40,3 +40,11 @@ def test_the_margin_s_gradient_reaches_the_norms() -> None:
 def test_norms_out_of_order_are_refused() -> None:
     with pytest.raises(ValueError, match="lowest_norm < highest_norm, got 120"):
         MagFace(lowest_norm=120.0)
+    with pytest.raises(ValueError, match="norms must be finite"):
+        MagFace(highest_norm=float("inf"))
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_a_regulariser_weight_of_no_use_is_refused(weight: float) -> None:
+    with pytest.raises(ValueError, match="regulariser_weight must be finite and at least 0"):
+        MagFace(regulariser_weight=weight)

@@ -1,5 +1,6 @@
 """transface.training.schedules against the formulas and the released table."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,19 @@ def test_constant_stays_after_its_warmup() -> None:
 def test_a_warmup_longer_than_the_run_is_refused() -> None:
     with pytest.raises(ValueError, match="warm-up of 30 steps must be in"):
         Polynomial(warmup_epochs=3).factors(RunLength(20, 10))
+
+
+@pytest.mark.parametrize("schedule", [Polynomial, Cosine, Constant])
+@pytest.mark.parametrize("epochs", [math.nan, math.inf])
+def test_a_warmup_of_no_number_is_refused_by_name(schedule: type, epochs: float) -> None:
+    with pytest.raises(ValueError, match=rf"schedule\.warmup_epochs must be a finite number, got {epochs}"):
+        schedule(warmup_epochs=epochs).factors(RunLength(20, 10))
+
+
+@pytest.mark.parametrize("final_factor", [-1.0, -1e-9, 1.5, math.nan])
+def test_a_cosine_that_ends_beyond_its_base_rate_or_below_zero_is_refused(final_factor: float) -> None:
+    with pytest.raises(ValueError, match=rf"schedule\.final_factor must be in \[0, 1\], got {final_factor}"):
+        Cosine(final_factor=final_factor)
 
 
 def test_an_unknown_warmup_word_is_refused() -> None:
