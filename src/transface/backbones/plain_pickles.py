@@ -4,6 +4,7 @@ Nothing that a file names is imported or called, but what torch itself holds for
 """
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ DICTIONARIES = ("lightning_fabric.utilities.data.AttributeDict", "pytorch_lightn
 def read_plain(path: str | Path, *, mmap: bool = False) -> Any:
     """Return what a file of torch.save holds, on the CPU; raises whatever torch does where it is broken or holds code."""
     stand_ins = [*((type("Bystander", (Bystander,), {}), name) for name in BYSTANDERS), *((dict, name) for name in DICTIONARIES)]
-    with torch.serialization.safe_globals(stand_ins):  # type: ignore[arg-type]
+    with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():  # type: ignore[arg-type]
+        warnings.filterwarnings("ignore", message="Detected pickle protocol")  # of a file that is refused, or read all the same
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
