@@ -4,6 +4,7 @@ Every class takes (images, generator) and returns images; its draws come from th
 draw, functions apply. Shapes: B faces; images are (B, 3, H, W), RGB, float, in [-1, 1].
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +14,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as v2f
 
 GREY = (0.299, 0.587, 0.114)
+MAGNITUDES = 31  # of RandAugment
 
 
 def uniform(count: int, low: float, high: float, *, like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -33,8 +35,8 @@ def check_probability(probability: float) -> float:
 
 
 def _check_range(limits: Sequence[float], name: str, *, lowest: float = 0.0) -> tuple[float, float]:
-    if len(limits) != 2 or not lowest <= limits[0] <= limits[1]:
-        raise ValueError(f"{name} must be (low, high) with {lowest:g} <= low <= high, got {tuple(limits)}")
+    if len(limits) != 2 or not lowest <= limits[0] <= limits[1] < math.inf:
+        raise ValueError(f"{name} must be (low, high) with {lowest:g} <= low <= high, both finite, got {tuple(limits)}")
     return float(limits[0]), float(limits[1])
 
 
@@ -149,9 +151,15 @@ class ColourJitter(nn.Module):
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, *, kernel_size: int) -> Tensor:
-    """Return images (B, C, H, W), each blurred by its own sigma (B,) in pixels; edges are mirrored."""
+    """Return images (B, C, H, W), each blurred by its own sigma (B,) in pixels; edges are mirrored.
+
+    Raises:
+        ValueError: if the kernel reaches beyond the mirrored image.
+    """
     count, channels = images.shape[:2]
     reach = kernel_size // 2
+    if reach >= min(images.shape[-2:]):
+        raise ValueError(f"kernel_size must be below twice the side of the images {tuple(images.shape[-2:])}, got {kernel_size}")
     places = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
     weights = torch.exp(-0.5 * (places / sigma[:, None]).square())
     weights = (weights / weights.sum(1, keepdim=True)).repeat_interleave(channels, 0)[:, None]
@@ -211,9 +219,11 @@ class RandAugment(nn.Module):
 
     def __init__(self, *, num_ops: int = 2, magnitude: int = 9, groups: int = 8, probability: float = 0.5) -> None:
         super().__init__()
-        if groups < 1:
-            raise ValueError(f"groups must be at least 1, got {groups}")
-        self.change = v2.RandAugment(num_ops=num_ops, magnitude=magnitude, fill=127)
+        if groups < 1 or num_ops < 1:
+            raise ValueError(f"groups and num_ops must be at least 1, got {groups} and {num_ops}")
+        if not 0 <= magnitude < MAGNITUDES:
+            raise ValueError(f"magnitude must be in 0..{MAGNITUDES - 1}, got {magnitude}")
+        self.change = v2.RandAugment(num_ops=num_ops, magnitude=magnitude, num_magnitude_bins=MAGNITUDES, fill=127)
         self.groups = groups
         self.probability = check_probability(probability)
 

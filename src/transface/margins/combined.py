@@ -62,8 +62,8 @@ class CombinedMargin(nn.Module):
         check_settings(scale, filter_threshold, gradient=gradient)
         check_margin(m2, name="m2")
         check_margin(m3, name="m3", below=2)
-        if m1 < 1:
-            raise ValueError(f"m1 must be at least 1, got m1={m1}")
+        if not 1 <= m1 < math.inf:
+            raise ValueError(f"m1 must be at least 1 and finite, got m1={m1}")
         self.scale, self.m1, self.m2, self.m3 = scale, m1, m2, m3
         self.gradient, self.filter_threshold = gradient, filter_threshold
         self.loss_ceiling = loss_ceiling(gradient)

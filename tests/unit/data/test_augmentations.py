@@ -152,7 +152,12 @@ def test_several_follow_each_other(make_picture) -> None:
         (lambda: GaussianBlur(kernel_size=4), "kernel_size must be odd"),
         (lambda: GaussianBlur(sigma=(0, 1)), "sigma must be"),
         (lambda: RandomErasing(fill="black"), "fill must be 'grey' or 'colour'"),
-        (lambda: RandAugment(groups=0), "groups must be at least 1"),
+        (lambda: GaussianBlur(sigma=(1, float("inf"))), "sigma must be .* finite"),
+        (lambda: GaussianBlur(kernel_size=33, probability=1.0)(torch.zeros(1, 3, 16, 16)), r"kernel_size must be below twice .* \(16, 16\), got 33"),
+        (lambda: RandAugment(groups=0), "groups and num_ops must be at least 1"),
+        (lambda: RandAugment(num_ops=0), "groups and num_ops must be at least 1"),
+        (lambda: RandAugment(magnitude=31), r"magnitude must be in 0\.\.30, got 31"),
+        (lambda: RandAugment(magnitude=-1), r"magnitude must be in 0\.\.30, got -1"),
     ],
 )
 def test_wrong_settings_are_refused(make, complaint: str) -> None:

@@ -39,6 +39,23 @@ def test_magface_grows_with_the_norm(settings: dict[str, float]) -> None:
         MagFace(**settings)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (ArcFace, "scale"),
+        (MagFace, "scale"),
+        (CombinedMargin, "m1"),
+        (MagFace, "regulariser_weight"),
+        (MagFace, "highest_norm"),
+        (AdaFace, "concentration"),
+    ],
+)
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1.0])
+def test_what_makes_every_loss_infinite_or_nan_is_refused(kind: Any, name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name}.* got .*{value}"):
+        kind(**{name: value})
+
+
 @pytest.mark.parametrize("kind", [ArcFace, CurricularFace, CosFace, AdaFace, CombinedMargin, MagFace])
 def test_the_defaults_are_in_range(kind: Any) -> None:
     assert kind().scale > 0
