@@ -6,14 +6,13 @@ machine share the same pages and a worker starts by opening it.
 """
 
 import logging
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.data.kept_files import kept_path
+from transface.data.kept_files import keeping, kept_path
 
 IntArray = NDArray[np.int64]
 logger = logging.getLogger(__name__)
@@ -231,12 +230,10 @@ def keep_index(index: RecordIndex, kept_at: Path) -> RecordIndex:
     """Return the same index on a mapped file: 6 numbers (see `open_kept`), offsets, then keys and their order where there are any."""
     arrays = [array for array in (index.offsets, index._keys, index._order) if array is not None]
     try:
-        kept_at.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=kept_at.parent, prefix=".index-", delete=False) as file:
+        with keeping(kept_at) as file:
             np.array([KEPT_FORMAT, len(index), index.first_key, len(arrays), int(index.ascending), 0], dtype=np.int64).tofile(file)
             for array in arrays:
                 array.tofile(file)
-        Path(file.name).replace(kept_at)
         return open_kept(kept_at)
     except OSError as error:
         logger.warning("the index cannot be kept at %s (%s): each worker gets a copy; TRANSFACE_CACHE names another folder", kept_at, error)

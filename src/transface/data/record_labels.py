@@ -4,13 +4,12 @@ Shapes: n images.
 """
 
 import logging
-import tempfile
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from transface.data.kept_files import kept_path
+from transface.data.kept_files import keeping, kept_path
 from transface.data.record_index import IntArray
 from transface.data.recordio import RecordReader
 
@@ -58,10 +57,8 @@ def read_labels(reader: RecordReader, places: Places) -> IntArray:
 
 def _keep(labels: IntArray, kept_at: Path) -> IntArray:
     try:
-        kept_at.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=kept_at.parent, prefix=".labels-", delete=False) as file:
+        with keeping(kept_at) as file:
             np.save(file, labels)
-        Path(file.name).replace(kept_at)
         return np.load(kept_at, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         logger.warning("the labels cannot be kept at %s (%s): TRANSFACE_CACHE names another folder", kept_at, error)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from transface.data.kept_files import cache_folder, kept_path
+from transface.data.kept_files import cache_folder, keeping, kept_path
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +33,22 @@ def test_a_name_changes_with_place_size_and_time_of_any_file(tmp_path: Path, mon
     names.append(kept_path("labels", [first, second], ending=".npy"))
     names.append(kept_path("labels", [first.rename(tmp_path / "other.rec"), second], ending=".npy"))
     assert len(set(names)) == 4
+
+
+def test_what_cannot_be_written_whole_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with keeping(tmp_path / "cache" / "a.npy") as file:
+            file.write(b"half")
+            raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space left"):
+        fail()
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_kept_file_is_for_all_who_share_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    with keeping(tmp_path / "a.npy") as file:
+        file.write(b"whole")
+    assert (tmp_path / "a.npy").read_bytes() == b"whole"
+    assert (tmp_path / "a.npy").stat().st_mode == (tmp_path / "plain").stat().st_mode
