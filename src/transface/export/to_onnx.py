@@ -134,7 +134,8 @@ def hide_pixel_scaling_names(graph: onnx.ModelProto) -> None:
 
 
 def save_graph(graph: onnx.ModelProto, path: Path) -> None:
-    """Write a checked model; weights that protobuf cannot hold go into `<name>.data` beside it."""
+    """Write a checked model in place of an older one; weights that protobuf cannot hold go into `<name>.data` beside it."""
+    remove_graph(path)  # onnx would write new weights behind those of an older `<name>.data`
     if graph.ByteSize() < INLINE_LIMIT:
         onnx.checker.check_model(graph)
         onnx.save(graph, path)

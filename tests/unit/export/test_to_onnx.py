@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from transface.backbones.face_vit import FaceViT
 from transface.backbones.features import FaceFeatures
+from transface.export import to_onnx
 from transface.export.agreement import ExportError, random_faces
 from transface.export.to_onnx import export_onnx, hide_pixel_scaling_names
 
@@ -91,3 +92,15 @@ def test_wrong_endings_and_old_opsets_are_refused(backbone: FaceViT, tmp_path: P
         export_onnx(backbone, tmp_path / "a.pt")
     with pytest.raises(ValueError, match="at least 18, got 12"):
         export_onnx(backbone, tmp_path / "a.onnx", opset=12)
+
+
+def test_weights_beside_the_file_take_the_place_of_older_ones(backbone: FaceViT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(to_onnx, "INLINE_LIMIT", 1000)
+    path, beside = tmp_path / "large.onnx", tmp_path / "large.onnx.data"
+    to_onnx.export_onnx(backbone, path)
+    size = beside.stat().st_size
+    to_onnx.export_onnx(backbone, path)
+    assert beside.stat().st_size == size
+    monkeypatch.setattr(to_onnx, "INLINE_LIMIT", 1 << 30)
+    to_onnx.export_onnx(backbone, path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["large.onnx"]
