@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from transface.backbones.features import FaceFeatures
 
 NODES_AT_THE_FRONT = 8
+NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
 class OnnxBackbone(nn.Module):
-    """Runs an ONNX recogniser: one input (N, 3, H, W), RGB float in [-1, 1], and one output (N, E).
+    """Runs an ONNX recogniser: one input (N, 3, H, W), RGB float of any precision in [-1, 1], and one output (N, E).
 
     Files whose batch size is fixed are run in pieces of it. Old recognisers that bring pixels to [-1, 1] themselves (seen by the names of
     their first nodes, as InsightFace's reader sees it) get 0..255. There are no tokens and nothing can be trained.
@@ -40,6 +41,9 @@ class OnnxBackbone(nn.Module):
         shapes = [tuple(entry.shape) for entry in (*self.session.get_inputs(), *self.session.get_outputs())]
         if len(shapes) != 2 or len(shapes[0]) != 4 or shapes[0][1] != 3 or not all(isinstance(side, int) for side in shapes[0][2:]):
             raise ValueError(f"{path} is no face recogniser: expected one input (N, 3, H, W) and one output (N, E), got {shapes}")
+        if (numbers := self.session.get_inputs()[0].type) not in NUMBERS:
+            raise ValueError(f"{path} takes {numbers}, expected images of floating-point numbers")
+        self.numbers = NUMBERS[numbers]
         self.input_name, self.output_name = self.session.get_inputs()[0].name, self.session.get_outputs()[0].name
         self.image_size = (int(shapes[0][2]), int(shapes[0][3]))
         self.takes_pixels = scales_pixels_itself(onnx.load(path, load_external_data=False))
@@ -60,7 +64,7 @@ class OnnxBackbone(nn.Module):
 
     def _run(self, images: Tensor) -> Tensor:
         faces = images.detach().float().cpu()
-        pixels = np.ascontiguousarray((faces * 127.5 + 127.5 if self.takes_pixels else faces).numpy())
+        pixels = np.ascontiguousarray((faces * 127.5 + 127.5 if self.takes_pixels else faces).numpy(), dtype=self.numbers)
         rows = self.session.run([self.output_name], {self.input_name: pixels})[0]
         return torch.from_numpy(np.asarray(rows, dtype=np.float32)).to(images.device)
 

@@ -6,11 +6,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnxruntime.transformers.float16 import convert_float_to_float16
 
 import transface
 from transface.backbones.face_vit import FaceViT
 from transface.export.agreement import random_faces
 from transface.export.onnx_backbone import OnnxBackbone
+from transface.export.quiet import quiet
 
 
 def test_it_is_opened_like_any_model(backbone: FaceViT, onnx_file: Path) -> None:
@@ -48,6 +50,24 @@ def test_a_file_that_scales_pixels_itself_gets_pixels(onnx_file: Path, tmp_path:
     assert found.takes_pixels
     assert not wanted.takes_pixels
     torch.testing.assert_close(found(faces).embedding, wanted(faces).embedding, rtol=1e-3, atol=1e-3)
+
+
+def test_a_file_of_half_precision_throughout_is_opened(onnx_file: Path, tmp_path: Path) -> None:
+    with quiet():
+        onnx.save(convert_float_to_float16(onnx.load(onnx_file), keep_io_types=False), tmp_path / "half.onnx")
+    faces = random_faces((112, 112), num_faces=3)
+    found, wanted = OnnxBackbone(tmp_path / "half.onnx")(faces).embedding, OnnxBackbone(onnx_file)(faces).embedding
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.02)
+
+
+def test_a_file_of_whole_numbers_is_refused(tmp_path: Path) -> None:
+    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.UINT8
+    node = onnx.helper.make_node("Flatten", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", [value("x", kind, ["N", 3, 8, 8])], [value("y", kind, ["N", 192])])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10), tmp_path / "bytes.onnx")
+    with pytest.raises(ValueError, match=r"takes tensor\(uint8\), expected images of floating-point numbers"):
+        OnnxBackbone(tmp_path / "bytes.onnx")
 
 
 def test_what_is_no_recogniser_is_refused(tmp_path: Path) -> None:
