@@ -53,7 +53,7 @@ def face_points(points: Any) -> Tensor:
     """
     try:
         points = points.detach().double().cpu() if isinstance(points, Tensor) else points
-        rows = torch.as_tensor(np.asarray(points, dtype=np.float64))
+        rows = torch.from_numpy(np.array(points, dtype=np.float64))  # copied: torch takes no view turned round
     except (TypeError, ValueError) as error:
         raise ValueError(f"points must be numbers (5, 2) or (N, 5, 2), got {type(points).__name__}: {error}") from error
     rows = rows.reshape(0, 5, 2) if rows.shape == (0,) else rows[None] if rows.ndim == 2 else rows

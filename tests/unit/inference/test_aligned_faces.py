@@ -30,6 +30,14 @@ def test_the_templates_points_leave_a_face_as_it_is(small_model: FaceModel) -> N
     torch.testing.assert_close(found, small_model.embed(FACE), rtol=1e-4, atol=1e-4)
 
 
+def test_points_may_be_a_view_turned_round(small_model: FaceModel) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    points = np.random.default_rng(1).uniform(20, 180, (5, 2))
+    turned = np.ascontiguousarray(points[:, ::-1])[:, ::-1]  # (y, x) rows, the columns exchanged
+    assert turned.strides[1] < 0
+    torch.testing.assert_close(small_model.embed(picture, points=turned), small_model.embed(picture, points=points))
+
+
 def test_a_face_is_found_wherever_it_lies_and_however_large(small_model: FaceModel) -> None:
     wanted = small_model.embed(FACE)[0]
     pictures, points = zip(
