@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transface.inference.similarity import as_rows
+from transface.inference.similarity import as_rows, unit_rows
 
 CHUNK = 65_536
 Engine = Literal["auto", "exact", "faiss"]
@@ -24,18 +24,18 @@ class Hits(NamedTuple):
 
 
 class FaceIndex:
-    """An index of unit vectors (G, E).
+    """An index of embeddings (G, E); of any norm, what is compared are their directions.
 
     Args:
         engine: "exact" walks the gallery with torch; "faiss" uses its flat index (as exact); "auto" is faiss where it is installed.
         device: where the exact search runs.
 
     Raises:
-        ValueError: if the vectors are not (G, E), or faiss is asked for and not installed.
+        ValueError: if the vectors are not (G, E), one is zero or not finite, or faiss is asked for and not installed.
     """
 
     def __init__(self, vectors: Any, *, engine: Engine = "auto", device: str | torch.device = "cpu") -> None:
-        self.vectors = as_rows(vectors).detach().float()
+        self.vectors = unit_rows(vectors, "the gallery").detach().float()
         if self.vectors.ndim != 2 or not len(self.vectors):
             raise ValueError(f"an index needs vectors (G, E), got {tuple(self.vectors.shape)}")
         if engine not in ("auto", "exact", "faiss"):
@@ -52,11 +52,12 @@ class FaceIndex:
         """Return the Hits of queries (Q, E); K is at most the size of the gallery.
 
         Raises:
-            ValueError: if the queries are not (Q, E) of the gallery's E, or top_k is below 1.
+            ValueError: if the queries are not (Q, E) of the gallery's E, one is zero or not finite, or top_k is below 1.
         """
-        rows = as_rows(queries).detach().float()
+        rows = as_rows(queries).detach()
         if rows.ndim != 2 or rows.shape[1] != self.vectors.shape[1]:
             raise ValueError(f"queries must be (Q, {self.vectors.shape[1]}), got {tuple(rows.shape)}")
+        rows = unit_rows(rows, "queries").float()
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {top_k}")
         top_k = min(int(top_k), len(self.vectors))

@@ -43,7 +43,7 @@ def similarity(a: Any, b: Any, *, between: Literal["all", "rows"] = "all") -> Te
         >>> similarity(torch.tensor([3.0, 4.0]), torch.tensor([4.0, 3.0]))
         tensor(0.9600)
     """
-    left, right = _unit_rows(a, "a"), _unit_rows(b, "b")
+    left, right = unit_rows(a, "a"), unit_rows(b, "b")
     if left.shape[-1] != right.shape[-1]:
         raise ValueError(f"embeddings must be of one size, got {tuple(left.shape)} and {tuple(right.shape)}")
     if between not in ("all", "rows"):
@@ -124,7 +124,12 @@ def as_rows(embeddings: Any) -> Tensor:
     return torch.from_numpy(np.array(rows, np.float64 if precise else np.float32))
 
 
-def _unit_rows(embeddings: Any, name: str) -> Tensor:
+def unit_rows(embeddings: Any, name: str) -> Tensor:
+    """Return an embedding (E,) or embeddings (N, E), of any make, as unit vectors in float32 or float64.
+
+    Raises:
+        ValueError: naming them, if they are no such numbers, or one is zero or not finite.
+    """
     try:
         rows = as_rows(embeddings)
     except (TypeError, ValueError, RuntimeError) as error:

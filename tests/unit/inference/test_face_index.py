@@ -51,6 +51,25 @@ def test_wrong_shapes_are_refused() -> None:
 
 
 @pytest.mark.parametrize("engine", ["exact", faiss_too])
+def test_a_long_vector_is_no_better_hit(engine: str) -> None:
+    gallery, queries = unit_rows(20, 0), unit_rows(4, 1)
+    lengths = np.random.default_rng(2).uniform(0.1, 30, (20, 1))
+    expected, found = (FaceIndex(rows, engine=engine).search(scale * queries, 5) for rows, scale in ((gallery, 1), (lengths * gallery, 7)))
+    assert np.array_equal(found.positions, expected.positions)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_vectors_without_a_direction_are_refused(value: float) -> None:
+    rows = unit_rows(3, 0)
+    rows[1] = value
+    with pytest.raises(ValueError, match="the gallery holds embeddings that are zero or not finite"):
+        FaceIndex(rows)
+    with pytest.raises(ValueError, match="queries holds embeddings that are zero or not finite"):
+        FaceIndex(unit_rows(3, 0)).search(rows)
+
+
+@pytest.mark.parametrize("engine", ["exact", faiss_too])
 def test_vectors_of_any_make_are_indexed(engine: str) -> None:
     gallery = unit_rows(20, 0)
     expected = FaceIndex(gallery, engine=engine).search(gallery, 3).positions
