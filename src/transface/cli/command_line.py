@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from transface.cli.errors import UserError
 
@@ -42,12 +43,32 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _quoted(word: str) -> str:
-    """Return the word with its value in quotes if that holds an equals sign, which Hydra's grammar knows in calls and maps alone."""
+    """Return the word with its value in quotes if that holds what Hydra's grammar has no place for: an equals sign, letters beyond ASCII, #.
+
+    An equals sign makes the commas beside it part of a name; else each value between commas is quoted apart.
+    """
     key, _, value = word.partition("=")
-    if "=" not in value or value[0] in "'\"[{" or "(" in value:
+    is_list = value.startswith("[") and value.endswith("]") and not set("'\"[{") & set(value[1:])
+    if not value or (value[0] in "'\"[{" and not is_list) or "(" in value or (("=" not in value or is_list) and _is_grammatical(word)):
         return word
-    escaped = value.replace("'", "\\'")
-    return f"{key}='{escaped}'"
+    if "=" in value and not is_list:
+        return f"{key}={_in_quotes(value)}"
+    parts = (value[1:-1] if is_list else value).split(",")
+    joined = ",".join(_in_quotes(part) if part and not _is_grammatical(f"a={part}") else part for part in parts)
+    return f"{key}=[{joined}]" if is_list else f"{key}={joined}"
+
+
+def _in_quotes(text: str) -> str:
+    escaped = text.replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _is_grammatical(word: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        return False
+    return True
 
 
 def _as_group(word: str, folder: Path) -> str:

@@ -40,7 +40,13 @@ def test_null_leaves_a_part_out_as_none_does() -> None:
 
 def test_a_trial_s_folder_needs_no_quotes() -> None:
     given = ["checkpoint=runs/x/seed=0,variant=gate", "a='b=c'", "b=[c=d]", "seed=range(start=0,stop=2)", "c={d: e=f}", "name=it's=1"]
-    assert words(*given) == ["checkpoint='runs/x/seed=0,variant=gate'", *given[1:5], "name='it\\'s=1'"]
+    assert words(*given) == ["checkpoint='runs/x/seed=0,variant=gate'", given[1], "b=['c=d']", *given[3:5], "name='it\\'s=1'"]
+
+
+def test_paths_and_names_in_any_letters_need_no_quotes() -> None:
+    assert words("protocol.files=[/人/a.bin,b.bin,c=d/e.bin]", "x=[[ä]]") == ["protocol.files=['/人/a.bin',b.bin,'c=d/e.bin']", "x=[[ä]]"]
+    given = ["data.root=/data/人脸", "name=größe", "name=größe,#2,b,1", "a=it's", "seed=0,,1", "protocol.files=['ä']"]
+    assert words(*given) == ["data.root='/data/人脸'", "name='größe'", "name='größe','#2',b,1", "a='it\\'s'", "seed=0,,1", "protocol.files=['ä']"]
 
 
 def test_a_verb_without_such_groups_keeps_its_words(tmp_path: Path) -> None:
