@@ -134,10 +134,14 @@ def subtitle(runs: Sequence[Run]) -> str:
 
 
 def roc_section(run: Run) -> list[Section]:
-    """Return the section with the ROC curves of all sets in one figure, the raw-pixel baselines left out: [] for fewer than two."""
-    results = {result.name: result for result in run.results if not is_baseline(result)}
+    """Return the section with the ROC curves of all sets and modes in one figure, the raw-pixel baselines left out: [] for fewer than two sets."""
+    models = [result for result in run.results if not is_baseline(result)]
+    names = [result.name for result in models]
+    results: dict[str, Result] = {}
+    for result in models:
+        results[unused(result.name if names.count(result.name) == 1 else f"{result.name} ({result.mode})", results)] = result
     curves = curves_of(results)
-    if len(curves) < 2:
+    if len({results[name].name for name in curves}) < 2:
         return []
     impostors = max(result.counts.get("impostor", 0) for result in results.values())
     plot = Plot(roc_figure(curves, num_impostors=impostors, title="All sets: ROC"), "roc", f"ROC curves of all sets. {spoken(results)}")

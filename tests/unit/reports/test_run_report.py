@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from transface.reports.run_report import write_comparison, write_run_report
+from transface.reports.run_report import roc_section, write_comparison, write_run_report
 from transface.reports.runs import read_run
 
 
@@ -77,3 +77,12 @@ def test_several_runs_side_by_side(run: Path, tmp_path: Path, make_run, make_res
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="nothing to compare"):
         write_comparison([read_run(tmp_path / "empty")], tmp_path / "none")
+
+
+def test_every_mode_of_a_set_has_its_own_roc_curve(tmp_path: Path, make_run, make_result) -> None:
+    results = [make_result("lfw", mode="F1"), make_result("ijbc", mode="N1D1F1", margin=4), make_result("ijbc", mode="N0D0F0", margin=1)]
+    (section,) = roc_section(read_run(make_run(tmp_path / "demo", results)))
+    plot = section.blocks[0]
+    labels = [text.get_text() for text in plot.figure.axes[0].get_legend().get_texts()]
+    assert sorted(labels) == ["ijbc (N0D0F0)", "ijbc (N1D1F1)", "lfw"]
+    assert roc_section(read_run(make_run(tmp_path / "one", results[1:]))) == [], "the section of the set shows them"
