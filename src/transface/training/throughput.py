@@ -93,7 +93,7 @@ class Throughput(Callback):
         self._batches += 1
         self._images += len(batch[0])
         every: int = self.every_n_steps or trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if self._batches < every:
+        if not every or self._batches < every:  # 0: the trainer logs nothing
             return
         seconds = max(self._ended - self._start, 1e-9)
         for logger in trainer.loggers:

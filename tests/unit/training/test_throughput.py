@@ -83,6 +83,12 @@ def test_rates_are_means_over_the_window() -> None:
     assert second["speed/images_per_second"] == pytest.approx(8 / 3)
 
 
+def test_a_trainer_that_logs_nothing_gets_no_rows() -> None:
+    ticks = [(float(index), index + 0.5) for index in range(20)]
+    assert walk(Throughput(), ticks=ticks, log_every_n_steps=0) == []
+    assert len(walk(Throughput(every_n_steps=5), ticks=ticks, log_every_n_steps=0)) == 4
+
+
 def test_all_devices_count_and_accumulated_batches_are_steps_yet_to_come() -> None:
     rows = walk(Throughput(every_n_steps=1), ticks=[(0.0, 2.0)], world_size=3, accumulate_grad_batches=4)
     assert rows[0][1]["speed/images_per_second"] == 6.0
