@@ -1,6 +1,5 @@
 """`transface evaluate`: one checkpoint, one protocol: a table on the screen and a result file a set."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +33,7 @@ def main(argv: list[str]) -> int:
 def evaluate(cfg: DictConfig) -> None:
     """Evaluate the checkpoint, print the table, write the results."""
     from transface.evaluation.embed import Embedder
+    from transface.evaluation.protocols import stamped
     from transface.evaluation.results import write_result
 
     protocol = instantiate(cfg.protocol)
@@ -51,7 +51,7 @@ def evaluate(cfg: DictConfig) -> None:
         checkpoint_hash=subject.digest,
         model_settings={name: cfg[name] for name in ("averaged", "num_heads", "channels")},
     )
-    results = [with_provenance(result, subject, cfg) for result in protocol.evaluate(embedder)]
+    results = stamped(protocol.evaluate(embedder), label=subject.label, checkpoint=subject.path, config=plain(cfg), commit=code_commit() or "")
     folder = unmixed_folder(folder, results) if cfg.output is None and folder == HERE else folder
     paths = [write_result(result, folder) for result in results]
     print_results(results)
@@ -104,16 +104,3 @@ def is_of_model(path: Path, checkpoint_hash: str) -> bool:
         return not path.exists() or read_result(path).provenance.checkpoint_hash == checkpoint_hash
     except ValueError:
         return False
-
-
-def with_provenance(result: Any, subject: Subject, cfg: DictConfig) -> Any:
-    """Return the result with what made it written in."""
-    provenance = dataclasses.replace(
-        result.provenance,
-        label=subject.label,
-        checkpoint=subject.path,
-        checkpoint_hash=subject.digest,
-        config=plain(cfg),
-        commit=code_commit() or "",
-    )
-    return dataclasses.replace(result, provenance=provenance)

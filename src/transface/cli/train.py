@@ -1,6 +1,5 @@
 """`transface train`: compose, build data, module and trainer, fit, report."""
 
-import dataclasses
 import logging
 import re
 import warnings
@@ -155,12 +154,14 @@ def finish(cfg: DictConfig, trainer: Any, module: Any) -> float | None:
 
 def write_results(cfg: DictConfig, validations: Iterable[Any]) -> None:
     """Write what the final weights were validated with to results/, so that runs and trials can be compared pair by pair."""
+    from transface.evaluation.protocols import stamped
     from transface.evaluation.results import write_result
 
     folder = Path(cfg.paths.run)
-    for result in [result for part in validations for result in part.results]:
-        stated = {"label": folder.name, "checkpoint": str(folder / "checkpoints" / "last"), "config": plain(cfg), "commit": code_commit() or ""}
-        write_result(dataclasses.replace(result, provenance=dataclasses.replace(result.provenance, **stated)), folder / "results")
+    results = [result for part in validations for result in part.results]
+    checkpoint = str(folder / "checkpoints" / "last")
+    for result in stamped(results, label=folder.name, checkpoint=checkpoint, config=plain(cfg), commit=code_commit() or ""):
+        write_result(result, folder / "results")
 
 
 def write_report(folder: Path) -> None:
