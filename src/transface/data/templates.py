@@ -215,11 +215,10 @@ def _read_table_by_lines(path: Path, columns: dict[str, pa.DataType], wanted: st
 
 
 def _require_known(pair_templates: NDArray[np.int32], template_ids: NDArray[Any], path: Path) -> None:
-    limit = int(max(pair_templates.max(initial=0), template_ids.max())) + 1
     if int(template_ids.min()) < 0:
         raise ValueError(f"template ids must not be negative, got {int(template_ids.min())}")
-    known = np.zeros(limit, bool)
-    known[template_ids] = True
+    known = np.zeros(int(pair_templates.max(initial=0)) + 1, bool)
+    known[template_ids[template_ids < len(known)]] = True
     if not known[pair_templates.ravel()].all():
         is_known = known[pair_templates].all(axis=1)
         first = int(np.argmin(is_known))

@@ -53,6 +53,11 @@ def test_landmarks_in_another_order_are_matched_by_name(tmp_path: Path) -> None:
     assert protocol.landmarks[:, 0, 0].tolist() == [0, 20, 40]
 
 
+def test_a_template_of_a_huge_number_takes_no_memory(tmp_path: Path) -> None:
+    protocol = read_template_set(small_protocol(tmp_path, members=f"a.jpg 1 10\nb.jpg {1 << 60} {1 << 60}\nc.jpg 22 11\n"))
+    assert protocol.template_ids.tolist() == [1, 1 << 60, 22]
+
+
 @pytest.mark.parametrize("style", ["plain", "tabs", "no last newline", "carriage returns", "double spaces", "blank lines"])
 def test_pairs_are_read_in_any_spacing(tmp_path: Path, style: str) -> None:
     random = np.random.default_rng(0)
