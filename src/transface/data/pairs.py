@@ -5,6 +5,7 @@ nothing named in the file is ever imported or called. Pickles of Python 2 and 3,
 """
 
 import io
+import math
 import os
 import pickle
 import re
@@ -52,8 +53,10 @@ def read_pair_set(path: str | Path) -> PairSet:
     if not isinstance(content, tuple | list) or len(content) != 2:
         raise ValueError(f"{path} is no pair set: expected (images, is_same), got {_describe(content)}")
     images, flags = content
-    images = _images(images, path)
-    is_same = _flags(flags, path)
+    try:
+        images, is_same = _images(images, path), _flags(flags, path)
+    except _BrokenArrayError as error:
+        raise ValueError(f"{path} is no pair set: {error}") from None
     if len(images) != 2 * len(is_same):
         raise ValueError(f"{path}: {len(is_same)} flags need {2 * len(is_same)} images, got {len(images)}")
     return PairSet(path.stem, images, is_same)
@@ -143,6 +146,10 @@ def _unpickle(path: Path) -> object:
         raise ValueError(f"{path} is no pair set: its pickle is broken ({type(error).__name__}: {str(error)[:120]})") from None
 
 
+class _BrokenArrayError(ValueError):
+    """The bytes of an array are not as many as its shape and type say, or the shape is none."""
+
+
 class _Dtype:
     """Stands in for numpy.dtype while a pickle is read: a name and a byte order."""
 
@@ -185,13 +192,17 @@ class _Array:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.float64)) if self.shape else 1
+        return math.prod(self.shape)
 
     def value(self) -> NDArray[Any]:
-        flat = np.frombuffer(self.data, dtype=self.dtype.value())
-        if flat.size != self.size:
-            raise ValueError(f"an array of shape {self.shape} is given {flat.size} numbers")
-        return flat.reshape(self.shape, order="F" if self.fortran else "C")
+        dtype = self.dtype.value()
+        if len(self.data) != self.size * dtype.itemsize:
+            raise _BrokenArrayError(f"its array of shape {self.shape} and type {dtype} is given {len(self.data)} bytes")
+        flat = np.frombuffer(self.data, dtype=dtype)
+        try:
+            return flat.reshape(self.shape, order="F" if self.fortran else "C")
+        except (ValueError, OverflowError) as error:  # more dimensions, or longer ones, than NumPy has
+            raise _BrokenArrayError(f"its array has an impossible shape ({error})") from None
 
 
 class _Callable:

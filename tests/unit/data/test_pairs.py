@@ -113,6 +113,36 @@ def test_what_is_no_pair_set_is_refused(tmp_path: Path, data: bytes, complaint: 
         read_pair_set(put(tmp_path / "odd.bin", data))
 
 
+class Array(Calls):
+    """Pickles as a NumPy array of any shape, type and bytes."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: str, data: bytes) -> None:
+        rebuild = np.zeros(1).__reduce__()[0]
+        self.reduced = (rebuild, (np.ndarray, (0,), b"b"), (1, shape, np.dtype(dtype), False, data))
+
+
+WHOLE = np.frombuffer(b"abc", np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "flags"),
+    [
+        ([Array((4,), "u1", b"abc"), WHOLE], [True]),
+        ([WHOLE, Array((10**200, 10**200), "u1", b"abc")], [True]),
+        ([WHOLE, Array((0, 1 << 70), "u1", b"")], [True]),
+        ([WHOLE, Array((1,) * 65, "u1", b"a")], [True]),
+        ([WHOLE, WHOLE], Array((1,), "i8", b"abc")),
+        ([WHOLE, WHOLE], [Array((), "i8", b"abc")]),
+        ([WHOLE, WHOLE], [Array((10**200, 10**200), "u1", b"a")]),
+    ],
+)
+def test_an_array_whose_bytes_do_not_fit_is_told_with_its_file(tmp_path: Path, images: object, flags: object) -> None:
+    path = tmp_path / "broken.bin"
+    path.write_bytes(pickle.dumps((images, flags), protocol=4))
+    with pytest.raises(ValueError, match=r"broken\.bin(:| is no pair set: its array)"):
+        read_pair_set(path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no pair set .*absent\.bin"):
         read_pair_set(tmp_path / "absent.bin")
