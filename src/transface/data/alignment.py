@@ -66,11 +66,11 @@ def warp(images: Tensor, transforms: Tensor, *, size: tuple[int, int] = (FACE_SI
     sources = (places - shift.mT) @ inverse.mT
     # The centre of pixel i of n lies at (2 i + 1) / n - 1 in grid_sample's coordinates.
     grid = (2 * sources + 1) / torch.tensor([width, height], dtype=torch.float64, device=sources.device) - 1
-    working = images if images.is_floating_point() else images.to(torch.float32)
+    working = images.to(torch.promote_types(images.dtype, torch.float32))  # half precision tells places some pixels apart, not less
     moved = F.grid_sample(
         working, grid.reshape(-1, *size, 2).to(working), mode="bilinear", padding_mode="zeros", align_corners=False
     )
-    return moved if images.is_floating_point() else moved.round_().clamp_(0, 255).to(images.dtype)
+    return moved.to(images.dtype) if images.is_floating_point() else moved.round_().clamp_(0, 255).to(images.dtype)
 
 
 def align_faces(images: Tensor, points: Tensor, *, size: int = FACE_SIZE) -> Tensor:

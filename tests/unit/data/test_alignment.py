@@ -88,6 +88,15 @@ def test_warping_is_the_naive_bilinear_sampling() -> None:
         np.testing.assert_allclose(result[row].numpy(), naive_warp(images[row].numpy(), transforms[row].numpy(), (9, 11)), atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_the_precision_of_the_image_does_not_move_its_pixels(dtype: torch.dtype) -> None:
+    ramp = torch.linspace(-1, 1, 1000).expand(1, 3, 1000, 1000)
+    points = template_points()[None] * 4 + 300
+    found, wanted = align_faces(ramp.to(dtype), points), align_faces(ramp, points)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), wanted, atol=torch.finfo(dtype).eps + 1e-6, rtol=0)
+
+
 def test_an_aligned_face_stays_as_it_is() -> None:
     images = torch.randint(0, 256, (2, 3, 112, 112), dtype=torch.uint8)
     assert torch.equal(align_faces(images, template_points().expand(2, 5, 2)), images)
