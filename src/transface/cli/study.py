@@ -127,18 +127,25 @@ def open_study(file: Path, direction: str, name: str | None) -> Any:
     optuna.logging.set_verbosity(logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     study = optuna.create_study(study_name=name, direction=direction)
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
-        entry = json.loads(line)
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=optuna.trial.TrialState[entry["state"]],
-                value=entry["value"],
-                params=entry["params"],
-                distributions={key: optuna.distributions.json_to_distribution(text) for key, text in entry["distributions"].items()},
-                system_attrs=entry["system_attrs"],
-            )
-        )
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines() if file.is_file() else (), start=1):
+        try:
+            study.add_trial(trial_of(json.loads(line)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file}, line {number} is no trial ({error}): remove it, and the trial is proposed again") from error
     return study
+
+
+def trial_of(entry: dict[str, Any]) -> Any:
+    """Return the Optuna trial that a line of the file holds."""
+    import optuna
+
+    return optuna.trial.create_trial(
+        state=optuna.trial.TrialState[entry["state"]],
+        value=entry["value"],
+        params=entry["params"],
+        distributions={key: optuna.distributions.json_to_distribution(text) for key, text in entry["distributions"].items()},
+        system_attrs=entry["system_attrs"],
+    )
 
 
 def append_trials(file: Path, trials: Sequence[Any]) -> None:

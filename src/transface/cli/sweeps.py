@@ -141,11 +141,13 @@ def write_finished(folder: Path, cfg: DictConfig, value: float | None) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return what a JSON file of ours holds, {} if it is not there."""
+    """Return what a JSON file of ours holds, {} if it is not there; raises UserError naming one that is broken."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is broken ({error}): remove it, and the trial goes on from its last checkpoint") from error
 
 
 @contextmanager

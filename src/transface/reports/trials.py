@@ -6,7 +6,7 @@ ended (finished.json) has measured nothing yet.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,8 +182,3 @@ def place(key: str, value: Value, order: Mapping[str, list[str]]) -> tuple[int, 
         return (0, float(value), "")
     listed = order.get(key, [])
     return (1, listed.index(value) if value in listed else len(listed), value)
-
-
-def seeds_text(trials: Iterable[Trial]) -> str:
-    """Return how many seeds some trials have, for a cell."""
-    return str(len({trial.seed for trial in trials}))

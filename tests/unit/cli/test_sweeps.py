@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 from transface.cli.compose import run_verb
 from transface.cli.errors import Carried, UserError
 from transface.cli.run_folder import LOCK, set_aside
-from transface.cli.sweeps import changed_settings, flat, in_trials, sole_use
+from transface.cli.study import open_study
+from transface.cli.sweeps import changed_settings, flat, in_trials, read_json, sole_use
 
 Sweep = Callable[..., list[str]]
 
@@ -235,3 +236,18 @@ def test_a_folder_is_free_again_after_a_run_that_failed(sweep: Sweep) -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
         sweep("name=mine", fail="mine")
     assert sweep("name=mine") == ["mine"]
+
+
+def test_a_broken_file_of_a_trial_is_named(tmp_path: Path) -> None:
+    for text in ('{"monitor": "val', "[1, 2]", "null"):
+        (tmp_path / "finished.json").write_text(text)
+        with pytest.raises(UserError, match=r"finished\.json is broken .* remove it"):
+            read_json(tmp_path / "finished.json")
+    assert read_json(tmp_path / "trial.json") == {}
+
+
+def test_a_torn_line_of_a_study_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    (tmp_path / "trials.jsonl").write_text('{"number": 0, "state": "COMP')
+    with pytest.raises(UserError, match=r"trials\.jsonl, line 1 is no trial"):
+        open_study(tmp_path / "trials.jsonl", "maximize", None)
