@@ -63,6 +63,8 @@ def _open(
         raise FileNotFoundError(f"no model at {path}: expected a run folder, a checkpoint, an exported folder, an .onnx file or released weights")
     if path.suffix == ".pt2":
         raise ValueError(f"{path} is a torch.export program: run it with torch.export.load(path).module()")
+    if backbone is not None and (path.suffix == ".onnx" or (path / CONFIG_FILE).is_file()):
+        raise ValueError(f"backbone= is for checkpoints and files of weights: {path} says itself which network it holds")
     if path.suffix == ".onnx":
         _refuse_settings_of_released(path, num_heads=num_heads, channels=channels)
         from transface.export.onnx_backbone import OnnxBackbone

@@ -87,6 +87,15 @@ class Pool(torch.nn.Module):
         return FaceFeatures(self.mix(images.mean(dim=(2, 3))))
 
 
+def test_a_backbone_for_what_says_its_own_is_refused(tmp_path: Path, content: dict) -> None:
+    torch.save(content, tmp_path / "a.ckpt")
+    transface.load(tmp_path / "a.ckpt").save_pretrained(tmp_path / "out")
+    (tmp_path / "a.onnx").write_bytes(b"")
+    for path in (tmp_path / "out", tmp_path / "a.onnx"):
+        with pytest.raises(ValueError, match="backbone= is for checkpoints and files of weights"):
+            transface.load(path, backbone=Pool())
+
+
 def test_a_network_of_ones_own_is_filled_from_a_plain_file_too(tmp_path: Path) -> None:
     source, faces = Pool().eval(), torch.rand(2, 3, 112, 112)
     torch.save({"state_dict": {f"module.{name}": value for name, value in source.state_dict().items()}}, tmp_path / "own.pt")
