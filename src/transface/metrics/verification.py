@@ -199,10 +199,14 @@ class PairVerification(Metric):
         self.positions.append(positions)
 
     def compute(self) -> PairVerificationResult:
-        """Return the result of all pairs; raises ValueError if some were never fed."""
+        """Return the result of all pairs; raises ValueError if some were never fed, or a position is that of none."""
+        num_rows = 2 * len(self.is_same)
+        if isinstance(self.embeddings, list) and not self.embeddings:
+            raise ValueError(f"{num_rows} of {num_rows} images of the pair set were not embedded")
         rows = torch.cat(self.embeddings) if isinstance(self.embeddings, list) else self.embeddings
         positions = torch.cat(self.positions) if isinstance(self.positions, list) else self.positions
-        num_rows = 2 * len(self.is_same)
+        if positions.numel() and not (positions.min() >= 0 and positions.max() < num_rows):
+            raise ValueError(f"positions must be in 0..{num_rows - 1}, got {int(positions.min())}..{int(positions.max())}")
         seen = torch.zeros(num_rows, dtype=torch.bool, device=positions.device)
         seen[positions] = True
         if not bool(seen.all()):

@@ -151,3 +151,18 @@ def test_labels_may_be_any_numbers_that_say_yes_and_no() -> None:
     expected = fold_accuracies(embeddings, same).tolist()
     for labels in (same.tolist(), same.astype(np.uint8), same.astype(">f8"), same.astype(object), torch.tensor(same), torch.tensor(same).bfloat16()):
         assert fold_accuracies(embeddings, labels).tolist() == expected
+
+
+@pytest.mark.parametrize("position", [-1, 8])
+def test_a_position_of_no_image_is_refused(position: int) -> None:
+    metric = PairVerification([True, False, True, False], num_folds=2)
+    metric.update(torch.randn(8, 4), torch.arange(8))
+    metric.update(torch.randn(1, 4), torch.tensor([position]))
+    with pytest.raises(ValueError, match=r"positions must be in 0\.\.7, got"):
+        metric.compute()
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_nothing_fed_is_said_so() -> None:
+    with pytest.raises(ValueError, match="8 of 8 images of the pair set were not embedded"):
+        PairVerification([True, False, True, False], num_folds=2).compute()
