@@ -1,5 +1,6 @@
 """Opens released weights: recognises their family by the keys, builds the backbone of their shapes, loads it strictly."""
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from torch import nn
 from .face_vit import FaceViT
 from .iresnet import WIDTHS, IResNet
 from .mobilefacenet import MobileFaceNet
-from .released_families import Channels, State, read_released
+from .released_families import OWN_FAMILY, Channels, State, read_released
 from .state_dicts import load_strictly
 
+log = logging.getLogger(__name__)
 NARROW = 128
 
 
@@ -35,6 +37,8 @@ def load_released(
     state, family = read_released(source, channels=channels)
     if num_heads is not None and family.architecture != "face_vit":
         raise ValueError(f"num_heads is for vision transformers; these are {family.name} weights")
+    if family.name == OWN_FAMILY and num_heads is None:
+        log.warning("the number of heads is in no shape of a bare state dict: that of the released models is taken; num_heads=... says otherwise")
     model = build_vit(state, num_heads) if family.architecture == "face_vit" else BUILDERS[family.architecture](state)
     # Models trained without token drop have no mask token; evaluation needs none.
     load_strictly(model, state, origin=f"{family.name} weights", may_be_absent=("mask_token",))

@@ -363,6 +363,14 @@ def test_what_is_neither_a_file_nor_a_state_dict_is_refused(source: Any) -> None
         load_released(source)
 
 
+def test_guessed_heads_of_our_own_bare_weights_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    state = FaceViT(embed_dim=16, depth=1, num_heads=2, embedding_size=8).state_dict()
+    assert load_released(state, num_heads=2).blocks[0].attn.num_heads == 2
+    assert not caplog.messages
+    load_released(state)
+    assert "num_heads=... says otherwise" in caplog.text
+
+
 def test_no_heads_at_all_are_not_taken_for_the_usual_ones() -> None:
     source = FaceViT(embed_dim=16, depth=1, num_heads=4, embedding_size=8)
     with pytest.raises(ValueError, match="num_heads"):
