@@ -18,6 +18,7 @@ from transface.cli.opened_model import (
     warn_of,
     words_and_keys,
 )
+from transface.cli.run_folder import write_whole
 
 
 def main(argv: list[str]) -> int:
@@ -31,10 +32,14 @@ def main(argv: list[str]) -> int:
 
 def search(cfg: DictConfig) -> None:
     """Embed gallery and query, print the hits, write the page."""
-    from transface.inference.face_index import FaceIndex
+    from transface.inference.face_index import FaceIndex, check_search
     from transface.inference.folder_embedding import list_images
     from transface.inference.search_page import Answer, Hit, search_page
 
+    check_search(cfg.engine, cfg.top_k)
+    page = Path(cfg.output)
+    if page.is_dir():
+        raise UserError(f"{page} is a folder: output names the page, e.g. {page / 'search.html'}")
     limit = chosen_threshold(cfg)
     gallery, queries = list_images(cfg.gallery), list_images(cfg.query)
     model = open_model(cfg)
@@ -51,10 +56,9 @@ def search(cfg: DictConfig) -> None:
         answers.append(Answer(name, queries.root / name, [Hit(hit, gallery.root / hit, score) for hit, score in rows]))
         print_answer(answers[-1], limit)
     warn_of(limit, cfg)
-    page = Path(cfg.output)
     page.parent.mkdir(parents=True, exist_ok=True)
     title = f"{len(queries.names)} of {queries.root.name or cfg.query} among {len(found.names)} faces of {gallery.root.name or cfg.gallery}"
-    page.write_text(search_page(answers, title=title, threshold=None if limit is None else limit.cosine), encoding="utf-8")
+    write_whole(page, search_page(answers, title=title, threshold=None if limit is None else limit.cosine))
     print(f"{page}: the same with thumbnails ({index.engine} search)")
 
 

@@ -38,8 +38,7 @@ class FaceIndex:
         self.vectors = unit_rows(vectors, "the gallery").detach().float()
         if self.vectors.ndim != 2 or not len(self.vectors):
             raise ValueError(f"an index needs vectors (G, E), got {tuple(self.vectors.shape)}")
-        if engine not in ("auto", "exact", "faiss"):
-            raise ValueError(f'engine must be "auto", "exact" or "faiss", got {engine!r}')
+        check_search(engine)
         self.device = torch.device(device)
         self.flat = None if engine == "exact" else _flat_index(self.vectors, required=engine == "faiss")
 
@@ -58,13 +57,20 @@ class FaceIndex:
         if rows.ndim != 2 or rows.shape[1] != self.vectors.shape[1]:
             raise ValueError(f"queries must be (Q, {self.vectors.shape[1]}), got {tuple(rows.shape)}")
         rows = unit_rows(rows, "queries").float()
-        if top_k < 1:
-            raise ValueError(f"top_k must be at least 1, got {top_k}")
+        check_search(top_k=top_k)
         top_k = min(int(top_k), len(self.vectors))
         if self.flat is not None:
             scores, positions = self.flat.search(np.ascontiguousarray(rows.cpu().numpy()), top_k)
             return Hits(scores, positions.astype(np.int64))
         return exact_search(self.vectors, rows, top_k, device=self.device)
+
+
+def check_search(engine: str = "auto", top_k: int = 1) -> None:
+    """Raise ValueError for an engine that is not known or a top_k below 1; to be asked before a gallery is embedded."""
+    if engine not in ("auto", "exact", "faiss"):
+        raise ValueError(f'engine must be "auto", "exact" or "faiss", got {engine!r}')
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}")
 
 
 def exact_search(gallery: Tensor, queries: Tensor, top_k: int, *, device: torch.device) -> Hits:

@@ -170,3 +170,14 @@ def test_a_mistake_is_one_line(room: Path, capsys: pytest.CaptureFixture, words:
     printed = capsys.readouterr().err
     assert message in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(("word", "said"), [("top_k=0", "top_k must be at least 1"), ("engine=best", "engine must be"), ("output={room}", "is a folder")])
+def test_a_search_that_cannot_be_is_refused_before_the_gallery_is_embedded(
+    room: Path, tmp_path: Path, capsys: pytest.CaptureFixture, word: str, said: str
+) -> None:
+    index = tmp_path / "index.npz"
+    words = [str(room / "faces" / "a b" / "07.png"), f"checkpoint={room}/model", f"gallery={room}/faces", f"index={index}", word.format(room=room)]
+    assert main(["search", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not index.exists()
