@@ -172,3 +172,5 @@ def write_report(folder: Path) -> None:
         report_runs([str(folder)], {}, ("html", "md"))
     except (ValueError, OSError) as error:
         log.info("no report of %s: %s", folder, one_line(str(error)))
+    except Exception as error:  # ours: the trained weights and their results are written, and a sweep has more trials to run
+        log.warning("no report of %s: %s: %s; 'transface report %s' shows where", folder, type(error).__name__, one_line(str(error)), folder)
