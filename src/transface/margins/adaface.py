@@ -58,8 +58,10 @@ class AdaFace(nn.Module):
     def update(self, target_cosines: Tensor, norms: Tensor) -> None:
         """Move the running mean and standard deviation by the norms (B,) of the whole batch.
 
-        One face alone has no spread: it moves the mean only.
+        One face alone has no spread: it moves the mean only; none moves nothing.
         """
+        if not len(norms):
+            return
         safe = safe_norms(norms).to(self.norm_mean)
         self.norm_mean.lerp_(safe.mean(), self.momentum)
         if safe.numel() > 1:

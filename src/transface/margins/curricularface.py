@@ -41,8 +41,9 @@ class CurricularFace(nn.Module):
 
     @torch.no_grad()
     def update(self, target_cosines: Tensor, norms: Tensor) -> None:
-        """Move t by the mean of the target cosines (B,) of the whole batch."""
-        self.stage.lerp_(target_cosines.to(self.stage).mean(), self.momentum)
+        """Move t by the mean of the target cosines (B,) of the whole batch; one without faces moves nothing."""
+        if len(target_cosines):
+            self.stage.lerp_(target_cosines.to(self.stage).mean(), self.momentum)
 
     def target_logits(self, target_cosines: Tensor, norms: Tensor | None = None) -> Tensor:
         """Return s cos(theta + m) (B,), monotonic beyond pi as in ArcFace."""

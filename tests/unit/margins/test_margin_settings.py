@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import torch
 
 from transface.margins.adaface import AdaFace
 from transface.margins.arcface import ArcFace
@@ -64,3 +65,11 @@ def test_the_defaults_are_in_range(kind: Any) -> None:
 def test_no_margin_at_all_is_allowed() -> None:
     assert ArcFace(margin_radians=0.0).margin_radians == 0
     assert CosFace(margin=0.0).margin == 0
+
+
+@pytest.mark.parametrize("kind", [AdaFace, CurricularFace])
+def test_a_batch_without_faces_moves_no_statistics(kind: Any) -> None:
+    margin = kind().train()
+    before = {name: buffer.clone() for name, buffer in margin.named_buffers()}
+    margin.update(torch.empty(0), torch.empty(0))
+    assert before == dict(margin.named_buffers())
