@@ -103,12 +103,14 @@ def own_cosines(unit_embeddings: Tensor, centers: Tensor, labels: Tensor) -> Ten
     return torch.linalg.vecdot(unit_embeddings, own) * (labels >= 0)
 
 
-def check_labels(labels: Tensor, num_identities: int) -> None:
-    """Raise where a label is no class. Checked on the CPU only, where looking costs no wait for the device.
+def check_labels(labels: Tensor, num_identities: int, *, num_faces: int) -> None:
+    """Raise where labels are not one whole number a face, or one is no class; that is seen on the CPU only, where looking costs no wait.
 
     Raises:
-        ValueError: with the offending label.
+        ValueError: with what came, or the offending label.
     """
+    if labels.shape != (num_faces,) or labels.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"labels must be ({num_faces},) int64, one for each embedding, got {tuple(labels.shape)} {labels.dtype}")
     if labels.device.type != "cpu" or not len(labels):
         return
     lowest, highest = int(labels.min()), int(labels.max())
@@ -143,9 +145,9 @@ def margin_cross_entropy(
     Peak memory beyond inputs and gradients: a few (B x n) and (n x E) chunks. A margin in training moves its statistics first.
 
     Raises:
-        ValueError: if a label is not in 0..C-1 (on the CPU).
+        ValueError: if there is not one label for each embedding, or one is not in 0..C-1 (on the CPU).
     """
-    check_labels(labels, len(centers))
+    check_labels(labels, len(centers), num_faces=len(embeddings))
     with torch.autocast(embeddings.device.type, enabled=False):
         unit = split_norms(embeddings, working_type(embeddings, centers))
         target_cosines = own_cosines(unit.directions.detach(), centers, labels)

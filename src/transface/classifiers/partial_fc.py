@@ -111,7 +111,7 @@ class PartialFC(nn.Module):
         `classes` (S,), sorted, takes the place of the draw; it must hold the labels of all ranks.
         """
         check_shape(embeddings, f"B {self.embedding_size}", name="embeddings")
-        check_labels(labels, self.num_identities)
+        check_labels(labels, self.num_identities, num_faces=len(embeddings))
         if self.classes != shard_range(self.num_identities, world_size(), rank=rank()):
             raise RuntimeError(f"centres are placed as classes {self.classes}, not for rank {rank()} of {world_size()}: call place() first")
         with torch.autocast(embeddings.device.type, enabled=False):

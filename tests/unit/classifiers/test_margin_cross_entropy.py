@@ -1,11 +1,16 @@
 """The chunked margin cross-entropy against F.cross_entropy of the whole logit matrix, in float64, and what memory and types it keeps to."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from transface.classifiers.full_softmax import FullSoftmax
 from transface.classifiers.margin_cross_entropy import margin_cross_entropy
+from transface.classifiers.partial_fc import PartialFC
 from transface.margins.adaface import AdaFace
 from transface.margins.arcface import ArcFace
 from transface.margins.combined import CombinedMargin
@@ -95,6 +100,15 @@ def test_a_tiny_loss_keeps_its_digits_in_float32() -> None:
     losses = margin_cross_entropy(torch.eye(3)[:1] * 3, centers, labels=torch.tensor([0]), margin=CosFace(30.0, 0.0))
     expected = torch.log1p(2 * torch.exp(torch.tensor(-30.0, dtype=torch.float64)))
     assert losses.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("change", [lambda y: y[:1], lambda y: y[:-1], lambda y: y[:, None], lambda y: y.float(), lambda y: y > 3])
+@pytest.mark.parametrize("kind", [FullSoftmax, PartialFC])
+def test_labels_that_are_not_one_number_a_face_are_refused(kind: Any, change: Callable[[Tensor], Tensor]) -> None:
+    """A single label was spread over all faces, and masked in the first one's sum alone."""
+    embeddings, centers, labels, _ = faces()
+    with pytest.raises(ValueError, match=rf"labels must be \({len(labels)},\) int64, one for each embedding"):
+        kind(len(centers), embeddings.shape[1], ArcFace())(embeddings, change(labels))
 
 
 @pytest.mark.parametrize("label", [-1, C])
