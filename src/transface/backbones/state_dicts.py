@@ -91,6 +91,7 @@ def _unwrapped(content: Mapping[str, Any], *, origin: str) -> Mapping[str, Any]:
         if isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     odd = [f"{key} ({type(value).__name__})" for key, value in content.items() if not isinstance(value, Tensor | np.ndarray)]
+    odd += [f"the key {key!r} ({type(key).__name__})" for key in content if not isinstance(key, str)]
     if odd or not content:
         raise ValueError(f"{origin} must hold a state dict (names to tensors), got " + (", ".join(odd[:NUM_LISTED]) or "an empty one"))
     return content

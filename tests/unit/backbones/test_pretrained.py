@@ -454,3 +454,9 @@ def test_bottleneck_networks_and_senseless_settings_are_refused() -> None:
     state["body.0.res_layer.7.weight"] = torch.zeros(256, 64, 1, 1)
     with pytest.raises(ValueError, match="bottleneck"):
         load_released(state)
+
+
+def test_weights_without_names_are_refused(tmp_path: Path) -> None:
+    torch.save({0: torch.zeros(3)}, tmp_path / "nameless.pt")
+    with pytest.raises(ValueError, match=r"nameless\.pt must hold a state dict \(names to tensors\), got the key 0 \(int\)"):
+        load_released(tmp_path / "nameless.pt")
