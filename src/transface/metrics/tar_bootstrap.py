@@ -179,7 +179,8 @@ class _People(NamedTuple):
         own, pairs = np.asarray(genuine_subjects), np.asarray(impostor_subjects)
         alone = pairs.ndim == 1
         if alone:
-            pairs = np.stack([pairs, np.full_like(pairs, max(pairs.max(), own.max()) + 1)], axis=1)
+            pairs = pairs.astype(np.int64)  # the last one's number may be beyond a smaller type
+            pairs = np.stack([pairs, np.full_like(pairs, max(int(pairs.max()), int(own.max())) + 1)], axis=1)
         if own.shape != (num_genuine,) or pairs.shape != (num_impostors, 2):
             raise ValueError(
                 f"subjects must be ({num_genuine},) for genuine and ({num_impostors}, 2) for impostor pairs, got {own.shape}, {pairs.shape}"

@@ -117,3 +117,17 @@ def test_bad_input_is_refused() -> None:
         tar_standard_errors(genuine, impostor, [0.1], genuine_subjects=own, impostor_subjects=pairs[1:])
     with pytest.raises(ValueError, match="non-empty"):
         tar_standard_errors(genuine[:0], impostor, [0.1])
+
+
+def test_the_type_of_subject_numbers_changes_nothing() -> None:
+    """The number of the one who stands for nobody is one above the largest, which a byte cannot hold: it was person 0."""
+    random = np.random.default_rng(0)
+    genuine, impostor = random.normal(1, 1, 256), random.normal(0, 1, 512)
+    own, alone = np.arange(256), np.arange(512) % 256
+    small, large = (
+        tar_standard_errors(
+            genuine, impostor, [0.05], genuine_subjects=own.astype(kind), impostor_subjects=alone.astype(kind), num_bootstraps=50
+        )
+        for kind in (np.uint8, np.int64)
+    )
+    assert small == large
