@@ -187,7 +187,7 @@ def test_an_unknown_config_key(call: Callable[..., Outcome], pack: Path) -> None
         ("name=..", "the run's folder would be 'runs/..', which holds all runs"),
         ("system.flip_probability=2", "system.flip_probability must be in 0..1, got 2"),
         ("system.layer_decay=0", "system.layer_decay must be above 0 and at most 1"),
-        ("backbone.depth=0", "depth must be at least 1, got 0"),
+        ("backbone.depth=0", "depth must be at least 1 and mlp_ratio"),
         ("optimizer.lr=inf", "Invalid learning rate: inf"),
         ("optimizer=sgd optimizer.momentum=2", "momentum must be at least 0 and below 1, got 2"),
         ("schedule.power=-1", "schedule.power must be finite and at least 0, got -1"),
