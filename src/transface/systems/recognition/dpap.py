@@ -194,8 +194,14 @@ class DPAP(nn.Module):
         _check_num_patches(self.num_patches, rows * columns)
 
     def perturb(self, images: Tensor, backbone: Backbone, *, generator: torch.Generator | None = None) -> PerturbedImages:
-        """Return the perturbed images together with what was drawn and chosen; `images` itself stays as it was."""
+        """Return the perturbed images together with what was drawn and chosen; `images` itself stays as it was.
+
+        Raises:
+            ValueError: if the images are no floats or of another shape than (B, 3, H, W), or the backbone ranks no patches or too few.
+        """
         self.check_backbone(backbone)
+        if not images.is_floating_point():
+            raise ValueError(f"images must be floats in [-1, 1], got {images.dtype}: transface.data.transforms.normalise makes them")
         batch_size = check_shape(images, f"B 3 {backbone.image_size[0]} {backbone.image_size[1]}", name="images")["B"]
         rows, columns = backbone.grid_size
         perturbation = draw_perturbation(

@@ -208,6 +208,11 @@ def test_references_are_read_from_the_unchanged_batch(images: Tensor) -> None:
         torch.testing.assert_close(both[index], single[index], rtol=0, atol=1e-6)
 
 
+def test_images_that_are_no_floats_are_refused(images: Tensor, backbone: FaceViT) -> None:
+    with pytest.raises(ValueError, match=r"floats in \[-1, 1\], got torch.uint8"):
+        DPAP(3, 1.0)(((images + 1) * 127).to(torch.uint8), backbone)
+
+
 def test_bfloat16_images_stay_bfloat16(images: Tensor, backbone: FaceViT) -> None:
     result = DPAP(3, 1.0)(images.bfloat16(), backbone.bfloat16(), generator=seeded())
     assert result.dtype == torch.bfloat16
