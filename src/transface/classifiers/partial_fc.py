@@ -113,7 +113,10 @@ class PartialFC(nn.Module):
         check_shape(embeddings, f"B {self.embedding_size}", name="embeddings")
         check_labels(labels, self.num_identities, num_faces=len(embeddings))
         if self.classes != shard_range(self.num_identities, world_size(), rank=rank()):
-            raise RuntimeError(f"centres are placed as classes {self.classes}, not for rank {rank()} of {world_size()}: call place() first")
+            raise RuntimeError(
+                f"centres are placed as classes {self.classes}, not for rank {rank()} of {world_size()}: call place() first, "
+                "as training.sharded_ddp.ShardedDDPStrategy does"
+            )
         with torch.autocast(embeddings.device.type, enabled=False):
             dtype = working_type(embeddings, self.centers)
             sizes = batch_sizes(len(labels), labels.device)
