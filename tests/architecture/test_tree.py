@@ -1,4 +1,4 @@
-"""The README's annotated tree is the package as it is: each file with the first line of its docstring (TRANSFACE_RENEW_TREE=1 writes it)."""
+"""The annotated tree of docs/architecture.md is the package as it is: each file with the first line of its docstring (TRANSFACE_RENEW_TREE=1 writes it)."""
 
 import ast
 import os
@@ -28,14 +28,14 @@ def first_line(path: Path) -> str:
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
 
 
-def test_the_tree_in_the_readme_is_the_package() -> None:
-    readme = ROOT / "README.md"
-    before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
+def test_the_tree_in_the_page_is_the_package() -> None:
+    page = ROOT / "docs" / "architecture.md"
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     written, after = rest.split(END)
     if os.environ.get("TRANSFACE_RENEW_TREE"):
-        readme.write_text(before + BEGIN + tree() + END + after, encoding="utf-8")
+        page.write_text(before + BEGIN + tree() + END + after, encoding="utf-8")
         return
-    assert written == tree(), "README.md's tree is old: TRANSFACE_RENEW_TREE=1 pytest tests/architecture/test_readme_tree.py renews it"
+    assert written == tree(), "the tree in docs/architecture.md is old: TRANSFACE_RENEW_TREE=1 pytest tests/architecture/test_tree.py renews it"
 
 
 def test_every_file_says_what_it_is_in_its_first_line() -> None:
