@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .features import FaceFeatures, check_embedding_size, image_sides
-from .from_config import rebuildable
-from .precision import in_precision_of
-from .starting_weights import load_pretrained
+from transface.backbones.features import FaceFeatures, check_embedding_size, image_sides
+from transface.backbones.from_config import rebuildable
+from transface.backbones.precision import in_precision_of
+from transface.backbones.starting_weights import load_pretrained
 
 WIDTHS = (64, 128, 256, 512)
 Shortcut = Literal["convolution", "subsample"]

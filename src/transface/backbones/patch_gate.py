@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from .precision import in_precision_of
+from transface.backbones.precision import in_precision_of
 
 
 class GatedTokens(NamedTuple):

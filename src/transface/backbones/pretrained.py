@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from .face_vit import FaceViT
-from .iresnet import WIDTHS, IResNet
-from .mobilefacenet import MobileFaceNet
-from .released_families import OWN_FAMILY, Channels, State, read_released
-from .state_dicts import load_strictly
+from transface.backbones.face_vit import FaceViT
+from transface.backbones.iresnet import WIDTHS, IResNet
+from transface.backbones.mobilefacenet import MobileFaceNet
+from transface.backbones.released_families import OWN_FAMILY, Channels, State, read_released
+from transface.backbones.state_dicts import load_strictly
 
 log = logging.getLogger(__name__)
 NARROW = 128
