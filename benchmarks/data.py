@@ -25,17 +25,17 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
-from transface.data.checking import check_pack
 from transface.data.file_faces import open_folder
 from transface.data.identities import IdentityPack
 from transface.data.loaders import close_loader, make_loader
 from transface.data.orders import BlockOrder, SequentialOrder, ShuffledOrder, measure_shuffle
-from transface.data.pack_writing import plan_by_identity, write_pack
-from transface.data.packing import unpack_to_folder
 from transface.data.record_headers import RecordHeader
 from transface.data.recordio import RecordWriter
 from transface.data.samplers import RankBatches
 from transface.data.synthetic import make_faces
+from transface.packs.check import check_pack
+from transface.packs.operations import unpack_to_folder
+from transface.packs.writer import plan_by_identity, write_pack
 
 BATCH = 128
 QUALITY = 90

@@ -130,7 +130,7 @@ def _tell_written(summary: Any) -> None:
 
 
 def _from_images(options: argparse.Namespace) -> int:
-    from transface.data.packing import open_images, pack_images
+    from transface.packs.operations import open_images, pack_images
 
     images = open_images(options.images, root=getattr(options, "root", None), size=options.size)
     with progress("pack", len(images)) as tell:
@@ -150,7 +150,7 @@ def _from_images(options: argparse.Namespace) -> int:
 
 
 def _to_folder(options: argparse.Namespace) -> int:
-    from transface.data.packing import open_pack, unpack_to_folder
+    from transface.packs.operations import open_pack, unpack_to_folder
 
     pack = open_pack(options.pack, size=options.size)
     with progress("to-folder", len(pack)) as tell:
@@ -161,7 +161,7 @@ def _to_folder(options: argparse.Namespace) -> int:
 
 def _index(options: argparse.Namespace) -> int:
     from transface.data.identities import find_rec
-    from transface.data.packing import write_index
+    from transface.packs.operations import write_index
 
     with progress("bytes", find_rec(options.pack).stat().st_size) as tell:
         summary = write_index(options.pack, on_progress=tell)
@@ -170,7 +170,7 @@ def _index(options: argparse.Namespace) -> int:
 
 
 def _shuffle(options: argparse.Namespace) -> int:
-    from transface.data.packing import open_pack, shuffle_pack
+    from transface.packs.operations import open_pack, shuffle_pack
 
     pack = open_pack(options.pack, size=options.size)
     with progress("shuffle", len(pack)) as tell:
@@ -179,7 +179,7 @@ def _shuffle(options: argparse.Namespace) -> int:
 
 
 def _split(options: argparse.Namespace) -> int:
-    from transface.data.packing import open_pack, split_pack
+    from transface.packs.operations import open_pack, split_pack
 
     pack = open_pack(options.pack, size=options.size)
     with progress("split", len(pack)) as tell:
@@ -192,7 +192,7 @@ def _split(options: argparse.Namespace) -> int:
 
 
 def _merge(options: argparse.Namespace) -> int:
-    from transface.data.packing import merge_packs, open_pack
+    from transface.packs.operations import merge_packs, open_pack
 
     packs = [open_pack(pack, size=options.size) for pack in options.packs]
     with progress("merge", sum(map(len, packs))) as tell:

@@ -15,7 +15,7 @@ from transface.cli.pack_progress import progress
 
 def check(options: argparse.Namespace) -> int:
     """Look through a pack, show and write what was found, and return 1 if something was that --allow does not name."""
-    from transface.data.checking import KINDS, check_pack
+    from transface.packs.check import KINDS, check_pack
 
     if unknown := sorted(set(options.allow) - set(KINDS)):
         raise UserError(f"--allow {unknown[0]}: no such kind; there are {', '.join(KINDS)}")
@@ -67,9 +67,9 @@ def _compare(report: Any, embed: Callable[[Any], Any], options: argparse.Namespa
     import numpy as np
 
     from transface.data.bad_records import TolerantFaces
-    from transface.data.overlap import embed_pair_set, identity_means, look_alikes, overlap_with
-    from transface.data.packing import open_pack
     from transface.data.pairs import read_pair_set
+    from transface.packs.operations import open_pack
+    from transface.packs.overlap import embed_pair_set, identity_means, look_alikes, overlap_with
 
     test_sets = {str(path): read_pair_set(path) for path in options.against}
     try:
@@ -96,7 +96,7 @@ def _print_report(report: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from transface.data.checking import KINDS
+    from transface.packs.check import KINDS
 
     console = Console(width=None if sys.stdout.isatty() else 160)
     sizes = ", ".join(f"{name} {value:g}" for name, value in report.images_per_identity.items())
@@ -120,11 +120,11 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _draw(report: Any, options: argparse.Namespace) -> None:
-    from transface.data.contact_sheet import sample_rows, suspect_rows, write_sheet
     from transface.data.identities import find_rec
-    from transface.data.packing import open_pack
     from transface.data.pairs import read_pair_set
     from transface.data.recordio import RecordReader
+    from transface.packs.contact_sheet import sample_rows, suspect_rows, write_sheet
+    from transface.packs.operations import open_pack
 
     rows, pack = [], None
     test_sets = {str(path): [bytes(image) for image in read_pair_set(path).images] for path in options.against}

@@ -79,7 +79,7 @@ def test_outputs_are_made_room_for_before_the_looking_begins(
     assert run("check", pack, "--json", tmp_path / "a/b/report.json", "--sheet", tmp_path / "c/sheet.png") == 0
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")) == ["a/b/report.json", "c/sheet.png"]
     capsys.readouterr()
-    monkeypatch.setattr("transface.data.checking.check_pack", lambda *a, **k: pytest.fail("it looked"))
+    monkeypatch.setattr("transface.packs.check.check_pack", lambda *a, **k: pytest.fail("it looked"))
     assert run("check", pack, "--json", tmp_path / "a") == 2
     assert "a cannot be written: it is a folder" in capsys.readouterr().err
     assert run("check", pack, "--sheet", tmp_path / "c/sheet.png/x.png") == 2

@@ -19,8 +19,13 @@ from transface.data.alignment import align_image, read_points
 from transface.data.file_faces import FileFaces, PathTable, open_folder, open_list
 from transface.data.identities import IdentityPack, find_rec
 from transface.data.loaders import decode_images, image_size
-from transface.data.pack_journal import forget_journal
-from transface.data.pack_writing import (
+from transface.data.record_index import IntArray
+from transface.data.record_lists import read_list
+from transface.data.record_writing import partial_path
+from transface.data.recordio import RecordReader, scan_index
+from transface.data.sources import FaceSource, SourceMix
+from transface.packs.journal import forget_journal
+from transface.packs.writer import (
     PackPlan,
     PackSummary,
     Prepare,
@@ -31,11 +36,6 @@ from transface.data.pack_writing import (
     plan_by_identity,
     write_pack,
 )
-from transface.data.record_index import IntArray
-from transface.data.record_lists import read_list
-from transface.data.record_writing import partial_path
-from transface.data.recordio import RecordReader, scan_index
-from transface.data.sources import FaceSource, SourceMix
 
 PLAN_OF_FOLDER = ".pack.partial"  # in a folder that is not whole yet: of which pack it is
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from transface.data.checking import CheckReport
 from transface.data.loaders import decode_images
 from transface.data.record_writing import partial_path
 from transface.data.recordio import RecordReader
 from transface.data.sources import FaceSource
+from transface.packs.check import CheckReport
 
 COLUMNS = 10
 ROWS_A_KIND = 3

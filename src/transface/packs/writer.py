@@ -15,11 +15,11 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 
 from transface.data.loaders import decode_images
-from transface.data.pack_journal import JOURNAL, Journal, forget_journal, write_whole
 from transface.data.record_headers import RecordHeader
 from transface.data.record_index import IntArray
 from transface.data.record_writing import RecordWriter, partial_path
 from transface.data.sources import FaceSource
+from transface.packs.journal import JOURNAL, Journal, forget_journal, write_whole
 
 CHUNK = 64  # images a task
 FLUSHED_EVERY = 1024  # images

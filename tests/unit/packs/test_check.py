@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from torchvision.io import encode_jpeg
 
-from transface.data.checking import CheckReport, check_pack
-from transface.data.contact_sheet import SheetRow, sample_rows, suspect_rows, write_sheet
 from transface.data.identities import IdentityPack
 from transface.data.loaders import decode_images
 from transface.data.record_headers import RecordHeader
 from transface.data.recordio import RecordReader, RecordWriter
 from transface.data.synthetic import make_faces, write_identity_pack
+from transface.packs.check import CheckReport, check_pack
+from transface.packs.contact_sheet import SheetRow, sample_rows, suspect_rows, write_sheet
 
 LABELS = [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
 

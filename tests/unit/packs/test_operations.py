@@ -9,12 +9,13 @@ import pytest
 import torch
 from torchvision.io import encode_jpeg
 
-from transface.data import pack_writing
 from transface.data.alignment import align_image, template_points
 from transface.data.file_faces import open_folder
 from transface.data.identities import IdentityPack
 from transface.data.loaders import decode_images
-from transface.data.packing import (
+from transface.data.recordio import RecordReader
+from transface.packs import writer as pack_writing
+from transface.packs.operations import (
     merge_packs,
     open_images,
     pack_images,
@@ -23,7 +24,6 @@ from transface.data.packing import (
     unpack_to_folder,
     write_index,
 )
-from transface.data.recordio import RecordReader
 
 LABELS = [0] * 6 + [1] * 4 + [2] * 9 + [3] + [4] * 5
 

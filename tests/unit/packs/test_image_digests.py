@@ -7,8 +7,8 @@ import pytest
 import torch
 from torchvision.io import encode_jpeg
 
-from transface.data.image_digests import bit_distance, content_digests, equal_groups, grey_spread, near_pairs, perceptual_digests
 from transface.data.loaders import decode_images
+from transface.packs.image_digests import bit_distance, content_digests, equal_groups, grey_spread, near_pairs, perceptual_digests
 
 
 def test_content_digests_tell_bytes_apart() -> None:

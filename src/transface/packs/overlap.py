@@ -13,8 +13,8 @@ from torch import Tensor
 
 from transface.data.bad_records import FaceDataset
 from transface.data.loaders import decode_images
-from transface.data.pack_writing import Progress, no_progress
 from transface.data.pairs import PairSet
+from transface.packs.writer import Progress, no_progress
 
 Embed = Callable[[Tensor], Tensor]  # uint8 images (B, 3, H, W) -> embeddings (B, E)
 BATCH = 128

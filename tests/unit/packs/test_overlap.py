@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from transface.data.identities import IdentityPack
-from transface.data.overlap import embed_pair_set, identity_means, look_alikes, overlap_with
 from transface.data.pairs import PairSet
+from transface.packs.overlap import embed_pair_set, identity_means, look_alikes, overlap_with
 
 
 def embed(images: torch.Tensor) -> torch.Tensor:
@@ -59,7 +59,7 @@ def test_blocks_give_what_one_product_gives(monkeypatch: pytest.MonkeyPatch) -> 
     rows = F.normalize(torch.randn(37, 3))
     whole = look_alikes(rows, threshold=0.9)
     near = overlap_with(rows, rows[::5], threshold=0.9)
-    monkeypatch.setattr("transface.data.overlap.BLOCK", 5)
+    monkeypatch.setattr("transface.packs.overlap.BLOCK", 5)
     blocks = look_alikes(rows, threshold=0.9)
     assert [(pair.first, pair.second) for pair in blocks] == [(pair.first, pair.second) for pair in whole]
     assert [pair.cosine for pair in blocks] == pytest.approx([pair.cosine for pair in whole])

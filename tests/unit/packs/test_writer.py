@@ -12,7 +12,7 @@ import pytest
 import transface
 from transface.data.file_faces import FileFaces, open_folder
 from transface.data.identities import IdentityPack
-from transface.data.pack_writing import PackPlan, plan_by_identity, write_pack
+from transface.packs.writer import PackPlan, plan_by_identity, write_pack
 
 BAD = {"p1/2.jpg", "p3/0.jpg", "p3/1.jpg", "p3/2.jpg", "p4/11.jpg"}
 
@@ -71,7 +71,7 @@ WRITE_AND_DIE = """
 import os, sys
 from pathlib import Path
 from transface.data.file_faces import open_folder
-from transface.data.pack_writing import plan_by_identity, write_pack
+from transface.packs.writer import plan_by_identity, write_pack
 
 images, room, *stops = sys.argv[1:]
 os.fsync = lambda fd: None
