@@ -32,10 +32,10 @@ from transface.data.orders import BlockOrder, SequentialOrder, ShuffledOrder, me
 from transface.data.record_headers import RecordHeader
 from transface.data.recordio import RecordWriter
 from transface.data.samplers import RankBatches
-from transface.data.synthetic import make_faces
 from transface.packs.check import check_pack
 from transface.packs.operations import unpack_to_folder
 from transface.packs.writer import plan_by_identity, write_pack
+from transface.synthetic.datasets import make_faces
 
 BATCH = 128
 QUALITY = 90

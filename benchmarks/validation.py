@@ -22,11 +22,11 @@ from torchvision.io import encode_jpeg
 
 from transface.backbones.face_vit import FaceViT
 from transface.data.pairs import write_pair_set
-from transface.data.synthetic import make_faces
 from transface.data.transforms import normalise
 from transface.evaluation.embed import Embedder
 from transface.evaluation.pair_sets import PairSets
 from transface.metrics.verification import verify_pairs
+from transface.synthetic.datasets import make_faces
 
 NUM_FACES, BATCH, NUM_SETS = 200, 128, 3
 TIME_LIMIT, MEMORY_LIMIT, LEAST_SPEEDUP = 1.10, 500.0, 20.0

@@ -14,8 +14,8 @@ from transface.backbones.face_vit import FaceViT
 from transface.cli.compose import compose
 from transface.cli.opened_model import words_and_keys
 from transface.data.pairs import write_pair_set
-from transface.data.synthetic import write_identity_pack
 from transface.evaluation.results import Measure, Result, write_result
+from transface.synthetic.datasets import write_identity_pack
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("docs/from_insightface.md", "docs/from_timm.md", "docs/to_onnx.md", "docs/api.md")

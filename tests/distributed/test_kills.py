@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from transface.data.synthetic import write_identity_pack
+from transface.synthetic.datasets import write_identity_pack
 from transface.training.checkpoint_files import read_checkpoint
 
 STEPS = 900

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from transface.data.recordio import RecordReader, RecordWriter
-from transface.data.synthetic import write_identity_pack
+from transface.synthetic.datasets import write_identity_pack
 
 SETTINGS = [
     *("experiment=demo", "backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "perturbation=none", "weighting=none"),

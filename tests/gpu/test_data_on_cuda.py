@@ -10,8 +10,8 @@ from transface.data.augmentations import InTurn
 from transface.data.identities import IdentityPack
 from transface.data.loaders import decode_batch, encoded_batch
 from transface.data.mixup import Mixup
-from transface.data.synthetic import write_identity_pack
 from transface.data.transforms import normalise
+from transface.synthetic.datasets import write_identity_pack
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

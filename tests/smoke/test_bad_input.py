@@ -15,9 +15,9 @@ from transface.backbones.face_vit import FaceViT
 from transface.cli.launching import TELL_OF_OTHER_MACHINES, refuse_machine_alone
 from transface.data.pairs import read_pair_set, write_pair_set
 from transface.data.recordio import RecordHeader, RecordReader, RecordWriter
-from transface.data.synthetic import write_identity_pack, write_ijbc_folder, write_pair_sets
 from transface.inference.face_model import FaceModel
 from transface.inference.publishing import publish
+from transface.synthetic.datasets import write_identity_pack, write_ijbc_folder, write_pair_sets
 
 SMALL = ["backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "classifier.embedding_size=16", "schedule.warmup_epochs=0"]
 SHORT = ["experiment=demo", *SMALL, "data.total_batch_size=4", "data.num_workers=0", "trainer.max_epochs=-1", "trainer.max_steps=2", "protocol.files=[]"]

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from transface.cli.compose import compose, conf_folder, plain, refuse_missing, refuse_unknown
 from transface.cli.loggers import close_loggers
 from transface.cli.train import train
-from transface.data.synthetic import write_identity_pack, write_pair_sets
+from transface.synthetic.datasets import write_identity_pack, write_pair_sets
 
 CONF = conf_folder()
 SMALL = (

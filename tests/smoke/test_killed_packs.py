@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from transface.data.synthetic import write_identity_pack
+from transface.synthetic.datasets import write_identity_pack
 
 VERBS = {
     "from-folder": ["from-folder", "{root}/folder", "{out}"],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from transface.data.synthetic import write_identity_pack, write_pair_sets
+from transface.synthetic.datasets import write_identity_pack, write_pair_sets
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 SMALL = (

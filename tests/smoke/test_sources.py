@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from transface.__main__ import main
-from transface.data.synthetic import write_identity_pack, write_image_folder
+from transface.synthetic.datasets import write_identity_pack, write_image_folder
 
 SMALL = [
     "experiment=demo", "backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "classifier.embedding_size=16", "schedule.warmup_epochs=0",

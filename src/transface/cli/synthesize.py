@@ -13,7 +13,7 @@ def main(argv: list[str]) -> int:
 
 def synthesize(cfg: DictConfig) -> None:
     """Write the pack, the pair sets and the IJB-C-shaped folder that the config asks for."""
-    from transface.data.synthetic import write_demo_data
+    from transface.synthetic.datasets import write_demo_data
 
     settings = {key: value for key, value in plain(cfg).items() if key != "root"}
     written = write_demo_data(cfg.root, **settings)

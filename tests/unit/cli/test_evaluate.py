@@ -8,10 +8,10 @@ import torch
 
 from transface.__main__ import main
 from transface.backbones.face_vit import FaceViT
-from transface.data.synthetic import write_ijbc_folder, write_pair_sets
 from transface.evaluation.results import read_result
 from transface.inference.face_model import FaceModel
 from transface.inference.publishing import publish
+from transface.synthetic.datasets import write_ijbc_folder, write_pair_sets
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 
 from transface.cli.pack import main
 from transface.data.identities import IdentityPack
-from transface.data.synthetic import write_identity_pack
+from transface.synthetic.datasets import write_identity_pack
 
 
 @pytest.fixture(scope="module")

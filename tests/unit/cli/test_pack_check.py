@@ -13,7 +13,7 @@ from transface.cli.pack import main
 from transface.data.identities import IdentityPack
 from transface.data.pairs import write_pair_set
 from transface.data.recordio import RecordReader
-from transface.data.synthetic import write_identity_pack
+from transface.synthetic.datasets import write_identity_pack
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 from transface.cli.report import main
 from transface.cli.run_pictures import faces_of
 from transface.data.pairs import read_pair_set, write_pair_set
-from transface.data.synthetic import write_pair_sets
 from transface.evaluation.results import Measure, Result, hash_pairs, write_result
+from transface.synthetic.datasets import write_pair_sets
 
 
 def write_run(folder: Path, value: float, *, seed: int = 0, **settings: object) -> Path:

@@ -25,8 +25,8 @@ from transface.data.identities import IdentityPack
 from transface.data.pairs import read_pair_set, write_pair_set
 from transface.data.record_lists import RecordList
 from transface.data.recordio import RecordReader
-from transface.data.synthetic import make_faces, write_identity_pack
 from transface.packs.check import check_pack
+from transface.synthetic.datasets import make_faces, write_identity_pack
 
 NUM_CASES = 500
 NUM_CASES_SLOW = 10_000

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from transface.data.synthetic import write_ijbc_folder
 from transface.data.templates import read_template_set
 from transface.evaluation.embed import Embedder
 from transface.evaluation.ijb_complete import IjbComplete
@@ -16,6 +15,7 @@ from transface.evaluation.ijb_verification import IjbVerification, connected_peo
 from transface.evaluation.ijbc import pool_templates, score_pairs
 from transface.evaluation.results import Measure, read_arrays, read_result, write_result
 from transface.metrics.tar_at_far import tar_at_far
+from transface.synthetic.datasets import write_ijbc_folder
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def test_a_digest_is_the_signs_of_the_cosine_transform(make_picture: Callable) -
 
 
 def test_a_new_compression_is_near_and_another_picture_far() -> None:
-    from transface.data.synthetic import make_faces
+    from transface.synthetic.datasets import make_faces
 
     images = make_faces(40, 2).images
     digests = perceptual_digests(images)

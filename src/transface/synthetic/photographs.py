@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.io import encode_jpeg
 
 from transface.data.loaders import as_it_is
-from transface.data.synthetic_drawing import RenderedFaces, render_faces
-from transface.data.synthetic_people import NUISANCE_COLUMNS, draw_identities, draw_nuisance
+from transface.synthetic.drawing import RenderedFaces, render_faces
+from transface.synthetic.people import NUISANCE_COLUMNS, draw_identities, draw_nuisance
 
 BATCH = 128
 # Streams of random numbers under one seed.

@@ -6,9 +6,9 @@ Shapes: B faces, N pixels. A painter is given only the images that have its thin
 import torch
 from torch import Tensor
 
-from transface.data.synthetic_canvas import Canvas, cover, ellipse
-from transface.data.synthetic_features import WHITE, colour_of
-from transface.data.synthetic_people import Columns
+from transface.synthetic.canvas import Canvas, cover, ellipse
+from transface.synthetic.features import WHITE, colour_of
+from transface.synthetic.people import Columns
 
 
 def paint_occasions(canvas: Canvas, traits: Columns, nuisance: Columns, head: Tensor) -> None:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from transface.data.synthetic_people import draw_identities, draw_nuisance
-from transface.data.synthetic_photographs import TEMPLATES, draw_difficulties, photographs, stream
+from transface.synthetic.people import draw_identities, draw_nuisance
+from transface.synthetic.photographs import TEMPLATES, draw_difficulties, photographs, stream
 
 
 class TemplateTable(NamedTuple):

@@ -10,10 +10,11 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.io import decode_jpeg
 
-from transface.data import synthetic, synthetic_photographs
 from transface.data.identities import IdentityPack
 from transface.data.pairs import read_pair_set
 from transface.data.recordio import RecordReader
+from transface.synthetic import datasets as synthetic
+from transface.synthetic import synthetic_photographs
 
 
 def contents(root: Path) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transface.data.synthetic_people import Columns
+from transface.synthetic.people import Columns
 
 # Left eye, right eye, nose, left mouth corner, right mouth corner of an aligned crop of 112x112.
 ALIGNMENT_TEMPLATE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from transface.data import synthetic_features as features
-from transface.data.synthetic_canvas import (
+from transface.synthetic.canvas import (
     Canvas,
     Placement,
     aligned_placement,
@@ -26,9 +26,9 @@ from transface.data.synthetic_canvas import (
     project,
     window,
 )
-from transface.data.synthetic_features import Palette, colour_of
-from transface.data.synthetic_occlusion import paint_occasions
-from transface.data.synthetic_people import NUISANCE_COLUMNS, TRAIT_COLUMNS, Columns
+from transface.synthetic.features import Palette, colour_of
+from transface.synthetic.occlusion import paint_occasions
+from transface.synthetic.people import NUISANCE_COLUMNS, TRAIT_COLUMNS, Columns
 
 BANK_SIZE = 512
 CHUNK = 16  # faces drawn together: their planes stay in the cache

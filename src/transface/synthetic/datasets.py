@@ -15,9 +15,9 @@ from torch import Tensor
 from transface.data.batches import FaceBatch
 from transface.data.pairs import write_pair_set
 from transface.data.recordio import RecordHeader, RecordWriter
-from transface.data.synthetic_people import TRAITS, draw_identities, draw_nuisance
-from transface.data.synthetic_photographs import FOLDERS, PAIRS, TRAIN, draw_album, encode_all, photographs, render_all, stream
-from transface.data.synthetic_templates import write_ijbc_folder
+from transface.synthetic.people import TRAITS, draw_identities, draw_nuisance
+from transface.synthetic.photographs import FOLDERS, PAIRS, TRAIN, draw_album, encode_all, photographs, render_all, stream
+from transface.synthetic.templates import write_ijbc_folder
 
 DRAWING = 2  # counts changes of the faces' looks: in the manifest, so that older data is made again
 NUM_FOLDS = 10

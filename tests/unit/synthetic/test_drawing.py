@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from transface.data.synthetic_canvas import ALIGNMENT_TEMPLATE, project
-from transface.data.synthetic_drawing import render_faces
-from transface.data.synthetic_people import (
+from transface.synthetic.canvas import ALIGNMENT_TEMPLATE, project
+from transface.synthetic.drawing import render_faces
+from transface.synthetic.people import (
     CIRCUMSTANCES,
     NUISANCE_COLUMNS,
     OCCASIONS,

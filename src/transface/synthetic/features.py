@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from transface.data.synthetic_canvas import NOSE_RELIEF, Canvas, cover, ellipse
-from transface.data.synthetic_people import Columns
+from transface.synthetic.canvas import NOSE_RELIEF, Canvas, cover, ellipse
+from transface.synthetic.people import Columns
 
 SKIN_TONES = torch.tensor([(0.97, 0.85, 0.76), (0.90, 0.72, 0.58), (0.76, 0.55, 0.41), (0.55, 0.37, 0.26), (0.36, 0.24, 0.18)])
 HAIR_TONES = torch.tensor([(0.07, 0.06, 0.06), (0.22, 0.14, 0.09), (0.42, 0.27, 0.14), (0.83, 0.68, 0.38)])
