@@ -29,8 +29,8 @@ from transface.data.file_faces import open_folder
 from transface.data.identities import IdentityPack
 from transface.data.loaders import close_loader, make_loader
 from transface.data.orders import BlockOrder, SequentialOrder, ShuffledOrder, measure_shuffle
-from transface.data.record_headers import RecordHeader
-from transface.data.recordio import RecordWriter
+from transface.data.recordio.headers import RecordHeader
+from transface.data.recordio.reader import RecordWriter
 from transface.data.samplers import RankBatches
 from transface.packs.check import check_pack
 from transface.packs.operations import unpack_to_folder

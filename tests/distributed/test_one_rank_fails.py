@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from transface.data.recordio import RecordReader, RecordWriter
+from transface.data.recordio.reader import RecordReader, RecordWriter
 from transface.synthetic.datasets import write_identity_pack
 
 SETTINGS = [

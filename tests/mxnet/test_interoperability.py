@@ -13,8 +13,8 @@ import pytest
 
 mxnet = pytest.importorskip("mxnet", reason="make test-mxnet runs these in an environment with mxnet")
 
-from transface.data.record_parts import scan_offsets  # noqa: E402
-from transface.data.recordio import RecordHeader, RecordReader, RecordWriter  # noqa: E402
+from transface.data.recordio.parts import scan_offsets  # noqa: E402
+from transface.data.recordio.reader import RecordHeader, RecordReader, RecordWriter  # noqa: E402
 
 MAGIC = struct.pack("<I", 0xCED7230A)
 WORDS = [MAGIC, MAGIC[:2], MAGIC[1:], b"\0\0\0\0", b"a", b"abcd", b"\xff\xd8\xff\xe0"]

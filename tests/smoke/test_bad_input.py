@@ -14,7 +14,7 @@ from transface.__main__ import main
 from transface.backbones.face_vit import FaceViT
 from transface.cli.launching import TELL_OF_OTHER_MACHINES, refuse_machine_alone
 from transface.data.pairs import read_pair_set, write_pair_set
-from transface.data.recordio import RecordHeader, RecordReader, RecordWriter
+from transface.data.recordio.reader import RecordHeader, RecordReader, RecordWriter
 from transface.inference.face_model import FaceModel
 from transface.inference.publishing import publish
 from transface.synthetic.datasets import write_identity_pack, write_ijbc_folder, write_pair_sets

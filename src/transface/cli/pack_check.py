@@ -122,7 +122,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 def _draw(report: Any, options: argparse.Namespace) -> None:
     from transface.data.identities import find_rec
     from transface.data.pairs import read_pair_set
-    from transface.data.recordio import RecordReader
+    from transface.data.recordio.reader import RecordReader
     from transface.packs.contact_sheet import sample_rows, suspect_rows, write_sheet
     from transface.packs.operations import open_pack
 

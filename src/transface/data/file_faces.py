@@ -17,7 +17,7 @@ import numpy as np
 
 from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.loaders import face_batch
-from transface.data.record_index import IntArray
+from transface.data.recordio.index import IntArray
 
 logger = logging.getLogger(__name__)
 

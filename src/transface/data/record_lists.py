@@ -11,9 +11,9 @@ import numpy as np
 
 from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.loaders import face_batch
-from transface.data.record_headers import unpack_record
-from transface.data.record_index import IntArray
-from transface.data.recordio import RecordReader
+from transface.data.recordio.headers import unpack_record
+from transface.data.recordio.index import IntArray
+from transface.data.recordio.reader import RecordReader
 
 
 class ListLine(NamedTuple):

@@ -13,8 +13,8 @@ from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.file_faces import open_folder, open_list
 from transface.data.identities import IdentityPack, listed
 from transface.data.loaders import face_batch
-from transface.data.record_index import IntArray
 from transface.data.record_lists import RecordList
+from transface.data.recordio.index import IntArray
 
 
 class FaceSource(Protocol):

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from transface.data.loaders import decode_images
-from transface.data.record_writing import partial_path
-from transface.data.recordio import RecordReader
+from transface.data.recordio.reader import RecordReader
+from transface.data.recordio.writer import partial_path
 from transface.data.sources import FaceSource
 from transface.packs.check import CheckReport
 

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from transface.data.record_writing import partial_path
+from transface.data.recordio.writer import partial_path
 
 JOURNAL = "pack.partial"
 

@@ -19,10 +19,10 @@ from transface.data.alignment import align_image, read_points
 from transface.data.file_faces import FileFaces, PathTable, open_folder, open_list
 from transface.data.identities import IdentityPack, find_rec
 from transface.data.loaders import decode_images, image_size
-from transface.data.record_index import IntArray
 from transface.data.record_lists import read_list
-from transface.data.record_writing import partial_path
-from transface.data.recordio import RecordReader, scan_index
+from transface.data.recordio.index import IntArray
+from transface.data.recordio.reader import RecordReader, scan_index
+from transface.data.recordio.writer import partial_path
 from transface.data.sources import FaceSource, SourceMix
 from transface.packs.journal import forget_journal
 from transface.packs.writer import (

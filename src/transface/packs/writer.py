@@ -15,9 +15,9 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 
 from transface.data.loaders import decode_images
-from transface.data.record_headers import RecordHeader
-from transface.data.record_index import IntArray
-from transface.data.record_writing import RecordWriter, partial_path
+from transface.data.recordio.headers import RecordHeader
+from transface.data.recordio.index import IntArray
+from transface.data.recordio.writer import RecordWriter, partial_path
 from transface.data.sources import FaceSource
 from transface.packs.journal import JOURNAL, Journal, forget_journal, write_whole
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from transface.data.batches import FaceBatch
 from transface.data.pairs import write_pair_set
-from transface.data.recordio import RecordHeader, RecordWriter
+from transface.data.recordio.reader import RecordHeader, RecordWriter
 from transface.synthetic.people import TRAITS, draw_identities, draw_nuisance
 from transface.synthetic.photographs import FOLDERS, PAIRS, TRAIN, draw_album, encode_all, photographs, render_all, stream
 from transface.synthetic.templates import write_ijbc_folder

@@ -12,7 +12,7 @@ from transface.cli import pack_check
 from transface.cli.pack import main
 from transface.data.identities import IdentityPack
 from transface.data.pairs import write_pair_set
-from transface.data.recordio import RecordReader
+from transface.data.recordio.reader import RecordReader
 from transface.synthetic.datasets import write_identity_pack
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.io import encode_jpeg, encode_png
 
-from transface.data.recordio import RecordHeader, RecordWriter
+from transface.data.recordio.reader import RecordHeader, RecordWriter
 
 
 def picture(seed: int, *, side: int = 112) -> torch.Tensor:

@@ -24,7 +24,7 @@ from transface.data.file_faces import open_list
 from transface.data.identities import IdentityPack
 from transface.data.pairs import read_pair_set, write_pair_set
 from transface.data.record_lists import RecordList
-from transface.data.recordio import RecordReader
+from transface.data.recordio.reader import RecordReader
 from transface.packs.check import check_pack
 from transface.synthetic.datasets import make_faces, write_identity_pack
 

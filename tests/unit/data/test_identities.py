@@ -10,7 +10,7 @@ import torch
 
 from transface.data.identities import IdentityPack, read_property
 from transface.data.loaders import ImageError, decode_images
-from transface.data.recordio import RecordError, RecordHeader, RecordWriter
+from transface.data.recordio.reader import RecordError, RecordHeader, RecordWriter
 
 LABELS = [0, 0, 1, 1, 1, 2]
 

@@ -8,7 +8,7 @@ import torch
 
 from transface.data.loaders import decode_images
 from transface.data.record_lists import RecordList, read_list
-from transface.data.recordio import RecordHeader, RecordWriter
+from transface.data.recordio.reader import RecordHeader, RecordWriter
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from torchvision.io import encode_jpeg
 
 from transface.data.identities import IdentityPack
 from transface.data.loaders import decode_images
-from transface.data.record_headers import RecordHeader
-from transface.data.recordio import RecordReader, RecordWriter
+from transface.data.recordio.headers import RecordHeader
+from transface.data.recordio.reader import RecordReader, RecordWriter
 from transface.packs.check import CheckReport, check_pack
 from transface.packs.contact_sheet import SheetRow, sample_rows, suspect_rows, write_sheet
 from transface.synthetic.datasets import make_faces, write_identity_pack

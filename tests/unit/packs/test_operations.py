@@ -13,7 +13,7 @@ from transface.data.alignment import align_image, template_points
 from transface.data.file_faces import open_folder
 from transface.data.identities import IdentityPack
 from transface.data.loaders import decode_images
-from transface.data.recordio import RecordReader
+from transface.data.recordio.reader import RecordReader
 from transface.packs import writer as pack_writing
 from transface.packs.operations import (
     merge_packs,

@@ -12,7 +12,7 @@ from torchvision.io import decode_jpeg
 
 from transface.data.identities import IdentityPack
 from transface.data.pairs import read_pair_set
-from transface.data.recordio import RecordReader
+from transface.data.recordio.reader import RecordReader
 from transface.synthetic import datasets as synthetic
 from transface.synthetic import synthetic_photographs
 

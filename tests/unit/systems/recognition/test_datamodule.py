@@ -14,7 +14,7 @@ from transface.data.bad_records import BadRecordError
 from transface.data.batches import EncodedBatch, FaceBatch
 from transface.data.loaders import close_loader
 from transface.data.order_plans import class_balanced, in_blocks, shuffled
-from transface.data.recordio import RecordReader
+from transface.data.recordio.reader import RecordReader
 from transface.synthetic.datasets import write_identity_pack, write_image_folder
 from transface.systems.recognition.datamodule import RecognitionData
 

@@ -8,8 +8,8 @@ import pytest
 
 from transface.data import identities, record_labels
 from transface.data.identities import IdentityPack
-from transface.data.record_headers import HeaderColumns
-from transface.data.recordio import RecordHeader, RecordReader, RecordWriter
+from transface.data.recordio.headers import HeaderColumns
+from transface.data.recordio.reader import RecordHeader, RecordReader, RecordWriter
 
 LABELS = [number % 7 for number in range(50)]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from transface.data.kept_files import kept_path
-from transface.data.record_headers import GUESSED_BYTES, HeaderColumns, Record, RecordHeader, read_headers, unpack_record
-from transface.data.record_index import IntArray, RecordIndex, keep_index, open_if_kept, read_index
-from transface.data.record_parts import LENGTH_BITS, MAGIC, PART, WHOLE, RecordError, read_record_at, scan_offsets
-from transface.data.record_writing import RecordWriter
+from transface.data.recordio.headers import GUESSED_BYTES, HeaderColumns, Record, RecordHeader, read_headers, unpack_record
+from transface.data.recordio.index import IntArray, RecordIndex, keep_index, open_if_kept, read_index
+from transface.data.recordio.parts import LENGTH_BITS, MAGIC, PART, WHOLE, RecordError, read_record_at, scan_offsets
+from transface.data.recordio.writer import RecordWriter
 
 __all__ = ["MissingKeyError", "Record", "RecordError", "RecordHeader", "RecordReader", "RecordWriter"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transface.data import record_index
-from transface.data.record_index import RecordIndex, read_index
+from transface.data.recordio import index as record_index
+from transface.data.recordio.index import RecordIndex, read_index
 
 
 def write(path: Path, text: str) -> Path:

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from transface.data.kept_files import keeping, kept_path
-from transface.data.record_index import IntArray
-from transface.data.recordio import RecordReader
+from transface.data.recordio.index import IntArray
+from transface.data.recordio.reader import RecordReader
 
 logger = logging.getLogger(__name__)
 

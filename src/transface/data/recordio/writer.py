@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from transface.data.record_headers import RecordHeader, pack_record
-from transface.data.record_parts import RecordError, read_record_at, split_parts
+from transface.data.recordio.headers import RecordHeader, pack_record
+from transface.data.recordio.parts import RecordError, read_record_at, split_parts
 
 
 class RecordWriter:

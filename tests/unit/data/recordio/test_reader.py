@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transface.data.record_parts import MAGIC_BYTES, scan_offsets, split_parts
-from transface.data.recordio import (
+from transface.data.recordio.parts import MAGIC_BYTES, scan_offsets, split_parts
+from transface.data.recordio.reader import (
     MissingKeyError,
     RecordError,
     RecordHeader,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transface.data.record_index import IntArray
+from transface.data.recordio.index import IntArray
 
 MAGIC = 0xCED7230A
 MAGIC_BYTES = struct.pack("<I", MAGIC)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.data.record_index import IntArray
-from transface.data.record_parts import BLOCK_BYTES, LENGTH_BITS, MAGIC, MAX_LENGTH, PART, WHOLE, RecordError, read_record_at
+from transface.data.recordio.index import IntArray
+from transface.data.recordio.parts import BLOCK_BYTES, LENGTH_BITS, MAGIC, MAX_LENGTH, PART, WHOLE, RecordError, read_record_at
 
 HEADER = struct.Struct("<IfQQ")
 GUESSED_BYTES = 16 << 10  # read ahead where the index does not tell a record's size
