@@ -7,9 +7,9 @@ import torch
 
 from transface.data import augmentations
 from transface.data.augmentations import InTurn
-from transface.data.identities import IdentityPack
 from transface.data.loaders import decode_batch, encoded_batch
 from transface.data.mixup import Mixup
+from transface.data.sources.identity_pack import IdentityPack
 from transface.data.transforms import normalise
 from transface.synthetic.datasets import write_identity_pack
 

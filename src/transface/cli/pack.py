@@ -160,7 +160,7 @@ def _to_folder(options: argparse.Namespace) -> int:
 
 
 def _index(options: argparse.Namespace) -> int:
-    from transface.data.identities import find_rec
+    from transface.data.sources.identity_pack import find_rec
     from transface.packs.operations import write_index
 
     with progress("bytes", find_rec(options.pack).stat().st_size) as tell:

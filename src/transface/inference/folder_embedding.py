@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.data.file_faces import files_below
+from transface.data.sources.image_files import files_below
 from transface.inference.embeddings_file import NamedEmbeddings, checked_output, read_embeddings, write_embeddings
 from transface.inference.face_model import FaceModel
 

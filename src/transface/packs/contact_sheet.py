@@ -12,7 +12,7 @@ from torch import Tensor
 from transface.data.loaders import decode_images
 from transface.data.recordio.reader import RecordReader
 from transface.data.recordio.writer import partial_path
-from transface.data.sources import FaceSource
+from transface.data.sources.source import FaceSource
 from transface.packs.check import CheckReport
 
 COLUMNS = 10

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from transface.data.bad_records import FaceDataset
 from transface.data.loaders import decode_images
 from transface.data.pairs import PairSet
+from transface.data.sources.bad_records import FaceDataset
 from transface.packs.writer import Progress, no_progress
 
 Embed = Callable[[Tensor], Tensor]  # uint8 images (B, 3, H, W) -> embeddings (B, E)

@@ -18,7 +18,7 @@ from transface.data.loaders import decode_images
 from transface.data.recordio.headers import RecordHeader
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.writer import RecordWriter, partial_path
-from transface.data.sources import FaceSource
+from transface.data.sources.source import FaceSource
 from transface.packs.journal import JOURNAL, Journal, forget_journal, write_whole
 
 CHUNK = 64  # images a task

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from transface.cli.pack import main
-from transface.data.identities import IdentityPack
+from transface.data.sources.identity_pack import IdentityPack
 from transface.synthetic.datasets import write_identity_pack
 
 

@@ -20,11 +20,11 @@ import pytest
 from torchvision.io import encode_jpeg
 
 import transface
-from transface.data.file_faces import open_list
-from transface.data.identities import IdentityPack
 from transface.data.pairs import read_pair_set, write_pair_set
-from transface.data.record_lists import RecordList
 from transface.data.recordio.reader import RecordReader
+from transface.data.sources.identity_pack import IdentityPack
+from transface.data.sources.image_files import open_list
+from transface.data.sources.record_list import RecordList
 from transface.packs.check import check_pack
 from transface.synthetic.datasets import make_faces, write_identity_pack
 

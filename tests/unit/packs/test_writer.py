@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import transface
-from transface.data.file_faces import FileFaces, open_folder
-from transface.data.identities import IdentityPack
+from transface.data.sources.identity_pack import IdentityPack
+from transface.data.sources.image_files import FileFaces, open_folder
 from transface.packs.writer import PackPlan, plan_by_identity, write_pack
 
 BAD = {"p1/2.jpg", "p3/0.jpg", "p3/1.jpg", "p3/2.jpg", "p4/11.jpg"}
@@ -70,7 +70,7 @@ KILLED_AFTER = (1, 60, 64, 100, 129, 184)
 WRITE_AND_DIE = """
 import os, sys
 from pathlib import Path
-from transface.data.file_faces import open_folder
+from transface.data.sources.image_files import open_folder
 from transface.packs.writer import plan_by_identity, write_pack
 
 images, room, *stops = sys.argv[1:]

@@ -9,13 +9,13 @@ import lightning
 import torch
 from torch.utils.data import DataLoader
 
-from transface.data.bad_records import FaceDataset, TolerantFaces
 from transface.data.batches import EncodedBatch
 from transface.data.loaders import make_loader
 from transface.data.order_plans import OrderPlan, shuffled
 from transface.data.orders import EpochOrder
 from transface.data.samplers import RankBatches
-from transface.data.sources import open_source, open_sources
+from transface.data.sources.bad_records import FaceDataset, TolerantFaces
+from transface.data.sources.source import open_source, open_sources
 from transface.distributed import all_reduce_sum
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class RecognitionData(lightning.LightningDataModule):
 
     Args:
         root: an InsightFace pack, a .rec with its .lst, a folder with one folder a person, a .csv or .parquet list.
-        sources: several of these joined, each a path or a mapping of path, weight, label_offset; see data/sources.py.
+        sources: several of these joined, each a path or a mapping of path, weight, label_offset; see data/sources/source.py.
         source: a data set read by batches of indices.
         total_batch_size: images per optimizer step over all devices and accumulated batches; the recipe's learning rate holds for it.
         batch_size: images per device and batch; None: total_batch_size / (devices x accumulation).

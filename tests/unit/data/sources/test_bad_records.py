@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from transface.data.bad_records import BadRecordError, BadRecords, TolerantFaces
 from transface.data.batches import FaceBatch
-from transface.data.identities import IdentityPack
 from transface.data.loaders import close_loader, make_loader
 from transface.data.orders import SequentialOrder, ShuffledOrder
 from transface.data.samplers import RankBatches
+from transface.data.sources.bad_records import BadRecordError, BadRecords, TolerantFaces
+from transface.data.sources.identity_pack import IdentityPack
 
 LABELS = [number // 4 for number in range(40)]
 BAD = b"\xff\xd8\xff broken"

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from transface.data.loaders import decode_images
-from transface.data.record_lists import RecordList, read_list
 from transface.data.recordio.reader import RecordHeader, RecordWriter
+from transface.data.sources.record_list import RecordList, read_list
 
 
 @pytest.fixture

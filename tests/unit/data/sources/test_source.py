@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from transface.data.file_faces import FileFaces
-from transface.data.identities import IdentityPack
 from transface.data.loaders import ImageError, make_loader
 from transface.data.orders import ClassBalancedOrder, WeightedOrder
-from transface.data.record_lists import RecordList
 from transface.data.samplers import RankBatches
-from transface.data.sources import SourceMix, open_source
+from transface.data.sources.identity_pack import IdentityPack
+from transface.data.sources.image_files import FileFaces
+from transface.data.sources.record_list import RecordList
+from transface.data.sources.source import SourceMix, open_source
 
 
 @pytest.fixture
