@@ -26,10 +26,10 @@ from torchvision import transforms
 from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
 from transface.data.loaders import close_loader, make_loader
-from transface.data.orders import BlockOrder, SequentialOrder, ShuffledOrder, measure_shuffle
 from transface.data.recordio.headers import RecordHeader
 from transface.data.recordio.reader import RecordWriter
-from transface.data.samplers import RankBatches
+from transface.data.sampling.orders import BlockOrder, SequentialOrder, ShuffledOrder, measure_shuffle
+from transface.data.sampling.rank_batches import RankBatches
 from transface.data.sources.identity_pack import IdentityPack
 from transface.data.sources.image_files import open_folder
 from transface.packs.check import check_pack

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torchvision.io import encode_jpeg
 
 from transface.backbones.face_vit import FaceViT
-from transface.data.pairs import write_pair_set
+from transface.data.benchmarks.pairs import write_pair_set
 from transface.data.transforms import normalise
 from transface.evaluation.embed import Embedder
 from transface.evaluation.pair_sets import PairSets

@@ -13,7 +13,7 @@ from PIL import Image
 from transface.backbones.face_vit import FaceViT
 from transface.cli.compose import compose
 from transface.cli.opened_model import words_and_keys
-from transface.data.pairs import write_pair_set
+from transface.data.benchmarks.pairs import write_pair_set
 from transface.evaluation.results import Measure, Result, write_result
 from transface.synthetic.datasets import write_identity_pack
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.io import encode_png
 
 from transface.backbones.features import FaceFeatures
-from transface.data.pairs import write_pair_set
+from transface.data.benchmarks.pairs import write_pair_set
 from transface.evaluation.embed import Embedder
 from transface.evaluation.pair_sets import PairSets
 from transface.metrics.identification import Identification

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from transface.data import augmentations
-from transface.data.augmentations import InTurn
+from transface.data.augment import augmentations
+from transface.data.augment.augmentations import InTurn
+from transface.data.augment.mixup import Mixup
 from transface.data.loaders import decode_batch, encoded_batch
-from transface.data.mixup import Mixup
 from transface.data.sources.identity_pack import IdentityPack
 from transface.data.transforms import normalise
 from transface.synthetic.datasets import write_identity_pack

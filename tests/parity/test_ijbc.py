@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transface.data.templates import read_template_set
+from transface.data.benchmarks.templates import read_template_set
 from transface.evaluation import ijbc
 from transface.evaluation.ijbc import pool_templates, score_pairs
 from transface.metrics.tar_at_far import IJB_FARS, tar_at_far

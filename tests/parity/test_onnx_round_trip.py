@@ -6,7 +6,7 @@ import torch
 
 import transface
 from transface.backbones.face_vit import FaceViT
-from transface.data.pairs import read_pair_set
+from transface.data.benchmarks.pairs import read_pair_set
 from transface.export.to_onnx import export_onnx
 from transface.inference.face_model import FaceModel
 from transface.metrics.verification import verify_pairs

@@ -145,7 +145,7 @@ def real_faces(cfg: DictConfig, model: Any, count: int) -> Any:
 def picture_sources(path: Path) -> list[Any]:
     """Return the pictures of a folder (as paths) or of a .bin pair set (as bytes)."""
     if path.suffix == ".bin":
-        from transface.data.pairs import read_pair_set
+        from transface.data.benchmarks.pairs import read_pair_set
 
         return [bytes(image) for image in read_pair_set(path).images]
     from transface.inference.folder_embedding import list_images
@@ -156,7 +156,7 @@ def picture_sources(path: Path) -> list[Any]:
 
 def accuracies(cfg: DictConfig, model: Any) -> dict[str, Any]:
     """Return the ten-fold accuracy of a model on each pair set in `verify`."""
-    from transface.data.pairs import read_pair_set
+    from transface.data.benchmarks.pairs import read_pair_set
     from transface.metrics.verification import verify_pairs
 
     found = {}

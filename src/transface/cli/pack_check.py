@@ -66,7 +66,7 @@ def _compare(report: Any, embed: Callable[[Any], Any], options: argparse.Namespa
     """Add identities that look like each other, or like people of the test sets, to the report."""
     import numpy as np
 
-    from transface.data.pairs import read_pair_set
+    from transface.data.benchmarks.pairs import read_pair_set
     from transface.data.sources.bad_records import TolerantFaces
     from transface.packs.operations import open_pack
     from transface.packs.overlap import embed_pair_set, identity_means, look_alikes, overlap_with
@@ -120,7 +120,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _draw(report: Any, options: argparse.Namespace) -> None:
-    from transface.data.pairs import read_pair_set
+    from transface.data.benchmarks.pairs import read_pair_set
     from transface.data.recordio.reader import RecordReader
     from transface.data.sources.identity_pack import find_rec
     from transface.packs.contact_sheet import sample_rows, suspect_rows, write_sheet

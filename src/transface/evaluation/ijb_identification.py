@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transface.data.templates import SubjectList, TemplateSet, read_subject_list, read_template_set
+from transface.data.benchmarks.templates import SubjectList, TemplateSet, read_subject_list, read_template_set
 from transface.evaluation.embed import Embedder
 from transface.evaluation.ijb_verification import faces_of, pool_mode
 from transface.evaluation.ijbc import PooledTemplates, parse_modes, rows_of

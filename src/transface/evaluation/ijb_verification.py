@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from transface.data.templates import TemplateSet, read_template_set
+from transface.data.benchmarks.templates import TemplateSet, read_template_set
 from transface.evaluation.aligned_faces import AlignedFaces
 from transface.evaluation.embed import Embedder, FaceEmbeddings
 from transface.evaluation.ijbc import IjbMode, parse_modes, pool_templates, rows_of, score_pairs

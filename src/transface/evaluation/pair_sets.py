@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from transface.data.pairs import PairSet, read_pair_set
+from transface.data.benchmarks.pairs import PairSet, read_pair_set
 from transface.evaluation.embed import Embedder
 from transface.evaluation.face_sources import EncodedFaces
 from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result, require_both_classes

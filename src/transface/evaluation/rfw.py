@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transface.data.pairs import PairSet
+from transface.data.benchmarks.pairs import PairSet
 from transface.evaluation.embed import Embedder
 from transface.evaluation.pair_results import IntervalSettings
 from transface.evaluation.pair_sets import PAIR_FARS, evaluate_pair_set, read_verification_sets

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from transface.data.benchmarks.pairs import PairSet
 from transface.data.loaders import decode_images
-from transface.data.pairs import PairSet
 from transface.data.sources.bad_records import FaceDataset
 from transface.packs.writer import Progress, no_progress
 

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from transface.data.pairs import read_pair_set
+from transface.data.benchmarks.pairs import read_pair_set
 from transface.evaluation.results import HardPair, Result, read_arrays
 from transface.reports.document import FacePair, Gallery
 from transface.reports.figures import FAINT, PAPER

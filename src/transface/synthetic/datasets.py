@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from transface.data.batches import FaceBatch
-from transface.data.pairs import write_pair_set
+from transface.data.benchmarks.pairs import write_pair_set
 from transface.data.recordio.reader import RecordHeader, RecordWriter
 from transface.synthetic.people import TRAITS, draw_identities, draw_nuisance
 from transface.synthetic.photographs import FOLDERS, PAIRS, TRAIN, draw_album, encode_all, photographs, render_all, stream

@@ -10,7 +10,7 @@ from PIL import Image
 
 from transface.cli import pack_check
 from transface.cli.pack import main
-from transface.data.pairs import write_pair_set
+from transface.data.benchmarks.pairs import write_pair_set
 from transface.data.recordio.reader import RecordReader
 from transface.data.sources.identity_pack import IdentityPack
 from transface.synthetic.datasets import write_identity_pack

@@ -7,7 +7,7 @@ import pytest
 
 from transface.cli.report import main
 from transface.cli.run_pictures import faces_of
-from transface.data.pairs import read_pair_set, write_pair_set
+from transface.data.benchmarks.pairs import read_pair_set, write_pair_set
 from transface.evaluation.results import Measure, Result, hash_pairs, write_result
 from transface.synthetic.datasets import write_pair_sets
 

@@ -20,7 +20,7 @@ import pytest
 from torchvision.io import encode_jpeg
 
 import transface
-from transface.data.pairs import read_pair_set, write_pair_set
+from transface.data.benchmarks.pairs import read_pair_set, write_pair_set
 from transface.data.recordio.reader import RecordReader
 from transface.data.sources.identity_pack import IdentityPack
 from transface.data.sources.image_files import open_list

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.io import encode_jpeg, encode_png
 
 from transface.backbones.features import FaceFeatures
-from transface.data.pairs import write_pair_set
+from transface.data.benchmarks.pairs import write_pair_set
 
 
 class PooledPixels(nn.Module):

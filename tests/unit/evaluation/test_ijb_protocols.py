@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from transface.data.templates import read_template_set
+from transface.data.benchmarks.templates import read_template_set
 from transface.evaluation.embed import Embedder
 from transface.evaluation.ijb_complete import IjbComplete
 from transface.evaluation.ijb_identification import IjbIdentification, mean_measure

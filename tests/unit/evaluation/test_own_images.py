@@ -59,7 +59,7 @@ def test_pair_csv_agrees_with_a_pair_set(pair_file: Any, backbone: Any, tmp_path
     embedder = Embedder(backbone, progress=False)
     path = pair_file()
     (as_set,) = PairSets([path], fars=[0.1], num_bootstraps=30).evaluate(embedder)
-    from transface.data.pairs import read_pair_set
+    from transface.data.benchmarks.pairs import read_pair_set
 
     pair_set = read_pair_set(path)
     for number, image in enumerate(pair_set.images):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from transface.data.pairs import read_pair_set
+from transface.data.benchmarks.pairs import read_pair_set
 from transface.evaluation.embed import Embedder
 from transface.evaluation.face_sources import EncodedFaces
 from transface.evaluation.pair_sets import PairSets

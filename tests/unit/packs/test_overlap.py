@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from transface.data.pairs import PairSet
+from transface.data.benchmarks.pairs import PairSet
 from transface.data.sources.identity_pack import IdentityPack
 from transface.packs.overlap import embed_pair_set, identity_means, look_alikes, overlap_with
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transface.data.pairs import write_pair_set
+from transface.data.benchmarks.pairs import write_pair_set
 from transface.evaluation.results import Provenance, read_result, write_result
 from transface.reports.hard_pairs import beside, contact_sheet, encoded, galleries
 

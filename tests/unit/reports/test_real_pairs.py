@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from transface.__main__ import main
-from transface.data.pairs import read_pair_set
+from transface.data.benchmarks.pairs import read_pair_set
 from transface.reports.hard_pairs import galleries
 from transface.reports.runs import read_run
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.io import decode_jpeg
 
-from transface.data.pairs import read_pair_set
+from transface.data.benchmarks.pairs import read_pair_set
 from transface.data.recordio.reader import RecordReader
 from transface.data.sources.identity_pack import IdentityPack
 from transface.synthetic import datasets as synthetic

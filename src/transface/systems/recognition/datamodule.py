@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 
 from transface.data.batches import EncodedBatch
 from transface.data.loaders import make_loader
-from transface.data.order_plans import OrderPlan, shuffled
-from transface.data.orders import EpochOrder
-from transface.data.samplers import RankBatches
+from transface.data.sampling.order_plans import OrderPlan, shuffled
+from transface.data.sampling.orders import EpochOrder
+from transface.data.sampling.rank_batches import RankBatches
 from transface.data.sources.bad_records import FaceDataset, TolerantFaces
 from transface.data.sources.source import open_source, open_sources
 from transface.distributed import all_reduce_sum
@@ -30,7 +30,7 @@ class RecognitionData(lightning.LightningDataModule):
         source: a data set read by batches of indices.
         total_batch_size: images per optimizer step over all devices and accumulated batches; the recipe's learning rate holds for it.
         batch_size: images per device and batch; None: total_batch_size / (devices x accumulation).
-        order: the order of an epoch, or what makes it for these faces (data/order_plans.py); None shuffles all images.
+        order: the order of an epoch, or what makes it for these faces (data/sampling/order_plans.py); None shuffles all images.
         num_workers: loader processes per device.
         decode: "workers" decode, or the "device" does (JPEGs on a CUDA device).
         on_bad_record: "raise", or "skip": the next good record takes its place; the number is told at the end of the epoch.

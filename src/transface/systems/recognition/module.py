@@ -10,8 +10,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from transface.data.augment.mixup import MixedFaces, Mixup
 from transface.data.batches import FaceBatch
-from transface.data.mixup import MixedFaces, Mixup
 from transface.data.transforms import normalise, random_flip
 from transface.distributed import global_mean
 from transface.training.module import OptimizerFactory, TrainingModule

@@ -8,8 +8,8 @@ import torch
 
 from transface.data.batches import FaceBatch
 from transface.data.loaders import close_loader, make_loader
-from transface.data.orders import SequentialOrder, ShuffledOrder
-from transface.data.samplers import RankBatches
+from transface.data.sampling.orders import SequentialOrder, ShuffledOrder
+from transface.data.sampling.rank_batches import RankBatches
 from transface.data.sources.bad_records import BadRecordError, BadRecords, TolerantFaces
 from transface.data.sources.identity_pack import IdentityPack
 

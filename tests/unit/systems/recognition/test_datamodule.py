@@ -12,8 +12,8 @@ from torchvision.io import encode_jpeg
 
 from transface.data.batches import EncodedBatch, FaceBatch
 from transface.data.loaders import close_loader
-from transface.data.order_plans import class_balanced, in_blocks, shuffled
 from transface.data.recordio.reader import RecordReader
+from transface.data.sampling.order_plans import class_balanced, in_blocks, shuffled
 from transface.data.sources.bad_records import BadRecordError
 from transface.synthetic.datasets import write_identity_pack, write_image_folder
 from transface.systems.recognition.datamodule import RecognitionData

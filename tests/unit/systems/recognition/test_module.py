@@ -10,9 +10,9 @@ from transface.backbones.face_vit import FaceViT
 from transface.backbones.iresnet import IResNet
 from transface.classifiers.full_softmax import FullSoftmax
 from transface.classifiers.partial_fc import PartialFC
-from transface.data.augmentations import InTurn, RandomErasing
+from transface.data.augment.augmentations import InTurn, RandomErasing
+from transface.data.augment.mixup import Mixup
 from transface.data.batches import FaceBatch
-from transface.data.mixup import Mixup
 from transface.data.transforms import normalise
 from transface.margins.cosface import CosFace
 from transface.systems.recognition.dpap import DPAP

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from transface.data.augmentations import check_probability, chosen
+from transface.data.augment.augmentations import check_probability, chosen
 
 
 class MixedFaces(NamedTuple):

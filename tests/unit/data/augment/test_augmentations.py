@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as v2f
 
-from transface.data.augmentations import (
+from transface.data.augment.augmentations import (
     ColourJitter,
     GaussianBlur,
     InTurn,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from transface.data.pairs import UnsafePickleError, read_pair_set, write_pair_set
+from transface.data.benchmarks.pairs import UnsafePickleError, read_pair_set, write_pair_set
 
 IMAGES = [b"\xff\xd8 one", b"two", b"", b"\x00\x80four", b"five", b"six"]
 FLAGS = [True, False, True]

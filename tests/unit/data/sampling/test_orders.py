@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from transface.data.orders import BlockOrder, ClassBalancedOrder, SequentialOrder, ShuffledOrder, WeightedOrder, measure_shuffle
+from transface.data.sampling.orders import BlockOrder, ClassBalancedOrder, SequentialOrder, ShuffledOrder, WeightedOrder, measure_shuffle
 
 LABELS = np.repeat(np.arange(7), [3, 1, 9, 4, 4, 6, 5])
 

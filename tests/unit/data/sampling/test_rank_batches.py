@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from transface.data.loaders import make_loader
-from transface.data.orders import ClassBalancedOrder, SequentialOrder, ShuffledOrder
-from transface.data.samplers import RankBatches
+from transface.data.sampling.orders import ClassBalancedOrder, SequentialOrder, ShuffledOrder
+from transface.data.sampling.rank_batches import RankBatches
 from transface.data.sources.identity_pack import IdentityPack
 
 

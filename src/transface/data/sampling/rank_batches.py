@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from torch.utils.data import Sampler
 
-from transface.data.orders import EpochOrder
+from transface.data.sampling.orders import EpochOrder
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from transface.data.mixup import Mixup
+from transface.data.augment.mixup import Mixup
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transface.data.templates import read_subject_list, read_template_pairs, read_template_set
+from transface.data.benchmarks.templates import read_subject_list, read_template_pairs, read_template_set
 
 
 def write_meta(root: Path, *, members: str, landmarks: str, pairs: str, name: str = "ijbc") -> Path:

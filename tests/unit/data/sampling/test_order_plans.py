@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from transface.data.order_plans import class_balanced, in_blocks, shuffled
-from transface.data.orders import BlockOrder, ClassBalancedOrder, ShuffledOrder, WeightedOrder
+from transface.data.sampling.order_plans import class_balanced, in_blocks, shuffled
+from transface.data.sampling.orders import BlockOrder, ClassBalancedOrder, ShuffledOrder, WeightedOrder
 
 
 class Faces:

@@ -6,7 +6,7 @@ Each takes (faces, weights, seed) and its own settings, and refuses what it woul
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from transface.data.orders import BlockOrder, ClassBalancedOrder, EpochOrder, ShuffledOrder, WeightedOrder
+from transface.data.sampling.orders import BlockOrder, ClassBalancedOrder, EpochOrder, ShuffledOrder, WeightedOrder
 
 
 class OrderPlan(Protocol):
