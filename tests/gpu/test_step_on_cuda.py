@@ -7,7 +7,7 @@ import torch
 
 from transface.backbones.face_vit import FaceViT
 from transface.classifiers.full_softmax import FullSoftmax
-from transface.data.transforms import normalise, random_flip
+from transface.images.pixels import normalise, random_flip
 from transface.margins.arcface import ArcFace
 from transface.systems.recognition.dpap import DPAP
 from transface.systems.recognition.ehsm import EHSM

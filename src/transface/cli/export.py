@@ -135,7 +135,7 @@ def real_faces(cfg: DictConfig, model: Any, count: int) -> Any:
         return None
     import torch
 
-    from transface.inference.face_images import batches_of_faces, normalised
+    from transface.images.user_images import batches_of_faces, normalised
 
     pictures = picture_sources(Path(cfg.images))
     chosen = pictures[:: max(1, len(pictures) // count)][:count]

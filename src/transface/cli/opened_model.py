@@ -42,7 +42,7 @@ def points_of(cfg: DictConfig) -> Any:
     """Return the points of each image that the file `points` holds, or None."""
     if cfg.points is None:
         return None
-    from transface.inference.aligned_faces import points_by_name
+    from transface.images.user_points import points_by_name
 
     return points_by_name(cfg.points)
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.evaluation.embed import Embedder
-from transface.evaluation.face_sources import FaceSource
 from transface.evaluation.ijbc import PooledTemplates, score_pairs
 from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result
 from transface.evaluation.pair_sets import accuracy_measures
 from transface.evaluation.results import Measure, Result, hash_pairs
+from transface.images.sources import FaceSource
 from transface.metrics.verification import verify_distances
 
 NUM_FOLDS = 10

@@ -17,10 +17,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 from torch import Tensor, nn
 
-from transface.data.transforms import normalise
 from transface.distributed import all_gather_rows, batch_sizes, rank, world_size
 from transface.evaluation.embedding_cache import EmbeddingCache
-from transface.evaluation.face_sources import FaceSource
+from transface.images.pixels import normalise
+from transface.images.sources import FaceSource
 
 Precision = Literal["32", "bf16"]
 

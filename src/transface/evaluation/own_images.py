@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from transface.data.loaders import ImageError
 from transface.evaluation.all_pairs import OwnBenchmark, evaluate_all_pairs
 from transface.evaluation.embed import Embedder, FaceEmbeddings
-from transface.evaluation.face_sources import FaceSource
 from transface.evaluation.ijbc import pool_templates
 from transface.evaluation.own_lists import Fit, ListedImages, ListedPairs, ListedTemplates, list_csv, list_people
 from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result
 from transface.evaluation.pair_sets import accuracy_measures
 from transface.evaluation.protocols import check_settings
 from transface.evaluation.results import Result, hash_pairs
+from transface.images.decoding import ImageError
+from transface.images.sources import FaceSource
 from transface.metrics.verification import fold_of_each_pair, pair_distances, verify_distances
 
 OWN_FARS = (1e-4, 1e-3, 1e-2)

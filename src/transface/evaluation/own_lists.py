@@ -11,10 +11,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.evaluation.aligned_faces import AlignedFaces, ResizedFaces
 from transface.evaluation.all_pairs import require_both_kinds
-from transface.evaluation.face_sources import FaceFiles, FaceSource, list_images
 from transface.evaluation.pair_results import require_both_classes
+from transface.images.aligned_sources import AlignedFaces, ResizedFaces
+from transface.images.sources import FaceFiles, FaceSource, list_images
 
 POINT_COLUMNS = tuple(f"{axis}{number}" for number in range(1, 6) for axis in "xy")
 FOLDS = 10

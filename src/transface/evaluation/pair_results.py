@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.evaluation.embed import Embedder
-from transface.evaluation.face_sources import FaceSource
 from transface.evaluation.protocols import provenance
 from transface.evaluation.results import HardPair, Measure, Result, RocCurve, ScoreHistogram
+from transface.images.sources import FaceSource
 from transface.metrics.confidence import impostor_warning, rate_interval
 from transface.metrics.tar_at_far import OperatingPoint, operating_points
 from transface.metrics.tar_bootstrap import tar_standard_errors

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.evaluation.aligned_faces import ResizedFaces
 from transface.evaluation.embed import Embedder
-from transface.evaluation.face_sources import list_images
 from transface.evaluation.protocols import check_settings, provenance
 from transface.evaluation.results import Result
 from transface.evaluation.search_results import measure_searches
+from transface.images.aligned_sources import ResizedFaces
+from transface.images.sources import list_images
 from transface.metrics.identification import search
 
 DISTRACTOR = -1

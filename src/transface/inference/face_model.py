@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from transface.backbones.features import FaceFeatures
 from transface.backbones.from_config import build_backbone, config_of
 from transface.backbones.state_dicts import load_strictly
-from transface.inference.aligned_faces import aligned_batches
-from transface.inference.face_images import Colours, Fit, batches_of_faces, normalised
+from transface.images.user_images import Colours, Fit, batches_of_faces, normalised
+from transface.images.user_points import aligned_batches
 from transface.inference.model_card import model_card
 
 FORMAT = "transface.face_model/1"

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from transface.data.loaders import ImageError, decode_images
 from transface.data.recordio.headers import unpack_record
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.parts import RecordError
 from transface.data.recordio.reader import RecordReader, scan_index
 from transface.data.sources.identity_pack import PackProperty, find_rec, image_places, read_property
+from transface.images.decoding import ImageError, decode_images
 from transface.packs.image_digests import MOST_BITS, Digests, content_digests, equal_groups, grey_spread, near_pairs, perceptual_digests
 from transface.packs.writer import Progress, no_progress
 

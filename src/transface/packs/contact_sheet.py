@@ -9,10 +9,10 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from transface.data.loaders import decode_images
 from transface.data.recordio.reader import RecordReader
 from transface.data.recordio.writer import partial_path
 from transface.data.sources.source import FaceSource
+from transface.images.decoding import decode_images
 from transface.packs.check import CheckReport
 
 COLUMNS = 10

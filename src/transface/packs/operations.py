@@ -15,8 +15,6 @@ import torch
 from torchvision.io import encode_jpeg
 from torchvision.transforms.v2 import functional as v2f
 
-from transface.data.alignment import align_image, read_points
-from transface.data.loaders import decode_images, image_size
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.reader import RecordReader, scan_index
 from transface.data.recordio.writer import partial_path
@@ -24,6 +22,8 @@ from transface.data.sources.identity_pack import IdentityPack, find_rec
 from transface.data.sources.image_files import FileFaces, PathTable, open_folder, open_list
 from transface.data.sources.record_list import read_list
 from transface.data.sources.source import FaceSource, SourceMix
+from transface.images.alignment import align_image, read_points
+from transface.images.decoding import decode_images, image_size
 from transface.packs.journal import forget_journal
 from transface.packs.writer import (
     PackPlan,

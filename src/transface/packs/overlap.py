@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from transface.data.benchmarks.pairs import PairSet
-from transface.data.loaders import decode_images
 from transface.data.sources.bad_records import FaceDataset
+from transface.images.decoding import decode_images
 from transface.packs.writer import Progress, no_progress
 
 Embed = Callable[[Tensor], Tensor]  # uint8 images (B, 3, H, W) -> embeddings (B, E)

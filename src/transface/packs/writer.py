@@ -14,11 +14,11 @@ from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from transface.data.loaders import decode_images
 from transface.data.recordio.headers import RecordHeader
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.writer import RecordWriter, partial_path
 from transface.data.sources.source import FaceSource
+from transface.images.decoding import decode_images
 from transface.packs.journal import JOURNAL, Journal, forget_journal, write_whole
 
 CHUNK = 64  # images a task

@@ -224,7 +224,7 @@ def test_a_wound_in_one_record_leaves_the_others_right(clean: Path, tmp_path: Pa
 
 
 def test_a_wounded_image_does_not_spoil_its_batch(clean: Path) -> None:
-    from transface.data.loaders import decode_images
+    from transface.images.decoding import decode_images
 
     images = [encode_jpeg(image.contiguous()).numpy().tobytes() for image in make_faces(4, 1).images]
     expected = decode_images(images)

@@ -12,7 +12,7 @@ from torchvision.io import encode_png
 
 from transface.evaluation.embed import Embedder, evaluating
 from transface.evaluation.embedding_cache import EmbeddingCache
-from transface.evaluation.face_sources import EncodedFaces, FaceFiles, list_images
+from transface.images.sources import EncodedFaces, FaceFiles, list_images
 
 
 def encoded(faces: Any, count: int = 23) -> list[bytes]:

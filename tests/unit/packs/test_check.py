@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torchvision.io import encode_jpeg
 
-from transface.data.loaders import decode_images
 from transface.data.recordio.headers import RecordHeader
 from transface.data.recordio.reader import RecordReader, RecordWriter
 from transface.data.sources.identity_pack import IdentityPack
+from transface.images.decoding import decode_images
 from transface.packs.check import CheckReport, check_pack
 from transface.packs.contact_sheet import SheetRow, sample_rows, suspect_rows, write_sheet
 from transface.synthetic.datasets import make_faces, write_identity_pack

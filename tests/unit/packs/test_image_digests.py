@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.io import encode_jpeg
 
-from transface.data.loaders import decode_images
+from transface.images.decoding import decode_images
 from transface.packs.image_digests import bit_distance, content_digests, equal_groups, grey_spread, near_pairs, perceptual_digests
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torchvision.io import encode_jpeg
 
-from transface.data.alignment import align_image, template_points
-from transface.data.loaders import decode_images
 from transface.data.recordio.reader import RecordReader
 from transface.data.sources.identity_pack import IdentityPack
 from transface.data.sources.image_files import open_folder
+from transface.images.alignment import align_image, template_points
+from transface.images.decoding import decode_images
 from transface.packs import writer as pack_writing
 from transface.packs.operations import (
     merge_packs,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.data.kept_files import keeping, kept_path
+from transface.kept_files import keeping, kept_path
 
 IntArray = NDArray[np.int64]
 logger = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
-from transface.data.kept_files import keeping, kept_path
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.reader import RecordReader
+from transface.kept_files import keeping, kept_path
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from transface.data.batches import EncodedFaces, FaceBatch
-from transface.data.loaders import face_batch
 from transface.data.recordio.index import IntArray
+from transface.images.decoding import face_batch
 
 logger = logging.getLogger(__name__)
 

@@ -201,7 +201,7 @@ class DPAP(nn.Module):
         """
         self.check_backbone(backbone)
         if not images.is_floating_point():
-            raise ValueError(f"images must be floats in [-1, 1], got {images.dtype}: transface.data.transforms.normalise makes them")
+            raise ValueError(f"images must be floats in [-1, 1], got {images.dtype}: transface.images.pixels.normalise makes them")
         batch_size = check_shape(images, f"B 3 {backbone.image_size[0]} {backbone.image_size[1]}", name="images")["B"]
         rows, columns = backbone.grid_size
         perturbation = draw_perturbation(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transface.backbones.features import FaceFeatures
-from transface.data.transforms import normalise
+from transface.images.pixels import normalise
 from transface.systems.recognition.dpap import DPAP, PerturbedImages, score_patches
 from transface.systems.recognition.ehsm import EHSM, token_entropy
 

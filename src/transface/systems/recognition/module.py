@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from transface.data.augment.mixup import MixedFaces, Mixup
 from transface.data.batches import FaceBatch
-from transface.data.transforms import normalise, random_flip
 from transface.distributed import global_mean
+from transface.images.pixels import normalise, random_flip
 from transface.training.module import OptimizerFactory, TrainingModule
 from transface.training.named_losses import NamedLosses
 from transface.training.parameter_groups import DecayRule, freeze, group_parameters

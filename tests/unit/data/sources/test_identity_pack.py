@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from transface.data.loaders import ImageError, decode_images
 from transface.data.recordio.reader import RecordError, RecordHeader, RecordWriter
 from transface.data.sources.identity_pack import IdentityPack, read_property
+from transface.images.decoding import ImageError, decode_images
 
 LABELS = [0, 0, 1, 1, 1, 2]
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from transface.data.loaders import ImageError, decode_images
 from transface.data.sources.image_files import PathTable, files_below, open_folder, open_list
+from transface.images.decoding import ImageError, decode_images
 
 
 @pytest.fixture

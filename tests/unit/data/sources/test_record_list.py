@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from transface.data.loaders import decode_images
 from transface.data.recordio.reader import RecordHeader, RecordWriter
 from transface.data.sources.record_list import RecordList, read_list
+from transface.images.decoding import decode_images
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from transface.classifiers.partial_fc import PartialFC
 from transface.data.augment.augmentations import InTurn, RandomErasing
 from transface.data.augment.mixup import Mixup
 from transface.data.batches import FaceBatch
-from transface.data.transforms import normalise
+from transface.images.pixels import normalise
 from transface.margins.cosface import CosFace
 from transface.systems.recognition.dpap import DPAP
 from transface.systems.recognition.ehsm import EHSM

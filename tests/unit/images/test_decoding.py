@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from transface.data.loaders import ImageError, decode_images, image_size
+from transface.images.decoding import ImageError, decode_images, image_size
 
 
 def pillow(encoded: bytes) -> torch.Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from transface.data.alignment import TEMPLATE, align_faces, align_image, read_points, similarity_transforms, template_points, warp
+from transface.images.alignment import TEMPLATE, align_faces, align_image, read_points, similarity_transforms, template_points, warp
 
 
 def umeyama(source: np.ndarray, target: np.ndarray) -> np.ndarray:

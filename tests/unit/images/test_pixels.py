@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from transface.data.transforms import normalise, random_flip
+from transface.images.pixels import normalise, random_flip
 
 
 def test_black_is_minus_one_and_white_is_one() -> None:

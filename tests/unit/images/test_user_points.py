@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from transface.data.alignment import template_points
-from transface.inference.aligned_faces import points_by_name
+from transface.images.alignment import template_points
+from transface.images.user_points import points_by_name
 from transface.inference.face_model import FaceModel
 
 SMOOTH = np.stack(np.meshgrid(np.linspace(40, 200, 112), np.linspace(220, 30, 112)), -1)

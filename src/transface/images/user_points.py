@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from transface.data.alignment import align_faces, read_points
-from transface.inference.face_images import Colours, in_groups, is_array, joined, many, read_picture
+from transface.images.alignment import align_faces, read_points
+from transface.images.user_images import Colours, in_groups, is_array, joined, many, read_picture
 
 
 def aligned_batches(images: Any, points: Any, size: tuple[int, int], *, batch_size: int, colours: Colours = "rgb") -> Iterator[Tensor]:

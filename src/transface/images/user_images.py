@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
-from transface.data.loaders import JPEG, PNG, ImageError, decode_images
+from transface.images.decoding import JPEG, PNG, ImageError, decode_images
 
 log = logging.getLogger(__name__)
 Colours = Literal["rgb", "bgr"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from transface.data.kept_files import cache_folder, keeping, kept_path
+from transface.kept_files import cache_folder, keeping, kept_path
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.io import encode_jpeg
 
-from transface.data.alignment import align_image
-from transface.data.loaders import decode_images
-from transface.evaluation.face_sources import hash_files, read_bytes
+from transface.images.alignment import align_image
+from transface.images.decoding import decode_images
+from transface.images.sources import hash_files, read_bytes
 
 THUMBNAIL_QUALITY = 90
 
