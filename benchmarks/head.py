@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from transface.classifiers.full_softmax import FullSoftmax
 from transface.classifiers.partial_fc import PartialFC
 from transface.margins.arcface import ArcFace
-from transface.training.optimizers import AdamW
+from transface.training.optimization.optimizers import AdamW
 
 MEGABYTE = 1e6
 

@@ -25,7 +25,7 @@ from transface.systems.recognition.ehsm import EHSM
 from transface.systems.recognition.method_observer import MethodObserver
 from transface.systems.recognition.method_view import look
 from transface.systems.recognition.module import RecognitionModule
-from transface.training.throughput import Throughput
+from transface.training.callbacks.throughput import Throughput
 
 LIMIT = 0.02
 

@@ -11,9 +11,9 @@ from transface.classifiers.center_shards import ShardRange
 from transface.classifiers.partial_fc import PartialFC
 from transface.distributed import global_mean, world_size
 from transface.margins.arcface import ArcFace
-from transface.training.center_files import read_centers, read_rows, write_centers
-from transface.training.optimizers import SGD, AdamW
-from transface.training.sampled_rows import state_by_row
+from transface.training.checkpoints.shards import read_centers, read_rows, write_centers
+from transface.training.optimization.optimizers import SGD, AdamW
+from transface.training.optimization.sampled_rows import state_by_row
 
 CLASSES, SIZE, FACES = 29, 5, 12
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from transface.synthetic.datasets import write_identity_pack
-from transface.training.checkpoint_files import read_checkpoint
+from transface.training.checkpoints.reader import read_checkpoint
 
 STEPS = 900
 SETTINGS = [

@@ -14,7 +14,7 @@ from transface.margins.adaface import AdaFace
 from transface.margins.arcface import ArcFace
 from transface.margins.curricularface import CurricularFace
 from transface.margins.magface import MagFace
-from transface.training.optimizers import SGD, AdamW
+from transface.training.optimization.optimizers import SGD, AdamW
 
 CLASSES, SIZE, FACES, STEPS = 41, 6, 13, 5
 TIGHT = {torch.float64: 1e-10, torch.float32: 1e-5}

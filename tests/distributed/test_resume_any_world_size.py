@@ -18,10 +18,10 @@ from transface.data.batches import FaceBatch
 from transface.distributed import world_size
 from transface.margins.adaface import AdaFace
 from transface.systems.recognition.module import RecognitionModule
-from transface.training.checkpoints import CheckpointWriter
-from transface.training.optimizers import AdamW
-from transface.training.sharded_ddp import ShardedDDPStrategy
-from transface.training.synced_batch_norm import SyncedBatchNorms
+from transface.training.checkpoints.writer import CheckpointWriter
+from transface.training.optimization.optimizers import AdamW
+from transface.training.parallel.sharded_ddp import ShardedDDPStrategy
+from transface.training.parallel.synced_batch_norm import SyncedBatchNorms
 
 CLASSES, SIZE, FACES, BATCHES = 23, 4, 24, 3
 

@@ -16,8 +16,8 @@ from transface.classifiers.partial_fc import PartialFC
 from transface.distributed import global_mean, world_size
 from transface.margins.adaface import AdaFace
 from transface.margins.arcface import ArcFace
-from transface.training.optimizers import AdamW
-from transface.training.sharded_ddp import ShardedDDPStrategy, sharded_parameter_names
+from transface.training.optimization.optimizers import AdamW
+from transface.training.parallel.sharded_ddp import ShardedDDPStrategy, sharded_parameter_names
 
 CLASSES, SIZE, STEPS, FACES = 23, 4, 4, 6
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from transface import distributed
-from transface.training.synced_batch_norm import SyncedBatchNorms
+from transface.training.parallel.synced_batch_norm import SyncedBatchNorms
 
 SIZES = [4, 1, 3]
 

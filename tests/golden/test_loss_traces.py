@@ -21,8 +21,8 @@ from transface.systems.recognition.datamodule import RecognitionData
 from transface.systems.recognition.dpap import DPAP
 from transface.systems.recognition.ehsm import EHSM
 from transface.systems.recognition.module import RecognitionModule
-from transface.training.optimizers import SGD, AdamW
-from transface.training.schedules import Polynomial
+from transface.training.optimization.optimizers import SGD, AdamW
+from transface.training.optimization.schedules import Polynomial
 from transface.training.trainer import make_trainer
 
 GOLDEN = Path(__file__).with_name("loss_traces.json")

@@ -33,7 +33,7 @@ class PartialFC(nn.Module):
     In training with sample_rate < 1 a step's softmax has the own classes of all faces of all ranks, and random others up to
     int(sample_rate * C) classes in all. The draw follows from (seed, draws so far) and no rank, so any number of ranks samples the same
     classes, and each rank keeps its share of them. The centres' gradient is then sparse, with rows for the sampled classes: step it with
-    transface.training.optimizers, which move those rows only.
+    transface.training.optimization.optimizers, which move those rows only.
 
     Gradients are those of the mean over the faces of all ranks when each rank calls backward on distributed.global_mean(losses), or on
     losses.mean() where all batches have the same size, and when DDP averages the backbone's gradients and leaves the centres alone.

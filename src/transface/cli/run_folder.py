@@ -38,7 +38,7 @@ def checkpoint_of(folder: Path, *, resume: bool | str) -> Path | None:
         UserError: if there is nothing to resume.
         FileNotFoundError: if the checkpoint named by `resume` is not there.
     """
-    from transface.training.checkpoint_files import complete_checkpoints
+    from transface.training.checkpoints.reader import complete_checkpoints
 
     wanted = str(resume).lower()
     if wanted not in ("true", "false", "auto"):
@@ -69,7 +69,7 @@ def named_checkpoint(path: Path) -> Path:
     Raises:
         FileNotFoundError: if there is none.
     """
-    from transface.training.checkpoint_files import complete_checkpoints, find_checkpoint
+    from transface.training.checkpoints.reader import complete_checkpoints, find_checkpoint
 
     whole = complete_checkpoints(path / "checkpoints") or complete_checkpoints(path)
     return find_checkpoint(whole[-1] if whole else path).resolve()
@@ -77,7 +77,7 @@ def named_checkpoint(path: Path) -> Path:
 
 def go_on_from(folder: Path, checkpoint: Path) -> None:
     """Make the run's folder what it was when the checkpoint was written, later checkpoints set aside, or empty if it is another run's."""
-    from transface.training.metrics_file import forget_rows_after
+    from transface.training.logging.metrics_file import forget_rows_after
 
     print(f"going on from {checkpoint}", flush=True)
     (folder / FINISHED).unlink(missing_ok=True)
@@ -94,7 +94,7 @@ def go_on_from(folder: Path, checkpoint: Path) -> None:
 
 def set_later_aside(folder: Path, step: int) -> None:
     """Move the run's checkpoints after `step` to `<folder>/previous/<n>/checkpoints`: the run would take them for its own later ones."""
-    from transface.training.checkpoint_files import complete_checkpoints
+    from transface.training.checkpoints.reader import complete_checkpoints
 
     later = [path for path in complete_checkpoints(folder / "checkpoints") if int(path.name[5:]) > step]
     if not later:
@@ -159,7 +159,7 @@ def record_environment(folder: Path, *, world_size: int) -> None:
     """Write environment.json into the run's folder: versions, commit, machine, command, and the variables that bear on a run."""
     if not is_main_process():
         return
-    from transface.training.checkpoint_files import versions
+    from transface.training.checkpoints.reader import versions
 
     environment = {
         "versions": versions(),

@@ -96,7 +96,7 @@ def run_trial(cfg: DictConfig, task: Task, overrides: list[str]) -> float | None
 
 def begin_or_go_on(cfg: DictConfig, changed: list[str]) -> None:
     """Let the trial go on from its last checkpoint, or clear its folder of a run that has none or had other settings."""
-    from transface.training.checkpoint_files import complete_checkpoints
+    from transface.training.checkpoints.reader import complete_checkpoints
 
     folder = Path(cfg.paths.run)
     if not changed and complete_checkpoints(folder / "checkpoints"):

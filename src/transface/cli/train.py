@@ -42,7 +42,7 @@ def train(cfg: DictConfig) -> float | None:
 
     import lightning
 
-    from transface.training.checkpoint_files import read_checkpoint
+    from transface.training.checkpoints.reader import read_checkpoint
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # Lightning looks for the position in the loader; ours is in the data module (RecognitionData.state_dict), and resuming is exact.
@@ -116,8 +116,8 @@ def build_trainer(cfg: DictConfig, *, resumed: bool = False) -> Any:
     """Return the Lightning trainer with its callbacks and loggers; those of a resumed run go on in the same run of their service."""
     from lightning.pytorch.callbacks import LearningRateMonitor
 
-    from transface.training.checkpoints import CheckpointWriter
-    from transface.training.rank_failures import RankFailures
+    from transface.training.callbacks.rank_failures import RankFailures
+    from transface.training.checkpoints.writer import CheckpointWriter
 
     loggers = make_loggers(cfg.logger, folder=Path(cfg.paths.run) if resumed else None)
     callbacks = [RankFailures(cfg.paths.run, user_line=user_line), *(instantiate(node) for node in cfg.callbacks.values() if node)]

@@ -18,7 +18,7 @@ from transface.backbones.released_families import OWN_FAMILY, read_released
 from transface.backbones.state_dicts import bare_weights, load_strictly
 from transface.backbones.weight_files import backbone_weights
 from transface.inference.face_model import CONFIG_FILE, WEIGHTS_FILE, FaceModel, usable_device
-from transface.training.checkpoint_files import find_checkpoint, read_checkpoint
+from transface.training.checkpoints.reader import find_checkpoint, read_checkpoint
 
 RECIPE_PARTS = ("experiment", "backbone", "classifier", "margin", "perturbation", "weighting", "augmentation", "data", "optimizer", "schedule")
 RECIPE_NUMBERS = ("seed", "gradient_accumulation", "devices", "num_nodes")

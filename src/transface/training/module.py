@@ -16,14 +16,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from transface.backbones.from_config import config_of
 from transface.classifiers.partial_fc import PartialFC
 from transface.distributed import all_reduce_sum, rank, world_size
-from transface.training.center_files import read_centers, write_centers
-from transface.training.checkpoint_files import check_same_architecture, tensors_of, versions
+from transface.seeds import seed_step
+from transface.training.checkpoints.reader import check_same_architecture, tensors_of, versions
+from transface.training.checkpoints.resumed_optimizer import apply_stated, stated_settings
+from transface.training.checkpoints.shards import read_centers, write_centers
 from transface.training.named_losses import NamedLosses
-from transface.training.resumed_optimizer import apply_stated, stated_settings
-from transface.training.sampled_rows import SampledRows
-from transface.training.schedules import RunLength, Schedule
-from transface.training.sharded_ddp import sharded_parameter_names
-from transface.training.step_seeds import seed_step
+from transface.training.optimization.sampled_rows import SampledRows
+from transface.training.optimization.schedules import RunLength, Schedule
+from transface.training.parallel.sharded_ddp import sharded_parameter_names
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
 
@@ -169,7 +169,7 @@ class TrainingModule(lightning.LightningModule):
         if sampled and not isinstance(optimizer, SampledRows):
             raise ValueError(
                 f"sample_rate below 1 needs an optimizer that moves the sampled centres alone, {type(optimizer).__module__}.{type(optimizer).__name__} "
-                "does not: take AdamW or SGD of transface.training.optimizers, or put SampledRows before its class"
+                "does not: take AdamW or SGD of transface.training.optimization.optimizers, or put SampledRows before its class"
             )
 
     def configure_gradient_clipping(

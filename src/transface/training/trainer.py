@@ -7,10 +7,10 @@ import lightning
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
-from transface.training.checkpoints import CheckpointWriter
-from transface.training.sharded_ddp import ShardedDDPStrategy
-from transface.training.synced_batch_norm import SyncedBatchNorms
-from transface.training.weight_averaging import BackboneAverage
+from transface.training.callbacks.weight_averaging import BackboneAverage
+from transface.training.checkpoints.writer import CheckpointWriter
+from transface.training.parallel.sharded_ddp import ShardedDDPStrategy
+from transface.training.parallel.synced_batch_norm import SyncedBatchNorms
 
 # What Lightning's words for DDP mean to DDPStrategy.
 DDP_WORDS: dict[str, dict[str, Any]] = {

@@ -35,7 +35,7 @@ def test_composition_keys_are_left_out() -> None:
     [
         "os.system",
         "builtins.eval",
-        "transface.training.checkpoints.read_checkpoint",
+        "transface.training.checkpoints.writer.read_checkpoint",
         "transface.backbones.face_vit.torch",
         "transface.backbones.face_vit.torch.load",
         "transface.backbones.face_vit.nn.Linear",

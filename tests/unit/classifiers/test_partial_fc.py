@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from transface.classifiers.full_softmax import FullSoftmax
 from transface.classifiers.partial_fc import PartialFC
 from transface.margins.arcface import ArcFace
-from transface.training.optimizers import SGD, AdamW
+from transface.training.optimization.optimizers import SGD, AdamW
 
 C, E, B = 200, 8, 10
 

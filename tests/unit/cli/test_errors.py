@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from transface.cli.errors import reported
-from transface.training.failure_guards import NonFiniteLossError
+from transface.training.callbacks.failure_guards import NonFiniteLossError
 
 
 def outcome_of(error: Exception) -> int:

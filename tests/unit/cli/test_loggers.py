@@ -12,7 +12,7 @@ from transface.cli.loggers import close_loggers, make_loggers, tell_config
 
 
 def test_loggers_are_built_in_order_and_empty_ones_left_out(tmp_path: Path) -> None:
-    csv = {"_target_": "transface.training.metrics_file.MetricsFile", "folder": str(tmp_path)}
+    csv = {"_target_": "transface.training.logging.metrics_file.MetricsFile", "folder": str(tmp_path)}
     board = {"_target_": "lightning.pytorch.loggers.TensorBoardLogger", "save_dir": str(tmp_path)}
     loggers = make_loggers(OmegaConf.create({"csv": csv, "other": None, "board": board}))
     assert [type(logger).__name__ for logger in loggers] == ["MetricsFile", "TensorBoardLogger"]
@@ -60,7 +60,7 @@ def test_a_service_is_told_the_config_once_and_a_resumed_run_goes_on_in_its_run(
 
 def test_another_error_of_a_logger_is_not_hidden() -> None:
     with pytest.raises(Exception, match="folder"):
-        make_loggers(OmegaConf.create({"csv": {"_target_": "transface.training.metrics_file.MetricsFile"}}))
+        make_loggers(OmegaConf.create({"csv": {"_target_": "transface.training.logging.metrics_file.MetricsFile"}}))
 
 
 def test_a_wandb_run_of_one_trial_is_ended_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

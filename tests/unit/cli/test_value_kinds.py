@@ -28,7 +28,7 @@ def test_kinds_of_an_annotation(hint: Any, kinds: set[Any]) -> None:
 
 
 def test_parameters_of_an_optimizer_are_those_of_its_base_too() -> None:
-    kinds = parameter_kinds("transface.training.optimizers.AdamW")
+    kinds = parameter_kinds("transface.training.optimization.optimizers.AdamW")
     assert (kinds["lr"], kinds["betas"], kinds["weight_decay"]) == ({float}, {list}, {float})
 
 

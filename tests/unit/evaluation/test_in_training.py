@@ -22,8 +22,8 @@ from transface.evaluation.pair_sets import PairSets
 from transface.evaluation.results import Measure, Result
 from transface.margins.cosface import CosFace
 from transface.systems.recognition.module import RecognitionModule
-from transface.training.checkpoints import CheckpointWriter
-from transface.training.optimizers import AdamW
+from transface.training.checkpoints.writer import CheckpointWriter
+from transface.training.optimization.optimizers import AdamW
 from transface.training.trainer import make_trainer
 
 

@@ -20,7 +20,7 @@ from transface.classifiers.full_softmax import FullSoftmax
 from transface.data.batches import FaceBatch
 from transface.margins.cosface import CosFace
 from transface.systems.recognition.module import RecognitionModule
-from transface.training.optimizers import AdamW
+from transface.training.optimization.optimizers import AdamW
 
 SMALL = {"embed_dim": 16, "depth": 2, "num_heads": 2, "embedding_size": 8}
 CONFIG = {"name": "demo", "seed": 3, "backbone": {"_target_": "transface.backbones.face_vit.FaceViT", **SMALL}, "data": {"root": "/home/someone/ms1mv2"}}

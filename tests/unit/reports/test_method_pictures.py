@@ -5,7 +5,7 @@ import torch
 
 from transface.reports.method_pictures import dominance, method_pictures
 from transface.systems.recognition.method_view import MethodView
-from transface.training.pictures import as_pixels
+from transface.training.logging.pictures import as_pixels
 
 
 def view(**parts: object) -> MethodView:

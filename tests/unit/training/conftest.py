@@ -17,7 +17,7 @@ from transface.data.batches import FaceBatch
 from transface.margins.cosface import CosFace
 from transface.systems.recognition.datamodule import RecognitionData
 from transface.systems.recognition.module import RecognitionModule
-from transface.training.optimizers import AdamW
+from transface.training.optimization.optimizers import AdamW
 from transface.training.trainer import make_trainer
 
 

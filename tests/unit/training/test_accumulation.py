@@ -14,7 +14,7 @@ from transface.data.batches import FaceBatch
 from transface.margins.arcface import ArcFace
 from transface.systems.recognition.datamodule import RecognitionData
 from transface.systems.recognition.module import RecognitionModule
-from transface.training.optimizers import SGD, AdamW
+from transface.training.optimization.optimizers import SGD, AdamW
 from transface.training.trainer import make_trainer
 
 

@@ -15,11 +15,11 @@ from transface.margins.adaface import AdaFace
 from transface.margins.cosface import CosFace
 from transface.systems.recognition.dpap import DPAP
 from transface.systems.recognition.ehsm import EHSM
-from transface.training.checkpoint_files import complete_checkpoints, read_checkpoint
-from transface.training.checkpoints import CheckpointWriter
-from transface.training.optimizers import AdamW
-from transface.training.schedules import Polynomial
-from transface.training.weight_averaging import BackboneAverage
+from transface.training.callbacks.weight_averaging import BackboneAverage
+from transface.training.checkpoints.reader import complete_checkpoints, read_checkpoint
+from transface.training.checkpoints.writer import CheckpointWriter
+from transface.training.optimization.optimizers import AdamW
+from transface.training.optimization.schedules import Polynomial
 
 
 class StopAfter(lightning.Callback):

@@ -15,12 +15,12 @@ from transface.classifiers.full_softmax import FullSoftmax
 from transface.data.batches import FaceBatch
 from transface.margins.cosface import CosFace
 from transface.systems.recognition.module import RecognitionModule
-from transface.training.checkpoints import CheckpointWriter
-from transface.training.early_stopping import EarlyStopping
-from transface.training.failure_guards import NonFiniteGuard
-from transface.training.sharded_ddp import ShardedDDPStrategy
+from transface.training.callbacks.early_stopping import EarlyStopping
+from transface.training.callbacks.failure_guards import NonFiniteGuard
+from transface.training.callbacks.weight_averaging import BackboneAverage
+from transface.training.checkpoints.writer import CheckpointWriter
+from transface.training.parallel.sharded_ddp import ShardedDDPStrategy
 from transface.training.trainer import DDP_WORDS, in_order, make_trainer
-from transface.training.weight_averaging import BackboneAverage
 
 STEPS, FACES, PEOPLE = 3, 4, 5
 

@@ -9,9 +9,9 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from transface.data.batches import FaceBatch
+from transface.seeds import step_seed
 from transface.systems.recognition.method_view import MethodView, look
-from transface.training.pictures import keep_distribution, keep_picture
-from transface.training.step_seeds import step_seed
+from transface.training.logging.pictures import keep_distribution, keep_picture
 
 Painter = Callable[[MethodView], Mapping[str, bytes]]
 

@@ -16,8 +16,8 @@ from transface.distributed import global_mean
 from transface.images.pixels import normalise, random_flip
 from transface.training.module import OptimizerFactory, TrainingModule
 from transface.training.named_losses import NamedLosses
-from transface.training.parameter_groups import DecayRule, freeze, group_parameters
-from transface.training.schedules import Schedule
+from transface.training.optimization.parameter_groups import DecayRule, freeze, group_parameters
+from transface.training.optimization.schedules import Schedule
 
 
 class RecognitionModule(TrainingModule):
@@ -31,8 +31,8 @@ class RecognitionModule(TrainingModule):
         augmentation: further changes of the batch, (images, generator) -> images, or None.
         mixup: mixes faces in pairs, and their losses alike, or None.
         flip_probability: share of the images mirrored.
-        decay_rule: "matrices" or "released", see training/parameter_groups.py.
-        layer_decay, frozen: for fine-tuning, see training/parameter_groups.py.
+        decay_rule: "matrices" or "released", see training/optimization/parameter_groups.py.
+        layer_decay, frozen: for fine-tuning, see training/optimization/parameter_groups.py.
         optimizer, schedule, clip_norm, seed: see TrainingModule; clip_norm acts on the backbone only.
 
     Raises:

@@ -18,7 +18,7 @@ from transface.margins.cosface import CosFace
 from transface.systems.recognition.dpap import DPAP
 from transface.systems.recognition.ehsm import EHSM
 from transface.systems.recognition.module import RecognitionModule
-from transface.training.optimizers import AdamW
+from transface.training.optimization.optimizers import AdamW
 
 
 def module_with(classifier: type = FullSoftmax, **parts: Any) -> RecognitionModule:

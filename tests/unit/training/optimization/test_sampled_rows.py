@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from transface.training.optimizers import SGD, AdamW
-from transface.training.sampled_rows import SampledRows
+from transface.training.optimization.optimizers import SGD, AdamW
+from transface.training.optimization.sampled_rows import SampledRows
 
 ROWS, COLUMNS, STEPS = 11, 3, 12
 

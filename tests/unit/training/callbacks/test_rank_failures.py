@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from transface.training import rank_failures
-from transface.training.rank_failures import RankFailure, RankFailures, describe, read_failure, write_first
+from transface.training.callbacks import rank_failures
+from transface.training.callbacks.rank_failures import RankFailure, RankFailures, describe, read_failure, write_first
 
 
 class Ended:

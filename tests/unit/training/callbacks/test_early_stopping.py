@@ -7,9 +7,9 @@ import lightning
 import pytest
 import torch
 
-from transface.training.checkpoint_files import complete_checkpoints
-from transface.training.checkpoints import CheckpointWriter
-from transface.training.early_stopping import EarlyStopping
+from transface.training.callbacks.early_stopping import EarlyStopping
+from transface.training.checkpoints.reader import complete_checkpoints
+from transface.training.checkpoints.writer import CheckpointWriter
 
 
 class Validation(lightning.Callback):

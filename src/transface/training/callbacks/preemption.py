@@ -11,7 +11,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from transface.distributed import rank, world_size
-from transface.training.checkpoints import CheckpointWriter
+from transface.training.checkpoints.writer import CheckpointWriter
 
 log = logging.getLogger(__name__)
 PREEMPTED_EXIT_CODE = 143

@@ -14,7 +14,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from transface.backbones.weight_files import TRAINER_FILE
 from transface.distributed import rank
-from transface.training.checkpoint_files import complete_checkpoints, versions
+from transface.training.checkpoints.reader import complete_checkpoints, versions
 
 
 class CheckpointWriter(Callback):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from lightning.pytorch.loggers import MLFlowLogger
 
-from transface.training.mlflow_run import MLflowRun
+from transface.training.logging.mlflow import MLflowRun
 
 
 def test_the_total_lies_beside_its_terms(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import ParamsT
 
-from transface.training.sampled_rows import SampledRows
+from transface.training.optimization.sampled_rows import SampledRows
 
 
 class AdamW(SampledRows, torch.optim.AdamW):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from transface.training.synced_batch_norm import SyncedBatchNorm, SyncedBatchNorms
+from transface.training.parallel.synced_batch_norm import SyncedBatchNorm, SyncedBatchNorms
 
 
 def converted(plain: nn.Module) -> nn.Module:

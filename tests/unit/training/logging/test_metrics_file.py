@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from transface.training.metrics_file import MetricsFile, forget_rows_after
+from transface.training.logging.metrics_file import MetricsFile, forget_rows_after
 
 HEADER = "epoch,speed/images_per_second,step,train/loss,val/mean/accuracy"
 

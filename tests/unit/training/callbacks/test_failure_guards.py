@@ -1,4 +1,4 @@
-"""transface.training.failure_guards: a loss that is no number ends the run and leaves its batch."""
+"""transface.training.callbacks.failure_guards: a loss that is no number ends the run and leaves its batch."""
 
 import logging
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transface.training.failure_guards import NonFiniteGuard, NonFiniteLossError, StuckLossHint
+from transface.training.callbacks.failure_guards import NonFiniteGuard, NonFiniteLossError, StuckLossHint
 
 
 class TurnsBad(nn.Module):

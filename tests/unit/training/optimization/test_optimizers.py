@@ -1,10 +1,10 @@
-"""transface.training.optimizers: when AdamW is fused, that it makes no copy as large as the centres, and what SGD refuses."""
+"""transface.training.optimization.optimizers: when AdamW is fused, that it makes no copy as large as the centres, and what SGD refuses."""
 
 import pytest
 import torch
 from torch import nn
 
-from transface.training.optimizers import SGD, AdamW
+from transface.training.optimization.optimizers import SGD, AdamW
 
 
 def test_adamw_on_the_cpu_is_fused_unless_told_otherwise() -> None:

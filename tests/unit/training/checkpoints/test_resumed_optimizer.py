@@ -7,8 +7,8 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from transface.training.optimizers import SGD, AdamW
-from transface.training.resumed_optimizer import apply_stated, stated_settings
+from transface.training.checkpoints.resumed_optimizer import apply_stated, stated_settings
+from transface.training.optimization.optimizers import SGD, AdamW
 
 
 def parameters() -> list[torch.nn.Parameter]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from transface.training.device_peaks import peak_flops
+from transface.training.callbacks.device_peaks import peak_flops
 
 MEGABYTE = 2**20
 

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from torch import nn
 
 from transface.backbones.face_vit import FaceViT, face_vit_t
-from transface.training.throughput import Throughput, forward_flops, seconds_left, step_flops_per_image
+from transface.training.callbacks.throughput import Throughput, forward_flops, seconds_left, step_flops_per_image
 
 
 def test_flops_of_a_backbone_are_twice_its_multiply_adds() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from transface.training.profiling import StepProfiler
+from transface.training.logging.profiling import StepProfiler
 
 
 def test_a_profiled_run_leaves_a_trace_and_a_table(tmp_path: Path, train: Callable[..., Any], make_module: Callable[..., Any]) -> None:

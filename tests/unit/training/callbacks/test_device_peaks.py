@@ -2,7 +2,7 @@
 
 import pytest
 
-from transface.training.device_peaks import peak_flops
+from transface.training.callbacks.device_peaks import peak_flops
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""transface.training.checkpoints: whole or not there, the newest and the best kept, refused with one clear line."""
+"""transface.training.checkpoints.writer: whole or not there, the newest and the best kept, refused with one clear line."""
 
 import pickle
 from collections.abc import Callable
@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from transface.backbones.weight_files import backbone_weights
-from transface.training.checkpoint_files import (
+from transface.training.callbacks.early_stopping import EarlyStopping
+from transface.training.checkpoints.reader import (
     check_same_architecture,
     complete_checkpoints,
     find_checkpoint,
     read_checkpoint,
 )
-from transface.training.checkpoints import CheckpointWriter
-from transface.training.early_stopping import EarlyStopping
+from transface.training.checkpoints.writer import CheckpointWriter
 
 
 def test_steps_are_saved_and_the_oldest_dropped(make_module: Any, train: Any, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from lightning import Callback
 
-from transface.training import preemption
-from transface.training.checkpoints import CheckpointWriter, complete_checkpoints
-from transface.training.preemption import Preempted, PreemptionGuard
+from transface.training.callbacks import preemption
+from transface.training.callbacks.preemption import Preempted, PreemptionGuard
+from transface.training.checkpoints.writer import CheckpointWriter, complete_checkpoints
 
 
 class Warn(Callback):

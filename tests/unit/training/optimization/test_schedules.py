@@ -1,4 +1,4 @@
-"""transface.training.schedules against the formulas and the released table."""
+"""transface.training.optimization.schedules against the formulas and the released table."""
 
 import math
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transface.training.schedules import Constant, Cosine, Polynomial, RunLength
+from transface.training.optimization.schedules import Constant, Cosine, Polynomial, RunLength
 
 
 def test_released_table_is_reproduced(shared: Path) -> None:

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from transface.classifiers.center_shards import ShardRange
 from transface.classifiers.partial_fc import PartialFC
-from transface.training.sampled_rows import set_state_by_row, state_by_row
+from transface.training.optimization.sampled_rows import set_state_by_row, state_by_row
 
 
 class CenterFile(NamedTuple):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from transface.training.learning_rate_range import LearningRateRange, steepest
-from transface.training.optimizers import AdamW
+from transface.training.callbacks.learning_rate_range import LearningRateRange, steepest
+from transface.training.optimization.optimizers import AdamW
 
 
 class Rates(lightning.Callback):

@@ -1,9 +1,9 @@
-"""transface.training.parameter_groups: who decays, who is frozen, who learns slower."""
+"""transface.training.optimization.parameter_groups: who decays, who is frozen, who learns slower."""
 
 import pytest
 from torch import nn
 
-from transface.training.parameter_groups import freeze, group_parameters
+from transface.training.optimization.parameter_groups import freeze, group_parameters
 
 
 class Small(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from torchvision.io import encode_png
 
-from transface.training.pictures import as_pixels, keep_distribution, keep_picture
+from transface.training.logging.pictures import as_pixels, keep_distribution, keep_picture
 
 
 class Recorder:
