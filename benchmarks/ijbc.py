@@ -130,8 +130,8 @@ def measured(costs: dict[str, Cost], name: str) -> Iterator[None]:
 
 def run_ours(root: Path, embeddings: np.ndarray, num_bootstraps: int, costs: dict[str, Cost]) -> np.ndarray:
     from transface.data.benchmarks.templates import read_template_set
-    from transface.evaluation.ijb_verification import prepare_pairs
-    from transface.evaluation.ijbc import pool_templates, score_pairs
+    from transface.evaluation.recognition.ijb_verification import prepare_pairs
+    from transface.evaluation.recognition.template_pooling import pool_templates, score_pairs
     from transface.metrics.tar_at_far import IJB_FARS, operating_points
     from transface.metrics.tar_bootstrap import tar_standard_errors
 

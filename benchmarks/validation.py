@@ -22,8 +22,8 @@ from torchvision.io import encode_jpeg
 
 from transface.backbones.face_vit import FaceViT
 from transface.data.benchmarks.pairs import write_pair_set
-from transface.evaluation.embed import Embedder
-from transface.evaluation.pair_sets import PairSets
+from transface.evaluation.embedding.embedder import Embedder
+from transface.evaluation.recognition.pair_sets import PairSets
 from transface.images.pixels import normalise
 from transface.metrics.verification import verify_pairs
 from transface.synthetic.datasets import make_faces

@@ -11,8 +11,8 @@ from torchvision.io import encode_png
 
 from transface.backbones.features import FaceFeatures
 from transface.data.benchmarks.pairs import write_pair_set
-from transface.evaluation.embed import Embedder
-from transface.evaluation.pair_sets import PairSets
+from transface.evaluation.embedding.embedder import Embedder
+from transface.evaluation.recognition.pair_sets import PairSets
 from transface.metrics.identification import Identification
 from transface.metrics.verification import PairVerification, fold_accuracies
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from transface.data.benchmarks.templates import read_template_set
-from transface.evaluation import ijbc
-from transface.evaluation.ijbc import pool_templates, score_pairs
+from transface.evaluation.recognition import template_pooling as ijbc
+from transface.evaluation.recognition.template_pooling import pool_templates, score_pairs
 from transface.metrics.tar_at_far import IJB_FARS, tar_at_far
 
 

@@ -32,8 +32,8 @@ def main(argv: list[str]) -> int:
 
 def evaluate(cfg: DictConfig) -> None:
     """Evaluate the checkpoint, print the table, write the results."""
-    from transface.evaluation.embed import Embedder
-    from transface.evaluation.protocols import stamped
+    from transface.evaluation.embedding.embedder import Embedder
+    from transface.evaluation.protocol import stamped
     from transface.evaluation.results import write_result
 
     protocol = instantiate(cfg.protocol)
@@ -61,7 +61,7 @@ def evaluate(cfg: DictConfig) -> None:
 def open_subject(cfg: DictConfig) -> Subject:
     """Return the model that `checkpoint` names, or the raw pixels."""
     if cfg.checkpoint == PIXELS:
-        from transface.evaluation.pixel_baseline import PixelBackbone
+        from transface.evaluation.embedding.pixel_baseline import PixelBackbone
         from transface.inference.face_model import usable_device
 
         usable_device(chosen_device(cfg.device))

@@ -131,7 +131,7 @@ def build_trainer(cfg: DictConfig, *, resumed: bool = False) -> Any:
 
 def validations_of(trainer: Any) -> list[Any]:
     """Return the callbacks that validate."""
-    from transface.evaluation.in_training import ProtocolValidation
+    from transface.evaluation.validation import ProtocolValidation
 
     return [part for part in trainer.callbacks if isinstance(part, ProtocolValidation)]
 
@@ -154,7 +154,7 @@ def finish(cfg: DictConfig, trainer: Any, module: Any) -> float | None:
 
 def write_results(cfg: DictConfig, validations: Iterable[Any]) -> None:
     """Write what the final weights were validated with to results/, so that runs and trials can be compared pair by pair."""
-    from transface.evaluation.protocols import stamped
+    from transface.evaluation.protocol import stamped
     from transface.evaluation.results import write_result
 
     folder = Path(cfg.paths.run)

@@ -78,7 +78,7 @@ def test_a_stopped_evaluation_says_how_it_goes_on(room: Path, monkeypatch: pytes
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("transface.evaluation.ijb_verification.score_pairs", stop)
+    monkeypatch.setattr("transface.evaluation.recognition.ijb_verification.score_pairs", stop)
     assert evaluate(room, "one", "protocol=ijbc", f"protocol.root={room}/ijbc", "cache=cached") == 130
     assert "cache=FOLDER" in capsys.readouterr().err
     assert list(Path("cached").glob("*.npy")), "what was embedded is kept"

@@ -11,10 +11,10 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from transface.data.benchmarks.templates import TemplateSet, read_template_set
-from transface.evaluation.embed import Embedder, FaceEmbeddings
-from transface.evaluation.ijbc import IjbMode, parse_modes, pool_templates, rows_of, score_pairs
-from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result, require_both_classes
-from transface.evaluation.protocols import check_settings
+from transface.evaluation.embedding.embedder import Embedder, FaceEmbeddings
+from transface.evaluation.protocol import check_settings
+from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result, require_both_classes
+from transface.evaluation.recognition.template_pooling import IjbMode, parse_modes, pool_templates, rows_of, score_pairs
 from transface.evaluation.results import Result, hash_pairs
 from transface.images.aligned_sources import AlignedFaces
 from transface.metrics.tar_at_far import IJB_FARS

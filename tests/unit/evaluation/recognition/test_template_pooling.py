@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from transface.evaluation import ijbc
-from transface.evaluation.ijbc import ALL_MODES, parse_mode, pool_templates, score_pairs
+from transface.evaluation.recognition import template_pooling as ijbc
+from transface.evaluation.recognition.template_pooling import ALL_MODES, parse_mode, pool_templates, score_pairs
 
 
 def naive_templates(

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from transface.data.benchmarks.pairs import PairSet, read_pair_set
-from transface.evaluation.embed import Embedder
-from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result, require_both_classes
-from transface.evaluation.protocols import check_settings
+from transface.evaluation.embedding.embedder import Embedder
+from transface.evaluation.protocol import check_settings
+from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result, require_both_classes
 from transface.evaluation.results import Measure, Result, hash_pairs
 from transface.images.sources import EncodedFaces
 from transface.metrics.confidence import accuracy_interval

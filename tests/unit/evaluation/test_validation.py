@@ -16,10 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from transface.backbones.face_vit import FaceViT
 from transface.classifiers.full_softmax import FullSoftmax
 from transface.data.batches import FaceBatch
-from transface.evaluation.embed import Embedder
-from transface.evaluation.in_training import ProtocolValidation, logged_values
-from transface.evaluation.pair_sets import PairSets
+from transface.evaluation.embedding.embedder import Embedder
+from transface.evaluation.recognition.pair_sets import PairSets
 from transface.evaluation.results import Measure, Result
+from transface.evaluation.validation import ProtocolValidation, logged_values
 from transface.margins.cosface import CosFace
 from transface.systems.recognition.module import RecognitionModule
 from transface.training.checkpoints.writer import CheckpointWriter

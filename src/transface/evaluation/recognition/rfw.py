@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from transface.data.benchmarks.pairs import PairSet
-from transface.evaluation.embed import Embedder
-from transface.evaluation.pair_results import IntervalSettings
-from transface.evaluation.pair_sets import PAIR_FARS, evaluate_pair_set, read_verification_sets
-from transface.evaluation.protocols import check_settings, provenance
+from transface.evaluation.embedding.embedder import Embedder
+from transface.evaluation.protocol import check_settings, provenance
+from transface.evaluation.recognition.pair_results import IntervalSettings
+from transface.evaluation.recognition.pair_sets import PAIR_FARS, evaluate_pair_set, read_verification_sets
 from transface.evaluation.results import Measure, Result
 
 GROUPS = ("African", "Asian", "Caucasian", "Indian")

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.evaluation.embed import Embedder
-from transface.evaluation.protocols import provenance
+from transface.evaluation.embedding.embedder import Embedder
+from transface.evaluation.protocol import provenance
 from transface.evaluation.results import HardPair, Measure, Result, RocCurve, ScoreHistogram
 from transface.images.sources import FaceSource
 from transface.metrics.confidence import impostor_warning, rate_interval

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from transface.evaluation.ijbc import ALL_MODES, pool_templates, score_pairs
-from transface.evaluation.template_metric import TemplateVerification
+from transface.evaluation.recognition.template_metric import TemplateVerification
+from transface.evaluation.recognition.template_pooling import ALL_MODES, pool_templates, score_pairs
 from transface.metrics.tar_at_far import operating_points
 
 FARS = (0.01, 0.1)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torchmetrics import Metric
 
-from transface.evaluation.ijbc import parse_modes, pool_templates, score_pairs
+from transface.evaluation.recognition.template_pooling import parse_modes, pool_templates, score_pairs
 from transface.metrics.tar_at_far import IJB_FARS, RULES, OperatingPoint, Rule, operating_points
 
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.evaluation.embed import Embedder
-from transface.evaluation.ijbc import PooledTemplates, score_pairs
-from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result
-from transface.evaluation.pair_sets import accuracy_measures
+from transface.evaluation.embedding.embedder import Embedder
+from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result
+from transface.evaluation.recognition.pair_sets import accuracy_measures
+from transface.evaluation.recognition.template_pooling import PooledTemplates, score_pairs
 from transface.evaluation.results import Measure, Result, hash_pairs
 from transface.images.sources import FaceSource
 from transface.metrics.verification import verify_distances

@@ -8,9 +8,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from transface.data.benchmarks.pairs import read_pair_set
-from transface.evaluation.embed import Embedder
-from transface.evaluation.pair_sets import PairSets
-from transface.evaluation.protocols import BenchmarkProtocol, stamped
+from transface.evaluation.embedding.embedder import Embedder
+from transface.evaluation.protocol import BenchmarkProtocol, stamped
+from transface.evaluation.recognition.pair_sets import PairSets
 from transface.evaluation.results import read_arrays, read_result, write_result
 from transface.images.sources import EncodedFaces
 from transface.metrics.tar_at_far import tar_at_far

@@ -18,7 +18,7 @@ from rich.text import Text
 from torch import Tensor, nn
 
 from transface.distributed import all_gather_rows, batch_sizes, rank, world_size
-from transface.evaluation.embedding_cache import EmbeddingCache
+from transface.evaluation.embedding.cache import EmbeddingCache
 from transface.images.pixels import normalise
 from transface.images.sources import FaceSource
 

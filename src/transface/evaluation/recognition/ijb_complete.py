@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from transface.evaluation.embed import Embedder
-from transface.evaluation.ijb_identification import IjbIdentification
-from transface.evaluation.ijb_verification import IjbVerification
+from transface.evaluation.embedding.embedder import Embedder
+from transface.evaluation.recognition.ijb_identification import IjbIdentification
+from transface.evaluation.recognition.ijb_verification import IjbVerification
 from transface.evaluation.results import Result
 from transface.metrics.tar_at_far import IJB_FARS
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from transface.evaluation.pair_results import PairScores, summarise_tar, tar_name
+from transface.evaluation.recognition.pair_results import PairScores, summarise_tar, tar_name
 
 
 def test_the_band_of_the_curve_closes_where_the_tar_nears_one() -> None:

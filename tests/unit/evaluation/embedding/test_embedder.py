@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torchvision.io import encode_png
 
-from transface.evaluation.embed import Embedder, evaluating
-from transface.evaluation.embedding_cache import EmbeddingCache
+from transface.evaluation.embedding.cache import EmbeddingCache
+from transface.evaluation.embedding.embedder import Embedder, evaluating
 from transface.images.sources import EncodedFaces, FaceFiles, list_images
 
 

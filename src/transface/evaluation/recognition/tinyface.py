@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.evaluation.embed import Embedder
-from transface.evaluation.protocols import check_settings, provenance
+from transface.evaluation.embedding.embedder import Embedder
+from transface.evaluation.protocol import check_settings, provenance
+from transface.evaluation.recognition.search_results import measure_searches
 from transface.evaluation.results import Result
-from transface.evaluation.search_results import measure_searches
 from transface.images.aligned_sources import ResizedFaces
 from transface.images.sources import list_images
 from transface.metrics.identification import search

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from transface.evaluation.ijb_complete import IjbComplete
-from transface.evaluation.ijb_identification import IjbIdentification
-from transface.evaluation.ijb_verification import IjbVerification
-from transface.evaluation.own_images import PairsCsv, PeopleFolder
-from transface.evaluation.pair_sets import PairSets
-from transface.evaluation.rfw import Rfw
-from transface.evaluation.tinyface import TinyFace
+from transface.evaluation.recognition.ijb_complete import IjbComplete
+from transface.evaluation.recognition.ijb_identification import IjbIdentification
+from transface.evaluation.recognition.ijb_verification import IjbVerification
+from transface.evaluation.recognition.own_images import PairsCsv, PeopleFolder
+from transface.evaluation.recognition.pair_sets import PairSets
+from transface.evaluation.recognition.rfw import Rfw
+from transface.evaluation.recognition.tinyface import TinyFace
 
 PROTOCOLS: tuple[Callable[..., Any], ...] = (IjbComplete, IjbIdentification, IjbVerification, PairsCsv, PeopleFolder, PairSets, Rfw, TinyFace)
 

@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.evaluation.all_pairs import require_both_kinds
-from transface.evaluation.pair_results import require_both_classes
+from transface.evaluation.recognition.all_pairs import require_both_kinds
+from transface.evaluation.recognition.pair_results import require_both_classes
 from transface.images.aligned_sources import AlignedFaces, ResizedFaces
 from transface.images.sources import FaceFiles, FaceSource, list_images
 

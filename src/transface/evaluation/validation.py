@@ -7,8 +7,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from transface.distributed import copy_from_first
-from transface.evaluation.embed import Embedder
-from transface.evaluation.protocols import BenchmarkProtocol
+from transface.evaluation.embedding.embedder import Embedder
+from transface.evaluation.protocol import BenchmarkProtocol
 from transface.evaluation.results import Result
 from transface.training.module import TrainingModule
 

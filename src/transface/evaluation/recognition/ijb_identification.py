@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from transface.data.benchmarks.templates import SubjectList, TemplateSet, read_subject_list, read_template_set
-from transface.evaluation.embed import Embedder
-from transface.evaluation.ijb_verification import faces_of, pool_mode
-from transface.evaluation.ijbc import PooledTemplates, parse_modes, rows_of
-from transface.evaluation.protocols import check_settings, provenance
+from transface.evaluation.embedding.embedder import Embedder
+from transface.evaluation.protocol import check_settings, provenance
+from transface.evaluation.recognition.ijb_verification import faces_of, pool_mode
+from transface.evaluation.recognition.search_results import SearchMeasures, measure_searches
+from transface.evaluation.recognition.template_pooling import PooledTemplates, parse_modes, rows_of
 from transface.evaluation.results import Measure, Result
-from transface.evaluation.search_results import SearchMeasures, measure_searches
 from transface.metrics.identification import search
 
 GALLERIES = (("G1", "S1"), ("G2", "S2"))  # as IJB-C names them, and IJB-B

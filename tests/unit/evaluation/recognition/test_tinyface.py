@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from torchvision.io import encode_png
 
-from transface.evaluation.embed import Embedder
+from transface.evaluation.embedding.embedder import Embedder
+from transface.evaluation.recognition.rfw import Rfw, group_measures
+from transface.evaluation.recognition.tinyface import TinyFace
 from transface.evaluation.results import Measure
-from transface.evaluation.rfw import Rfw, group_measures
-from transface.evaluation.tinyface import TinyFace
 
 
 def write_tinyface(root: Path, faces: Any) -> Path:

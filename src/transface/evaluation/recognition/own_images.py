@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from transface.evaluation.all_pairs import OwnBenchmark, evaluate_all_pairs
-from transface.evaluation.embed import Embedder, FaceEmbeddings
-from transface.evaluation.ijbc import pool_templates
-from transface.evaluation.own_lists import Fit, ListedImages, ListedPairs, ListedTemplates, list_csv, list_people
-from transface.evaluation.pair_results import IntervalSettings, PairImages, PairScores, pair_result
-from transface.evaluation.pair_sets import accuracy_measures
-from transface.evaluation.protocols import check_settings
+from transface.evaluation.embedding.embedder import Embedder, FaceEmbeddings
+from transface.evaluation.protocol import check_settings
+from transface.evaluation.recognition.all_pairs import OwnBenchmark, evaluate_all_pairs
+from transface.evaluation.recognition.own_lists import Fit, ListedImages, ListedPairs, ListedTemplates, list_csv, list_people
+from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result
+from transface.evaluation.recognition.pair_sets import accuracy_measures
+from transface.evaluation.recognition.template_pooling import pool_templates
 from transface.evaluation.results import Result, hash_pairs
 from transface.images.decoding import ImageError
 from transface.images.sources import FaceSource

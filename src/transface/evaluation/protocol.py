@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from transface.evaluation.embed import Embedder
+from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.results import Provenance, Result, package_versions, utc_now
 
 
