@@ -85,8 +85,8 @@ def check_together(folders: Sequence[str], options: dict[str, str]) -> None:
 
 def report_runs(folders: Sequence[str], options: dict[str, str], formats: tuple[str, ...]) -> Path:
     """Write the report of one run or of several and return its path."""
+    from transface.reports.reading.runs import read_run
     from transface.reports.run_report import write_comparison, write_run_report
-    from transface.reports.runs import read_run
 
     if len(folders) == 1:
         return write_run_report(folders[0], pictures=pictures_of(folders[0]), output=options.get("output"), formats=formats)

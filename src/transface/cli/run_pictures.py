@@ -32,7 +32,7 @@ def faces_of(run_folder: Path) -> Any:
     """Return a few faces (B, 3, H, W) uint8 of different people from the run's first validation pair set, or None."""
     from transface.data.benchmarks.pairs import read_pair_set
     from transface.images.decoding import decode_images
-    from transface.reports.runs import read_mapping
+    from transface.reports.reading.runs import read_mapping
 
     protocol = read_mapping(run_folder / "config.yaml").get("protocol")
     files = protocol.get("files") if isinstance(protocol, dict) else None

@@ -7,12 +7,13 @@ would other pairs say the same of these very models?
 from collections.abc import Sequence
 from pathlib import Path
 
-from transface.reports.comparison import holm_adjusted, p_text
-from transface.reports.document import Cell, Document, Plot, Row, Section, Table, Warnings
-from transface.reports.estimates import SeedComparison, compare_settings, default_metric
+from transface.reports.page.document import Cell, Document, Plot, Row, Section, Table, Warnings
+from transface.reports.reading.trials import Trial, read_trials
 from transface.reports.run_report import FORMATS, check_formats, write_report
-from transface.reports.setting_curves import ablation_figure
-from transface.reports.settings import (
+from transface.reports.sections.setting_curves import ablation_figure
+from transface.reports.statistics.paired import holm_adjusted, p_text
+from transface.reports.statistics.seeds import SeedComparison, compare_settings, default_metric
+from transface.reports.statistics.settings import (
     Setting,
     difference_cell,
     estimate_cell,
@@ -25,7 +26,6 @@ from transface.reports.settings import (
     spoken,
     trial_warnings,
 )
-from transface.reports.trials import Trial, read_trials
 
 PLAIN_WORDS = ("plain", "baseline", "arcface", "without")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transface.backbones.features import Backbone
-from transface.reports.figures import INK, PAPER
+from transface.plots import INK, PAPER
 from transface.systems.recognition.dpap import DPAP, dominant_patches, score_patches
 
 OUTLINE = "#ffd400"

@@ -6,16 +6,16 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from transface.evaluation.results import Result, utc_now
-from transface.reports.curves import curves_of, roc_figure
-from transface.reports.document import Document, Picture, Plot, Section
-from transface.reports.figures import to_png
-from transface.reports.hard_pairs import ImageSource
-from transface.reports.html import write_html
-from transface.reports.markdown import write_markdown
-from transface.reports.method_section import method_section
-from transface.reports.result_sections import provenance_section, set_sections, spoken, table_section, warning_section
-from transface.reports.runs import Run, is_baseline, read_run, unused
-from transface.reports.training_curves import Trace, training_figure, trainings_figure
+from transface.plots import to_png
+from transface.reports.page.document import Document, Picture, Plot, Section
+from transface.reports.page.html import write_html
+from transface.reports.page.markdown import write_markdown
+from transface.reports.reading.runs import Run, is_baseline, read_run, unused
+from transface.reports.recognition.curves import curves_of, roc_figure
+from transface.reports.recognition.hard_pairs import ImageSource
+from transface.reports.sections.method_section import method_section
+from transface.reports.sections.result_sections import provenance_section, set_sections, spoken, table_section, warning_section
+from transface.reports.sections.training_curves import Trace, training_figure, trainings_figure
 
 FORMATS = ("html", "md")
 DOMINANT_PATCHES = "dominant_patches"

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transface.reports.ablation_report import write_ablation_report
-from transface.reports.comparison import holm_adjusted, p_text
-from transface.reports.document import Block, Cell, Document, Paragraph, Plot, Row, Section, Table, Warnings
-from transface.reports.estimates import SeedComparison, compare_settings, default_metric
+from transface.reports.page.document import Block, Cell, Document, Paragraph, Plot, Row, Section, Table, Warnings
+from transface.reports.reading.trials import Trial, read_trials
 from transface.reports.run_report import FORMATS, check_formats, write_report
-from transface.reports.setting_curves import sweep_figure
-from transface.reports.settings import (
+from transface.reports.sections.setting_curves import sweep_figure
+from transface.reports.statistics.paired import holm_adjusted, p_text
+from transface.reports.statistics.seeds import SeedComparison, compare_settings, default_metric
+from transface.reports.statistics.settings import (
     Setting,
     by_settings,
     difference_cell,
@@ -24,7 +25,6 @@ from transface.reports.settings import (
     trial_warnings,
     value_name,
 )
-from transface.reports.trials import Trial, read_trials
 
 LEVEL = 0.05
 

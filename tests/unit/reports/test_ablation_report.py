@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from transface.reports.ablation_report import ablation_document, baseline_of, write_ablation_report
-from transface.reports.document import Table
-from transface.reports.settings import Setting
+from transface.reports.page.document import Table
+from transface.reports.reading.trials import read_trials
+from transface.reports.statistics.settings import Setting
 from transface.reports.sweep_report import write_sweep_report
-from transface.reports.trials import read_trials
 
 VARIANTS = {"plain": 2.4, "dpap": 2.6, "dpap_ehsm": 3.6}
 

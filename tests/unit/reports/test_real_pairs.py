@@ -8,8 +8,8 @@ import pytest
 
 from transface.__main__ import main
 from transface.data.benchmarks.pairs import read_pair_set
-from transface.reports.hard_pairs import galleries
-from transface.reports.runs import read_run
+from transface.reports.reading.runs import read_run
+from transface.reports.recognition.hard_pairs import galleries
 
 SMALL = ["backbone=face_vit", "backbone.patch_size=28", "backbone.embed_dim=16", "backbone.depth=1", "backbone.num_heads=2"]
 SHORT = ["trainer=cpu", "trainer.max_epochs=-1", "trainer.max_steps=20", "schedule.warmup_epochs=0", "data.total_batch_size=32", "data.num_workers=0"]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
+from transface.reports.reading.runs import read_run
 from transface.reports.run_report import roc_section, write_comparison, write_run_report
-from transface.reports.runs import read_run
 
 
 @pytest.fixture

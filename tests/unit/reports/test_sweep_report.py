@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from transface.reports.document import Table
-from transface.reports.setting_curves import sweep_figure
-from transface.reports.settings import by_settings
+from transface.reports.page.document import Table
+from transface.reports.reading.trials import read_trials
+from transface.reports.sections.setting_curves import sweep_figure
+from transface.reports.statistics.settings import by_settings
 from transface.reports.sweep_report import best_setting, sweep_document, write_sweep_report
-from transface.reports.trials import read_trials
 
 MARGINS = {3: 2.2, 7: 3.6, 15: 2.8}
 

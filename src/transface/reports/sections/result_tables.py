@@ -1,0 +1,166 @@
+"""Tables of results: a summary over sets, all figures of one set, TAR by both rules, paired comparisons, published reference rows."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+
+from transface.evaluation.results import Measure, Result
+from transface.reports.page.document import Cell, Row, RowKind, Table
+from transface.reports.reading.measures import best_of, cell_of, find_measure, measure_names, number, short_far, tar_rule, title_of
+from transface.reports.reading.runs import Run, SetKey, is_baseline, named_results
+from transface.reports.recognition.published import not_comparable, published_figure, published_rows
+from transface.reports.statistics.paired import PairedComparison, compare_results, p_text
+
+INTERVAL_NOTE = "In brackets: the 95 % interval."
+SPREAD_NOTE = "+-: the spread (population standard deviation) over folds."
+PUBLISHED_NOTE = "Rows marked published are figures from the literature, not measured here."
+
+
+def summary_table(runs: Sequence[Run], keys: Sequence[SetKey]) -> Table | None:
+    """Return the headline measure of every set, a row a run; None where there are fewer than two runs or sets to compare."""
+    by_set = {key: named_results(runs, key) for key in keys}
+    labels = list(dict.fromkeys(label for results in by_set.values() for label in results))
+    labels.sort(key=lambda label: any(is_baseline(results[label]) for results in by_set.values() if label in results))
+    if len(keys) < 2 or len(labels) < 2:
+        return None
+    headline = {key: next(iter(results.values())).measures[0].name for key, results in by_set.items()}
+    best = {key: best_of(headline[key], [find_measure(r, headline[key]) for r in by_set[key].values()]) for key in keys}
+    rows = []
+    for label in labels:
+        measures = [find_measure(by_set[key].get(label), headline[key]) for key in keys]
+        cells = tuple(cell_of(m, best=m is not None and m is best[key]) for m, key in zip(measures, keys, strict=True))
+        rows.append(Row(label, cells, row_kind(r for r in (by_set[key].get(label) for key in keys) if r)))
+    names = [f"{key.name}: {title_of(headline[key])}" for key in keys]
+    notes = notes_of((r for of_set in by_set.values() for r in of_set.values()), names=list(headline.values()))
+    return Table("The headline measure of every set", ("Run", *names), tuple(rows), notes)
+
+
+def set_tables(results: Mapping[str, Result], *, figures: bool = True) -> list[Table]:
+    """Return the tables of one set: its measures but TAR, then a table of TAR for each rule; published rows where there are any.
+
+    `figures=False` leaves the first out, unless there are published rows to show in it.
+    """
+    names = measure_names(results.values())
+    rules = dict.fromkeys(tar_rule(name) for name in names if tar_rule(name))
+    first = next(iter(results.values()))
+    plain = [name for name in names if not tar_rule(name)]
+    wanted = figures or bool(reference_rows(first, plain))
+    tables = [measures_table(results, plain, caption=f"{first.name}: figures")] if wanted else []
+    for rule in rules:
+        chosen = [name for name in names if tar_rule(name) == rule]
+        tables.append(measures_table(results, chosen, caption=f"{first.name}: {RULE_CAPTIONS.get(rule, rule)}"))
+    return [table for table in tables if table.rows and len(table.columns) > 1]
+
+
+RULE_CAPTIONS = {
+    "nearest": "TAR at FAR, rule nearest (the ROC point nearest to the FAR, as published tables have it; may exceed the FAR)",
+    "strict": "TAR at FAR, rule strict (the largest TAR whose FAR does not exceed the target)",
+}
+
+
+def measures_table(results: Mapping[str, Result], names: Sequence[str], *, caption: str) -> Table:
+    """Return the named measures of one set's results, a row a run, published figures below."""
+    models = [result for result in results.values() if not is_baseline(result)]
+    best = {name: best_of(name, [find_measure(result, name) for result in models]) for name in names}
+    rows = []
+    for label, result in results.items():
+        measures = [find_measure(result, name) for name in names]
+        cells = tuple(cell_of(m, best=m is not None and m is best[name]) for m, name in zip(measures, names, strict=True))
+        rows.append(Row(label, cells, row_kind([result])))
+    reference = reference_rows(next(iter(results.values())), names)
+    notes = notes_of(results.values(), names=names)
+    if reference:
+        reasons = dict.fromkeys(not_comparable(result) for result in results.values())
+        notes = (*notes, PUBLISHED_NOTE, *(reason for reason in reasons if reason))
+    return Table(caption, ("Run", *map(title_of, names)), (*rows, *reference), notes)
+
+
+def reference_rows(result: Result, names: Sequence[str]) -> list[Row]:
+    """Return the published rows that have one of the named figures for a result's set."""
+    rows = []
+    for published in published_rows(result):
+        figures = [published_figure(published, result, name) for name in names]
+        if any(figure is not None for figure in figures):
+            cells = tuple(Cell() if f is None else Cell(number(name, f)) for f, name in zip(figures, names, strict=True))
+            rows.append(Row(published.label, cells, "published"))
+    return rows
+
+
+def sets_table(results: Mapping[SetKey, Mapping[str, Result]], *, caption: str = "Verification") -> Table:
+    """Return all sets of one run in one table: a row a set, baselines below each model."""
+    plain = [result for of_set in results.values() for result in of_set.values()]
+    names = [name for name in measure_names(plain) if not tar_rule(name)]
+    rows = []
+    for key, of_set in results.items():
+        for label, result in of_set.items():
+            models = sum(not is_baseline(other) for other in of_set.values())
+            header = f"{key.name}, {label}" if is_baseline(result) else f"{key.name} ({result.mode})" if models > 1 else key.name
+            rows.append(Row(header, tuple(cell_of(find_measure(result, name)) for name in names), row_kind([result])))
+    return Table(caption, ("Set", *map(title_of, names)), tuple(rows), notes_of(plain, names=names))
+
+
+def sets_tables(results: Mapping[SetKey, Mapping[str, Result]]) -> list[Table]:
+    """Return the sets of one run in as few tables as have no empty columns: one for each kind of measures; none of TAR alone."""
+    kinds: dict[tuple[str, ...], dict[SetKey, Mapping[str, Result]]] = {}
+    for key, of_set in results.items():
+        names = tuple(name for name in measure_names(of_set.values()) if not tar_rule(name))
+        if names:
+            kinds.setdefault(names, {})[key] = of_set
+    captions = ["All sets"] if len(kinds) == 1 else [", ".join(key.name for key in chosen) for chosen in kinds.values()]
+    return [sets_table(chosen, caption=caption) for chosen, caption in zip(kinds.values(), captions, strict=True)]
+
+
+def paired_table(results: Mapping[str, Result]) -> Table | None:
+    """Return every pair of results on the same pairs compared, a row a measure, or None where there is nothing to compare."""
+    pairs = combinations(results.items(), 2)
+    compared = {f"{one} minus {other}": compare_results(first, second) for (one, first), (other, second) in pairs}
+    rows = [Row(label, paired_cells(name, c)) for label, measures in compared.items() for name, c in measures.items()]
+    if not rows:
+        return None
+    columns = ("Runs", "Measure", "Difference, points", "Only the first right", "Only the second right", "p")
+    by_people = any(c.by_people for measures in compared.values() for c in measures.values())
+    test = "people drawn again (pairs that share a person depend on each other)" if by_people else "McNemar's, exact"
+    notes = [f"Compared pair by pair on the same pairs. In brackets: the 95 % interval of the difference. p: {test}."]
+    if any(name != "accuracy" for measures in compared.values() for name in measures):
+        notes.append("TAR: genuine pairs accepted at each run's own threshold (rule strict), the threshold taken as given.")
+    if len(rows) > 1:
+        notes.append(f"{len(rows)} comparisons: p is not adjusted for their number.")
+    return Table(f"{next(iter(results.values())).name}: paired comparison", columns, tuple(rows), tuple(notes))
+
+
+def paired_cells(name: str, compared: PairedComparison) -> tuple[Cell, ...]:
+    """Return the cells of one comparison of one measure."""
+    return (
+        Cell(title_of(name).replace(" %", "")),
+        Cell(f"{100 * compared.difference:+.2f}", f"[{100 * compared.low:+.2f}, {100 * compared.high:+.2f}]"),
+        Cell(f"{compared.only_first:,}"),
+        Cell(f"{compared.only_second:,}"),
+        Cell(p_text(compared.p_value)),
+    )
+
+
+def counts_text(result: Result) -> str:
+    """Return what a set holds, in words: "6,000 pairs (3,000 genuine, 3,000 impostor), 10 folds"."""
+    counts = dict(result.counts)
+    text = f"{counts.pop('pairs'):,} pairs" if "pairs" in counts else ""
+    if "genuine" in counts and "impostor" in counts:
+        text += f" ({counts.pop('genuine'):,} genuine, {counts.pop('impostor'):,} impostor)"
+    return ", ".join(filter(None, [text, *(f"{value:,} {name}" for name, value in counts.items())]))
+
+
+def row_kind(results: Iterable[Result]) -> RowKind:
+    """Return what a row of these results is."""
+    return "baseline" if all(is_baseline(result) for result in results) else "run"
+
+
+def notes_of(results: Iterable[Result], *, names: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the notes a table of results needs: what brackets mean, and why a marked figure is doubtful."""
+    measures = [m for result in results for m in result.measures if names is None or m.name in names]
+    bracketed = INTERVAL_NOTE if any(m.low is not None for m in measures) else ""
+    spread = SPREAD_NOTE if any(m.std is not None for m in measures) else ""
+    explained = " ".join(filter(None, [bracketed, spread]))
+    return (*([explained] if explained else []), *dict.fromkeys(doubt(m) for m in measures if m.warning))
+
+
+def doubt(measure: Measure) -> str:
+    """Return the note of a doubtful measure."""
+    return f"* {short_far(title_of(measure.name))}: {measure.warning}"

@@ -1,0 +1,136 @@
+"""The settings of a sweep, each with its seeds: what they measured on average, in words and in cells, and what to beware of."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from transface.evaluation.results import Result
+from transface.reports.page.document import Cell
+from transface.reports.reading.measures import higher_is_better, is_rate, number, title_of
+from transface.reports.reading.runs import is_baseline, set_keys
+from transface.reports.reading.trials import Trial, Value
+from transface.reports.statistics.seeds import Estimate, SeedComparison, measured, over_seeds
+
+
+class Setting(NamedTuple):
+    """One setting of a sweep: its name, its values by swept key, its trials (a seed each) and what they measured, None if nothing."""
+
+    name: str
+    values: dict[str, Value]
+    trials: list[Trial]
+    estimate: Estimate | None
+
+
+def by_settings(trials: Sequence[Trial], metric: str) -> list[Setting]:
+    """Return the trials grouped by their settings, in order; the seeds of one setting together."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(", ".join(f"{key}={value}" for key, value in trial.settings.items()) or "all", []).append(trial)
+    return [Setting(name, dict(group[0].settings), group, estimate_of(group, metric)) for name, group in groups.items()]
+
+
+def estimate_of(trials: Sequence[Trial], metric: str) -> Estimate | None:
+    """Return what the seeds of one setting measured on average, or None if none did."""
+    found = [estimate for trial in trials if (estimate := measured(trial.run, metric)) is not None]
+    return over_seeds(found, is_rate=shown_as_rate(metric)) if found else None
+
+
+def value_name(setting: Setting) -> str:
+    """Return what tells a setting from its neighbours: its value where one key was swept, else its name."""
+    return str(next(iter(setting.values.values()))) if len(setting.values) == 1 else setting.name
+
+
+def per_set_metrics(settings: Sequence[Setting], metric: str) -> list[str]:
+    """Return "set/measure" of every set behind a mean over sets, [] where the metric is of one set or the sets are one."""
+    if "/" in metric:
+        return []
+    results: list[Result] = [r for s in settings for t in s.trials for r in t.run.results if not is_baseline(r)]
+    names = [key.name for key in set_keys(results)]
+    return [f"{name}/{metric}" for name in dict.fromkeys(names)] if len(set(names)) > 1 else []
+
+
+def trial_warnings(settings: Sequence[Setting], metric: str) -> list[str]:
+    """Return what to beware of: trials that are not finished, settings with fewer seeds, values without an interval."""
+    sentences = []
+    for setting in settings:
+        open_trials = [trial.run.label for trial in setting.trials if measured(trial.run, metric) is None]
+        if open_trials:
+            sentences.append(
+                f"{setting.name}: {len(open_trials)} of {len(setting.trials)} trials measured no {metric}: {', '.join(open_trials)}"
+            )
+    counts = {setting.estimate.num_seeds for setting in settings if setting.estimate is not None}
+    if len(counts) > 1:
+        sentences.append(f"Settings have {min(counts)} to {max(counts)} seeds: their intervals are not alike.")
+    if any(setting.estimate is not None and setting.estimate.low is None for setting in settings):
+        sentences.append("Some values have no interval: evaluate the trials ('transface evaluate') or run several seeds to get one.")
+    return sentences
+
+
+def known_metrics(trials: Sequence[Trial]) -> str:
+    """Return which metrics the trials have, for an error."""
+    names = dict.fromkeys(m.name for t in trials for r in t.run.results for m in r.measures)
+    columns = dict.fromkeys(name for t in trials for name in t.run.traces if name.startswith("val/"))
+    known = [*names, *columns]
+    return f"there are {', '.join(known)}" if known else "they have no results/*.json and no metrics.csv yet"
+
+
+def lower_is_better(metric: str) -> bool:
+    """Return whether a metric is an error or a loss."""
+    return "loss" in metric or higher_is_better(metric.rpartition("/")[2]) is False or higher_is_better(metric) is False
+
+
+def metric_title(metric: str) -> str:
+    """Return the title of a metric: "Accuracy %", "lfw: Accuracy %", "val/mean/accuracy %"."""
+    if metric.startswith(("val/", "train/")):
+        return f"{metric} %" if shown_as_rate(metric) else metric
+    name, slash, measure = metric.partition("/")
+    return f"{name}: {title_of(measure)}" if slash and "@" not in name else title_of(metric)
+
+
+def shown_as_rate(metric: str) -> bool:
+    """Return whether a metric is printed in per cent."""
+    return "loss" not in metric and not metric.startswith(("lr", "train/")) and is_rate(metric.rpartition("/")[2])
+
+
+def metric_number(metric: str, value: float) -> str:
+    """Return a value of a metric as text."""
+    measure = metric.rpartition("/")[2] if metric.rpartition("/")[2] not in ("nearest", "strict") else metric
+    return number(measure, value) if shown_as_rate(metric) or "loss" not in metric else f"{value:.4g}"
+
+
+def spoken(estimate: Estimate | None, metric: str) -> str:
+    """Return an estimate in words."""
+    if estimate is None:
+        return "nothing measured"
+    unit = " %" if shown_as_rate(metric) else ""
+    seeds = f" over {estimate.num_seeds} seeds" if estimate.num_seeds > 1 else ""
+    interval = f" (95 % interval {interval_of(estimate, metric)})" if estimate.low is not None else ""
+    return f"{metric_number(metric, estimate.value)}{unit}{interval}{seeds}"
+
+
+def interval_of(estimate: Estimate, metric: str) -> str:
+    """Return "[low, high]" of an estimate, or ""."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f"[{metric_number(metric, estimate.low)}, {metric_number(metric, estimate.high)}]"
+
+
+def estimate_cell(estimate: Estimate | None, metric: str) -> Cell:
+    """Return the cell of an estimate."""
+    if estimate is None:
+        return Cell()
+    spread = "" if estimate.std is None else f" +- {metric_number(metric, estimate.std)}"
+    return Cell(metric_number(metric, estimate.value) + spread, interval_of(estimate, metric))
+
+
+def difference_cell(compared: SeedComparison | None, metric: str) -> Cell:
+    """Return the cell of a difference, in points, with its interval over seeds."""
+    if compared is None:
+        return Cell()
+    scale = 100 if shown_as_rate(metric) else 1
+    interval = "" if compared.low is None or compared.high is None else f"[{scale * compared.low:+.2f}, {scale * compared.high:+.2f}]"
+    return Cell(f"{scale * compared.difference:+.2f}", interval)
+
+
+def seeds_cell(setting: Setting) -> Cell:
+    """Return the cell of how many seeds stand behind an estimate."""
+    return Cell(str(setting.estimate.num_seeds if setting.estimate is not None else 0))
