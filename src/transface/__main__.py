@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"transface: no verb {verb!r}; there are {', '.join(VERBS)}", file=sys.stderr)
         return 2
-    from transface.cli.errors import reported
+    from transface.cli.config.errors import reported
 
     with reported(verb) as outcome:
         module = importlib.import_module(f"transface.cli.{verb}")

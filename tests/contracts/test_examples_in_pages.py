@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from transface.backbones.face_vit import FaceViT
-from transface.cli.compose import compose
-from transface.cli.opened_model import words_and_keys
+from transface.cli.config.compose import compose
+from transface.cli.config.model_options import words_and_keys
 from transface.data.benchmarks.pairs import write_pair_set
 from transface.evaluation.results import Measure, Result, write_result
 from transface.synthetic.datasets import write_identity_pack

@@ -12,7 +12,7 @@ import torch
 
 from transface.__main__ import main
 from transface.backbones.face_vit import FaceViT
-from transface.cli.launching import TELL_OF_OTHER_MACHINES, refuse_machine_alone
+from transface.cli.runs.child_processes import TELL_OF_OTHER_MACHINES, refuse_machine_alone
 from transface.data.benchmarks.pairs import read_pair_set, write_pair_set
 from transface.data.recordio.reader import RecordHeader, RecordReader, RecordWriter
 from transface.inference.face_model import FaceModel

@@ -15,8 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from lightning.pytorch.callbacks import Timer
 from omegaconf import DictConfig
 
-from transface.cli.compose import compose, conf_folder, plain, refuse_missing, refuse_unknown
-from transface.cli.loggers import close_loggers
+from transface.cli.config.compose import compose, conf_folder, plain, refuse_missing, refuse_unknown
+from transface.cli.runs.loggers import close_loggers
 from transface.cli.train import train
 from transface.synthetic.datasets import write_identity_pack, write_pair_sets
 

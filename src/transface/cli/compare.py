@@ -2,9 +2,9 @@
 
 from omegaconf import DictConfig
 
-from transface.cli.compose import run_verb
-from transface.cli.errors import UserError
-from transface.cli.opened_model import chosen_threshold, open_model, points_for, points_of, quoted, warn_of, words_and_keys
+from transface.cli.config.compose import run_verb
+from transface.cli.config.errors import UserError
+from transface.cli.config.model_options import chosen_threshold, open_model, points_for, points_of, quoted, warn_of, words_and_keys
 
 
 def main(argv: list[str]) -> int:

@@ -2,8 +2,8 @@
 
 from omegaconf import DictConfig
 
-from transface.cli.compose import run_verb
-from transface.cli.opened_model import open_model, points_of, progress_bar
+from transface.cli.config.compose import run_verb
+from transface.cli.config.model_options import open_model, points_of, progress_bar
 
 
 def main(argv: list[str]) -> int:

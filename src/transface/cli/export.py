@@ -5,9 +5,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from transface.cli.compose import plain, run_verb
-from transface.cli.errors import UserError
-from transface.cli.opened_model import open_model
+from transface.cli.config.compose import plain, run_verb
+from transface.cli.config.errors import UserError
+from transface.cli.config.model_options import open_model
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ""}
 PRECISIONS = ("float32", "float16", "int8")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from transface.cli.errors import UserError, one_line, reported
+from transface.cli.config.errors import UserError, one_line, reported
 from transface.cli.pack_check import check
 from transface.cli.pack_progress import progress
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transface.cli.errors import UserError
+from transface.cli.config.errors import UserError
 from transface.cli.pack_progress import progress
 
 
@@ -114,7 +114,7 @@ def _print_report(report: Any) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    from transface.cli.run_folder import write_whole
+    from transface.cli.runs.run_folder import write_whole
 
     write_whole(path, json.dumps(content, indent=1) + "\n")
 

@@ -12,7 +12,7 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty():
         yield plain_progress(title, total)
         return
-    from transface.cli.opened_model import progress_bar
+    from transface.cli.config.model_options import progress_bar
 
     with progress_bar(title, total) as tell:
         yield tell

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transface.cli.errors import one_line
+from transface.cli.config.errors import one_line
 
 USAGE = """\
 transface report RUN [RUN ...] [output=DIR] [format=html,md]

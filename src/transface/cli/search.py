@@ -5,9 +5,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from transface.cli.compose import run_verb
-from transface.cli.errors import UserError
-from transface.cli.opened_model import (
+from transface.cli.config.compose import run_verb
+from transface.cli.config.errors import UserError
+from transface.cli.config.model_options import (
     chosen_device,
     chosen_threshold,
     open_model,
@@ -18,7 +18,7 @@ from transface.cli.opened_model import (
     warn_of,
     words_and_keys,
 )
-from transface.cli.run_folder import write_whole
+from transface.cli.runs.run_folder import write_whole
 
 
 def main(argv: list[str]) -> int:

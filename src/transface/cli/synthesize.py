@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from transface.cli.compose import plain, run_verb
+from transface.cli.config.compose import plain, run_verb
 
 
 def main(argv: list[str]) -> int:

@@ -11,11 +11,11 @@ import pytest
 import yaml
 from omegaconf import DictConfig
 
-from transface.cli.compose import run_verb
-from transface.cli.errors import Carried, UserError
-from transface.cli.run_folder import LOCK, set_aside
-from transface.cli.study import open_study
-from transface.cli.sweeps import changed_settings, flat, in_trials, read_json, sole_use
+from transface.cli.config.compose import run_verb
+from transface.cli.config.errors import Carried, UserError
+from transface.cli.config.optuna_sweeper import open_study
+from transface.cli.runs.run_folder import LOCK, set_aside
+from transface.cli.runs.trials import changed_settings, flat, in_trials, read_json, sole_use
 
 Sweep = Callable[..., list[str]]
 
@@ -211,7 +211,7 @@ def test_settings_without_effect_on_the_result_are_not_compared() -> None:
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[Path]:
     """A run's folder that another process trains in."""
-    code = "import sys; from transface.cli.sweeps import sole_use, Path\nwith sole_use(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    code = "import sys; from transface.cli.runs.trials import sole_use, Path\nwith sole_use(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     folder = tmp_path / "runs" / "mine"
     source = str(Path(__file__).parents[3] / "src")
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {source!r}); {code}", str(folder)]

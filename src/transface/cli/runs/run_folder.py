@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from transface.cli.errors import UserError
+from transface.cli.config.errors import UserError
 
 log = logging.getLogger(__name__)
 VARIABLES = ("CUDA_", "NCCL_", "GLOO_", "OMP_", "MKL_", "TORCH", "PYTORCH_", "SLURM_JOB", "SLURM_N", "WORLD_SIZE", "TRANSFACE_")

@@ -7,8 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from transface.cli.compose import instantiate
-from transface.cli.errors import UserError, causes
+from transface.cli.config.compose import instantiate
+from transface.cli.config.errors import UserError, causes
 
 PACKAGES = {"TensorBoardLogger": "tensorboard", "WandbLogger": "wandb", "MLflowRun": "mlflow", "CometLogger": "comet-ml", "NeptuneLogger": "neptune"}
 # A resumed run goes on in the same run of the service: which one it was stands in the run's folder, by this argument's name.

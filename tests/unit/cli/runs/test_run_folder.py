@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from transface.cli.errors import UserError
-from transface.cli.run_folder import checkpoint_of, make_room, record_environment
+from transface.cli.config.errors import UserError
+from transface.cli.runs.run_folder import checkpoint_of, make_room, record_environment
 
 HEADER = "step,train/loss,val/mean/accuracy"
 

@@ -12,10 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from transface.cli.command_line import hydra_words
-from transface.cli.errors import Carried, UserError, has_line, remember_keys
-from transface.cli.study import stand_in_for_plugin
-from transface.cli.value_kinds import refuse_wrong_kinds
+from transface.cli.config.command_line import hydra_words
+from transface.cli.config.errors import Carried, UserError, has_line, remember_keys
+from transface.cli.config.optuna_sweeper import stand_in_for_plugin
+from transface.cli.config.value_types import refuse_wrong_kinds
 
 
 def conf_folder() -> Path:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from transface.cli.compose import compose, conf_folder, refuse_unknown
-from transface.cli.errors import UserError
+from transface.cli.config.compose import compose, conf_folder, refuse_unknown
+from transface.cli.config.errors import UserError
 
 
 @pytest.mark.parametrize(

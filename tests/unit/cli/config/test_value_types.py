@@ -5,9 +5,9 @@ from typing import Any, Literal
 import pytest
 from omegaconf import OmegaConf
 
-from transface.cli.compose import compose, conf_folder
-from transface.cli.errors import UserError
-from transface.cli.value_kinds import kinds_of, parameter_kinds, refuse_wrong_kinds
+from transface.cli.config.compose import compose, conf_folder
+from transface.cli.config.errors import UserError
+from transface.cli.config.value_types import kinds_of, parameter_kinds, refuse_wrong_kinds
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from transface.cli.compose import conf_folder
-from transface.cli.errors import UserError
-from transface.cli.run_folder import COMPOSED, RESOLVED
+from transface.cli.config.compose import conf_folder
+from transface.cli.config.errors import UserError
+from transface.cli.runs.run_folder import COMPOSED, RESOLVED
 
 HYDRA_WORDS = [
     "hydra.run.dir=${paths.run}",

@@ -7,8 +7,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
-from transface.cli.errors import UserError
-from transface.cli.loggers import close_loggers, make_loggers, tell_config
+from transface.cli.config.errors import UserError
+from transface.cli.runs.loggers import close_loggers, make_loggers, tell_config
 
 
 def test_loggers_are_built_in_order_and_empty_ones_left_out(tmp_path: Path) -> None:

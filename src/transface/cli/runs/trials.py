@@ -13,10 +13,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict, read_write
 
-from transface.cli.compose import plain
-from transface.cli.errors import UserError
-from transface.cli.loggers import close_loggers
-from transface.cli.run_folder import FINISHED, HELD, LOCK, is_main_process, set_aside, write_whole
+from transface.cli.config.compose import plain
+from transface.cli.config.errors import UserError
+from transface.cli.runs.loggers import close_loggers
+from transface.cli.runs.run_folder import FINISHED, HELD, LOCK, is_main_process, set_aside, write_whole
 
 log = logging.getLogger(__name__)
 Task = Callable[[DictConfig], float | None]

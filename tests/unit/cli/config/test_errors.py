@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from transface.cli.errors import reported
+from transface.cli.config.errors import reported
 from transface.training.callbacks.failure_guards import NonFiniteLossError
 
 

@@ -9,10 +9,10 @@ import pytest
 from omegaconf import DictConfig
 
 from transface.cli import train as verb
-from transface.cli.compose import plain
-from transface.cli.errors import Carried, UserError
-from transface.cli.repeat import following, repeat_of
-from transface.cli.run_folder import checkpoint_of, make_room, record_run
+from transface.cli.config.compose import plain
+from transface.cli.config.errors import Carried, UserError
+from transface.cli.runs.recorded_run import following, repeat_of
+from transface.cli.runs.run_folder import checkpoint_of, make_room, record_run
 
 Start = Callable[..., dict[str, Any]]
 

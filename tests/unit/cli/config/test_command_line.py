@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from transface.cli import command_line
-from transface.cli.command_line import constant_keys, hydra_words
-from transface.cli.compose import conf_folder
-from transface.cli.errors import UserError
+from transface.cli.config import command_line
+from transface.cli.config.command_line import constant_keys, hydra_words
+from transface.cli.config.compose import conf_folder
+from transface.cli.config.errors import UserError
 
 
 def words(*argv: str) -> list[str]:

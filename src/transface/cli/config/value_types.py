@@ -9,7 +9,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 
-from transface.cli.errors import UserError
+from transface.cli.config.errors import UserError
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", list: "a list, [a,b]"}
 LISTS = (list, tuple, Sequence, Iterable)

@@ -17,7 +17,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from transface.cli.errors import UserError
+from transface.cli.config.errors import UserError
 
 log = logging.getLogger(__name__)
 

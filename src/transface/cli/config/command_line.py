@@ -6,7 +6,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from transface.cli.errors import UserError
+from transface.cli.config.errors import UserError
 
 FLAGS_WITH_A_VALUE = ("--cfg", "-c", "--package", "-p", "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--info", "-i")
 LISTED_GROUPS = ("augmentation", "callbacks", "logger")

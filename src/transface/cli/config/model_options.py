@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from transface.cli.errors import UserError
+from transface.cli.config.errors import UserError
 
 
 def open_model(cfg: DictConfig) -> Any:
