@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from transface.backbones.face_vit import FaceViT
 from transface.backbones.features import Backbone, FaceFeatures
-from transface.backbones.from_config import build_backbone
 from transface.backbones.iresnet import IResNet
 from transface.backbones.mobilefacenet import MobileFaceNet
 from transface.backbones.timm_face import TimmFace
+from transface.backbones.weights.rebuild import build_backbone
 
 BACKBONES: dict[str, Callable[[], nn.Module]] = {
     "face_vit": lambda: FaceViT(embed_dim=16, depth=2, num_heads=4, embedding_size=24, drop_path_rate=0.3, token_drop_rate=0.3),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from transface.backbones.pretrained import load_released
+from transface.backbones.released import load_released
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from transface.backbones.face_neck import FaceNeck
 from transface.backbones.features import FaceFeatures, check_embedding_size, image_sides
-from transface.backbones.from_config import rebuildable
-from transface.backbones.patch_gate import PatchGate
-from transface.backbones.starting_weights import load_pretrained
-from transface.backbones.token_drop import drop_tokens, restore_tokens
+from transface.backbones.parts.face_neck import FaceNeck
+from transface.backbones.parts.patch_gate import PatchGate
+from transface.backbones.parts.token_drop import drop_tokens, restore_tokens
+from transface.backbones.weights.finetuning import load_pretrained
+from transface.backbones.weights.rebuild import rebuildable
 
 INIT_STD = 0.02
 

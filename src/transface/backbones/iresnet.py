@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from transface.backbones.features import FaceFeatures, check_embedding_size, image_sides
-from transface.backbones.from_config import rebuildable
-from transface.backbones.precision import in_precision_of
-from transface.backbones.starting_weights import load_pretrained
+from transface.backbones.parts.precision import in_precision_of
+from transface.backbones.weights.finetuning import load_pretrained
+from transface.backbones.weights.rebuild import rebuildable
 
 WIDTHS = (64, 128, 256, 512)
 Shortcut = Literal["convolution", "subsample"]

@@ -15,11 +15,11 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transface.backbones.face_neck import FaceNeck
 from transface.backbones.features import FaceFeatures, check_embedding_size, image_sides
-from transface.backbones.from_config import rebuildable
-from transface.backbones.patch_gate import PatchGate
-from transface.backbones.starting_weights import load_pretrained
+from transface.backbones.parts.face_neck import FaceNeck
+from transface.backbones.parts.patch_gate import PatchGate
+from transface.backbones.weights.finetuning import load_pretrained
+from transface.backbones.weights.rebuild import rebuildable
 
 
 class TokenGrid(NamedTuple):

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from transface.backbones.features import FaceFeatures
-from transface.backbones.from_config import build_backbone, config_of
-from transface.backbones.state_dicts import load_strictly
+from transface.backbones.weights.rebuild import build_backbone, config_of
+from transface.backbones.weights.state_dicts import load_strictly
 from transface.images.user_images import Colours, Fit, batches_of_faces, normalised
 from transface.images.user_points import aligned_batches
 from transface.inference.model_card import model_card
@@ -41,7 +41,7 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
     """A backbone with the images it takes.
 
     Args:
-        backbone: the network, or the config of one (see backbones/from_config.py).
+        backbone: the network, or the config of one (see backbones/weights/rebuild.py).
         provenance: plain values that say where it comes from: source, recipe, versions. They go into config.json and the model card.
     """
 

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from torch import nn
 
-from transface.backbones.from_config import build_backbone
 from transface.backbones.lora import has_lora, merge_lora
-from transface.backbones.pretrained import load_released
-from transface.backbones.released_families import OWN_FAMILY, read_released
-from transface.backbones.state_dicts import bare_weights, load_strictly
-from transface.backbones.weight_files import backbone_weights
+from transface.backbones.released import load_released
+from transface.backbones.weights.files import backbone_weights
+from transface.backbones.weights.rebuild import build_backbone
+from transface.backbones.weights.released_families import OWN_FAMILY, read_released
+from transface.backbones.weights.state_dicts import bare_weights, load_strictly
 from transface.inference.face_model import CONFIG_FILE, WEIGHTS_FILE, FaceModel, usable_device
 from transface.training.checkpoints.reader import find_checkpoint, read_checkpoint
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from transface.backbones.from_config import config_of
+from transface.backbones.weights.rebuild import config_of
 from transface.classifiers.partial_fc import PartialFC
 from transface.distributed import all_reduce_sum, rank, world_size
 from transface.seeds import seed_step

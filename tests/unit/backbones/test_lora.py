@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from transface.backbones.face_vit import FaceViT
-from transface.backbones.from_config import build_backbone, config_of
 from transface.backbones.lora import has_lora, merge_lora, with_lora
+from transface.backbones.weights.rebuild import build_backbone, config_of
 
 pytest.importorskip("peft", reason="peft is not installed")
 SMALL = {"embed_dim": 16, "depth": 2, "num_heads": 2, "embedding_size": 8}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from transface.backbones.features import Backbone
-from transface.backbones.precision import multiplies_bfloat16
+from transface.backbones.parts.precision import multiplies_bfloat16
 from transface.shapes import check_shape
 
 ScoringPrecision = Literal["auto", "bf16"]

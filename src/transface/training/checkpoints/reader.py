@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from transface.backbones.plain_pickles import read_plain, reason_of
-from transface.backbones.weight_files import TRAINER_FILE, trainer_file
+from transface.backbones.weights.files import TRAINER_FILE, trainer_file
+from transface.backbones.weights.plain_pickles import read_plain, reason_of
 
 PACKAGES = ("transface", "torch", "torchvision", "timm", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
 

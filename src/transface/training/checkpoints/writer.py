@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from lightning import Callback, LightningModule, Trainer
 
-from transface.backbones.weight_files import TRAINER_FILE
+from transface.backbones.weights.files import TRAINER_FILE
 from transface.distributed import rank
 from transface.training.checkpoints.reader import complete_checkpoints, versions
 

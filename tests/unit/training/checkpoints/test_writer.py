@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from transface.backbones.weight_files import backbone_weights
+from transface.backbones.weights.files import backbone_weights
 from transface.training.callbacks.early_stopping import EarlyStopping
 from transface.training.checkpoints.reader import (
     check_same_architecture,

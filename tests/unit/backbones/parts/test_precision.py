@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from transface.backbones import precision
-from transface.backbones.precision import in_precision_of, multiplies_bfloat16
+from transface.backbones.parts import precision
+from transface.backbones.parts.precision import in_precision_of, multiplies_bfloat16
 
 
 def test_autocast_is_off_inside_and_back_after() -> None:

@@ -21,11 +21,11 @@ import transface
 from transface.backbones.face_vit import FaceViT
 from transface.backbones.iresnet import IResNet
 from transface.backbones.mobilefacenet import MobileFaceNet
-from transface.backbones.pretrained import load_released
-from transface.backbones.released_families import read_released
-from transface.backbones.starting_weights import load_pretrained
-from transface.backbones.state_dicts import find_misfits, read_state_dict
+from transface.backbones.released import load_released
 from transface.backbones.timm_face import TimmFace
+from transface.backbones.weights.finetuning import load_pretrained
+from transface.backbones.weights.released_families import read_released
+from transface.backbones.weights.state_dicts import find_misfits, read_state_dict
 
 WIDTHS = (64, 128, 256, 512)
 

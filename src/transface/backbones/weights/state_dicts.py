@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from transface.backbones.plain_pickles import read_plain, reason_of
-from transface.backbones.weight_files import backbone_weights, is_of_our_trainer, weights_file
+from transface.backbones.weights.files import backbone_weights, is_of_our_trainer, weights_file
+from transface.backbones.weights.plain_pickles import read_plain, reason_of
 
 WRAPPERS = ("state_dict", "state_dict_backbone", "model", "model_state_dict", "net", "network", "module", "weights", "backbone")
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from transface.backbones.precision import in_precision_of
+from transface.backbones.parts.precision import in_precision_of
 
 
 class GatedTokens(NamedTuple):

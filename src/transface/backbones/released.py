@@ -10,8 +10,8 @@ from torch import nn
 from transface.backbones.face_vit import FaceViT
 from transface.backbones.iresnet import WIDTHS, IResNet
 from transface.backbones.mobilefacenet import MobileFaceNet
-from transface.backbones.released_families import OWN_FAMILY, Channels, State, read_released
-from transface.backbones.state_dicts import load_strictly
+from transface.backbones.weights.released_families import OWN_FAMILY, Channels, State, read_released
+from transface.backbones.weights.state_dicts import load_strictly
 
 log = logging.getLogger(__name__)
 NARROW = 128

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from transface.backbones.patch_gate import PatchGate
+from transface.backbones.parts.patch_gate import PatchGate
 
 
 def test_gate_equals_numpy_and_multiplies_the_tokens() -> None:

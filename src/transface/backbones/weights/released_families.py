@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from transface.backbones.state_dicts import HEAD_PREFIXES, bare_weights, listed
+from transface.backbones.weights.state_dicts import HEAD_PREFIXES, bare_weights, listed
 
 State = Mapping[str, Tensor]
 Channels = Literal["rgb", "bgr"]

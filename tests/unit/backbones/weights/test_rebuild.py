@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from transface.backbones.face_vit import FaceViT, face_vit_t
-from transface.backbones.from_config import build_backbone, config_of
+from transface.backbones.weights.rebuild import build_backbone, config_of
 
 SMALL = {"_target_": "transface.backbones.face_vit.FaceViT", "embed_dim": 16, "depth": 2, "num_heads": 2, "embedding_size": 24}
 
@@ -56,7 +56,7 @@ def test_anything_but_a_backbone_is_refused(target: object) -> None:
 
 def test_a_function_of_the_package_that_is_no_backbone_is_refused() -> None:
     with pytest.raises(ValueError, match="expected a backbone"):
-        build_backbone({"_target_": "transface.backbones.released_families.vit_to_ours", "state": {}})
+        build_backbone({"_target_": "transface.backbones.weights.released_families.vit_to_ours", "state": {}})
 
 
 def test_unknown_keywords_are_named() -> None:

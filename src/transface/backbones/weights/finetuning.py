@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from transface.backbones.released_families import Channels, read_released
-from transface.backbones.state_dicts import bare_weights, load_strictly
+from transface.backbones.weights.released_families import Channels, read_released
+from transface.backbones.weights.state_dicts import bare_weights, load_strictly
 
 NEW_PARTS = ("gate.", "neck.")
 SHORTCUT = "layer1.0.downsample.0.weight"

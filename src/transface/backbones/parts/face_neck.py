@@ -5,7 +5,7 @@ Shapes: B faces, N patches, D token width, E embedding size.
 
 from torch import Tensor, nn
 
-from transface.backbones.precision import in_precision_of
+from transface.backbones.parts.precision import in_precision_of
 
 NORM_EPSILON = 2e-5
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from transface.backbones.face_neck import FaceNeck
+from transface.backbones.parts.face_neck import FaceNeck
 
 
 def numpy_neck(neck: FaceNeck, tokens: np.ndarray) -> np.ndarray:

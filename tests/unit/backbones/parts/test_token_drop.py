@@ -2,7 +2,7 @@
 
 import torch
 
-from transface.backbones.token_drop import drop_tokens, restore_tokens
+from transface.backbones.parts.token_drop import drop_tokens, restore_tokens
 
 
 def test_kept_tokens_return_to_their_place_and_masks_fill_the_rest() -> None:
