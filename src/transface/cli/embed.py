@@ -14,7 +14,7 @@ def main(argv: list[str]) -> int:
 
 def embed(cfg: DictConfig) -> None:
     """Embed the folder; a run that was stopped goes on."""
-    from transface.inference.folder_embedding import embed_folder, list_images
+    from transface.inference.folders.folder_embedding import embed_folder, list_images
 
     images = list_images(cfg.images)
     model = open_model(cfg)

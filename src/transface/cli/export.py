@@ -148,7 +148,7 @@ def picture_sources(path: Path) -> list[Any]:
         from transface.data.benchmarks.pairs import read_pair_set
 
         return [bytes(image) for image in read_pair_set(path).images]
-    from transface.inference.folder_embedding import list_images
+    from transface.inference.folders.folder_embedding import list_images
 
     found = list_images(path)
     return [found.root / name for name in found.names]

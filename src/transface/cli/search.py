@@ -32,9 +32,9 @@ def main(argv: list[str]) -> int:
 
 def search(cfg: DictConfig) -> None:
     """Embed gallery and query, print the hits, write the page."""
-    from transface.inference.face_index import FaceIndex, check_search
-    from transface.inference.folder_embedding import list_images
-    from transface.inference.search_page import Answer, Hit, search_page
+    from transface.inference.folders.folder_embedding import list_images
+    from transface.inference.search.face_index import FaceIndex, check_search
+    from transface.inference.search.search_page import Answer, Hit, search_page
 
     check_search(cfg.engine, cfg.top_k)
     page = Path(cfg.output)
@@ -64,7 +64,7 @@ def search(cfg: DictConfig) -> None:
 
 def gallery_embeddings(cfg: DictConfig, model: Any, gallery: Any, points: Any) -> Any:
     """Return the embeddings of the gallery: kept in the `index` file, made again where model or images changed."""
-    from transface.inference.folder_embedding import embed_folder
+    from transface.inference.folders.folder_embedding import embed_folder
 
     with progress_bar("gallery", len(gallery.names)) as progress:
         return embed_folder(

@@ -16,8 +16,8 @@ from transface.backbones.face_vit import FaceViT
 from transface.data.benchmarks.pairs import write_pair_set
 from transface.evaluation.results import Measure, Provenance, Result, hash_file, read_result, write_result
 from transface.images.alignment import template_points
-from transface.inference.embeddings_file import read_embeddings
 from transface.inference.face_model import FaceModel
+from transface.inference.folders.embeddings_file import read_embeddings
 from transface.inference.publishing import publish
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.data.sources.image_files import files_below
-from transface.inference.embeddings_file import NamedEmbeddings, checked_output, read_embeddings, write_embeddings
 from transface.inference.face_model import FaceModel
+from transface.inference.folders.embeddings_file import NamedEmbeddings, checked_output, read_embeddings, write_embeddings
 
 log = logging.getLogger(__name__)
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}

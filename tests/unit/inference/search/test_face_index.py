@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from transface.inference import face_index
-from transface.inference.face_index import FaceIndex
+from transface.inference.search import face_index
+from transface.inference.search.face_index import FaceIndex
 
 HAS_FAISS = importlib.util.find_spec("faiss") is not None
 faiss_too = pytest.param("faiss", marks=pytest.mark.skipif(not HAS_FAISS, reason="faiss-cpu is not installed"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from transface.inference.search_page import Answer, Hit, search_page
+from transface.inference.search.search_page import Answer, Hit, search_page
 
 
 def test_a_page_stands_alone_and_marks_hits(folder: Path, tmp_path: Path) -> None:
