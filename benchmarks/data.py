@@ -25,13 +25,13 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
+from transface.data.loaders import close_loader, make_loader
 from transface.data.recordio.headers import RecordHeader
 from transface.data.recordio.reader import RecordWriter
 from transface.data.sampling.orders import BlockOrder, SequentialOrder, ShuffledOrder, measure_shuffle
 from transface.data.sampling.rank_batches import RankBatches
 from transface.data.sources.identity_pack import IdentityPack
 from transface.data.sources.image_files import open_folder
-from transface.images.decoding import close_loader, make_loader
 from transface.packs.check import check_pack
 from transface.packs.operations import unpack_to_folder
 from transface.packs.writer import plan_by_identity, write_pack

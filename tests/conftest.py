@@ -16,15 +16,16 @@ TOLERANCES = {
 
 
 def shared_folder() -> Path:
-    return Path(__file__).resolve().parents[2] / "shared"
+    """Return the folder of parity packs and real photographs: TRANSFACE_SHARED, by default ../shared beside the checkout."""
+    return Path(os.environ.get("TRANSFACE_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder ../shared beside the checkout; skips, with the reason, where it is absent."""
+    """The folder of parity packs and real photographs; skips, with the reason, where it is absent."""
     folder = shared_folder()
     if not folder.is_dir():
-        pytest.skip("no ../shared beside the checkout: parity and real-data tests need it")
+        pytest.skip(f"no folder {folder}: parity and real-data tests need it (TRANSFACE_SHARED names another)")
     return folder
 
 

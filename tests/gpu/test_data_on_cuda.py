@@ -8,8 +8,8 @@ import torch
 from transface.data.augment import augmentations
 from transface.data.augment.augmentations import InTurn
 from transface.data.augment.mixup import Mixup
+from transface.data.loaders import decode_batch, encoded_batch
 from transface.data.sources.identity_pack import IdentityPack
-from transface.images.decoding import decode_batch, encoded_batch
 from transface.images.pixels import normalise
 from transface.synthetic.datasets import write_identity_pack
 

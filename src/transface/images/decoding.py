@@ -1,4 +1,4 @@
-"""Decodes batches of JPEG and PNG bytes into one uint8 tensor, and makes loaders whose workers do so.
+"""Decodes batches of JPEG and PNG bytes into one uint8 tensor.
 
 Shapes: B faces, H x W pixels. Images come out as RGB, uint8.
 """
@@ -6,15 +6,10 @@ Shapes: B faces, H x W pixels. Images come out as RGB, uint8.
 import struct
 import warnings
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.io import ImageReadMode, decode_jpeg, decode_png
-
-from transface.data.batches import EncodedBatch, EncodedFaces, FaceBatch
 
 # torchvision 0.29 announces that its decoders will move to another package; they are called from this file alone.
 warnings.filterwarnings("ignore", message=r"(?s).*TorchCodec.*")
@@ -22,52 +17,6 @@ warnings.filterwarnings("ignore", message=r"(?s).*TorchCodec.*")
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 EXIF, EXIF_WITHIN = b"Exif\0\0", 256
 LARGEST_SIDE = 8192  # of an image whose size is not prescribed
-
-
-def as_it_is(batch: Any) -> Any:
-    """Return the batch: it left `__getitems__` collated."""
-    return batch
-
-
-def make_loader(
-    dataset: object,
-    batches: Sampler[list[int]],
-    *,
-    num_workers: int = 2,
-    pin_memory: bool | None = None,
-    prefetch_factor: int = 4,
-    multiprocessing_context: str | None = None,
-) -> DataLoader:
-    """Return a loader whose workers read and decode whole batches, in the order of the batch sampler `batches`.
-
-    Args:
-        dataset: has `__getitems__(indices) -> batch`, e.g. an IdentityPack.
-        num_workers: processes that read; 0 reads in this one.
-        pin_memory: copy batches to page-locked memory, for fast copies to a GPU; by default where there is one.
-        prefetch_factor: batches each worker reads ahead.
-        multiprocessing_context: "fork", "spawn" or "forkserver"; by default the system's.
-    """
-    return DataLoader(
-        cast(Dataset, dataset),
-        batch_sampler=batches,
-        num_workers=num_workers,
-        collate_fn=as_it_is,
-        pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
-        prefetch_factor=prefetch_factor if num_workers else None,
-        persistent_workers=num_workers > 0,
-        multiprocessing_context=multiprocessing_context if num_workers else None,
-    )
-
-
-def close_loader(loader: DataLoader) -> None:
-    """Stop the workers of a loader now.
-
-    After an error came out of a worker, the garbage collector would do it late, and wait 5 seconds for each of them.
-    """
-    iterator = getattr(loader, "_iterator", None)
-    if iterator is not None and hasattr(iterator, "_shutdown_workers"):
-        iterator._shutdown_workers()
-        loader._iterator = None
 
 
 class ImageError(ValueError):
@@ -132,7 +81,7 @@ def decode_images(
     images = [image if isinstance(image, bytes | memoryview) else bytes(image) for image in encoded]
     if not images:
         raise ValueError("there are no images to decode")
-    size = _check_sizes(images, size, names)
+    size = check_sizes(images, size, names)
     device = torch.device(device)
     tensors = torch.frombuffer(bytearray().join(images), dtype=torch.uint8).split([len(image) for image in images])
     jpegs = [index for index, image in enumerate(images) if image[:3] == JPEG]
@@ -155,64 +104,7 @@ def decode_images(
         return decode_images(images, size=size, names=names).to(device)  # a device's decoder knows fewer kinds of JPEG
 
 
-class NamedImages(Protocol):
-    """A source whose images have one size, and names for errors."""
-
-    image_size: tuple[int, int]
-
-    def name(self, index: int) -> str: ...
-
-
-class EncodedSource(NamedImages, Protocol):
-    """A source that also gives its images undecoded."""
-
-    def read_encoded(self, indices: Sequence[int]) -> EncodedFaces: ...
-
-
-def face_batch(faces: EncodedFaces, *, indices: Sequence[int], source: NamedImages) -> FaceBatch:
-    """Return the decoded batch of the images at `indices` of `source`."""
-    images = decode_images(faces.payloads, size=source.image_size, names=_Names(source, indices))
-    return FaceBatch(images, torch.from_numpy(np.asarray(faces.labels, dtype=np.int64)), torch.from_numpy(np.array(indices, dtype=np.int64)))
-
-
-def encoded_batch(source: EncodedSource, indices: Sequence[int]) -> EncodedBatch:
-    """Return the images at `indices` of `source`, undecoded; of their sizes it is made sure here.
-
-    Raises:
-        ImageError: naming the first that is no JPEG or PNG, or has another size.
-    """
-    faces = source.read_encoded(indices)
-    _check_sizes(faces.payloads, source.image_size, _Names(source, indices))
-    data = torch.frombuffer(bytearray().join(faces.payloads), dtype=torch.uint8)
-    lengths = torch.tensor([len(payload) for payload in faces.payloads])
-    return EncodedBatch(data, lengths, torch.from_numpy(np.asarray(faces.labels, dtype=np.int64)), torch.tensor(list(indices)))
-
-
-def decode_batch(batch: EncodedBatch, source: NamedImages, *, device: torch.device | str) -> FaceBatch:
-    """Return the decoded batch on `device`; on a CUDA device its JPEGs are decoded there.
-
-    Raises:
-        ImageError: naming the first image that cannot be decoded.
-    """
-    parts = [memoryview(part.numpy()) for part in batch.data.split(batch.lengths.tolist())]
-    images = decode_images(parts, size=source.image_size, names=_Names(source, batch.keys.tolist()), device=device)
-    return FaceBatch(images, *(part.to(device, non_blocking=True) for part in (batch.labels, batch.keys)))
-
-
-class _Names(Sequence[str]):
-    """Names of the images of a batch, made only for an error."""
-
-    def __init__(self, source: NamedImages, indices: Sequence[int]) -> None:
-        self.source, self.indices = source, indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, place: Any) -> Any:
-        return self.source.name(int(self.indices[place]))
-
-
-def _check_sizes(images: Sequence[bytes | memoryview], size: tuple[int, int] | None, names: Sequence[object] | None) -> tuple[int, int]:
+def check_sizes(images: Sequence[bytes | memoryview], size: tuple[int, int] | None, names: Sequence[object] | None) -> tuple[int, int]:
     """The sizes stated in the headers, looked at first: a forged one must not make the decoder take gigabytes."""
     for index, image in enumerate(images):
         try:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transface.data.sources.image_files import files_below
 from transface.images.decoding import decode_images
+from transface.images.files import files_below
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 

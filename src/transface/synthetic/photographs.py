@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.io import encode_jpeg
 
-from transface.images.decoding import as_it_is
+from transface.data.loaders import as_it_is
 from transface.synthetic.drawing import RenderedFaces, render_faces
 from transface.synthetic.people import NUISANCE_COLUMNS, draw_identities, draw_nuisance
 

@@ -20,7 +20,7 @@ from transface.cli.config.value_types import refuse_wrong_kinds
 
 def conf_folder() -> Path:
     """Return the folder of YAML files: beside the package in a wheel, at the repository's root in a checkout."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     for folder in (package / "conf", package.parents[1] / "conf"):
         if (folder / "train.yaml").is_file():
             return folder

@@ -128,7 +128,7 @@ def set_aside(folder: Path) -> None:
 
 def code_commit() -> str | None:
     """Return the commit of the checkout this package runs from, with a + if files were changed, or None."""
-    folder = Path(__file__).resolve().parents[3]
+    folder = Path(__file__).resolve().parents[4]
     if not (folder / ".git").exists():
         return None
     try:

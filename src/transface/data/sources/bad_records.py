@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from transface.data.batches import EncodedBatch, FaceBatch
-from transface.images.decoding import decode_batch, encoded_batch
+from transface.data.loaders import decode_batch, encoded_batch
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from transface.data.batches import EncodedFaces, FaceBatch
+from transface.data.loaders import face_batch
 from transface.data.recordio.headers import unpack_record
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.labels import kept_labels
 from transface.data.recordio.reader import Record, RecordError, RecordReader
-from transface.images.decoding import face_batch
 
 READ_AT_OPENING = 256 << 20  # bytes of a .rec up to which all labels are read and checked when it is opened
 EXACT_FLOAT32 = 1 << 24  # whole numbers up to here are exact in the float32 of a label

@@ -16,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from transface.data.batches import EncodedFaces, FaceBatch
+from transface.data.loaders import face_batch
 from transface.data.recordio.index import IntArray
-from transface.images.decoding import face_batch
+from transface.images.files import files_below
 
 logger = logging.getLogger(__name__)
 
@@ -155,23 +156,6 @@ def _paths_of(root: Path, people: Iterable[str], counts: dict[str, int], unread:
         if files:
             counts[person] = len(files)
         yield from (f"{person}/{file}" for file in files)
-
-
-def files_below(folder: str | Path, *, above: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Yield the files of a folder and of the folders in it, as paths relative to it; names that begin with a dot are passed over.
-
-    Links are followed, also to folders, but not from a folder (`above`: those it lies in) back into itself.
-    """
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    with os.scandir(folder) as entries:
-        found = [entry for entry in entries if not entry.name.startswith(".")]
-    for entry in found:
-        if entry.is_dir():
-            yield from (f"{entry.name}/{name}" for name in files_below(entry.path, above=above | {real}))
-        else:  # a link to nothing too: whoever reads it says what is missing
-            yield entry.name
 
 
 def _is_image(name: str) -> bool:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from transface.data.batches import EncodedFaces, FaceBatch
+from transface.data.loaders import face_batch
 from transface.data.recordio.headers import unpack_record
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.reader import RecordReader
-from transface.images.decoding import face_batch
 
 
 class ListLine(NamedTuple):

@@ -10,11 +10,11 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from transface.data.batches import EncodedFaces, FaceBatch
+from transface.data.loaders import face_batch
 from transface.data.recordio.index import IntArray
 from transface.data.sources.identity_pack import IdentityPack, listed
 from transface.data.sources.image_files import open_folder, open_list
 from transface.data.sources.record_list import RecordList
-from transface.images.decoding import face_batch
 
 
 class FaceSource(Protocol):

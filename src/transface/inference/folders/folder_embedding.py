@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.data.sources.image_files import files_below
+from transface.images.files import files_below
 from transface.inference.face_model import FaceModel
 from transface.inference.folders.embeddings_file import NamedEmbeddings, checked_output, read_embeddings, write_embeddings
 

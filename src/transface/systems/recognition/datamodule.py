@@ -10,13 +10,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from transface.data.batches import EncodedBatch
+from transface.data.loaders import make_loader
 from transface.data.sampling.order_plans import OrderPlan, shuffled
 from transface.data.sampling.orders import EpochOrder
 from transface.data.sampling.rank_batches import RankBatches
 from transface.data.sources.bad_records import FaceDataset, TolerantFaces
 from transface.data.sources.source import open_source, open_sources
 from transface.distributed import all_reduce_sum
-from transface.images.decoding import make_loader
 
 log = logging.getLogger(__name__)
 

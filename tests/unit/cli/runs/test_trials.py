@@ -213,7 +213,7 @@ def held(tmp_path: Path) -> Iterator[Path]:
     """A run's folder that another process trains in."""
     code = "import sys; from transface.cli.runs.trials import sole_use, Path\nwith sole_use(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     folder = tmp_path / "runs" / "mine"
-    source = str(Path(__file__).parents[3] / "src")
+    source = str(Path(__file__).parents[4] / "src")
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {source!r}); {code}", str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from transface.data.loaders import make_loader
 from transface.data.sampling.orders import ClassBalancedOrder, SequentialOrder, ShuffledOrder
 from transface.data.sampling.rank_batches import RankBatches
 from transface.data.sources.identity_pack import IdentityPack
-from transface.images.decoding import make_loader
 
 
 def whole(order, batch_size: int, world_size: int, *, epoch: int = 0, state: dict | None = None, **words) -> list[int]:

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from transface.data.batches import FaceBatch
+from transface.data.loaders import close_loader, make_loader
 from transface.data.sampling.orders import SequentialOrder, ShuffledOrder
 from transface.data.sampling.rank_batches import RankBatches
 from transface.data.sources.bad_records import BadRecordError, BadRecords, TolerantFaces
 from transface.data.sources.identity_pack import IdentityPack
-from transface.images.decoding import close_loader, make_loader
 
 LABELS = [number // 4 for number in range(40)]
 BAD = b"\xff\xd8\xff broken"

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from transface.data.sources.image_files import PathTable, files_below, open_folder, open_list
+from transface.data.sources.image_files import PathTable, open_folder, open_list
 from transface.images.decoding import ImageError, decode_images
+from transface.images.files import files_below
 
 
 @pytest.fixture

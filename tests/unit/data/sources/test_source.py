@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from transface.data.loaders import make_loader
 from transface.data.sampling.orders import ClassBalancedOrder, WeightedOrder
 from transface.data.sampling.rank_batches import RankBatches
 from transface.data.sources.identity_pack import IdentityPack
 from transface.data.sources.image_files import FileFaces
 from transface.data.sources.record_list import RecordList
 from transface.data.sources.source import SourceMix, open_source
-from transface.images.decoding import ImageError, make_loader
+from transface.images.decoding import ImageError
 
 
 @pytest.fixture

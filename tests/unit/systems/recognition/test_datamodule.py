@@ -11,10 +11,10 @@ import torch
 from torchvision.io import encode_jpeg
 
 from transface.data.batches import EncodedBatch, FaceBatch
+from transface.data.loaders import close_loader
 from transface.data.recordio.reader import RecordReader
 from transface.data.sampling.order_plans import class_balanced, in_blocks, shuffled
 from transface.data.sources.bad_records import BadRecordError
-from transface.images.decoding import close_loader
 from transface.synthetic.datasets import write_identity_pack, write_image_folder
 from transface.systems.recognition.datamodule import RecognitionData
 
