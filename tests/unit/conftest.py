@@ -1,4 +1,4 @@
-"""Small made-up images and packs for the tests of data."""
+"""Small made-up images, packs and a small model for the tests of several rooms."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,9 @@ import pytest
 import torch
 from torchvision.io import encode_jpeg, encode_png
 
+from transface.backbones.face_vit import FaceViT
 from transface.data.recordio.reader import RecordHeader, RecordWriter
+from transface.inference.face_model import FaceModel
 
 
 def picture(seed: int, *, side: int = 112) -> torch.Tensor:
@@ -61,3 +63,13 @@ def make_pack(make_jpeg: Callable[..., bytes]) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def small_model() -> FaceModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        backbone = FaceViT(embed_dim=16, depth=1, num_heads=2, embedding_size=8)
+    with torch.no_grad():
+        backbone.train()(torch.rand(8, 3, 112, 112, generator=torch.Generator().manual_seed(4)) * 2 - 1)
+    return FaceModel(backbone, provenance={"source": "made up"})

@@ -1,7 +1,7 @@
 """Writes sets of made-up people in the field's file formats: an InsightFace pack, pair sets, an IJB-C folder, an image folder.
 
 The people of the pair sets, of the IJB-C folder and of the pack are drawn apart: nobody is in two of them. The same seed gives the
-same bytes. What the faces look like: synthetic_people.py; how they are drawn: synthetic_drawing.py.
+same bytes. What the faces look like: people.py; how they are drawn: drawing.py.
 """
 
 import json

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transface.data import synthetic_features as features
+from transface.synthetic import features
 from transface.synthetic.canvas import (
     Canvas,
     Placement,

@@ -14,7 +14,7 @@ from transface.data.benchmarks.pairs import read_pair_set
 from transface.data.recordio.reader import RecordReader
 from transface.data.sources.identity_pack import IdentityPack
 from transface.synthetic import datasets as synthetic
-from transface.synthetic import synthetic_photographs
+from transface.synthetic import photographs
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -143,14 +143,14 @@ def test_faces_in_memory_are_those_of_the_pack(tmp_path: Path) -> None:
 
 
 def test_several_processes_draw_what_one_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic_photographs, "BATCH", 16)
-    album = synthetic_photographs.draw_album(9, 8, synthetic_photographs.stream(0, 0), difficulty=0.5)
+    monkeypatch.setattr(photographs, "BATCH", 16)
+    album = photographs.draw_album(9, 8, photographs.stream(0, 0), difficulty=0.5)
     drawn = []
     for cores in ({0}, {0, 1}):
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cores=cores: cores, raising=False)
         loaders: list[int] = []
-        monkeypatch.setattr(synthetic_photographs, "DataLoader", lambda *a, seen=loaders, **words: seen.append(words["num_workers"]) or DataLoader(*a, **words))
-        drawn.append((synthetic_photographs.encode_all(*album), synthetic_photographs.render_all(*album)))
+        monkeypatch.setattr(photographs, "DataLoader", lambda *a, seen=loaders, **words: seen.append(words["num_workers"]) or DataLoader(*a, **words))
+        drawn.append((photographs.encode_all(*album), photographs.render_all(*album)))
         assert loaders == ([] if cores == {0} else [2, 2])
     assert drawn[0][0] == drawn[1][0]
     assert torch.equal(drawn[0][1], drawn[1][1])

@@ -56,7 +56,7 @@ def test_anything_but_a_backbone_is_refused(target: object) -> None:
 
 def test_a_function_of_the_package_that_is_no_backbone_is_refused() -> None:
     with pytest.raises(ValueError, match="expected a backbone"):
-        build_backbone({"_target_": "transface.backbones.weights.released_families.vit_to_ours", "state": {}})
+        build_backbone({"_target_": "transface.backbones.features.image_sides", "image_size": 4})
 
 
 def test_unknown_keywords_are_named() -> None:
