@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from transface.data.recordio import labels as record_labels
 from transface.data.recordio.headers import HeaderColumns
 from transface.data.recordio.reader import RecordHeader, RecordReader, RecordWriter
 from transface.data.sources import identity_pack as identities
-from transface.data.sources import record_labels
 from transface.data.sources.identity_pack import IdentityPack
 
 LABELS = [number % 7 for number in range(50)]
