@@ -10,10 +10,15 @@ import numpy as np
 import torch
 
 
+def seed_from(*words: object) -> int:
+    """Return the 63-bit seed of some words and numbers; other words give unrelated seeds."""
+    text = ":".join(map(str, ("transface", *words)))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
 def step_seed(seed: int, *, epoch: int, batch: int, rank: int) -> int:
-    """Return a 63-bit seed; neighbouring arguments give unrelated seeds."""
-    words = f"transface:{seed}:{epoch}:{batch}:{rank}".encode()
-    return int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "little") >> 1
+    """Return the seed of one training step on one rank; neighbouring arguments give unrelated seeds."""
+    return seed_from(seed, epoch, batch, rank)
 
 
 def seed_step(seed: int, *, epoch: int, batch: int, rank: int) -> int:

@@ -11,7 +11,7 @@ from transface.classifiers.center_shards import ShardRange
 from transface.classifiers.partial_fc import PartialFC
 from transface.distributed import global_mean, world_size
 from transface.margins.arcface import ArcFace
-from transface.training.checkpoints.shards import read_centers, read_rows, write_centers
+from transface.training.checkpoints.shards import read_rows, read_shards, write_shards
 from transface.training.optimization.optimizers import SGD, AdamW
 from transface.training.optimization.sampled_rows import state_by_row
 
@@ -48,7 +48,7 @@ def test_any_number_of_ranks_goes_on_from_four(run_ranks: Any, tmp_path: Path, r
         classifier, steps = build(rate, optimizer)
         for step in range(3):
             last = take_step(rank, step, classifier, steps)
-        write_centers(tmp_path, classifier, optimizer=steps)
+        write_shards(tmp_path, classifier, optimizer=steps)
         return last, take_step(rank, 3, classifier, steps)
 
     saved, following = zip(*run_ranks(4, first_steps), strict=True)
@@ -57,7 +57,7 @@ def test_any_number_of_ranks_goes_on_from_four(run_ranks: Any, tmp_path: Path, r
     def go_on(rank: int) -> tuple[Step, Step]:
         classifier, steps = build(rate, optimizer)
         classifier.set_extra_state({"num_draws": 3 if rate < 1 else 0})
-        read_centers(tmp_path, classifier, optimizer=steps)
+        read_shards(tmp_path, classifier, optimizer=steps)
         loaded = {name: value.clone() for name, value in state_by_row(steps, classifier.centers).items()}
         centers = classifier.centers.detach().clone()
         return Step(torch.empty(0), centers, loaded), take_step(rank, 3, classifier, steps)
@@ -76,9 +76,9 @@ def test_any_number_of_ranks_goes_on_from_four(run_ranks: Any, tmp_path: Path, r
 def test_a_whole_parameter_s_step_comes_back_as_a_number(tmp_path: Path) -> None:
     classifier, optimizer = build(1.0, "adamw")
     take_step(0, 0, classifier, optimizer)
-    write_centers(tmp_path, classifier, optimizer=optimizer)
+    write_shards(tmp_path, classifier, optimizer=optimizer)
     again, fresh = build(1.0, "adamw")
-    read_centers(tmp_path, again, optimizer=fresh)
+    read_shards(tmp_path, again, optimizer=fresh)
     assert fresh.state[again.centers]["step"].ndim == 0
     assert torch.equal(take_step(0, 1, again, fresh).centers, take_step(0, 1, classifier, optimizer).centers)
 
@@ -93,8 +93,8 @@ def test_classes_of_a_rank_that_wrote_no_state_have_not_moved(tmp_path: Path) ->
         classifier.centers = torch.nn.Parameter(whole.detach()[slice(*classes)])
         if steps is not None:
             steps.state[classifier.centers] = {name: value[slice(*classes)] for name, value in expected.items()}
-        write_centers(tmp_path, classifier, optimizer=steps)
-    rows = read_rows(tmp_path, ShardRange(5, 20), num_identities=CLASSES)
+        write_shards(tmp_path, classifier, optimizer=steps)
+    rows = read_rows(tmp_path, 5, 20, num_rows=CLASSES)
     assert torch.equal(rows["weight"], whole[5:20])
     for name, value in expected.items():
         assert not rows[f"state.{name}"][:5].any()
@@ -103,21 +103,21 @@ def test_classes_of_a_rank_that_wrote_no_state_have_not_moved(tmp_path: Path) ->
 
 def test_a_rank_without_classes_reads_nothing(tmp_path: Path) -> None:
     classifier, _ = build(1.0, "adamw")
-    write_centers(tmp_path, classifier)
-    assert read_rows(tmp_path, ShardRange(CLASSES, CLASSES), num_identities=CLASSES)["weight"].shape == (0, SIZE)
+    write_shards(tmp_path, classifier)
+    assert read_rows(tmp_path, CLASSES, CLASSES, num_rows=CLASSES)["weight"].shape == (0, SIZE)
 
 
 def test_a_missing_file_another_data_set_and_another_size_are_refused(tmp_path: Path) -> None:
     classifier, _ = build(1.0, "adamw")
-    with pytest.raises(FileNotFoundError, match=r"no file in .* holds the centres of class 0"):
-        read_centers(tmp_path, classifier)
+    with pytest.raises(FileNotFoundError, match=r"no file in .* holds the centers of class 0"):
+        read_shards(tmp_path, classifier)
     classifier.classes = ShardRange(0, 10)
-    write_centers(tmp_path, classifier)
-    with pytest.raises(FileNotFoundError, match="holds the centres of class 10"):
-        read_rows(tmp_path, ShardRange(5, 20), num_identities=CLASSES)
-    with pytest.raises(ValueError, match="of 29 identities, expected 30"):
-        read_centers(tmp_path, PartialFC(30, SIZE, ArcFace()))
+    write_shards(tmp_path, classifier)
+    with pytest.raises(FileNotFoundError, match="holds the centers of class 10"):
+        read_rows(tmp_path, 5, 20, num_rows=CLASSES)
+    with pytest.raises(ValueError, match="of 29 classes, expected 30"):
+        read_shards(tmp_path, PartialFC(30, SIZE, ArcFace()))
     classifier.classes = ShardRange(0, CLASSES)
-    write_centers(tmp_path, classifier)
+    write_shards(tmp_path, classifier)
     with pytest.raises(ValueError, match="embedding size 5, expected 6"):
-        read_centers(tmp_path, PartialFC(CLASSES, 6, ArcFace()))
+        read_shards(tmp_path, PartialFC(CLASSES, 6, ArcFace()))

@@ -230,7 +230,7 @@ def test_augmentations_follow_each_other_as_named(faces: Path, runs: Path) -> No
 
 @pytest.mark.parametrize("name", options("order"))
 def test_every_order_trains(name: str, faces: Path, runs: Path) -> None:
-    small = {"class_balanced": ["order.identities_per_batch=4", "order.images_per_identity=2"], "in_blocks": ["order.block_size=4"]}
+    small = {"class_balanced": ["order.classes_per_batch=4", "order.images_per_class=2"], "in_blocks": ["order.block_size=4"]}
     assert train(composed(faces, "experiment=transface_vit_t_pack", f"order={name}", *small.get(name, []))) is not None
 
 

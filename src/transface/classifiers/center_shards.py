@@ -3,11 +3,12 @@
 Shapes: C identities, E embedding size, W ranks.
 """
 
-import hashlib
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from transface.seeds import seed_from
 
 BLOCK = 4096
 
@@ -44,17 +45,11 @@ def first_centers(start: int, stop: int, *, embedding_size: int, seed: int) -> T
     """
     centers = torch.empty(stop - start, embedding_size)
     for block in range(start // BLOCK, -(-stop // BLOCK)):
-        generator = torch.Generator().manual_seed(seed_for("centers", seed, index=block))
+        generator = torch.Generator().manual_seed(seed_from("centers", seed, block))
         drawn = torch.empty(BLOCK, embedding_size).normal_(0, 0.01, generator=generator)
         first, last = max(start, block * BLOCK), min(stop, (block + 1) * BLOCK)
         centers[first - start : last - start] = drawn[first - block * BLOCK : last - block * BLOCK]
     return centers
-
-
-def seed_for(purpose: str, seed: int, *, index: int) -> int:
-    """Return a 63-bit seed; other purposes, seeds and indices give unrelated ones, and none repeats torch.manual_seed(seed)."""
-    words = f"transface:{purpose}:{seed}:{index}".encode()
-    return int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "little") >> 1
 
 
 def check_sizes(num_identities: int, embedding_size: int, *, chunk_size: int | None) -> None:

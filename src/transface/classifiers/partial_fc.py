@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from transface.classifiers.center_shards import ShardRange, check_sizes, first_centers, seed_for, shard_range
+from transface.classifiers.center_shards import ShardRange, check_sizes, first_centers, shard_range
 from transface.classifiers.class_walk import Walk, default_chunk_size
 from transface.classifiers.margin_cross_entropy import (
     Terms,
@@ -24,6 +25,7 @@ from transface.classifiers.margin_cross_entropy import (
 )
 from transface.distributed import all_reduce_max, all_reduce_sum, batch_sizes, gather_faces, rank, world_size
 from transface.margins.margin import Margin, TracksBatches
+from transface.seeds import seed_from
 from transface.shapes import check_shape
 
 
@@ -90,6 +92,29 @@ class PartialFC(nn.Module):
         rows = self.centers.detach()[wanted.start - self.classes.start : wanted.stop - self.classes.start].clone()
         self.centers, self.classes = nn.Parameter(rows), wanted
 
+    @property
+    def rows(self) -> ShardRange:
+        """The rows of the whole table of centres that this rank holds: its classes."""
+        return self.classes
+
+    @property
+    def num_rows(self) -> int:
+        """The rows of the whole table of centres: the classes of all ranks."""
+        return self.num_identities
+
+    def check_optimizer(self, optimizer: Optimizer) -> None:
+        """Raise where centres are sampled and the optimizer would fail at their sparse gradient, or move the other rows too.
+
+        Raises:
+            ValueError: naming optimizers that do.
+        """
+        if self.sample_rate < 1 and not getattr(optimizer, "steps_sampled_rows", False):
+            kind = f"{type(optimizer).__module__}.{type(optimizer).__name__}"
+            raise ValueError(
+                f"sample_rate below 1 needs an optimizer that moves the sampled centres alone, {kind} does not: take AdamW or SGD of "
+                "transface.training.optimization.optimizers, or put SampledRows before its class"
+            )
+
     def sample(self, labels: Tensor) -> Tensor | None:
         """Return the classes (S,) of the next training step's softmax, sorted, for labels (G,) of all ranks; None means all of them.
 
@@ -97,7 +122,7 @@ class PartialFC(nn.Module):
         """
         if not self.training or self.sample_rate == 1:
             return None
-        generator = torch.Generator(labels.device).manual_seed(seed_for("classes", self.seed, index=self.num_draws))
+        generator = torch.Generator(labels.device).manual_seed(seed_from("classes", self.seed, self.num_draws))
         self.num_draws += 1
         priorities = torch.rand(self.num_identities, generator=generator, device=labels.device)
         own = torch.zeros(self.num_identities, dtype=torch.bool, device=labels.device).index_fill_(0, labels, True)

@@ -67,7 +67,7 @@ def _compare(report: Any, embed: Callable[[Any], Any], options: argparse.Namespa
     import numpy as np
 
     from transface.data.benchmarks.pairs import read_pair_set
-    from transface.data.sources.bad_records import TolerantFaces
+    from transface.data.sources.bad_records import TolerantDataset
     from transface.packs.operations import open_pack
     from transface.packs.overlap import embed_pair_set, identity_means, look_alikes, overlap_with
 
@@ -77,7 +77,7 @@ def _compare(report: Any, embed: Callable[[Any], Any], options: argparse.Namespa
     except ValueError as error:
         report.add("file", f"the pack is too broken to compare its people: {error}")
         return
-    faces = TolerantFaces(pack, on_bad_record="skip", max_bad_share=1.0)
+    faces = TolerantDataset(pack, on_bad_record="skip", max_bad_share=1.0)
     with progress("embed", len(pack)) as tell:
         means = identity_means(faces, embed, labels=pack.labels, on_progress=tell).to(options.device)
     people, first_image = np.unique(pack.labels, return_index=True)

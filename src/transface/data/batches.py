@@ -1,34 +1,35 @@
 """Typed batches: what a loader hands to a system's step, and what a source hands to a loader.
 
-Shapes: B faces. Images are RGB, uint8, as read: normalised on the device.
+Shapes: B faces of H x W pixels. Images are RGB, uint8, as read: normalised on the device.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
+
+from transface.data.labels.label import Rows, Targets
 
 
 class FaceBatch(NamedTuple):
-    """Faces with their identity.
+    """Faces with their labels.
 
     Attributes:
-        images: (B, 3, 112, 112), uint8, RGB.
-        labels: (B,), int64, in 0..num_identities-1.
+        images: (B, 3, H, W), uint8, RGB.
+        labels: a tensor of any dtype and shape whose first axis is B (identities: (B,), int64), or a NamedTuple of such.
         keys: (B,), int64, position of each image in its data set (to find an offending one again).
     """
 
     images: Tensor
-    labels: Tensor
+    labels: Targets
     keys: Tensor
 
 
 class EncodedFaces(NamedTuple):
-    """Faces as they were read: `payloads` are B JPEG or PNG images, `labels` (B,) int64."""
+    """Faces as they were read: `payloads` are B encoded images, `labels` their rows: an array with first axis B, or a NamedTuple of such."""
 
     payloads: list[bytes]
-    labels: NDArray[np.int64]
+    labels: Rows
 
 
 class EncodedBatch(NamedTuple):
@@ -42,5 +43,16 @@ class EncodedBatch(NamedTuple):
 
     data: Tensor
     lengths: Tensor
-    labels: Tensor
+    labels: Targets
     keys: Tensor
+
+
+def num_images(batch: Any) -> int:
+    """Return how many images a batch holds: those of its first tensor, of a batch of several data sets the sum."""
+    if isinstance(batch, Tensor):
+        return len(batch)
+    if isinstance(batch, Mapping):
+        return sum(num_images(part) for part in batch.values())
+    if isinstance(batch, EncodedBatch):
+        return len(batch.lengths)
+    return num_images(getattr(batch, "images", batch[0]))

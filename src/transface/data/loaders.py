@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
-import numpy as np
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from transface.data.batches import EncodedBatch, EncodedFaces, FaceBatch
+from transface.data.labels.label import to_tensors
 from transface.images.decoding import check_sizes, decode_images
 
 
@@ -74,7 +75,7 @@ class EncodedSource(NamedImages, Protocol):
 def face_batch(faces: EncodedFaces, *, indices: Sequence[int], source: NamedImages) -> FaceBatch:
     """Return the decoded batch of the images at `indices` of `source`."""
     images = decode_images(faces.payloads, size=source.image_size, names=_Names(source, indices))
-    return FaceBatch(images, torch.from_numpy(np.asarray(faces.labels, dtype=np.int64)), torch.from_numpy(np.array(indices, dtype=np.int64)))
+    return FaceBatch(images, to_tensors(faces.labels), torch.tensor(list(indices), dtype=torch.int64))
 
 
 def encoded_batch(source: EncodedSource, indices: Sequence[int]) -> EncodedBatch:
@@ -87,7 +88,7 @@ def encoded_batch(source: EncodedSource, indices: Sequence[int]) -> EncodedBatch
     check_sizes(faces.payloads, source.image_size, _Names(source, indices))
     data = torch.frombuffer(bytearray().join(faces.payloads), dtype=torch.uint8)
     lengths = torch.tensor([len(payload) for payload in faces.payloads])
-    return EncodedBatch(data, lengths, torch.from_numpy(np.asarray(faces.labels, dtype=np.int64)), torch.tensor(list(indices)))
+    return EncodedBatch(data, lengths, to_tensors(faces.labels), torch.tensor(list(indices)))
 
 
 def decode_batch(batch: EncodedBatch, source: NamedImages, *, device: torch.device | str) -> FaceBatch:
@@ -98,7 +99,7 @@ def decode_batch(batch: EncodedBatch, source: NamedImages, *, device: torch.devi
     """
     parts = [memoryview(part.numpy()) for part in batch.data.split(batch.lengths.tolist())]
     images = decode_images(parts, size=source.image_size, names=_Names(source, batch.keys.tolist()), device=device)
-    return FaceBatch(images, *(part.to(device, non_blocking=True) for part in (batch.labels, batch.keys)))
+    return FaceBatch(images, *(move_data_to_device(part, device) for part in (batch.labels, batch.keys)))
 
 
 class _Names(Sequence[str]):

@@ -88,9 +88,9 @@ class ProtocolValidation(Callback):
     def validate(self, trainer: Trainer, pl_module: TrainingModule, *, whole: bool = False, log: bool = True) -> None:
         """Evaluate every protocol now; every rank calls it."""
         # Each rank's batch norm has seen its own faces since the last broadcast of DDP; a checkpoint holds those of rank 0.
-        copy_from_first(list(pl_module.evaluated_backbone.buffers()))
+        copy_from_first(list(pl_module.evaluated_network.buffers()))
         embedder = Embedder(
-            pl_module.evaluated_backbone,
+            pl_module.evaluated_network,
             batch_size=self.batch_size,
             num_workers=self.num_workers,
             progress=False,

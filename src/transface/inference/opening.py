@@ -13,7 +13,7 @@ from torch import nn
 
 from transface.backbones.lora import has_lora, merge_lora
 from transface.backbones.released import load_released
-from transface.backbones.weights.files import backbone_weights
+from transface.backbones.weights.files import network_weights
 from transface.backbones.weights.rebuild import build_backbone
 from transface.backbones.weights.released_families import OWN_FAMILY, read_released
 from transface.backbones.weights.state_dicts import bare_weights, load_strictly
@@ -121,10 +121,11 @@ def _content_of_ours(file: Path) -> dict[str, Any] | None:
 def _from_checkpoint(content: dict[str, Any], file: Path, *, averaged: bool, backbone: nn.Module | None) -> FaceModel:
     ours = content["transface"]
     config = ours.get("config")
-    if backbone is None and not (isinstance(config, Mapping) and isinstance(config.get("backbone"), Mapping)):
-        raise ValueError(f"{file} does not say which backbone it holds: build it and call transface.load(path, backbone=...)")
-    network = backbone if backbone is not None else build_backbone(config["backbone"])
-    load_strictly(network, backbone_weights(content, averaged=averaged), origin=f"the backbone's weights in {file}")
+    recorded = ours.get("network") or (config.get("backbone") if isinstance(config, Mapping) else None)
+    if backbone is None and not isinstance(recorded, Mapping):
+        raise ValueError(f"{file} does not say which network it holds: build it and call transface.load(path, backbone=...)")
+    network = backbone if backbone is not None else build_backbone(recorded or {})
+    load_strictly(network, network_weights(content, averaged=averaged), origin=f"the network's weights in {file}")
     network = merge_lora(network) if has_lora(network) else network
     return FaceModel(network, provenance=provenance_of(file, config or {}, ours.get("versions") or {}, content))
 

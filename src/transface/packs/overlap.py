@@ -4,7 +4,7 @@ An identity is the mean direction of a few of its images. Shapes: C identities, 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from transface.data.benchmarks.pairs import PairSet
-from transface.data.sources.bad_records import FaceDataset
 from transface.images.decoding import decode_images
 from transface.packs.writer import Progress, no_progress
 
@@ -30,7 +29,7 @@ class Likeness(NamedTuple):
 
 
 def identity_means(
-    faces: FaceDataset, embed: Embed, *, labels: np.ndarray, images_per_identity: int = 8, on_progress: Progress = no_progress
+    faces: Any, embed: Embed, *, labels: np.ndarray, images_per_identity: int = 8, on_progress: Progress = no_progress
 ) -> Tensor:
     """Return unit vectors (C, E): the mean direction of up to so many images of each identity; zeros for an identity without images."""
     chosen = _first_of_each(labels, images_per_identity)

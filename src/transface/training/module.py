@@ -1,11 +1,11 @@
-"""The one base class of ours: a LightningModule with an optimizer, a schedule, named losses to log, seeded steps, clipping.
+"""The one base class of ours: a LightningModule with a network, an optimizer, a schedule, named losses to log, seeded steps, clipping.
 
-A system gives `losses(batch, generator)`; everything around it is the same for all systems.
+A system gives `network` and `losses(batch, generator)`; everything around them is the same for all systems.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import lightning
 import torch
@@ -14,22 +14,44 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from transface.backbones.weights.rebuild import config_of
-from transface.classifiers.partial_fc import PartialFC
 from transface.distributed import all_reduce_sum, rank, world_size
 from transface.seeds import seed_step
-from transface.training.checkpoints.reader import check_same_architecture, tensors_of, versions
-from transface.training.checkpoints.resumed_optimizer import apply_stated, stated_settings
-from transface.training.checkpoints.shards import read_centers, write_centers
-from transface.training.named_losses import NamedLosses
-from transface.training.optimization.sampled_rows import SampledRows
+from transface.training.checkpoints.reader import versions
+from transface.training.checkpoints.resume import ResumedOptimizer, check_checkpoint, upgrade
+from transface.training.checkpoints.shards import read_shards, write_shards
+from transface.training.flops import forward_flops
 from transface.training.optimization.schedules import RunLength, Schedule
-from transface.training.parallel.sharded_ddp import sharded_parameter_names
+from transface.training.parallel.sharded_ddp import sharded_parameter_names, sharded_parts
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
 
 
+class NamedLosses(NamedTuple):
+    """The losses of one step by name: what a system returns and the trainer logs.
+
+    Attributes:
+        terms: name -> scalar loss, each already the mean over the batch; logged as train/loss/<name>.
+        weights: name -> factor in the total; a name that is absent counts once.
+        num_samples: images in the batch of this device.
+    """
+
+    terms: dict[str, Tensor]
+    weights: Mapping[str, float] = {}
+    num_samples: int = 1
+
+    def total(self) -> Tensor:
+        """Return the weighted sum of the terms: the scalar that is differentiated."""
+        return torch.stack([self.weights.get(name, 1.0) * term for name, term in self.terms.items()]).sum()
+
+
 class TrainingModule(lightning.LightningModule):
     """Trains what a system hands it.
+
+    Attributes:
+        network: what is averaged, validated, saved as the model, exported and opened again. A system sets it in its constructor.
+        hints: what to try, by kind of failure: "non_finite", "stuck", "out_of_memory".
+        directions: by the name of a validated metric, whether "higher" or "lower" is better; validation fills it.
+        validated_at: the optimizer step of the latest validation inside training, -1 before the first.
 
     Args:
         optimizer: makes an optimizer from parameter groups, e.g. functools.partial(torch.optim.AdamW, lr=1e-3).
@@ -38,24 +60,29 @@ class TrainingModule(lightning.LightningModule):
         seed: all draws of a step follow from it, the epoch, the batch and the rank.
     """
 
+    network: nn.Module
+    hints: ClassVar[Mapping[str, str]] = {}
+
     def __init__(self, *, optimizer: OptimizerFactory, schedule: Schedule | None = None, clip_norm: float | None = None, seed: int = 0) -> None:
         super().__init__()
         if clip_norm is not None and clip_norm <= 0:
             raise ValueError(f"clip_norm must be positive or null, got {clip_norm}")
-        optimizer([{"params": [nn.Parameter(torch.zeros(1))]}])  # a misspelt or impossible setting is refused now, not after the data is read
-        self.optimizer_factory, self.schedule, self.clip_norm, self.seed = optimizer, schedule, clip_norm, seed
-        self.validated_at = -1  # the optimizer step of the latest validation inside training
+        self.optimizer_kind = _kind_of(optimizer)  # a misspelt or impossible setting is refused now, not after the data is read
+        self.optimizer_factory = optimizer
+        self.schedule = schedule
+        self.clip_norm = clip_norm
+        self.seed = seed
+        self.validated_at = -1
+        self.directions: dict[str, Literal["higher", "lower"]] = {}
         self._averaged: tuple[nn.Module, ...] = ()  # in a tuple: not a part of this module's own parameters
-        self._shards_folder: Path | None = None  # where the sharded centres of the run that goes on lie
-        self._stated: list[dict[str, Any]] = []  # the optimizer's settings as this run's config has them
-        self._resumed = False
+        self._shards_folder: Path | None = None  # where the sharded rows of the resumed run lie
+        self._resumed_optimizer = ResumedOptimizer()
         self._generator: torch.Generator | None = None
-        self._batch_size = 1
 
     @property
-    def evaluated_backbone(self) -> nn.Module:
+    def evaluated_network(self) -> nn.Module:
         """The network to validate with: the averaged one where an average is kept, else the trained one."""
-        return self._averaged[0] if self._averaged else self.backbone  # type: ignore[return-value]
+        return self._averaged[0] if self._averaged else self.network
 
     def use_average(self, averaged: nn.Module) -> None:
         """Validate with these weights instead of the trained ones."""
@@ -73,6 +100,17 @@ class TrainingModule(lightning.LightningModule):
         """Return the parameters whose gradient norm is limited to `clip_norm`."""
         return self.parameters()
 
+    def flops_per_image(self) -> int | None:
+        """Return what one image costs in a training step by the model itself (MFU's numerator), or None where it is not known.
+
+        By default three forward passes of the network (the backward pass costs two); what is recomputed does not count.
+        """
+        size = getattr(self.network, "image_size", None)
+        if size is None:
+            return None
+        dtype = next((p.dtype for p in self.network.parameters()), torch.float32)
+        return 3 * forward_flops(self.network, torch.zeros(1, 3, *size, device=self.device, dtype=dtype))
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         value = seed_step(self.seed, epoch=self.current_epoch, batch=batch_idx, rank=rank())
         if self._generator is None or self._generator.device != self.device:
@@ -85,98 +123,65 @@ class TrainingModule(lightning.LightningModule):
         total = losses.total()
         # Of all ranks: the loss of the whole batch, which does not change with the number of devices.
         mean, *terms = all_reduce_sum(torch.stack([total.detach(), *(term.detach() for term in losses.terms.values())])).div(world_size())
-        self.log_dict({f"train/loss/{name}": term for name, term in zip(losses.terms, terms, strict=True)}, batch_size=self._batch_size)
-        self.log("train/loss", mean, prog_bar=True, batch_size=self._batch_size)
+        named = {f"train/loss/{name}": term for name, term in zip(losses.terms, terms, strict=True)}
+        self.log_dict(named, batch_size=losses.num_samples)
+        self.log("train/loss", mean, prog_bar=True, batch_size=losses.num_samples)
         return total
 
-    def on_train_epoch_end(self) -> None:
-        end_epoch = getattr(self.trainer.datamodule, "end_epoch", None)  # type: ignore[attr-defined]
-        if end_epoch is not None:
-            end_epoch()
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave sharded centres and their moments out: `write_shards` writes each rank's own beside. Say which backbone it is, if nobody else does."""
-        if "transface" not in checkpoint:
-            checkpoint["transface"] = {"config": self._config(), "versions": versions()}
+        """Leave sharded rows and their moments out: `write_shards` writes each rank's own beside. Say which network it is, if nobody else does."""
+        own = checkpoint.setdefault("transface", {"config": {}, "versions": versions()})
+        own |= {"network": self._network_config(), "optimizer": self.optimizer_kind}
         for name in sharded_parameter_names(self):
             checkpoint["state_dict"].pop(name)
             for optimizer, state in zip(self.trainer.optimizers, checkpoint["optimizer_states"], strict=True):
                 state["state"].pop(_index_in(optimizer, self.get_parameter(name)), None)
 
-    def _config(self) -> dict[str, Any]:
-        """Return the config of the backbone, from which `transface.load` builds it again; without one where its class does not tell."""
+    def _network_config(self) -> dict[str, Any] | None:
+        """Return the config of the network, from which `transface.load` builds it again; None where its class does not tell."""
         try:
-            return {"backbone": config_of(self.backbone)}  # type: ignore[arg-type]
+            return config_of(self.network)
         except (AttributeError, ValueError):
-            return {}
+            return None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         path = Path(str(self.trainer.ckpt_path))
+        upgrade(checkpoint)
         self.check_checkpoint(checkpoint, path)
-        sharded = self._sharded()
+        sharded = {name: self.get_parameter(name).detach() for name in sharded_parameter_names(self)}
         checkpoint["state_dict"].update(sharded)
         self._shards_folder = path.parent if sharded else None
-        self._resumed = True
+        self._resumed_optimizer.resumed = True
 
     def check_checkpoint(self, checkpoint: dict[str, Any], path: Path) -> None:
         """Raise ValueError where what a file holds is no state of a run of this module; nothing is loaded."""
-        if any(part not in checkpoint for part in ("state_dict", "optimizer_states", "loops")):
-            raise ValueError(f"{path} is no checkpoint of a run of training, so none can go on from it: backbone.weights={path} starts with its weights")
-        self._check_same_parts(checkpoint, path)
-        stored = checkpoint["state_dict"] | self._sharded()
-        check_same_architecture(tensors_of(self.state_dict()), tensors_of(stored), where=str(path))
-        own = [len(group["params"]) for group in self.parameter_groups()]
-        if any([len(group["params"]) for group in state["param_groups"]] != own for state in checkpoint["optimizer_states"]):
-            raise ValueError(f"{path} was trained with other groups of parameters: resume with its system.decay_rule, layer_decay and frozen")
-
-    def _sharded(self) -> dict[str, Tensor]:
-        return {name: self.get_parameter(name).detach() for name in sharded_parameter_names(self)}
-
-    def _check_same_parts(self, checkpoint: dict[str, Any], path: Path) -> None:
-        """Raise ValueError where the checkpoint is of another classifier or optimizer, whose state would not fit."""
-        hint = f"resume with the one it was trained with, or start anew with backbone.weights={path.parent}"
-        own, stored = ({name for name in names if name.endswith("_extra_state")} for names in (self.state_dict(), checkpoint["state_dict"]))
-        if own != stored:
-            raise ValueError(f"{path} was trained with another classifier: {hint}")
-        marks = {"betas", "momentum"}  # of Adam's kind, of SGD
-        probe = self.optimizer_factory([{"params": [nn.Parameter(torch.zeros(1))]}]).param_groups[0]
-        if any(marks & set(state["param_groups"][0]) != marks & set(probe) for state in checkpoint.get("optimizer_states", [])):
-            raise ValueError(f"{path} was trained with another optimizer: {hint}")
+        check_checkpoint(
+            checkpoint,
+            path,
+            state=self.state_dict(),
+            sharded=sharded_parameter_names(self),
+            group_sizes=[len(group["params"]) for group in self.parameter_groups()],
+            optimizer_kind=self.optimizer_kind,
+        )
 
     def on_train_start(self) -> None:
         if self._shards_folder is not None:
-            for part, optimizer in self._sharded_parts():
-                read_centers(self._shards_folder, part, optimizer=optimizer)
+            read_shards(self._shards_folder, self, optimizer=self.trainer.optimizers[0])
             self._shards_folder = None
-        if self._resumed:
-            schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
-            changes = apply_stated(self.trainer.optimizers[0], self._stated, schedulers=schedulers)
-            if changes and self.trainer.is_global_zero:
-                print(f"from step {self.trainer.global_step} on, as this command says: {', '.join(changes)}", flush=True)
-            self._resumed = False
+        schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        changes = self._resumed_optimizer.apply(self.trainer.optimizers[0], schedulers=schedulers)
+        if changes and self.trainer.is_global_zero:
+            print(f"from step {self.trainer.global_step} on, as this command says: {', '.join(changes)}", flush=True)
 
     def write_shards(self, folder: Path) -> None:
-        """Write this rank's sharded centres and their moments into a checkpoint's folder; every rank calls it."""
-        for part, optimizer in self._sharded_parts():
-            write_centers(folder, part, optimizer=optimizer)
-
-    def _sharded_parts(self) -> list[tuple[PartialFC, Optimizer]]:
-        return [(part, self.trainer.optimizers[0]) for part in self.modules() if isinstance(part, PartialFC)]
-
-    def _check_steps_sampled_rows(self, optimizer: Optimizer) -> None:
-        """Raise ValueError where centres are sampled and the optimizer would fail at their sparse gradient, or move the other rows too."""
-        sampled = any(part.sample_rate < 1 for part in self.modules() if isinstance(part, PartialFC))
-        if sampled and not isinstance(optimizer, SampledRows):
-            raise ValueError(
-                f"sample_rate below 1 needs an optimizer that moves the sampled centres alone, {type(optimizer).__module__}.{type(optimizer).__name__} "
-                "does not: take AdamW or SGD of transface.training.optimization.optimizers, or put SampledRows before its class"
-            )
+        """Write this rank's sharded rows and their moments into a checkpoint's folder; every rank calls it."""
+        write_shards(folder, self, optimizer=self.trainer.optimizers[0] if sharded_parts(self) else None)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         if gradient_clip_val is not None:
-            raise ValueError("trainer.gradient_clip_val clips the class centres too: use system.clip_norm, which clips the backbone")
+            raise ValueError("trainer.gradient_clip_val clips every parameter: use system.clip_norm, which clips those the system names")
         if self.clip_norm is not None:
             norm = torch.nn.utils.clip_grad_norm_([p for p in self.clipped_parameters() if p.grad is not None], self.clip_norm)
             self.log("train/gradient_norm", norm)
@@ -185,8 +190,9 @@ class TrainingModule(lightning.LightningModule):
         groups = self.parameter_groups()
         lr_factors = [float(group.pop("lr_factor", 1.0)) for group in groups]
         optimizer = self.optimizer_factory(groups)
-        self._check_steps_sampled_rows(optimizer)
-        self._stated = stated_settings(optimizer)
+        for part in sharded_parts(self).values():
+            part.check_optimizer(optimizer)
+        self._resumed_optimizer.state(optimizer)
         if self.schedule is None:
             return optimizer
         factor = self.schedule.factors(self.run_length())
@@ -201,6 +207,11 @@ class TrainingModule(lightning.LightningModule):
         batches = self.trainer.num_training_batches
         per_epoch = max(int(batches) // self.trainer.accumulate_grad_batches, 1) if batches != float("inf") else int(total)
         return RunLength(total_steps=int(total), steps_per_epoch=per_epoch)
+
+
+def _kind_of(factory: OptimizerFactory) -> str:
+    """Return the name of the class of optimizer that a factory makes."""
+    return type(factory([{"params": [nn.Parameter(torch.zeros(1))]}])).__name__
 
 
 def _scaled(factor: Callable[[int], float], own: float) -> Callable[[int], float]:

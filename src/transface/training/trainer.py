@@ -7,7 +7,8 @@ import lightning
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
-from transface.training.callbacks.weight_averaging import BackboneAverage
+from transface.training.callbacks.skipped_records import SkippedRecords
+from transface.training.callbacks.weight_averaging import WeightAverage
 from transface.training.checkpoints.writer import CheckpointWriter
 from transface.training.parallel.sharded_ddp import ShardedDDPStrategy
 from transface.training.parallel.synced_batch_norm import SyncedBatchNorms
@@ -21,13 +22,13 @@ DDP_WORDS: dict[str, dict[str, Any]] = {
 HALF_WEIGHTS = ("16-true", "bf16-true")
 
 
-class CompileBackbone(Callback):
-    """Compiles the backbone in place at the start of training; its parameter names stay as they are."""
+class CompileNetwork(Callback):
+    """Compiles the network in place at the start of training; its parameter names stay as they are."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        backbone: Any = pl_module.backbone
-        if backbone._compiled_call_impl is None:
-            backbone.compile()
+        network: Any = pl_module.network
+        if network._compiled_call_impl is None:
+            network.compile()
 
 
 def make_trainer(
@@ -37,7 +38,7 @@ def make_trainer(
 
     Args:
         callbacks: as Lightning takes them; see `in_order` for their order.
-        compile: run the backbone through torch.compile.
+        compile: run the network through torch.compile.
         strategy: "auto" means ShardedDDPStrategy where there are several devices, the words of DDP_WORDS mean it everywhere; or an object.
         sync_batchnorm: batch norm sees the faces of all devices; on the CPU too.
         settings: keyword arguments of lightning.Trainer.
@@ -47,7 +48,7 @@ def make_trainer(
             be split over devices.
     """
     if settings.get("gradient_clip_val") is not None:
-        raise ValueError("trainer.gradient_clip_val would clip the class centres too: use system.clip_norm, which clips the backbone")
+        raise ValueError("trainer.gradient_clip_val clips every parameter: use system.clip_norm, which clips those the system names")
     for name in ("max_epochs", "max_steps"):
         if settings.get(name) == 0:
             raise ValueError(f"trainer.{name} is 0, so nothing would be trained: set a number of at least 1, or -1 for no limit of its kind")
@@ -59,7 +60,7 @@ def make_trainer(
             f"trainer.strategy must be auto or one of {', '.join(DDP_WORDS)}, got {strategy!r}: clipping, class centres and checkpoints here "
             "need the whole backbone on each device, and processes that stay to the end"
         )
-    parts = in_order([*(callbacks or []), *([CompileBackbone()] if compile else [])])
+    parts = in_order([SkippedRecords(), *(callbacks or []), *([CompileNetwork()] if compile else [])])
     norms = SyncedBatchNorms()
     if sync_batchnorm:
         settings["plugins"] = [*(settings.get("plugins") or []), norms]
@@ -77,7 +78,7 @@ def in_order(callbacks: Sequence[Callback]) -> list[Callback]:
 
     The average comes first, callbacks with a state come before the checkpoint; else the order stays.
     """
-    parts = sorted(callbacks, key=lambda part: not isinstance(part, BackboneAverage))
+    parts = sorted(callbacks, key=lambda part: not isinstance(part, WeightAverage))
     place = next((index for index, part in enumerate(parts) if isinstance(part, CheckpointWriter)), len(parts))
     late = [part for part in parts[place + 1 :] if _has_state(part)]
     return [*parts[:place], *late, *(part for part in parts[place:] if part not in late)]

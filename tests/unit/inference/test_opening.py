@@ -122,7 +122,7 @@ def test_what_a_plain_lightning_trainer_saves_is_opened_as_it_was_built(tmp_path
     torch.testing.assert_close(opened.embed(faces), torch.nn.functional.normalize(network.eval()(faces).embedding).detach())
     assert own or opened.backbone.blocks[0].attn.num_heads == 2
     if own:
-        with pytest.raises(ValueError, match="does not say which backbone it holds: build it and call"):
+        with pytest.raises(ValueError, match="does not say which network it holds: build it and call"):
             transface.load(tmp_path / "own.ckpt")
 
 

@@ -15,7 +15,7 @@ from transface.margins.adaface import AdaFace
 from transface.margins.cosface import CosFace
 from transface.systems.recognition.dpap import DPAP
 from transface.systems.recognition.ehsm import EHSM
-from transface.training.callbacks.weight_averaging import BackboneAverage
+from transface.training.callbacks.weight_averaging import WeightAverage
 from transface.training.checkpoints.reader import complete_checkpoints, read_checkpoint
 from transface.training.checkpoints.writer import CheckpointWriter
 from transface.training.optimization.optimizers import AdamW
@@ -55,10 +55,10 @@ def test_a_stopped_run_ends_where_the_whole_one_ends(
     make_module: Any, train_on_data: Any, tmp_path: Path, stop: int, accumulation: int, num_workers: int
 ) -> None:
     whole, seen = new_module(make_module), SeenKeys()
-    ended = train_on_data(whole, [seen, BackboneAverage(decay=0.9)], accumulate_grad_batches=accumulation, max_epochs=2 * accumulation)
+    ended = train_on_data(whole, [seen, WeightAverage(decay=0.9)], accumulate_grad_batches=accumulation, max_epochs=2 * accumulation)
 
     part, seen_part = new_module(make_module), SeenKeys()
-    stopper = [seen_part, BackboneAverage(decay=0.9), CheckpointWriter(tmp_path, every_n_steps=1), StopAfter(stop)]
+    stopper = [seen_part, WeightAverage(decay=0.9), CheckpointWriter(tmp_path, every_n_steps=1), StopAfter(stop)]
     with pytest.raises(KilledError):
         train_on_data(part, stopper, accumulate_grad_batches=accumulation, max_epochs=2 * accumulation)
     checkpoint = complete_checkpoints(tmp_path)[-1]
@@ -66,7 +66,7 @@ def test_a_stopped_run_ends_where_the_whole_one_ends(
 
     again = new_module(make_module)
     torch.manual_seed(12345)  # a new process has another random state
-    average = BackboneAverage(decay=0.9)
+    average = WeightAverage(decay=0.9)
     resumed = train_on_data(
         again,
         [seen_part, average, CheckpointWriter(tmp_path, every_n_steps=None)],
@@ -78,8 +78,8 @@ def test_a_stopped_run_ends_where_the_whole_one_ends(
     assert seen_part.keys == seen.keys
     assert resumed.global_step == ended.global_step
     assert_same_state(again, whole)
-    averaged = whole.evaluated_backbone.state_dict()
-    for name, value in again.evaluated_backbone.state_dict().items():
+    averaged = whole.evaluated_network.state_dict()
+    for name, value in again.evaluated_network.state_dict().items():
         torch.testing.assert_close(value, averaged[name], rtol=0, atol=0)
 
 
@@ -87,16 +87,16 @@ def test_a_stopped_run_ends_where_the_whole_one_ends(
 @pytest.mark.parametrize("stop", [2, 5])
 def test_an_average_named_after_the_checkpoint_goes_on_exactly_too(make_module: Any, train_on_data: Any, tmp_path: Path, stop: int) -> None:
     whole = new_module(make_module)
-    train_on_data(whole, [CheckpointWriter(tmp_path / "whole", every_n_steps=None), BackboneAverage(decay=0.5)])
+    train_on_data(whole, [CheckpointWriter(tmp_path / "whole", every_n_steps=None), WeightAverage(decay=0.5)])
     with pytest.raises(KilledError):
-        train_on_data(new_module(make_module), [CheckpointWriter(tmp_path, every_n_steps=1), BackboneAverage(decay=0.5), StopAfter(stop)])
+        train_on_data(new_module(make_module), [CheckpointWriter(tmp_path, every_n_steps=1), WeightAverage(decay=0.5), StopAfter(stop)])
     again = new_module(make_module)
     saved = complete_checkpoints(tmp_path)[-1]
     assert saved.name == f"step-{stop:09d}"
-    train_on_data(again, [BackboneAverage(decay=0.5)], ckpt_path=saved / "trainer.ckpt")
-    assert_same_state(again.evaluated_backbone, whole.evaluated_backbone)
+    train_on_data(again, [WeightAverage(decay=0.5)], ckpt_path=saved / "trainer.ckpt")
+    assert_same_state(again.evaluated_network, whole.evaluated_network)
     ended = read_checkpoint(complete_checkpoints(tmp_path / "whole")[-1])
-    assert_same_state(whole.evaluated_backbone, StateOf(ended["ema_backbone"]))
+    assert_same_state(whole.evaluated_network, StateOf(ended["averaged"]))
 
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")

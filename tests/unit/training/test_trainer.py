@@ -17,7 +17,7 @@ from transface.margins.cosface import CosFace
 from transface.systems.recognition.module import RecognitionModule
 from transface.training.callbacks.early_stopping import EarlyStopping
 from transface.training.callbacks.failure_guards import NonFiniteGuard
-from transface.training.callbacks.weight_averaging import BackboneAverage
+from transface.training.callbacks.weight_averaging import WeightAverage
 from transface.training.checkpoints.writer import CheckpointWriter
 from transface.training.parallel.sharded_ddp import ShardedDDPStrategy
 from transface.training.trainer import DDP_WORDS, in_order, make_trainer
@@ -86,7 +86,7 @@ def test_the_average_comes_first_and_the_checkpoint_after_all_that_it_holds(tmp_
     class Plain(lightning.Callback):
         pass
 
-    guard, writer, plain, stop, average = NonFiniteGuard(tmp_path), CheckpointWriter(tmp_path), Plain(), EarlyStopping(), BackboneAverage()
+    guard, writer, plain, stop, average = NonFiniteGuard(tmp_path), CheckpointWriter(tmp_path), Plain(), EarlyStopping(), WeightAverage()
     assert in_order([plain, guard, writer, plain, stop, average]) == [average, plain, guard, stop, writer, plain]
     assert in_order([plain, stop]) == [plain, stop]
     assert in_order([]) == []

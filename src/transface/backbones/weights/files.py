@@ -33,9 +33,14 @@ def is_of_our_trainer(content: Mapping[str, Any]) -> bool:
     return isinstance(content.get("transface"), Mapping) and isinstance(content.get("state_dict"), Mapping)
 
 
-def backbone_weights(content: Mapping[str, Any], *, averaged: bool = True) -> dict[str, Any]:
-    """Return the backbone's weights in a checkpoint of our trainer, the averaged ones (EMA) where it has them and `averaged` is set."""
-    if averaged and "ema_backbone" in content:
-        return dict(content["ema_backbone"])
-    prefix = "backbone."
-    return {name[len(prefix) :]: value for name, value in content.get("state_dict", {}).items() if name.startswith(prefix)}
+def network_weights(content: Mapping[str, Any], *, averaged: bool = True) -> dict[str, Any]:
+    """Return the network's weights in a checkpoint of our trainer, the averaged ones (EMA) where it has them and `averaged` is set.
+
+    Checkpoints written before the network had its name call it `backbone`, and the average `ema_backbone`.
+    """
+    for key in ("averaged", "ema_backbone"):
+        if averaged and key in content:
+            return dict(content[key])
+    state = content.get("state_dict", {})
+    prefix = "network." if any(name.startswith("network.") for name in state) else "backbone."
+    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from transface.backbones.weights.files import backbone_weights, is_of_our_trainer, weights_file
+from transface.backbones.weights.files import is_of_our_trainer, network_weights, weights_file
 from transface.backbones.weights.plain_pickles import read_plain, reason_of
 
 WRAPPERS = ("state_dict", "state_dict_backbone", "model", "model_state_dict", "net", "network", "module", "weights", "backbone")
@@ -79,7 +79,7 @@ def read_state_dict(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no checkpoint that torch or safetensors can read: {reason_of(error)}") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} must hold a state dict (names to tensors), got {type(content).__name__}")
-    content = backbone_weights(content) if is_of_our_trainer(content) else content
+    content = network_weights(content) if is_of_our_trainer(content) else content
     return dict(_unwrapped(content, origin=str(path)))
 
 

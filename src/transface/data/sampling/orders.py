@@ -63,6 +63,29 @@ class ShuffledOrder:
         return _generator(self.seed, epoch).permutation(_indices(self.num_samples))
 
 
+class EndlessOrder:
+    """Epochs of `num_samples` samples cut from the endless run of another order's epochs, one after the other.
+
+    Of a small set an epoch has several passes, of a large one a part: what comes next follows from (epoch, num_samples) alone.
+    """
+
+    def __init__(self, order: EpochOrder, num_samples: int) -> None:
+        if num_samples < 1 or order.num_samples < 1 or num_samples % order.group or order.num_samples % order.group:
+            raise ValueError(
+                f"an epoch must be a positive multiple of {order.group} samples (P classes x K images), got {num_samples} of {order.num_samples}"
+            )
+        self.order = order
+        self.num_samples = num_samples
+        self.group = order.group
+
+    def __call__(self, epoch: int) -> IndexArray:
+        start, stop = epoch * self.num_samples, (epoch + 1) * self.num_samples
+        size = self.order.num_samples
+        first, last = start // size, (stop - 1) // size
+        passes = np.concatenate([self.order(number) for number in range(first, last + 1)])
+        return passes[start - first * size : stop - first * size]
+
+
 class BlockOrder:
     """Every sample once an epoch, read in runs of neighbours: blocks are shuffled, then the samples of each `buffer_blocks` of them.
 
@@ -118,26 +141,26 @@ class WeightedOrder:
 
 
 class ClassBalancedOrder:
-    """P identities x K images: each run of P * K samples holds P different people with K images each.
+    """P classes x K images: each run of P * K samples holds P different classes (people, expressions) with K images each.
 
-    Identities are dealt in rounds, each round a new shuffle of all; an identity's images are dealt in a new shuffle each epoch, and
-    again from the start where it has fewer than needed. An epoch has about as many samples as the set has images. Labels below 0 are not dealt.
+    Classes are dealt in rounds, each round a new shuffle of all; a class's images are dealt in a new shuffle each epoch, and again from the
+    start where it has fewer than needed. An epoch has about as many samples as the set has images. Labels below 0 are not dealt.
     """
 
-    def __init__(self, labels: NDArray[np.int64], *, identities_per_batch: int, images_per_identity: int, seed: int = 0) -> None:
+    def __init__(self, labels: NDArray[np.int64], *, classes_per_batch: int, images_per_class: int, seed: int = 0) -> None:
         labels = np.asarray(labels)
         self.samples = np.flatnonzero(labels >= 0)
         self.labels = labels[self.samples]
         self.present, self.sizes = np.unique(self.labels, return_counts=True)
         self.starts = np.cumsum(self.sizes) - self.sizes
-        self.num_people = identities_per_batch
-        self.num_images = images_per_identity
-        if min(identities_per_batch, images_per_identity) < 1 or identities_per_batch > len(self.present):
+        self.classes_per_batch = classes_per_batch
+        self.images_per_class = images_per_class
+        if min(classes_per_batch, images_per_class) < 1 or classes_per_batch > len(self.present):
             raise ValueError(
-                f"identities_per_batch must be in 1..{len(self.present)} (the identities with images) and images_per_identity at least 1, "
-                f"got {identities_per_batch} and {images_per_identity}"
+                f"classes_per_batch must be in 1..{len(self.present)} (the classes with images) and images_per_class at least 1, "
+                f"got {classes_per_batch} and {images_per_class}"
             )
-        self.group = identities_per_batch * images_per_identity
+        self.group = classes_per_batch * images_per_class
         self.num_groups = max(len(self.labels) // self.group, 1)
         self.num_samples = self.num_groups * self.group
         self.seed = seed
@@ -145,16 +168,16 @@ class ClassBalancedOrder:
     def __call__(self, epoch: int) -> IndexArray:
         generator = _generator(self.seed, epoch)
         by_class = self.samples[np.lexsort((generator.random(len(self.labels)), self.labels))]
-        groups_a_round = len(self.present) // self.num_people
-        people, rounds = [], []
+        groups_a_round = len(self.present) // self.classes_per_batch
+        dealt_classes, rounds = [], []
         for number in range(-(-self.num_groups // groups_a_round)):
-            dealt = generator.permutation(len(self.present))[: groups_a_round * self.num_people]
-            people.append(dealt)
+            dealt = generator.permutation(len(self.present))[: groups_a_round * self.classes_per_batch]
+            dealt_classes.append(dealt)
             rounds.append(np.full(len(dealt), number))
-        person = np.concatenate(people)[: self.num_groups * self.num_people, None]
-        visit = np.concatenate(rounds)[: self.num_groups * self.num_people, None]
-        image = (visit * self.num_images + np.arange(self.num_images)) % self.sizes[person]
-        return by_class[self.starts[person] + image].reshape(-1)
+        chosen = np.concatenate(dealt_classes)[: self.num_groups * self.classes_per_batch, None]
+        visit = np.concatenate(rounds)[: self.num_groups * self.classes_per_batch, None]
+        image = (visit * self.images_per_class + np.arange(self.images_per_class)) % self.sizes[chosen]
+        return by_class[self.starts[chosen] + image].reshape(-1)
 
 
 class ShuffleQuality(NamedTuple):

@@ -63,6 +63,11 @@ class RankBatches(Sampler[list[int]]):
         """This sampler itself: trainers look here for `set_epoch`."""
         return self
 
+    @property
+    def first_batch(self) -> int:
+        """The batches of this epoch before the position it was resumed at."""
+        return self._batches
+
     def _remaining(self) -> int:
         left, size = self.order.num_samples - self._consumed, self.batch_size * self.world_size
         return left // size if self.tail == "drop" else -(-left // size)
@@ -77,7 +82,7 @@ class RankBatches(Sampler[list[int]]):
         self._order_sum = zlib.crc32(np.asarray(order[:CHECKED], dtype=np.int64).tobytes())
         if self._consumed and self._stated_sum not in (None, self._order_sum):
             logger.warning(
-                "this epoch goes on at sample %d in another order than it began in (another seed or kind of order): some images come twice, some not at all",
+                "this epoch is resumed at sample %d in another order than it began in (another seed or kind of order): some images come twice, some not at all",
                 self._consumed,
             )
         size = self.batch_size * self.world_size

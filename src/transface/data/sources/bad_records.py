@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch.utils.data import get_worker_info
 
 from transface.data.batches import EncodedBatch, FaceBatch
@@ -22,14 +23,12 @@ LOGGED_A_WORKER = 10
 FEWEST_READ = 1000  # a share is judged over at least so many reads, or one pass of a smaller set
 
 
-class FaceDataset(Protocol):
-    """A set of faces that is read by batches of indices; to be decoded on a device it also has what `loaders.EncodedSource` names."""
-
-    num_identities: int
+class ImageDataset(Protocol):
+    """A set of labelled images that is read by batches of indices; to be decoded on a device it also has what `loaders.EncodedSource` names."""
 
     def __len__(self) -> int: ...
 
-    def __getitems__(self, indices: Sequence[int]) -> FaceBatch: ...
+    def __getitems__(self, indices: Sequence[int]) -> Any: ...
 
 
 class BadRecordError(ValueError):
@@ -44,6 +43,14 @@ class BadRecordError(ValueError):
 Fetch = Callable[[Sequence[int]], Any]
 
 
+def _joined(parts: Sequence[Any]) -> Any:
+    """Return batches of one record each as one batch: tensors end to end, the parts of NamedTuples each for itself."""
+    first = parts[0]
+    if isinstance(first, torch.Tensor):
+        return torch.cat(list(parts))
+    return type(first)(*(_joined(same) for same in zip(*parts, strict=True)))
+
+
 class BadRecords(NamedTuple):
     """Records that were skipped, and all that were read."""
 
@@ -51,14 +58,14 @@ class BadRecords(NamedTuple):
     read: int
 
 
-class TolerantFaces:
-    """The faces of `source`, where a bad record raises or is skipped.
+class TolerantDataset:
+    """The images of `source`, where a bad record raises or is skipped.
 
     Args:
         source: a data set that raises ValueError or OSError for a record it cannot deliver.
         on_bad_record: "raise" or "skip".
         max_bad_share: more than this share of bad records among those read stops the run.
-        decode: "workers": batches are decoded faces; "device": they are encoded, for `decoded` to be called with.
+        decode: "workers": batches are decoded; "device": they are encoded, for `decoded` to be called with.
 
     Raises:
         ValueError: for other words, or a share outside 0..1.
@@ -66,7 +73,7 @@ class TolerantFaces:
 
     def __init__(
         self,
-        source: FaceDataset,
+        source: ImageDataset,
         *,
         on_bad_record: Literal["raise", "skip"] = "raise",
         max_bad_share: float = 0.001,
@@ -81,7 +88,6 @@ class TolerantFaces:
         if decode == "device" and not hasattr(source, "read_encoded"):
             raise ValueError(f"decode='device' needs a source that gives its images undecoded, {type(source).__name__} does not")
         self.source = source
-        self.num_identities = source.num_identities
         self.on_bad_record = on_bad_record
         self.max_bad_share = max_bad_share
         self.decode = decode
@@ -121,14 +127,14 @@ class TolerantFaces:
             return decode_batch(batch, self.source, device=device)  # type: ignore[arg-type]
         except ValueError as error:
             mended = self._mended(batch.keys.tolist(), self.source.__getitems__, error)
-            return FaceBatch(*(part.to(device) for part in mended))
+            return move_data_to_device(mended, device)
 
     def _mended(self, indices: Sequence[int], fetch: Fetch, error: Exception) -> Any:
         """Record by record: each bad one is replaced by the next of the set that is good."""
         if self.on_bad_record == "raise":
             raise BadRecordError(f"{error}; on_bad_record=skip goes on without such records") from error
         singles = [self._good(int(index), fetch) for index in indices]
-        return type(singles[0])(*(torch.cat(parts) for parts in zip(*singles, strict=True)))
+        return _joined(singles)
 
     def _good(self, index: int, fetch: Fetch) -> Any:
         place, reason = self._stand_ins.get(index, index), "known from before"

@@ -4,6 +4,7 @@ TransFace (ICCV 2023, arXiv 2308.10133). With perturbation=None and weighting=No
 Shapes: B faces, E embedding size, N patches, D token width.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -14,14 +15,13 @@ from transface.data.augment.mixup import MixedFaces, Mixup
 from transface.data.batches import FaceBatch
 from transface.distributed import global_mean
 from transface.images.pixels import normalise, random_flip
-from transface.training.module import OptimizerFactory, TrainingModule
-from transface.training.named_losses import NamedLosses
+from transface.training.module import NamedLosses, OptimizerFactory, TrainingModule
 from transface.training.optimization.parameter_groups import DecayRule, freeze, group_parameters
 from transface.training.optimization.schedules import Schedule
 
 
 class RecognitionModule(TrainingModule):
-    """Trains a backbone to tell identities apart.
+    """Trains a backbone, its network, to tell identities apart.
 
     Args:
         backbone: images -> FaceFeatures.
@@ -38,6 +38,12 @@ class RecognitionModule(TrainingModule):
     Raises:
         ValueError: if DPAP or EHSM is asked of a backbone that has no patches.
     """
+
+    hints = {  # noqa: RUF012 - a constant of the class
+        "non_finite": "take margin=cosface",
+        "stuck": "take margin=cosface (a healthy ViT with ArcFace may sit near a loss of 38 for the first epoch)",
+        "out_of_memory": "classifier=partial_fc",
+    }
 
     def __init__(
         self,
@@ -62,20 +68,27 @@ class RecognitionModule(TrainingModule):
             raise ValueError(f"system.flip_probability must be in 0..1, got {flip_probability}")
         if not 0 < layer_decay <= 1:
             raise ValueError(f"system.layer_decay must be above 0 and at most 1 (system.frozen holds layers fast), got {layer_decay}")
-        rows, columns = getattr(backbone, "grid_size", (0, 0))
-        if (perturbation is not None or weighting is not None) and rows * columns == 0:
-            raise ValueError(f"DPAP and EHSM need a backbone with patches, {type(backbone).__name__} has none: set perturbation=none weighting=none")
-        wanted = getattr(perturbation, "num_patches", 0)
-        if wanted > rows * columns:
-            raise ValueError(
-                f"perturbation.num_patches is {wanted}, but the backbone has {rows * columns} patches ({rows} x {columns}): choose at most that many"
-            )
-        self.backbone, self.classifier = backbone, classifier
-        self.perturbation, self.weighting, self.augmentation, self.mixup = perturbation, weighting, augmentation, mixup
-        self.flip_probability, self.decay_rule = flip_probability, decay_rule
+        if perturbation is not None:
+            check_backbone: Any = perturbation.check_backbone
+            check_backbone(backbone)
+        if weighting is not None and not math.prod(getattr(backbone, "grid_size", (0, 0))):
+            raise ValueError(f"EHSM needs a backbone with patches, {type(backbone).__name__} has none: set weighting=none")
+        self.network = backbone
+        self.classifier = classifier
+        self.perturbation = perturbation
+        self.weighting = weighting
+        self.augmentation = augmentation
+        self.mixup = mixup
+        self.flip_probability = flip_probability
+        self.decay_rule = decay_rule
         self.layer_decay = layer_decay
         # Here and not with the optimizer: DDP waits for the gradient of every parameter that wants one when it wraps the module.
         self._frozen_modules = freeze(backbone, tuple(frozen))
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The network: what embeds a face."""
+        return self.network
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode; frozen parts stay in eval mode, so that neither their weights nor their batch-norm statistics move."""
@@ -94,7 +107,6 @@ class RecognitionModule(TrainingModule):
                 f"a batch must be a FaceBatch(images uint8 (B, 3, H, W), labels (B,), keys (B,)), got {type(batch).__name__}: "
                 "let the loader's collate_fn return one (transface.data.batches)"
             )
-        self._batch_size = batch.images.shape[0]
         images = random_flip(normalise(batch.images, dtype=self._image_dtype()), generator=generator, probability=self.flip_probability)
         if self.augmentation is not None:
             images = self.augmentation(images, generator)
@@ -107,7 +119,7 @@ class RecognitionModule(TrainingModule):
             weights = self.weighting(features.tokens)
             self._log_weights(weights.detach())
             per_sample = weights * per_sample
-        return NamedLosses({"margin": global_mean(per_sample)})
+        return NamedLosses({"margin": global_mean(per_sample)}, num_samples=len(batch.images))
 
     def _image_dtype(self) -> torch.dtype:
         """Return float64 where the whole model is in it, else float32."""
@@ -121,7 +133,14 @@ class RecognitionModule(TrainingModule):
         return mixed.ratio * own + (1 - mixed.ratio) * other
 
     def _log_weights(self, weights: Tensor) -> None:
-        self.log_dict({"train/ehsm/weight_mean": weights.mean(), "train/ehsm/weight_spread": weights.std(correction=0)}, batch_size=self._batch_size)
+        self.log_dict({"train/ehsm/weight_mean": weights.mean(), "train/ehsm/weight_spread": weights.std(correction=0)}, batch_size=len(weights))
+
+    def flops_per_image(self) -> int | None:
+        """Return the operations of forward and backward of the backbone and of the products with all class centres; DPAP's scoring is not counted."""
+        backbone = super().flops_per_image()
+        if backbone is None:
+            return None
+        return backbone + 6 * int(getattr(self.classifier, "num_identities", 0)) * int(getattr(self.classifier, "embedding_size", 0))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         groups = group_parameters(self.backbone, self.decay_rule, layer_decay=self.layer_decay)

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from lightning import Callback, LightningModule, Trainer
 
+from transface.training.direction import higher_is_better
+
 log = logging.getLogger(__name__)
 
 
@@ -16,14 +18,14 @@ class EarlyStopping(Callback):
 
     Args:
         monitor: name of the logged metric; a run that never measures it is not stopped, and says so once.
-        mode: "max" or "min".
+        mode: "max" or "min"; None: the direction that the measure itself says is better.
         patience: validations without a better value that end the run.
         min_delta: how much better a value must be to count.
     """
 
-    def __init__(self, *, monitor: str = "val/mean/accuracy", mode: Literal["max", "min"] = "max", patience: int = 5, min_delta: float = 0.0) -> None:
-        if mode not in ("max", "min"):
-            raise ValueError(f'callbacks.early_stopping.mode must be "max" or "min", got {mode!r}')
+    def __init__(self, *, monitor: str = "val/mean/accuracy", mode: Literal["max", "min"] | None = None, patience: int = 5, min_delta: float = 0.0) -> None:
+        if mode not in ("max", "min", None):
+            raise ValueError(f'callbacks.early_stopping.mode must be "max", "min" or null, got {mode!r}')
         if patience < 1 or min_delta < 0:
             raise ValueError(f"callbacks.early_stopping: patience must be at least 1 and min_delta at least 0, got {patience} and {min_delta}")
         self.monitor, self.mode, self.patience, self.min_delta = monitor, mode, patience, min_delta
@@ -36,7 +38,7 @@ class EarlyStopping(Callback):
         return {"best": self.best, "misses": self.misses, "judged_step": self._judged_step, "monitor": self.monitor, "mode": self.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if any(state_dict.get(name, own) != own for name, own in (("monitor", self.monitor), ("mode", self.mode))):
+        if state_dict.get("monitor", self.monitor) != self.monitor or (None not in (kept := state_dict.get("mode"), self.mode) and kept != self.mode):
             return  # of another metric
         self.best, self.misses, self._judged_step = state_dict["best"], state_dict["misses"], state_dict["judged_step"]
 
@@ -51,7 +53,7 @@ class EarlyStopping(Callback):
             self._say_unmeasured(trainer)
             return
         self._judged_step = validated
-        self._judge(float(trainer.callback_metrics[self.monitor]))
+        self._judge(float(trainer.callback_metrics[self.monitor]), higher=higher_is_better(pl_module, self.monitor, mode=self.mode))
         if self.misses >= self.patience:
             trainer.should_stop = True
             if trainer.is_global_zero:
@@ -63,8 +65,8 @@ class EarlyStopping(Callback):
             log.warning("callbacks.early_stopping.monitor=%s is not measured, so nothing stops the run early: there are %s", self.monitor, names)
         self._said = True
 
-    def _judge(self, value: float) -> None:
-        gain = float("inf") if self.best is None else value - self.best if self.mode == "max" else self.best - value
+    def _judge(self, value: float, *, higher: bool) -> None:
+        gain = float("inf") if self.best is None else value - self.best if higher else self.best - value
         if gain > self.min_delta:
             self.best, self.misses = value, 0
         else:

@@ -1,6 +1,7 @@
 """Stops a run whose loss is no longer a number, keeps the batch that did it, and hints when a loss is stuck."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ class _Suspect(NamedTuple):
     epoch: int
     batch_idx: int
     learning_rate: float
+    hint: str
 
 
 class NonFiniteGuard(Callback):
@@ -53,7 +55,9 @@ class NonFiniteGuard(Callback):
             ready = torch.cuda.Event()
             ready.record()
         rate = float(trainer.optimizers[0].param_groups[0]["lr"])
-        self._pending = _Suspect(finite, ready, loss.detach(), self._batch, trainer.global_step, trainer.current_epoch, self._batch_idx, rate)
+        hint = _hint(pl_module, "non_finite")
+        where = (trainer.global_step, trainer.current_epoch, self._batch_idx)
+        self._pending = _Suspect(finite, ready, loss.detach(), self._batch, *where, rate, hint)
         if not loss.is_cuda:
             self._check_pending()
 
@@ -75,18 +79,35 @@ class NonFiniteGuard(Callback):
     def _refuse(self, suspect: _Suspect) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"offending-batch-rank{rank()}.pt"
-        tensors = suspect.batch._asdict() if hasattr(suspect.batch, "_asdict") else {"batch": suspect.batch}
+        parts = _plain(suspect.batch)
         where = {"step": suspect.step, "epoch": suspect.epoch, "batch_idx": suspect.batch_idx, "learning_rate": suspect.learning_rate}
-        torch.save({**{k: v.cpu() if isinstance(v, Tensor) else v for k, v in tensors.items()}, **where}, path)
+        torch.save({**(parts if isinstance(parts, dict) else {"batch": parts}), **where}, path)
         raise NonFiniteLossError(
             f"loss is {float(suspect.loss)} at step {suspect.step} (epoch {suspect.epoch}, batch {suspect.batch_idx}, rank {rank()}), learning rate "
-            f"{suspect.learning_rate:g}; the batch is in {path}. Lower optimizer.lr, lengthen schedule.warmup_epochs, or take margin=cosface; "
+            f"{suspect.learning_rate:g}; the batch is in {path}. Lower optimizer.lr or lengthen schedule.warmup_epochs{suspect.hint}; "
             "the last checkpoint is from before"
         )
 
 
+def _plain(batch: Any) -> Any:
+    """Return a batch as dicts, lists and tensors on the CPU, which any version of torch reads again."""
+    if isinstance(batch, Tensor):
+        return batch.detach().cpu()
+    if hasattr(batch, "_asdict"):
+        return {name: _plain(part) for name, part in batch._asdict().items()}
+    if isinstance(batch, Mapping):
+        return {str(name): _plain(part) for name, part in batch.items()}
+    return [_plain(part) for part in batch] if isinstance(batch, list | tuple) else batch
+
+
+def _hint(module: LightningModule, failure: str) -> str:
+    """Return what the system says to try in that case, as the end of a sentence."""
+    words = getattr(module, "hints", {}).get(failure, "")
+    return f", or {words}" if words else ""
+
+
 class StuckLossHint(Callback):
-    """Warns once when the loss has hardly moved for long after warm-up: ViT with ArcFace is known to stagnate at high rates and small batches.
+    """Warns once when the loss has hardly moved for long after warm-up, as transformers do at high rates and small batches.
 
     Args:
         patience_steps: optimizer steps over which the loss is compared.
@@ -119,10 +140,10 @@ class StuckLossHint(Callback):
             level = logging.WARNING if rank() == 0 else logging.DEBUG
             log.log(
                 level,
-                "loss %.2f has not fallen below %.2f for %d steps (a healthy ViT may sit near 38 for the first epoch): if this goes on, try margin=cosface, "
-                "a lower optimizer.lr, a longer warm-up or a larger batch",
+                "loss %.2f has not fallen below %.2f for %d steps: if this lasts, try a lower optimizer.lr, a longer warm-up, a larger batch%s",
                 mean,
                 self._before,
                 self.patience_steps,
+                _hint(pl_module, "stuck"),
             )
         self._before = mean

@@ -1,4 +1,4 @@
-"""The progress bar of a run: images per second, loss, the latest validation accuracy, time left; one plain line a while where there is no terminal."""
+"""The progress bar of a run: images per second, loss, the monitored metric, time left; one plain line a while where there is no terminal."""
 
 import logging
 import sys
@@ -8,6 +8,8 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
+from transface.data.batches import num_images
+
 log = logging.getLogger(__name__)
 
 
@@ -15,11 +17,13 @@ class FaceProgressBar(RichProgressBar):
     """Rich bar on a terminal; elsewhere a line every `line_seconds`.
 
     Args:
+        monitor: name of the validated metric to show.
         line_seconds: seconds between two lines where there is no terminal.
     """
 
-    def __init__(self, *, line_seconds: float = 10.0, refresh_rate: int = 5) -> None:
+    def __init__(self, *, monitor: str = "val/mean/accuracy", line_seconds: float = 10.0, refresh_rate: int = 5) -> None:
         super().__init__(refresh_rate=refresh_rate)
+        self.monitor = monitor
         self.line_seconds = line_seconds
         self._plain = not sys.stdout.isatty()
         self._seen = 0
@@ -40,7 +44,7 @@ class FaceProgressBar(RichProgressBar):
             super().on_train_epoch_start(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._seen += batch[0].shape[0] * trainer.world_size
+        self._seen += num_images(batch) * trainer.world_size
         now = time.monotonic()
         if getattr(pl_module, "validated_at", -1) == trainer.global_step:
             self._mark = (now, self._seen)  # the time of a validation is not the time of the images before it
@@ -67,8 +71,8 @@ class FaceProgressBar(RichProgressBar):
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         items = dict(super().get_metrics(trainer, pl_module))
         items.pop("v_num", None)
-        accuracies = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/mean/accuracy")}
-        return {**items, "images/s": round(self._rate), **{name: float(value) for name, value in accuracies.items()}}
+        value = trainer.callback_metrics.get(self.monitor)
+        return {**items, "images/s": round(self._rate), **({} if value is None else {self.monitor: float(value)})}
 
     def _print_line(self, trainer: Trainer) -> None:
         metrics = trainer.callback_metrics
@@ -77,7 +81,7 @@ class FaceProgressBar(RichProgressBar):
         words += [f"loss {float(loss):.3f}"] if loss is not None else []
         rate = self._rate or self._seen / max(time.monotonic() - self._start[0], 1e-9)
         words += [f"{rate:.0f} images/s"]
-        words += [f"accuracy {float(metrics['val/mean/accuracy']):.4f}"] if "val/mean/accuracy" in metrics else []
+        words += [f"{self.monitor} {float(metrics[self.monitor]):.4f}"] if self.monitor in metrics else []
         left = self._seconds_left(trainer)
         words += [f"{left / 60:.0f} min left" if left >= 120 else f"{left:.0f} s left"] if left is not None else []
         print(", ".join(words), flush=True)

@@ -8,39 +8,11 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from transface.data.batches import num_images
 from transface.training.callbacks.device_peaks import peak_flops
 
 MEGABYTE = 2**20
-
-
-def forward_flops(backbone: nn.Module, images: Tensor) -> int:
-    """Return the floating-point operations (a multiply-add counts two) of one forward of `images` (B, 3, H, W), whole batch.
-
-    Convolutions, matrix products and attention are counted. Flags of training and random state stay as they are.
-    """
-    training = [module for module in backbone.modules() if module.training]
-    counter = FlopCounterMode(display=False)
-    # The plain attention: fused kernels of some devices are not in torch's table.
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        try:
-            backbone.eval()
-            backbone(images)
-        finally:
-            for module in training:
-                module.training = True
-    return counter.get_total_flops()
-
-
-def step_flops_per_image(backbone_forward: int, *, num_identities: int, embedding_size: int) -> int:
-    """Return what one image costs in a step by the model itself: forward and backward (twice the forward) of backbone and class products.
-
-    What is recomputed in backward does not count, nor does DPAP's scoring: MFU is of the model, not of the method's extra work.
-    """
-    return 3 * (backbone_forward + 2 * num_identities * embedding_size)
 
 
 class Throughput(Callback):
@@ -72,18 +44,8 @@ class Throughput(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._peak = self.peak_tflops * 1e12 if self.peak_tflops else device_peak(pl_module.device, str(trainer.precision))
-        self._flops_per_image = self._count(pl_module) if self._peak else 0
+        self._flops_per_image = (_flops_per_image(pl_module) or 0) if self._peak else 0
         self._begin(self.clock())
-
-    def _count(self, module: Any) -> int:
-        backbone, classifier = getattr(module, "backbone", None), getattr(module, "classifier", None)
-        if backbone is None or not hasattr(backbone, "image_size"):
-            return 0
-        dtype = next(backbone.parameters()).dtype
-        forward = forward_flops(backbone, torch.zeros(1, 3, *backbone.image_size, device=module.device, dtype=dtype))
-        return step_flops_per_image(
-            forward, num_identities=getattr(classifier, "num_identities", 0), embedding_size=getattr(classifier, "embedding_size", 0)
-        )
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._waited += self.clock() - self._ended
@@ -91,7 +53,7 @@ class Throughput(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._ended = self.clock()
         self._batches += 1
-        self._images += len(batch[0])
+        self._images += num_images(batch)
         every: int = self.every_n_steps or trainer.log_every_n_steps  # type: ignore[attr-defined]
         if not every or self._batches < every:  # 0: the trainer logs nothing
             return
@@ -111,6 +73,11 @@ class Throughput(Callback):
         if self._peak and self._flops_per_image:
             row["speed/mfu"] = rate * self._flops_per_image / (self._peak * trainer.world_size)
         return row
+
+
+def _flops_per_image(module: LightningModule) -> int | None:
+    count = getattr(module, "flops_per_image", None)
+    return None if count is None else count()
 
 
 def peak_memory(device: torch.device) -> int:

@@ -1,19 +1,18 @@
-"""An exponential moving average of the backbone's weights, evaluated and saved beside the trained ones."""
+"""An exponential moving average of the network's weights, evaluated and saved beside the trained ones."""
 
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from transface.training.module import TrainingModule
 
 
-class BackboneAverage(Callback):
+class WeightAverage(Callback):
     """Keeps average = decay * average + (1 - decay) * weights after each optimizer step; batch-norm statistics are copied.
 
-    Validation and `transface evaluate` use the average; class centres have none.
+    Validation and `transface evaluate` use the average; what is trained beside the network (class centres) has none.
 
     Args:
         decay: in (0, 1), e.g. 0.9999 for long runs.
@@ -28,10 +27,9 @@ class BackboneAverage(Callback):
         self._step = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        backbone = pl_module.backbone
-        assert isinstance(backbone, nn.Module)
         assert isinstance(pl_module, TrainingModule)
-        self._average = AveragedModel(backbone, multi_avg_fn=get_ema_multi_avg_fn(self.decay), use_buffers=False)
+        network = pl_module.network
+        self._average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(self.decay), use_buffers=False)
         self._average.requires_grad_(False)
         if self._restored is not None:
             self._average.module.load_state_dict(self._restored)
@@ -47,15 +45,15 @@ class BackboneAverage(Callback):
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
-        backbone = pl_module.backbone
-        assert isinstance(backbone, nn.Module)
-        self._average.update_parameters(backbone)
-        for own, trained in zip(self._average.module.buffers(), backbone.buffers(), strict=True):
+        assert isinstance(pl_module, TrainingModule)
+        network = pl_module.network
+        self._average.update_parameters(network)
+        for own, trained in zip(self._average.module.buffers(), network.buffers(), strict=True):
             own.copy_(trained)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._average is not None:
-            checkpoint["ema_backbone"] = self._average.module.state_dict()
+            checkpoint["averaged"] = self._average.module.state_dict()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._restored = checkpoint.get("ema_backbone")
+        self._restored = checkpoint.get("averaged")

@@ -15,6 +15,7 @@ from lightning import Callback, LightningModule, Trainer
 from transface.backbones.weights.files import TRAINER_FILE
 from transface.distributed import rank
 from transface.training.checkpoints.reader import complete_checkpoints, versions
+from transface.training.direction import higher_is_better
 
 
 class CheckpointWriter(Callback):
@@ -23,7 +24,7 @@ class CheckpointWriter(Callback):
     Args:
         folder: where checkpoints go.
         monitor: name of the logged metric that chooses the best; may never appear.
-        mode: "max" or "min".
+        mode: "max" or "min"; None: the direction that the measure itself says is better.
         every_n_steps: optimizer steps between saves, or None.
         every_n_minutes: minutes between saves, or None.
         keep: newest checkpoints kept besides the best.
@@ -35,14 +36,14 @@ class CheckpointWriter(Callback):
         folder: str | Path,
         *,
         monitor: str = "val/mean/accuracy",
-        mode: Literal["max", "min"] = "max",
+        mode: Literal["max", "min"] | None = None,
         every_n_steps: int | None = 1000,
         every_n_minutes: float | None = None,
         keep: int = 2,
         config: dict[str, Any] | None = None,
     ) -> None:
-        if mode not in ("max", "min"):
-            raise ValueError(f'checkpoint.mode must be "max" or "min", got {mode!r}')
+        if mode not in ("max", "min", None):
+            raise ValueError(f'checkpoint.mode must be "max", "min" or null, got {mode!r}')
         if keep < 1 or (every_n_steps is not None and every_n_steps < 1):
             raise ValueError(f"checkpoint.keep and checkpoint.every_n_steps must be at least 1, got {keep} and {every_n_steps}")
         if every_n_minutes is not None and not every_n_minutes > 0:
@@ -61,7 +62,7 @@ class CheckpointWriter(Callback):
         return best | {"monitor": self.monitor, "mode": self.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if any(state_dict.get(name, own) != own for name, own in (("monitor", self.monitor), ("mode", self.mode))):
+        if state_dict.get("monitor", self.monitor) != self.monitor or (None not in (kept := state_dict.get("mode"), self.mode) and kept != self.mode):
             return  # the best of another metric, which no value of this one may ever pass
         self.best_value, self.best_step = state_dict["best_value"], state_dict["best_step"]
         self._judged_step = state_dict["judged_step"]
@@ -105,7 +106,8 @@ class CheckpointWriter(Callback):
             return False
         self._judged_step = validated
         value = float(trainer.callback_metrics[self.monitor])
-        if self.best_value is None or (value > self.best_value if self.mode == "max" else value < self.best_value):
+        higher = higher_is_better(pl_module, self.monitor, mode=self.mode)
+        if self.best_value is None or (value > self.best_value if higher else value < self.best_value):
             self.best_value, self.best_step = value, trainer.global_step
         return True
 

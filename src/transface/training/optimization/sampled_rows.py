@@ -37,6 +37,8 @@ class SampledRows(Optimizer):
     Optimizers that mix elements across rows (LARS, Muon, Shampoo) cannot step rows apart and are refused.
     """
 
+    steps_sampled_rows = True
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Take one step and return the closure's loss, if there is a closure."""
         loss = None

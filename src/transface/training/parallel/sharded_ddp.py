@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
 
 @runtime_checkable
@@ -12,31 +13,46 @@ class Sharded(Protocol):
     """A module whose named parameters are other rows on each rank, as PartialFC.
 
     Attributes:
-        sharded_parameters: names of those parameters in the module.
+        sharded_parameters: names of those parameters in the module; their first axis is the rows.
+        rows: the rows (start, stop) of the whole table that this rank holds.
+        num_rows: how many the whole table has.
     """
 
     sharded_parameters: tuple[str, ...]
 
+    @property
+    def rows(self) -> tuple[int, int]: ...
+
+    @property
+    def num_rows(self) -> int: ...
+
     def place(self) -> None:
         """Keep this rank's rows, now that the process group is up."""
         ...
+
+    def check_optimizer(self, optimizer: Optimizer) -> None:
+        """Raise ValueError where the optimizer would not step these parameters as they need it."""
+        ...
+
+
+def sharded_parts(module: nn.Module) -> dict[str, Sharded]:
+    """Return the parts of a module that are sharded, by name."""
+    return {name: part for name, part in module.named_modules() if isinstance(part, Sharded)}
 
 
 def sharded_parameter_names(module: nn.Module) -> list[str]:
     """Return the full names of the parameters of module that are sharded, e.g. ["classifier.centers"]."""
     return [
         f"{prefix}.{name}" if prefix else name
-        for prefix, part in module.named_modules()
-        if isinstance(part, Sharded)
+        for prefix, part in sharded_parts(module).items()
         for name in part.sharded_parameters
     ]
 
 
 def place_shards(module: nn.Module) -> None:
     """Let each sharded part of module keep this rank's rows. After the process group is up, before optimizers are made."""
-    for part in module.modules():
-        if isinstance(part, Sharded):
-            part.place()
+    for part in sharded_parts(module).values():
+        part.place()
 
 
 def leave_shards_out(module: nn.Module) -> None:

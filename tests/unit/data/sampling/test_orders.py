@@ -24,7 +24,7 @@ def test_every_sample_comes_once_an_epoch(num_samples: int, kind) -> None:
         lambda seed: ShuffledOrder(200, seed=seed),
         lambda seed: BlockOrder(200, seed=seed, block_size=10, buffer_blocks=4),
         lambda seed: WeightedOrder([120, 80], [1, 0.5], seed=seed),
-        lambda seed: ClassBalancedOrder(LABELS, identities_per_batch=3, images_per_identity=2, seed=seed),
+        lambda seed: ClassBalancedOrder(LABELS, classes_per_batch=3, images_per_class=2, seed=seed),
     ],
 )
 def test_seed_and_epoch_change_the_order_and_fix_it(make) -> None:
@@ -63,7 +63,7 @@ def test_wrong_weights_are_refused(sizes: list[int], weights: list[float]) -> No
 
 @pytest.mark.parametrize(("people", "images"), [(1, 1), (3, 2), (7, 4), (2, 12)])
 def test_each_group_holds_p_people_with_k_images_each(people: int, images: int) -> None:
-    order = ClassBalancedOrder(LABELS, identities_per_batch=people, images_per_identity=images)
+    order = ClassBalancedOrder(LABELS, classes_per_batch=people, images_per_class=images)
     for epoch in range(4):
         for group in order(epoch).reshape(-1, people * images):
             counted = Counter(LABELS[group].tolist())
@@ -76,24 +76,24 @@ def test_each_group_holds_p_people_with_k_images_each(people: int, images: int) 
 
 def test_class_balance_deals_all_images_before_one_comes_again() -> None:
     labels = np.repeat(np.arange(4), 8)
-    order = ClassBalancedOrder(labels, identities_per_batch=4, images_per_identity=2)
+    order = ClassBalancedOrder(labels, classes_per_batch=4, images_per_class=2)
     assert sorted(order(3).tolist()) == list(range(32))
 
 
 def test_class_balance_sees_classes_equally_often() -> None:
     labels = np.repeat(np.arange(3), [1, 10, 1000])
-    seen = Counter(labels[ClassBalancedOrder(labels, identities_per_batch=3, images_per_identity=4)(0)].tolist())
+    seen = Counter(labels[ClassBalancedOrder(labels, classes_per_batch=3, images_per_class=4)(0)].tolist())
     assert len(set(seen.values())) == 1
 
 
 @pytest.mark.parametrize(("people", "images"), [(8, 1), (0, 1), (1, 0)])
 def test_more_people_than_there_are_is_refused(people: int, images: int) -> None:
-    with pytest.raises(ValueError, match=r"identities_per_batch must be in 1\.\.7"):
-        ClassBalancedOrder(LABELS, identities_per_batch=people, images_per_identity=images)
+    with pytest.raises(ValueError, match=r"classes_per_batch must be in 1\.\.7"):
+        ClassBalancedOrder(LABELS, classes_per_batch=people, images_per_class=images)
 
 
 def test_labels_without_images_are_not_dealt() -> None:
-    order = ClassBalancedOrder(np.array([5, 5, 9, 9]), identities_per_batch=2, images_per_identity=2)
+    order = ClassBalancedOrder(np.array([5, 5, 9, 9]), classes_per_batch=2, images_per_class=2)
     assert sorted(order(0).tolist()) == [0, 1, 2, 3]
 
 

@@ -134,7 +134,7 @@ def test_what_cannot_be_dealt_is_refused(words: dict, complaint: str) -> None:
 
 def test_ranks_never_cut_a_group_of_p_times_k() -> None:
     labels = torch.arange(40).numpy() // 5
-    order = ClassBalancedOrder(labels, identities_per_batch=2, images_per_identity=3)
+    order = ClassBalancedOrder(labels, classes_per_batch=2, images_per_class=3)
     with pytest.raises(ValueError, match="multiple of 6"):
         RankBatches(order, 8)
     for rank in range(2):

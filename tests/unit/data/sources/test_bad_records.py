@@ -10,7 +10,7 @@ from transface.data.batches import FaceBatch
 from transface.data.loaders import close_loader, make_loader
 from transface.data.sampling.orders import SequentialOrder, ShuffledOrder
 from transface.data.sampling.rank_batches import RankBatches
-from transface.data.sources.bad_records import BadRecordError, BadRecords, TolerantFaces
+from transface.data.sources.bad_records import BadRecordError, BadRecords, TolerantDataset
 from transface.data.sources.identity_pack import IdentityPack
 
 LABELS = [number // 4 for number in range(40)]
@@ -33,7 +33,7 @@ def pack(tmp_path: Path, make_pack: Callable) -> IdentityPack:
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_raise_is_one_line_that_names_the_record(pack: IdentityPack, num_workers: int) -> None:
     with pytest.raises(BadRecordError, match=r"^image of key 8 in .*train\.rec cannot be decoded.*on_bad_record=skip.*$") as caught:
-        delivered(TolerantFaces(pack), RankBatches(SequentialOrder(40), 5), num_workers)
+        delivered(TolerantDataset(pack), RankBatches(SequentialOrder(40), 5), num_workers)
     assert "\n" not in str(caught.value)
 
 
@@ -42,7 +42,7 @@ def test_raise_is_one_line_that_names_the_record(pack: IdentityPack, num_workers
 def test_skip_costs_the_bad_record_alone_with_ranks_in_step(pack: IdentityPack, num_workers: int, world_size: int) -> None:
     keys, counts = [], []
     for rank in range(world_size):
-        faces = TolerantFaces(pack, on_bad_record="skip", max_bad_share=0.2)
+        faces = TolerantDataset(pack, on_bad_record="skip", max_bad_share=0.2)
         sampler = RankBatches(SequentialOrder(40), 20 // world_size, rank=rank, world_size=world_size)
         batches = delivered(faces, sampler, num_workers)
         assert [len(batch.keys) for batch in batches] == [20 // world_size] * 2
@@ -57,7 +57,7 @@ def test_skip_costs_the_bad_record_alone_with_ranks_in_step(pack: IdentityPack, 
 
 
 def test_counts_are_those_since_the_last_taking(pack: IdentityPack) -> None:
-    faces = TolerantFaces(pack, on_bad_record="skip", max_bad_share=0.5)
+    faces = TolerantDataset(pack, on_bad_record="skip", max_bad_share=0.5)
     faces.__getitems__([7, 1, 2])
     assert faces.take_counts() == BadRecords(1, 3)
     assert faces.take_counts() == BadRecords(0, 0)
@@ -67,13 +67,13 @@ def test_counts_are_those_since_the_last_taking(pack: IdentityPack) -> None:
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_more_than_the_allowed_share_stops_the_run(pack: IdentityPack, num_workers: int) -> None:
-    faces = TolerantFaces(pack, on_bad_record="skip", max_bad_share=0.05)
+    faces = TolerantDataset(pack, on_bad_record="skip", max_bad_share=0.05)
     with pytest.raises(BadRecordError, match=r"^3 of the \d+ records read so far were bad, more than max_bad_share=0\.05 allows"):
         delivered(faces, RankBatches(ShuffledOrder(40), 20), num_workers)
 
 
 def test_the_share_of_a_whole_epoch_is_judged_too(pack: IdentityPack) -> None:
-    faces = TolerantFaces(pack, on_bad_record="skip", max_bad_share=0.1)
+    faces = TolerantDataset(pack, on_bad_record="skip", max_bad_share=0.1)
     faces.check_share(BadRecords(10, 100))
     with pytest.raises(BadRecordError, match="11 of the 100"):
         faces.check_share(BadRecords(11, 100))
@@ -82,18 +82,18 @@ def test_the_share_of_a_whole_epoch_is_judged_too(pack: IdentityPack) -> None:
 def test_a_set_without_a_good_record_ends(tmp_path: Path, make_pack: Callable) -> None:
     pack = IdentityPack(make_pack(tmp_path, [0, 0, 1], payloads=dict.fromkeys(range(3), BAD)))
     with pytest.raises(BadRecordError, match="none of the 3 records is good"):
-        TolerantFaces(pack, on_bad_record="skip", max_bad_share=1).__getitems__([1])
+        TolerantDataset(pack, on_bad_record="skip", max_bad_share=1).__getitems__([1])
 
 
 def test_good_batches_are_passed_on_as_they_are(pack: IdentityPack) -> None:
-    faces = TolerantFaces(pack, on_bad_record="skip")
-    assert (len(faces), faces.num_identities) == (40, 10)
+    faces = TolerantDataset(pack, on_bad_record="skip")
+    assert len(faces) == 40
     assert torch.equal(faces.__getitems__([3, 1]).images, pack.__getitems__([3, 1]).images)
     assert faces.take_counts() == BadRecords(0, 2)
 
 
 def test_unknown_words_are_refused(pack: IdentityPack) -> None:
     with pytest.raises(ValueError, match="on_bad_record must be 'raise' or 'skip', got 'ignore'"):
-        TolerantFaces(pack, on_bad_record="ignore")  # type: ignore[arg-type]
+        TolerantDataset(pack, on_bad_record="ignore")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"max_bad_share must be in 0\.\.1, got 2"):
-        TolerantFaces(pack, max_bad_share=2)
+        TolerantDataset(pack, max_bad_share=2)

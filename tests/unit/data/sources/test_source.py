@@ -94,6 +94,6 @@ def test_weighted_and_balanced_orders_walk_a_mix(packs: list[IdentityPack]) -> N
     weighted = RankBatches(WeightedOrder(mix.sizes, [2, 1]), 5)
     seen = torch.cat([batch.keys for batch in make_loader(mix, weighted, num_workers=0, pin_memory=False)])
     assert np.bincount(seen.numpy(), minlength=7).tolist() == [2, 2, 2, 1, 1, 1, 1]
-    balanced = RankBatches(ClassBalancedOrder(mix.labels, identities_per_batch=2, images_per_identity=3), 6)
+    balanced = RankBatches(ClassBalancedOrder(mix.labels, classes_per_batch=2, images_per_class=3), 6)
     for batch in make_loader(mix, balanced, num_workers=0, pin_memory=False):
         assert batch.labels.unique(return_counts=True)[1].tolist() == [3, 3]

@@ -21,7 +21,7 @@ from transface.systems.recognition.datamodule import RecognitionData
 ORDERS = {
     "shuffled": shuffled,
     "in_blocks": partial(in_blocks, block_size=4, buffer_blocks=2),
-    "class_balanced": partial(class_balanced, identities_per_batch=2, images_per_identity=2),
+    "class_balanced": partial(class_balanced, classes_per_batch=2, images_per_class=2),
 }
 
 
@@ -81,7 +81,7 @@ def test_several_sources_are_one_set_with_people_apart(pack: Path, folder: Path)
 def test_sources_of_the_same_people_share_an_offset(pack: Path, folder: Path) -> None:
     data = RecognitionData(sources=[{"path": folder}, {"path": pack, "label_offset": 0}, {"path": folder}], total_batch_size=4)
     assert data.num_identities == 8
-    assert data.faces.source.labels.tolist() == [0] * 3 + [1] * 3 + [n // 4 for n in range(24)] + [6] * 3 + [7] * 3  # type: ignore[attr-defined]
+    assert data.dataset.source.labels.tolist() == [0] * 3 + [1] * 3 + [n // 4 for n in range(24)] + [6] * 3 + [7] * 3  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_bad_record_costs_itself_alone_wherever_it_is_decoded(wounded: Callabl
             if key != 2:
                 assert torch.equal(batch.images[place], expected.images[place])
                 assert batch.labels[place] == expected.labels[place]
-    assert data.faces.take_counts() == (1, 24)
+    assert data.dataset.take_counts() == (1, 24)
     with pytest.raises(ValueError, match=r"key 3|offset"):
         read(trained_by(RecognitionData(wounded(kind), **settings)))
 

@@ -21,7 +21,7 @@ from transface.systems.recognition.ehsm import EHSM
 from transface.systems.recognition.method_observer import MethodObserver, summary
 from transface.systems.recognition.method_view import MethodView, look
 from transface.systems.recognition.module import RecognitionModule
-from transface.training.callbacks.throughput import forward_flops
+from transface.training.flops import forward_flops
 from transface.training.trainer import make_trainer
 
 

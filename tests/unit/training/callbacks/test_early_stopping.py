@@ -65,7 +65,7 @@ def test_without_its_metric_it_stops_nothing_and_bad_settings_are_refused(make_m
     assert train(make_module(), [EarlyStopping(patience=1)], steps=4).global_step == 4
     with pytest.raises(ValueError, match="patience must be at least 1"):
         EarlyStopping(patience=0)
-    with pytest.raises(ValueError, match='mode must be "max" or "min"'):
+    with pytest.raises(ValueError, match='mode must be "max", "min" or null'):
         EarlyStopping(mode="best")  # type: ignore[arg-type]
 
 

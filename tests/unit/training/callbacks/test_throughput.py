@@ -1,6 +1,7 @@
 """speed/*: rates from a clock of our own, FLOPs against the known counts, no trace left on the model."""
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,11 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from torch import nn
 
 from transface.backbones.face_vit import FaceViT, face_vit_t
-from transface.training.callbacks.throughput import Throughput, forward_flops, seconds_left, step_flops_per_image
+from transface.classifiers.full_softmax import FullSoftmax
+from transface.margins.arcface import ArcFace
+from transface.systems.recognition.module import RecognitionModule
+from transface.training.callbacks.throughput import Throughput, seconds_left
+from transface.training.flops import forward_flops
 
 
 def test_flops_of_a_backbone_are_twice_its_multiply_adds() -> None:
@@ -20,7 +25,6 @@ def test_flops_of_a_backbone_are_twice_its_multiply_adds() -> None:
 
 def test_flops_of_a_linear_layer_are_counted_by_hand() -> None:
     assert forward_flops(nn.Linear(5, 7), torch.zeros(3, 5)) == 2 * 3 * 5 * 7
-    assert step_flops_per_image(100, num_identities=11, embedding_size=3) == 3 * (100 + 2 * 11 * 3)
 
 
 def test_counting_leaves_the_model_and_the_random_state_as_they_were() -> None:
@@ -61,8 +65,9 @@ def walk(callback: Throughput, *, ticks: list[tuple[float, float]], world_size: 
     trainer.__dict__.update(trainer_settings)
     times = iter([0.0, *(moment for tick in ticks for moment in tick)])
     callback.clock = lambda: next(times)
-    module: Any = SimpleNamespace(device=torch.device("cpu"), backbone=FaceViT(36, 9, embed_dim=16, depth=1, num_heads=2, embedding_size=8))
-    module.classifier = SimpleNamespace(num_identities=10, embedding_size=8)
+    network = FaceViT(36, 9, embed_dim=16, depth=1, num_heads=2, embedding_size=8)
+    classifier = FullSoftmax(10, 8, ArcFace())
+    module = RecognitionModule(network, classifier, optimizer=partial(torch.optim.SGD, lr=0.1))
     callback.on_train_start(trainer, module)
     batch = (torch.zeros(4, 3, 8, 8),)
     for index in range(len(ticks)):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from transface.backbones.weights.files import backbone_weights
+from transface.backbones.weights.files import network_weights
 from transface.training.callbacks.early_stopping import EarlyStopping
 from transface.training.checkpoints.reader import (
     check_same_architecture,
@@ -51,7 +51,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
 
 
 def test_another_architecture_is_named(make_module: Any) -> None:
-    own = backbone_weights({"state_dict": make_module().state_dict()})
+    own = network_weights({"state_dict": make_module().state_dict()})
     other = {name: value for name, value in own.items() if "blocks.1" not in name}
     with pytest.raises(ValueError, match=r"x.ckpt is a checkpoint of another architecture: it lacks blocks\.1"):
         check_same_architecture(own, other, where="x.ckpt")
@@ -68,10 +68,10 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [partial(CheckpointWriter, "checkpoints"), EarlyStopping])
 def test_the_best_of_another_metric_is_not_held_against_this_one(kind: Callable[..., Any]) -> None:
-    accuracy = kind()
+    accuracy = kind(mode="max")
     accuracy.load_state_dict({**accuracy.state_dict(), "best_value": 0.9, "best_step": 4, "best": 0.9, "misses": 3, "judged_step": 4})
     assert 0.9 in accuracy.state_dict().values()
-    again = kind()
+    again = kind(mode="max")
     again.load_state_dict(accuracy.state_dict())
     assert again.state_dict() == accuracy.state_dict()
     for other in (kind(monitor="train/loss", mode="min"), kind(mode="min")):

@@ -7,7 +7,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from transface.training.checkpoints.resumed_optimizer import apply_stated, stated_settings
+from transface.training.checkpoints.resume import apply_stated, stated_settings
 from transface.training.optimization.optimizers import SGD, AdamW
 
 
