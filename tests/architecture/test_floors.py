@@ -16,7 +16,7 @@ FLOORS: list[list[str]] = [
     ["classifiers"],
     ["data"],
     ["backbones", "losses", "metrics", "margins", "images"],
-    ["distributed", "kept_files", "plots", "seeds", "shapes"],
+    ["distributed", "artifacts", "plots", "seeds", "shapes"],
 ]
 FORBIDDEN_WORDS = {"utils", "util", "helper", "helpers", "misc", "common", "new", "v2"}
 

@@ -61,7 +61,8 @@ def close_loader(loader: DataLoader) -> None:
 class NamedImages(Protocol):
     """A source whose images have one size, and names for errors."""
 
-    image_size: tuple[int, int]
+    @property
+    def image_size(self) -> tuple[int, int]: ...
 
     def name(self, index: int) -> str: ...
 

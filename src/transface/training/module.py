@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from transface.artifacts import package_versions
 from transface.backbones.weights.rebuild import config_of
 from transface.distributed import all_reduce_sum, rank, world_size
 from transface.seeds import seed_step
-from transface.training.checkpoints.reader import versions
 from transface.training.checkpoints.resume import ResumedOptimizer, check_checkpoint, upgrade
 from transface.training.checkpoints.shards import read_shards, write_shards
 from transface.training.flops import forward_flops
@@ -130,7 +130,7 @@ class TrainingModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave sharded rows and their moments out: `write_shards` writes each rank's own beside. Say which network it is, if nobody else does."""
-        own = checkpoint.setdefault("transface", {"config": {}, "versions": versions()})
+        own = checkpoint.setdefault("transface", {"config": {}, "versions": package_versions()})
         own |= {"network": self._network_config(), "optimizer": self.optimizer_kind}
         for name in sharded_parameter_names(self):
             checkpoint["state_dict"].pop(name)

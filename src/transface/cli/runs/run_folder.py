@@ -159,10 +159,10 @@ def record_environment(folder: Path, *, world_size: int) -> None:
     """Write environment.json into the run's folder: versions, commit, machine, command, and the variables that bear on a run."""
     if not is_main_process():
         return
-    from transface.training.checkpoints.reader import versions
+    from transface.artifacts import package_versions
 
     environment = {
-        "versions": versions(),
+        "versions": package_versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "devices": devices(),

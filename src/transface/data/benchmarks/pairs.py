@@ -6,7 +6,6 @@ nothing named in the file is ever imported or called. Pickles of Python 2 and 3,
 
 import io
 import math
-import os
 import pickle
 import re
 import struct
@@ -16,6 +15,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from transface.artifacts import writing_file
 
 PLAIN_DTYPE = re.compile(r"[|<>=]?(b1|\?|[ui][1248]|f[48]|bool|u?int(8|16|32|64)|float(32|64))")
 
@@ -77,16 +78,8 @@ def write_pair_set(path: str | Path, images: Sequence[bytes | NDArray[np.uint8]]
     if len(images) != 2 * len(flags):
         raise ValueError(f"{len(flags)} flags need {2 * len(flags)} images, got {len(images)}")
     content = ([_to_write(image, number) for number, image in enumerate(images)], flags)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            pickle.dump(content, file, protocol=4)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with writing_file(path) as file:
+        pickle.dump(content, file, protocol=4)
 
 
 def _to_write(image: object, number: int) -> bytes:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.kept_files import keeping, kept_path
+from transface.artifacts import kept_path, writing_file
 
 IntArray = NDArray[np.int64]
 logger = logging.getLogger(__name__)
@@ -230,7 +230,7 @@ def keep_index(index: RecordIndex, kept_at: Path) -> RecordIndex:
     """Return the same index on a mapped file: 6 numbers (see `open_kept`), offsets, then keys and their order where there are any."""
     arrays = [array for array in (index.offsets, index._keys, index._order) if array is not None]
     try:
-        with keeping(kept_at) as file:
+        with writing_file(kept_at) as file:
             np.array([KEPT_FORMAT, len(index), index.first_key, len(arrays), int(index.ascending), 0], dtype=np.int64).tofile(file)
             for array in arrays:
                 array.tofile(file)

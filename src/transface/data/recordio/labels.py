@@ -9,9 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
+from transface.artifacts import kept_path, writing_file
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.reader import RecordReader
-from transface.kept_files import keeping, kept_path
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def read_labels(reader: RecordReader, places: Places) -> IntArray:
 
 def _keep(labels: IntArray, kept_at: Path) -> IntArray:
     try:
-        with keeping(kept_at) as file:
+        with writing_file(kept_at) as file:
             np.save(file, labels)
         return np.load(kept_at, mmap_mode="r", allow_pickle=False)
     except OSError as error:

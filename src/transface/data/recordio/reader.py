@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from transface.artifacts import kept_path
 from transface.data.recordio.headers import GUESSED_BYTES, HeaderColumns, Record, RecordHeader, read_headers, unpack_record
 from transface.data.recordio.index import IntArray, RecordIndex, keep_index, open_if_kept, read_index
 from transface.data.recordio.parts import LENGTH_BITS, MAGIC, PART, WHOLE, RecordError, read_record_at, scan_offsets
 from transface.data.recordio.writer import RecordWriter
-from transface.kept_files import kept_path
 
 __all__ = ["MissingKeyError", "Record", "RecordError", "RecordHeader", "RecordReader", "RecordWriter"]
 

@@ -50,40 +50,23 @@ class PathTable:
         return self._text[self._ends[index] : self._ends[index + 1]].tobytes().decode("utf-8", "surrogateescape")
 
 
-class FileFaces:
-    """Images in files, with labels; a map-style data set that reads and decodes a batch in one call.
+class ImageFiles:
+    """Images in files: what is read of them, without any label.
 
     Args:
         root: the folder that the paths are relative to.
         paths: n paths.
-        labels: (n,) int64.
-        people: what each label is called, where they have names.
-        num_identities: by default one above the largest label.
+        image_size: (height, width) of every image.
 
     Raises:
-        ValueError: no images, or a label out of range.
+        ValueError: no images.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        paths: PathTable,
-        *,
-        labels: IntArray,
-        people: Sequence[str] = (),
-        num_identities: int | None = None,
-        image_size: tuple[int, int] = (112, 112),
-    ) -> None:
+    def __init__(self, root: str | Path, paths: PathTable, *, image_size: tuple[int, int] = (112, 112)) -> None:
         if not len(paths):
             raise ValueError(f"{root} holds no images ({', '.join(IMAGE_ENDINGS)})")
-        limit = int(labels.max()) + 1 if num_identities is None else num_identities
-        if len(wrong := np.flatnonzero((labels < 0) | (labels >= limit))):
-            raise ValueError(f"{root}: {paths[int(wrong[0])]} has label {labels[wrong[0]]}, outside 0..{limit - 1}")
         self.root = Path(root)
         self.paths = paths
-        self.labels = labels
-        self.people = list(people)
-        self.num_identities = limit
         self.image_size = image_size
 
     def __len__(self) -> int:
@@ -108,6 +91,38 @@ class FileFaces:
         if len(data) > LARGEST_FILE:
             raise ValueError(f"image {path} is larger than {LARGEST_FILE >> 20} MiB")
         return data
+
+
+class FileFaces(ImageFiles):
+    """Images in files with the person on each; a map-style data set that reads and decodes a batch in one call.
+
+    Args:
+        root, paths, image_size: as ImageFiles takes them.
+        labels: (n,) int64.
+        people: what each label is called, where they have names.
+        num_identities: by default one above the largest label.
+
+    Raises:
+        ValueError: no images, or a label out of range.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        paths: PathTable,
+        *,
+        labels: IntArray,
+        people: Sequence[str] = (),
+        num_identities: int | None = None,
+        image_size: tuple[int, int] = (112, 112),
+    ) -> None:
+        super().__init__(root, paths, image_size=image_size)
+        limit = int(labels.max()) + 1 if num_identities is None else num_identities
+        if len(wrong := np.flatnonzero((labels < 0) | (labels >= limit))):
+            raise ValueError(f"{root}: {paths[int(wrong[0])]} has label {labels[wrong[0]]}, outside 0..{limit - 1}")
+        self.labels = labels
+        self.people = list(people)
+        self.num_identities = limit
 
     def read_encoded(self, indices: Sequence[int]) -> EncodedFaces:
         """Return the images at `indices`, undecoded, with their labels."""

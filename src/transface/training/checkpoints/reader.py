@@ -1,6 +1,5 @@
 """Finds and reads checkpoints as plain tensors and values, without the trainer: nothing here imports Lightning."""
 
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +7,6 @@ import torch
 
 from transface.backbones.weights.files import TRAINER_FILE, trainer_file
 from transface.backbones.weights.plain_pickles import read_plain, reason_of
-
-PACKAGES = ("transface", "torch", "torchvision", "timm", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages a result depends on."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:

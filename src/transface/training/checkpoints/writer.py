@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from lightning import Callback, LightningModule, Trainer
 
+from transface.artifacts import package_versions
 from transface.backbones.weights.files import TRAINER_FILE
 from transface.distributed import rank
-from transface.training.checkpoints.reader import complete_checkpoints, versions
+from transface.training.checkpoints.reader import complete_checkpoints
 from transface.training.direction import higher_is_better
 
 
@@ -68,7 +69,7 @@ class CheckpointWriter(Callback):
         self._judged_step = state_dict["judged_step"]
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["transface"] = {"config": self.config, "versions": versions()}
+        checkpoint["transface"] = {"config": self.config, "versions": package_versions()}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_step, self._began = trainer.global_step, True

@@ -1,12 +1,15 @@
 """metrics.csv of a run, one row per logged step, that a resumed run goes on writing."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+from transface.artifacts import write_whole
 
 
 class MetricsFile(CSVLogger):
@@ -66,9 +69,8 @@ def _is_of_before(row: dict[str, str]) -> bool:
 
 def write_rows(path: Path, names: list[str], rows: list[dict[str, str]]) -> None:
     """Write a CSV file with a header, in one move: it is there whole or as it was."""
-    fresh = path.with_name(f".{path.name}.fresh")
-    with fresh.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=names)
-        writer.writeheader()
-        writer.writerows(rows)
-    fresh.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=names)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())

@@ -1,11 +1,11 @@
-"""Kept files: one name a state of the files they were made of."""
+"""Files are written whole or not at all; kept files have one name a state of the files they were made of."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from transface.kept_files import cache_folder, keeping, kept_path
+from transface.artifacts import cache_folder, kept_path, writing_file
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,7 @@ def test_a_name_changes_with_place_size_and_time_of_any_file(tmp_path: Path, mon
 
 def test_what_cannot_be_written_whole_leaves_nothing(tmp_path: Path) -> None:
     def fail() -> None:
-        with keeping(tmp_path / "cache" / "a.npy") as file:
+        with writing_file(tmp_path / "cache" / "a.npy") as file:
             file.write(b"half")
             raise OSError("no space left on device")
 
@@ -48,7 +48,7 @@ def test_what_cannot_be_written_whole_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_kept_file_is_for_all_who_share_its_folder(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"")
-    with keeping(tmp_path / "a.npy") as file:
+    with writing_file(tmp_path / "a.npy") as file:
         file.write(b"whole")
     assert (tmp_path / "a.npy").read_bytes() == b"whole"
     assert (tmp_path / "a.npy").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -1,0 +1,121 @@
+"""Files written whole or not at all, hashed, cached, and stamped with the versions and the commit that made them.
+
+One home for all of it: whatever leaves a file behind writes it through here. A stop, a full disk or a power cut leaves the old file or the
+new one, never a part.
+"""
+
+import contextlib
+import datetime
+import hashlib
+import os
+import platform
+import subprocess
+import uuid
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import IO
+
+# What shapes a number or a checkpoint, in the order it is told.
+PACKAGES = ("transface", "torch", "torchvision", "timm", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
+
+
+@contextlib.contextmanager
+def writing_path(path: str | Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to, and move what lies there to `path` once the block ends; of one that fails nothing is left.
+
+    The bytes reach the disk before the move, and the move before this returns. The folder is made if need be. Whoever may read the folder may
+    read the file. For libraries that want a path; `writing_file` is for those that take an open file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")  # processes of several machines may write it at once
+    try:
+        yield partial
+        _sync(partial)
+        partial.replace(path)
+        _sync(path.parent)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def writing_file(path: str | Path) -> Iterator[IO[bytes]]:
+    """Open a binary file that gets the name `path` once it is whole, as `writing_path` does."""
+    with writing_path(path) as partial, partial.open("xb") as file:
+        yield file
+
+
+def write_whole(path: str | Path, content: str | bytes) -> Path:
+    """Write a file in one move and return its path; text is written as UTF-8."""
+    with writing_file(path) as file:
+        file.write(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
+    return Path(path)
+
+
+def _sync(path: Path) -> None:
+    """Wait until what was written at `path`, a file or a folder's list of names, is on the disk, where the file system can say so."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if not path.is_dir():  # some network file systems cannot sync a folder
+            raise error
+    finally:
+        os.close(handle)
+
+
+def hash_file(path: str | Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages a result depends on; "not installed" where one is missing."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def platform_versions() -> dict[str, str]:
+    """Return the versions of Python and of the operating system."""
+    return {"python": platform.python_version(), "platform": platform.platform()}
+
+
+def code_commit() -> str | None:
+    """Return the commit of the checkout this package runs from, with a + if files were changed; None outside a checkout."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if dirty else "")
+
+
+def utc_now() -> str:
+    """Return the time now, UTC, ISO 8601 to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def cache_folder() -> Path:
+    """Return where such files are kept: $TRANSFACE_CACHE, or transface/ in the user's cache folder."""
+    if named := os.environ.get("TRANSFACE_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transface"
+
+
+def kept_path(kind: str, files: Sequence[Path], *, ending: str) -> Path:
+    """Return the name of what is kept of `files`: another one as soon as the place, size or time of any of them changes."""
+    states = [(path.resolve(), path.stat()) for path in files]
+    text = "\n".join(f"{path} {state.st_size} {state.st_mtime_ns}" for path, state in states)
+    name = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    return cache_folder() / kind / f"{files[0].stem}-{name}{ending}"
