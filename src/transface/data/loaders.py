@@ -1,6 +1,9 @@
 """Makes loaders whose workers read and decode whole batches, and batches of encoded images that are decoded where they are used."""
 
+import os
+import signal
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any, Protocol, cast
 
 import torch
@@ -11,10 +14,35 @@ from transface.data.batches import EncodedBatch, EncodedFaces, FaceBatch
 from transface.data.labels.label import to_tensors
 from transface.images.decoding import check_sizes, decode_images
 
+# Each means "end" to whoever sends it: a scheduler, a service manager, a closed terminal, CTRL-C.
+ENDING_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+
 
 def as_it_is(batch: Any) -> Any:
     """Return the batch: it left `__getitems__` collated."""
     return batch
+
+
+class _FirstIsLeft:
+    """A signal handler of a loader's worker: the first of each kind is left to the main process, the second ends the worker."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if number in self.seen:
+            os._exit(128 + number)
+        self.seen.add(number)
+
+
+def leave_signals(worker: int) -> None:  # noqa: ARG001 - what a DataLoader calls it with
+    """Let a loader's worker outlive a signal that means "end" and was sent to the whole process group: the main process saves and ends it.
+
+    `timeout`, systemd, `kill %1`, srun and scancel signal every process of a job; a worker that died of it would take the run with it.
+    """
+    handler = _FirstIsLeft()
+    for name in ENDING_SIGNALS:
+        signal.signal(getattr(signal, name), handler)
 
 
 def make_loader(
@@ -44,6 +72,7 @@ def make_loader(
         prefetch_factor=prefetch_factor if num_workers else None,
         persistent_workers=num_workers > 0,
         multiprocessing_context=multiprocessing_context if num_workers else None,
+        worker_init_fn=leave_signals if num_workers else None,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from transface.backbones.features import image_sides
 from transface.data.sources.bad_records import ImageDataset
 from transface.data.sources.source import open_source, open_sources
 from transface.training.datamodule import TrainingData
@@ -16,7 +17,7 @@ class RecognitionData(TrainingData):
         root: an InsightFace pack, a .rec with its .lst, a folder with one folder a person, a .csv or .parquet list.
         sources: several of these joined, each a path or a mapping of path, weight, label_offset; see data/sources/source.py.
         source: a data set read by batches of indices, with `num_identities`.
-        image_size: (height, width) of the images.
+        image_size: of the images in pixels, one side or (height, width).
         on_bad_record: "raise", or "skip": the next good record takes its place; the number is told at the end of the epoch.
         settings: of TrainingData: batch sizes, order, workers, decoding, seed.
 
@@ -30,7 +31,7 @@ class RecognitionData(TrainingData):
         *,
         sources: Sequence[str | Path | Mapping[str, Any]] = (),
         source: ImageDataset | None = None,
-        image_size: Sequence[int] = (112, 112),
+        image_size: int | Sequence[int] = 112,
         on_bad_record: Literal["raise", "skip"] = "raise",
         **settings: Any,
     ) -> None:
@@ -38,7 +39,7 @@ class RecognitionData(TrainingData):
             raise ValueError("give one of data.root (a folder with train.rec, or other data), data.sources=[...], or a source")
         weights = None
         faces: Any = source
-        size = (int(image_size[0]), int(image_size[1]))
+        size = image_sides(image_size)
         if root is not None:
             faces = open_source(root, image_size=size, on_bad_record=on_bad_record)
         elif source is None:

@@ -1,38 +1,43 @@
-"""A cluster's warning (SIGTERM, SIGUSR1, SIGUSR2) becomes a checkpoint, a requeue where SLURM runs the job, and a clean end on all ranks."""
+"""A warning (SIGTERM, CTRL-C, a closed terminal, a scheduler's signal) becomes a checkpoint, a requeue where SLURM runs the job, and a clean end."""
 
 import logging
 import os
 import signal
 import subprocess
+import sys
 from types import FrameType
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from transface.data.loaders import ENDING_SIGNALS
 from transface.distributed import rank, world_size
 from transface.training.checkpoints.writer import CheckpointWriter
 
 log = logging.getLogger(__name__)
 PREEMPTED_EXIT_CODE = 143
+INTERRUPTED_EXIT_CODE = 130
 
 
 class Preempted(SystemExit):
-    """The run was told to go; a checkpoint is written, resume=true goes on."""
+    """The run was told to end; a checkpoint is written, resume=true continues. Its code is 130 after CTRL-C, else 143."""
 
-    def __init__(self) -> None:
-        super().__init__(PREEMPTED_EXIT_CODE)
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(INTERRUPTED_EXIT_CODE if number == signal.SIGINT else PREEMPTED_EXIT_CODE)
 
 
 class PreemptionGuard(Callback):
     """Saves and ends at the next optimizer step after a signal; ranks agree on the step, so that the checkpoint is whole.
 
+    A second CTRL-C ends the process at once.
+
     Args:
         signals: names of the signals to heed; SIGUSR2 is submitit's.
-        requeue: ask the queue to run the job again: submitit where it started the job, else SLURM where there is one.
+        requeue: ask the queue to run the job again: submitit where it started the job, else SLURM where there is one. Not after CTRL-C.
     """
 
-    def __init__(self, *, signals: tuple[str, ...] | list[str] = ("SIGTERM", "SIGUSR1", "SIGUSR2"), requeue: bool = True) -> None:
+    def __init__(self, *, signals: tuple[str, ...] | list[str] = ENDING_SIGNALS, requeue: bool = True) -> None:
         self.signals = [signal.Signals[name] for name in signals]
         self.requeue = requeue
         self._warned = self._saved = False
@@ -61,6 +66,13 @@ class PreemptionGuard(Callback):
         self._before = {}
 
     def _heed(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            if self._warned and self._number == signal.SIGINT:
+                sys.stderr.write("transface: stopped at once, nothing more was saved\n")
+                sys.stderr.flush()
+                os._exit(INTERRUPTED_EXIT_CODE)
+            if rank() == 0:
+                sys.stderr.write("\nstopping at the end of this step, with a checkpoint; CTRL-C again stops at once\n")
         self._warned, self._number = True, signal.Signals(number)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -70,10 +82,10 @@ class PreemptionGuard(Callback):
         if not self._any_rank_warned(pl_module):
             return
         writer = next((part for part in trainer.callbacks if isinstance(part, CheckpointWriter)), None)  # type: ignore[attr-defined]
-        if writer is not None:
-            folder = writer.save(trainer)
-            if rank() == 0:
-                print(f"told to stop: saved {folder}; resume=true goes on from there", flush=True)
+        folder = None if writer is None else writer.save(trainer)
+        if rank() == 0:
+            saved = "nothing was saved, this run writes no checkpoints" if folder is None else f"saved {folder}; resume=true continues from there"
+            print(f"told to stop by {self._number.name}: {saved}", flush=True)
         self._saved = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -82,9 +94,9 @@ class PreemptionGuard(Callback):
             return
         for logger in trainer.loggers:
             logger.save()
-        if self.requeue:
+        if self.requeue and self._number != signal.SIGINT:
             self._ask_queue()
-        raise Preempted
+        raise Preempted(self._number)
 
     def _ask_queue(self) -> None:
         handler = self._before.get(self._number)
