@@ -15,7 +15,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from transface.backbones.features import FaceFeatures, check_embedding_size, image_sides
+from transface.backbones.features import FACE_OUTPUTS, FaceFeatures, check_embedding_size, image_sides
 from transface.backbones.parts.face_neck import FaceNeck
 from transface.backbones.parts.patch_gate import PatchGate
 from transface.backbones.parts.token_drop import drop_tokens, restore_tokens
@@ -39,6 +39,8 @@ class FaceViT(nn.Module):
     With image size 112 and patch size 9 the grid is 12 x 12 and the last 4 rows and columns of pixels are not seen.
     Token drop and stochastic depth (growing linearly to drop_path_rate) act in training only.
     """
+
+    outputs = FACE_OUTPUTS
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from transface.backbones.features import FaceFeatures, check_embedding_size, image_sides
+from transface.backbones.features import FACE_OUTPUTS, FaceFeatures, check_embedding_size, image_sides
 from transface.backbones.parts.precision import in_precision_of
 from transface.backbones.weights.finetuning import load_pretrained
 from transface.backbones.weights.rebuild import rebuildable
@@ -55,6 +55,8 @@ class IResNet(nn.Module):
         gradient_checkpointing: recompute each stage in backward: less memory, one more forward.
         weights: a file to start from, ours or released.
     """
+
+    outputs = FACE_OUTPUTS
 
     def __init__(
         self,

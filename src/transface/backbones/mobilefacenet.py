@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from transface.backbones.features import FaceFeatures, check_embedding_size, image_sides
+from transface.backbones.features import FACE_OUTPUTS, FaceFeatures, check_embedding_size, image_sides
 from transface.backbones.parts.precision import in_precision_of
 from transface.backbones.weights.finetuning import load_pretrained
 from transface.backbones.weights.rebuild import rebuildable
@@ -94,6 +94,8 @@ class MobileFaceNet(nn.Module):
         width: the multiple of the paper's channels.
         weights: a file to start from, ours or released.
     """
+
+    outputs = FACE_OUTPUTS
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from transface.backbones.features import FaceFeatures
+from transface.backbones.features import FACE_OUTPUTS, FaceFeatures
 
 NODES_AT_THE_FRONT = 8
 NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -28,6 +28,8 @@ class OnnxBackbone(nn.Module):
         FileNotFoundError: if there is no such file.
         ValueError: if it is no such model.
     """
+
+    outputs = FACE_OUTPUTS
 
     patch_size = 0
     grid_size = (0, 0)

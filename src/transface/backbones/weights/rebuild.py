@@ -1,7 +1,7 @@
-"""Builds the backbone a checkpoint's config names, and nothing but a backbone of this package; gives back the config of one built.
+"""Builds the network a checkpoint's config names, and nothing but a network of this package; gives back the config of one built.
 
 A checkpoint says how its network was made as a plain dict: `_target_` and keyword arguments. A file from anywhere must not choose
-which code runs, so only what is defined in transface.backbones is called.
+which code runs, so only backbones of transface.backbones and rebuildable networks of transface.systems are called.
 """
 
 import functools
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-HOME = "transface.backbones."
+HOMES = ("transface.backbones.", "transface.systems.")
 COMPOSITION_KEYS = {"_convert_", "_recursive_"}
 STARTING_WEIGHTS = {"weights": None, "pretrained": False}
 Kind = TypeVar("Kind", bound=type[nn.Module])
@@ -34,6 +34,7 @@ def rebuildable(kind: Kind) -> Kind:
             object.__setattr__(self, "built_with", given)
 
     setattr(kind, "__init__", remembering)  # noqa: B010
+    setattr(kind, "is_rebuildable", True)  # noqa: B010
     return kind
 
 
@@ -90,20 +91,24 @@ def build_backbone(config: Mapping[str, Any]) -> nn.Module:
 
 
 def backbone_target(name: Any) -> Any:
-    """Return the class or function of that dotted name, which must be defined in a file of transface.backbones.
+    """Return the class or function of that dotted name: of a file of transface.backbones, or a rebuildable network of transface.systems.
 
     Raises:
-        ValueError: if it is not.
+        ValueError: if it is neither.
     """
-    refusal = f"backbone {name!r} is not one of {HOME}*: build it yourself and hand it over (transface.load(path, backbone=...))"
-    if not isinstance(name, str) or not name.startswith(HOME) or name.count(".") != HOME.count(".") + 1:
+    homes = " or ".join(f"{home}*" for home in HOMES)
+    refusal = f"network {name!r} is not one of {homes}: build it yourself and hand it over (transface.load(path, backbone=...))"
+    home = next((home for home in HOMES if isinstance(name, str) and name.startswith(home)), None)
+    if home is None or not all(word.isidentifier() for word in name.split(".")):
         raise ValueError(refusal)
     file, _, attribute = name.rpartition(".")
     try:
         target = getattr(importlib.import_module(file), attribute)
     except (ModuleNotFoundError, AttributeError) as error:
         raise ValueError(refusal) from error
-    if not callable(target) or not getattr(target, "__module__", "").startswith(HOME.rstrip(".")):
+    if not callable(target) or not getattr(target, "__module__", "").startswith(home.rstrip(".")):
+        raise ValueError(refusal)
+    if home != HOMES[0] and not getattr(target, "is_rebuildable", False):
         raise ValueError(refusal)
     return target
 

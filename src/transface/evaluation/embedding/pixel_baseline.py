@@ -6,11 +6,13 @@ Shapes: B faces.
 import torch
 from torch import Tensor, nn
 
-from transface.backbones.features import FaceFeatures
+from transface.backbones.features import FACE_OUTPUTS, FaceFeatures
 
 
 class PixelBackbone(nn.Module):
     """Its embedding of a face is the face's own pixels, less their mean, so that the score of a pair is their correlation."""
+
+    outputs = FACE_OUTPUTS
 
     patch_size = 0
     grid_size = (0, 0)

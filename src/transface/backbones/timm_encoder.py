@@ -1,0 +1,231 @@
+"""Any timm model as an encoder: patch tokens, prefix tokens and the tokens of chosen layers, at any input size.
+
+Shapes: B images, N patches, P prefix tokens, D token width. Images are RGB, float, in [-1, 1].
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from timm.data.config import resolve_model_data_config
+from timm.models import group_parameters
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transface.backbones.features import EncodedImages, image_sides
+from transface.backbones.weights.finetuning import load_pretrained
+from transface.backbones.weights.rebuild import rebuildable
+
+
+class TokenGrid(NamedTuple):
+    """The tokens a timm model makes: rows and columns of them, and their width."""
+
+    rows: int
+    columns: int
+    width: int
+
+
+@rebuildable
+class TimmEncoder(nn.Module):
+    """A timm model without its classifier: what it makes of every patch, of the whole (class token, registers), and in between.
+
+    Tokens are those of a transformer, or the cells of the last map of any other model. The patch of a token is the part of the image in its
+    cell: image side // grid side pixels. Images are normalised as the model was trained, and resized inside if it takes another size than the
+    images have. Parameters no token depends on (a pooling head, say) are frozen.
+
+    Args of the constructor:
+        name: a timm model name; `timm.list_models()` has them all.
+        pretrained: load timm's weights, from the machine's cache or from where timm keeps them.
+        image_size: side of the images, or (height, width).
+        input_size: side at which the model sees them, or (height, width); by default image_size, or the model's own if it does not take that.
+        layers: the layers, counted from 0 (negative: from the last), whose tokens go into EncodedImages.layers: blocks of a transformer, stages of a
+            convolutional model.
+        gradient_checkpointing: recompute each block in backward: less memory, one more forward.
+        model_settings: further arguments of timm.create_model, such as drop_path_rate.
+        weights: a file to start from, ours or plain timm weights.
+
+    Raises:
+        ValueError: if timm has no such model, its output has no grid, or it has no such layer.
+    """
+
+    factor: Tensor
+    shift: Tensor
+    model: Any  # whatever timm builds
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        pretrained: bool = False,
+        image_size: int | Sequence[int] = 112,
+        input_size: int | Sequence[int] | None = None,
+        layers: Sequence[int] = (),
+        gradient_checkpointing: bool = False,
+        model_settings: dict[str, Any] | None = None,
+        weights: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.image_size = image_sides(image_size)
+        self.layers = tuple(layers)
+        grid = self._build(name, None if input_size is None else image_sides(input_size), pretrained, model_settings or {})
+        config = resolve_model_data_config(self.model)
+        mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+        # From [-1, 1] straight to the model's own normalisation: one multiplication and one addition.
+        self.register_buffer("factor", 0.5 / std, persistent=False)
+        self.register_buffer("shift", (0.5 - mean) / std, persistent=False)
+        self.grid_size = (grid.rows, grid.columns)
+        self.token_width = grid.width
+        self.patch_size = min(self.image_size[0] // grid.rows, self.image_size[1] // grid.columns)
+        if gradient_checkpointing:
+            self.model.set_grad_checkpointing(True)
+        if weights is not None:
+            load_pretrained(self, weights)
+
+    def _build(self, name: str, input_size: tuple[int, int] | None, pretrained: bool, settings: dict[str, Any]) -> TokenGrid:
+        """Make `model` and `input_size` and return the tokens it gives; windows and strides that do not fit the faces' size get its own."""
+        _require_known(name)
+        own = tuple(timm.get_pretrained_cfg(name).input_size[1:])  # type: ignore[union-attr]
+        sizes = list(dict.fromkeys([self.image_size, own])) if input_size is None else [input_size]
+        for size in sizes:
+            try:
+                self.model, self.input_size = _create(name, size, pretrained, settings)
+                return self._freeze_unused_and_measure()
+            except (ArithmeticError, AssertionError, IndexError, RuntimeError, ValueError) as error:
+                reason = error
+        tried = " nor of ".join(f"{rows}x{columns}" for rows, columns in sizes)
+        raise ValueError(f"timm's {name} makes no grid of tokens of images of {tried}: {str(reason).splitlines()[0]}") from reason
+
+    @torch.enable_grad()
+    def _freeze_unused_and_measure(self) -> TokenGrid:
+        parameter = next(self.model.parameters())
+        was_training = self.model.training
+        self.model.eval()
+        features = self._features(torch.zeros(1, 3, *self.input_size, device=parameter.device, dtype=parameter.dtype))
+        self.model.train(was_training)
+        if not isinstance(features, Tensor):
+            raise ValueError(f"{type(self.model).__name__} gives a {type(features).__name__} of features, not one grid of tokens")
+        used = {id(parameter) for parameter in _parameters_behind(features)}
+        for parameter in self.model.parameters():
+            if id(parameter) not in used:
+                parameter.requires_grad_(False)
+        if features.ndim == 4:
+            rows, columns = features.shape[1:3] if self.channels_last else features.shape[2:4]
+            return TokenGrid(rows, columns, self._as_tokens(features).shape[2])
+        count = features.shape[1] - self.num_prefix_tokens
+        rows, columns = getattr(getattr(self.model, "patch_embed", None), "grid_size", None) or (round(count**0.5),) * 2
+        if features.ndim != 3 or rows * columns != count:
+            raise ValueError(f"{type(self.model).__name__} gives {tuple(features.shape)} for one image, which is no grid of tokens")
+        return TokenGrid(rows, columns, features.shape[2])
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """How many tokens (class, registers) stand before those of the patches."""
+        return int(getattr(self.model, "num_prefix_tokens", hasattr(self.model, "cls_token")))
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether the model's maps are (B, rows, columns, D)."""
+        return getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+
+    @cached_property
+    def _layer_of(self) -> dict[str, int]:
+        matcher = getattr(self.model, "group_matcher", None)
+        if matcher is None:
+            raise ValueError(f"timm does not say what the layers of {type(self.model).__name__} are: use layer_decay=1.0")
+        return group_parameters(self.model, matcher(coarse=False), reverse=True)
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        features = self.model.forward_features(inputs)
+        norm = getattr(self.model, "fc_norm", None)
+        return norm(features) if isinstance(norm, nn.Module) and features.ndim == 3 else features
+
+    def _inputs(self, images: Tensor) -> Tensor:
+        if self.input_size != tuple(images.shape[-2:]):
+            images = F.interpolate(images, self.input_size, mode="bicubic", align_corners=False, antialias=True)
+        return images * self.factor + self.shift
+
+    def _as_tokens(self, features: Tensor) -> Tensor:
+        if features.ndim == 3:
+            return features[:, self.num_prefix_tokens :]
+        return features.flatten(1, 2) if self.channels_last else features.flatten(2).transpose(1, 2)
+
+    def _prefix_of(self, features: Tensor) -> Tensor:
+        if features.ndim == 3:
+            return features[:, : self.num_prefix_tokens]
+        return features.new_zeros(len(features), 0, self.token_width)
+
+    def encode(self, images: Tensor) -> EncodedImages:
+        """Return the tokens of images (B, 3, H, W)."""
+        inputs = self._inputs(images)
+        if not self.layers:
+            features = self._features(inputs)
+            return EncodedImages(self._as_tokens(features), self._prefix_of(features))
+        features, found = self._features_with_layers(inputs)
+        return EncodedImages(self._as_tokens(features), self._prefix_of(features), *found)
+
+    def _features_with_layers(self, inputs: Tensor) -> tuple[Tensor, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
+        wanted = list(self.layers)
+        if self.num_prefix_tokens:
+            features, pairs = self.model.forward_intermediates(
+                inputs, indices=wanted, norm=False, output_fmt="NLC", return_prefix_tokens=True
+            )
+            tokens, prefixes = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        else:
+            features, maps = self.model.forward_intermediates(inputs, indices=wanted, norm=False, output_fmt="NCHW")
+            tokens = [one.flatten(2).transpose(1, 2) for one in maps]
+            prefixes = [one.new_zeros(len(one), 0, one.shape[2]) for one in tokens]
+        norm = getattr(self.model, "fc_norm", None)
+        features = norm(features) if isinstance(norm, nn.Module) and features.ndim == 3 else features
+        return features, (tuple(tokens), tuple(prefixes))
+
+    def forward(self, images: Tensor) -> Any:
+        """Return the EncodedImages of images (B, 3, H, W), RGB float in [-1, 1]."""
+        return self.encode(images)
+
+    def layer_index(self, parameter_name: str) -> int:
+        """Return the depth of a parameter as timm counts layers for layer-wise learning rates; what is not timm's is deepest."""
+        last = max(self._layer_of.values()) + 1
+        return self._layer_of.get(parameter_name.removeprefix("model."), last) if parameter_name.startswith("model.") else last
+
+
+def _require_known(name: str) -> None:
+    if not timm.is_model(name):
+        similar = ", ".join(timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:5])
+        raise ValueError(f"timm {timm.__version__} has no model {name!r}" + (f"; it has {similar} and others" if similar else ""))
+
+
+def _create(name: str, size: tuple[int, int], pretrained: bool, settings: dict[str, Any]) -> tuple[Any, tuple[int, int]]:
+    """Return the timm model and the size at which it sees images."""
+    settings = {"pretrained": pretrained, "num_classes": 0} | settings
+    try:
+        model: Any = timm.create_model(name, img_size=size, **settings)
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+        model = timm.create_model(name, **settings)
+        if model.pretrained_cfg.get("fixed_input_size", False):
+            size = tuple(model.pretrained_cfg["input_size"][1:])
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        reason = str(error).strip().split("\n", maxsplit=1)[0]
+        raise FileNotFoundError(f"timm could not load its weights of {name} ({reason}); give a file by weights=, or set pretrained=false") from error
+    if getattr(model, "attn_pool", None) is not None:
+        model.reset_classifier(0, "")
+    return model, size
+
+
+def _parameters_behind(output: Tensor) -> Iterator[Tensor]:
+    """Yield the parameters a tensor was computed from, found by walking its graph."""
+    waiting, seen = [output.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            yield node.variable
+        waiting.extend(parent for parent, _ in node.next_functions)
