@@ -117,7 +117,7 @@ CONFIGS = sorted(path for path in FOLDER.glob("*.yaml") if "defaults:" not in pa
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_backbone_config_builds_a_backbone(path: Path) -> None:
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert config["embedding_size"] == "${classifier.embedding_size}"
+    assert config["embedding_size"] == "${embedding_size}"
     missing = {"name": "test_vit"} if config.get("name") == "???" else {}
     with torch.device("meta"):
         backbone = build_backbone(config | missing | {"embedding_size": 512})

@@ -18,7 +18,7 @@ from transface.training.checkpoints.reader import read_checkpoint
 STEPS = 900
 SETTINGS = [
     *("experiment=demo", "backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "backbone.drop_path_rate=0.1"),
-    *("classifier=partial_fc", "classifier.embedding_size=16", "classifier.sample_rate=0.5", "margin=adaface", "margin.scale=32"),
+    *("classifier=partial_fc", "embedding_size=16", "classifier.sample_rate=0.5", "margin=adaface", "margin.scale=32"),
     *("trainer=ddp", "trainer.accelerator=cpu", "devices=2", "trainer.max_epochs=-1", f"trainer.max_steps={STEPS}", "schedule.warmup_epochs=0"),
     *("data.total_batch_size=8", "data.num_workers=0", "protocol.files=[]", "checkpoint.every_n_steps=3", "logger=csv"),
 ]

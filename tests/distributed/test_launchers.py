@@ -15,7 +15,7 @@ from transface.training.checkpoints.reader import read_checkpoint
 
 STEPS = 6
 SETTINGS = [
-    *("experiment=demo", "backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "classifier=partial_fc", "classifier.embedding_size=16"),
+    *("experiment=demo", "backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "classifier=partial_fc", "embedding_size=16"),
     *("trainer=ddp_cpu", "trainer.max_epochs=-1", f"trainer.max_steps={STEPS}", "schedule.warmup_epochs=0"),
     *("data.total_batch_size=8", "data.num_workers=0", "protocol.files=[]", "logger=csv"),
 ]

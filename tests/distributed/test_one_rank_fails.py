@@ -15,7 +15,7 @@ from transface.synthetic.datasets import write_identity_pack
 
 SETTINGS = [
     *("experiment=demo", "backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "perturbation=none", "weighting=none"),
-    *("classifier.embedding_size=16", "trainer=ddp", "trainer.accelerator=cpu", "devices=2", "trainer.max_epochs=1", "schedule.warmup_epochs=0"),
+    *("embedding_size=16", "trainer=ddp", "trainer.accelerator=cpu", "devices=2", "trainer.max_epochs=1", "schedule.warmup_epochs=0"),
     *("data.total_batch_size=8", "data.num_workers=0", "protocol.files=[]", "logger=csv", "name=run"),
 ]
 BROKEN = """

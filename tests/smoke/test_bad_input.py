@@ -19,7 +19,7 @@ from transface.inference.face_model import FaceModel
 from transface.inference.publishing import publish
 from transface.synthetic.datasets import write_identity_pack, write_ijbc_folder, write_pair_sets
 
-SMALL = ["backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "classifier.embedding_size=16", "schedule.warmup_epochs=0"]
+SMALL = ["backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "embedding_size=16", "schedule.warmup_epochs=0"]
 SHORT = ["experiment=demo", *SMALL, "data.total_batch_size=4", "data.num_workers=0", "trainer.max_epochs=-1", "trainer.max_steps=2", "protocol.files=[]"]
 
 
@@ -163,7 +163,7 @@ def test_an_unknown_config_key(call: Callable[..., Outcome], pack: Path) -> None
         ("margin=arkface", "no margin=arkface: there are adaface, arcface"),
         ("callbacks=[default,methd]", "no callbacks=methd: there are averaged, default"),
         ("logger=[csv,wandbb]", "no logger=wandbb: there are csv"),
-        ("+sweep=dpap_k", "no sweep=dpap_k: there are dpap_alpha"),
+        ("+sweep=dpap_k", "no sweep=dpap_k: there are learning_rate"),
         ("debug=nann", "no debug=nann: there are learning_rate, nan"),
         ("checkpoint.every_n_step=3", "did you mean checkpoint.every_n_steps"),
         ("+seeed=1", "no setting 'seeed', nothing reads it: did you mean seed"),
@@ -220,7 +220,7 @@ def test_several_machines_of_which_nothing_tells(call: Callable[..., Outcome], p
 
 
 def test_a_value_left_unset(call: Callable[..., Outcome]) -> None:
-    code, line = call("train", "experiment=transface_vit_t_pack")
+    code, line = call("train", "experiment=transface/vit_t_pack")
     assert code == 2
     assert "data.root" in line
 

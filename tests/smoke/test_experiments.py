@@ -79,7 +79,7 @@ def plain_keys(cfg: DictConfig, prefix: str = "") -> set[str]:
 
 
 def test_shrinking_touches_only_what_it_says(faces: Path) -> None:
-    cfg = composed(faces, "experiment=transface_vit_s_ms1mv2")
+    cfg = composed(faces, "experiment=transface/vit_s_ms1mv2")
     assert (cfg.backbone.depth, cfg.data.total_batch_size, cfg.optimizer.lr, cfg.trainer.max_epochs) == (1, 8, 1e-3, 35)
 
 
@@ -97,14 +97,14 @@ def test_every_experiment_trains_and_is_verified(name: str, faces: Path, runs: P
 
 @pytest.mark.parametrize("name", options("variant"))
 def test_every_variant_of_the_method_trains(name: str, faces: Path, runs: Path) -> None:
-    cfg = composed(faces, "experiment=transface_vit_t_pack", f"variant={name}")
+    cfg = composed(faces, "experiment=transface/vit_t_pack", f"variant={name}")
     assert cfg.variant == name
     assert train(cfg) is not None
 
 
 @pytest.mark.parametrize("name", options("debug"))
 def test_every_debug_config_trains(name: str, faces: Path, runs: Path) -> None:
-    cfg = composed(faces, "experiment=transface_vit_t_pack", f"debug='{name}'")
+    cfg = composed(faces, "experiment=transface/vit_t_pack", f"debug='{name}'")
     if name == "overfit":
         assert cfg.data.order.num_samples == 64
         cfg.data.order.num_samples = 32  # as many as there are
@@ -126,7 +126,7 @@ def test_every_debug_config_trains(name: str, faces: Path, runs: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in options("callbacks") if name != "default"])
 def test_every_callback_config_trains(name: str, faces: Path, runs: Path) -> None:
     whole = "defaults:" in (CONF / "callbacks" / f"{name}.yaml").read_text()
-    cfg = composed(faces, "experiment=transface_vit_t_pack", f"callbacks={name}" if whole else f"callbacks=[default,{name}]")
+    cfg = composed(faces, "experiment=transface/vit_t_pack", f"callbacks={name}" if whole else f"callbacks=[default,{name}]")
     assert train(cfg) is not None
     if name == "method":
         pictures = {path.parent.name for path in (runs / "runs" / "transface_vit_t_pack" / "method").rglob("*.png")}
@@ -139,7 +139,7 @@ def test_every_logger_config_logs(name: str, faces: Path, runs: Path, monkeypatc
     monkeypatch.setenv("WANDB_MODE", "offline")
     if name in ("wandb", "mlflow"):
         pytest.importorskip(name, reason=f"{name} is not installed: pip install {name}")
-    assert train(composed(faces, "experiment=transface_vit_t_pack", f"logger={name}", "trainer.log_every_n_steps=1", "report=true")) is not None
+    assert train(composed(faces, "experiment=transface/vit_t_pack", f"logger={name}", "trainer.log_every_n_steps=1", "report=true")) is not None
     close_loggers()
     folder = runs / "runs" / "transface_vit_t_pack"
     assert (folder / "metrics.csv").is_file() == (name not in ("none", "tensorboard"))
@@ -150,7 +150,7 @@ def test_every_logger_config_logs(name: str, faces: Path, runs: Path, monkeypatc
 
 
 def test_early_stopping_stops_a_run_that_gets_no_better(faces: Path, runs: Path) -> None:
-    cfg = composed(faces, "experiment=transface_vit_t_pack", "callbacks=[default,early_stopping]", "checkpoint.every_n_steps=null")
+    cfg = composed(faces, "experiment=transface/vit_t_pack", "callbacks=[default,early_stopping]", "checkpoint.every_n_steps=null")
     cfg.callbacks.early_stopping.update(patience=1, min_delta=1.0)
     cfg.trainer.max_steps = -1
     train(cfg)
@@ -187,7 +187,7 @@ def trials_of(name: str) -> Iterator[list[str]]:
 def test_every_sweep_changes_something_that_is_there(name: str, faces: Path, runs: Path) -> None:
     trials = list(trials_of(name))
     assert len(trials) > 1
-    words = ["experiment=transface_vit_t_pack", f"sweep={name}", f"data.root={faces}"]
+    words = ["experiment=transface/vit_t_pack", f"sweep={name}", f"data.root={faces}"]
     cfg = composed(faces, *words[:2], *trials[0])
     assert plain(compose("train", [*words, *trials[-1]])) != plain(compose("train", [*words, *trials[0]]))
     assert train(cfg) is not None
@@ -216,13 +216,13 @@ def test_every_launcher_config_composes(name: str) -> None:
 
 @pytest.mark.parametrize("name", options("augmentation"))
 def test_every_augmentation_trains(name: str, faces: Path, runs: Path) -> None:
-    cfg = composed(faces, "experiment=transface_vit_t_pack", f"augmentation={name}")
+    cfg = composed(faces, "experiment=transface/vit_t_pack", f"augmentation={name}")
     assert (cfg.augmentation is None) == (name == "none")
     assert train(cfg) is not None
 
 
 def test_augmentations_follow_each_other_as_named(faces: Path, runs: Path) -> None:
-    cfg = composed(faces, "experiment=transface_vit_t_pack", "augmentation=[erasing,blur,mixup]", "augmentation.blur.probability=1.0")
+    cfg = composed(faces, "experiment=transface/vit_t_pack", "augmentation=[erasing,blur,mixup]", "augmentation.blur.probability=1.0")
     assert [key for key in cfg.augmentation if key != "_target_"] == ["erasing", "blur"]
     assert cfg.mixup.alpha == 0.2
     assert train(cfg) is not None
@@ -231,11 +231,11 @@ def test_augmentations_follow_each_other_as_named(faces: Path, runs: Path) -> No
 @pytest.mark.parametrize("name", options("order"))
 def test_every_order_trains(name: str, faces: Path, runs: Path) -> None:
     small = {"class_balanced": ["order.classes_per_batch=4", "order.images_per_class=2"], "in_blocks": ["order.block_size=4"]}
-    assert train(composed(faces, "experiment=transface_vit_t_pack", f"order={name}", *small.get(name, []))) is not None
+    assert train(composed(faces, "experiment=transface/vit_t_pack", f"order={name}", *small.get(name, []))) is not None
 
 
 def test_faces_decoded_on_the_device_train_alike(faces: Path, runs: Path) -> None:
-    values = [train(composed(faces, "experiment=transface_vit_t_pack", f"name={where}", f"data.decode={where}")) for where in ("workers", "device")]
+    values = [train(composed(faces, "experiment=transface/vit_t_pack", f"name={where}", f"data.decode={where}")) for where in ("workers", "device")]
     assert values[0] == values[1]
     rows = [(runs / "runs" / where / "metrics.csv").read_text() for where in ("workers", "device")]
     assert len(rows[0].splitlines()) == len(rows[1].splitlines())

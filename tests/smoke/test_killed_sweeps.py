@@ -16,7 +16,7 @@ from transface.synthetic.datasets import write_identity_pack, write_pair_sets
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 SMALL = (
-    "experiment=transface_vit_t_pack",
+    "experiment=transface/vit_t_pack",
     "+backbone.depth=1",
     "+backbone.embed_dim=16",
     "+backbone.num_heads=2",

@@ -9,7 +9,7 @@ from transface.__main__ import main
 from transface.synthetic.datasets import write_identity_pack, write_image_folder
 
 SMALL = [
-    "experiment=demo", "backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "classifier.embedding_size=16", "schedule.warmup_epochs=0",
+    "experiment=demo", "backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "embedding_size=16", "schedule.warmup_epochs=0",
     "data.total_batch_size=8", "data.num_workers=0", "trainer.max_epochs=-1", "trainer.max_steps=3", "protocol.files=[]", "logger=csv",
 ]  # fmt: skip
 

@@ -79,7 +79,7 @@ def _compare(report: Any, embed: Callable[[Any], Any], options: argparse.Namespa
         return
     faces = TolerantDataset(pack, on_bad_record="skip", max_bad_share=1.0)
     with progress("embed", len(pack)) as tell:
-        means = identity_means(faces, embed, labels=pack.labels, on_progress=tell).to(options.device)
+        means = identity_means(faces, embed, labels=pack.labels, num_identities=pack.num_identities, on_progress=tell).to(options.device)
     people, first_image = np.unique(pack.labels, return_index=True)
     key = {label: pack.key(place) for label, place in zip(people.tolist(), first_image.tolist(), strict=True)}
     for first, second, cosine in look_alikes(means, threshold=options.alike):

@@ -3,7 +3,7 @@
 import logging
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from transface.cli.config.compose import instantiate, plain, run_verb
 from transface.cli.config.errors import UserError, one_line, user_line
+from transface.cli.config.value_types import home_of, parts
 from transface.cli.runs.child_processes import children_repeat, refuse_machine_alone
 from transface.cli.runs.loggers import make_loggers, tell_config
 from transface.cli.runs.recorded_run import repeat_of
@@ -34,22 +35,21 @@ def train(cfg: DictConfig) -> float | None:
     """Train what the config describes; return the monitored metric (what a sweep optimises) or None."""
     check_settings(cfg)
     refuse_machine_alone(cfg.num_nodes)
-    refuse_rootless_files(cfg)
     folder = Path(cfg.paths.run)
     resume = checkpoint_of(folder, resume=cfg.resume)
     folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be written is refused before any data is read
-    cfg = settle(cfg)
+    cfg = editable(cfg)
 
     import lightning
 
     from transface.training.checkpoints.reader import read_checkpoint
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    # Lightning looks for the position in the loader; ours is in the data module (RecognitionData.state_dict), and resuming is exact.
+    # Lightning looks for the position in the loader; ours is in the data module (TrainingData.state_dict), and resuming is exact.
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
     lightning.seed_everything(cfg.seed, verbose=False)
     data = instantiate(cfg.data)
-    cfg = with_num_identities(cfg, data.num_identities)
+    cfg = with_facts(cfg, data.facts())
     module = instantiate(cfg.system)
     trainer = build_trainer(cfg, resumed=resume is not None)
     data.device_batch_size(devices=trainer.world_size, accumulation=trainer.accumulate_grad_batches)  # a batch that cannot be dealt is refused now
@@ -86,30 +86,28 @@ def check_settings(cfg: DictConfig) -> None:
         raise UserError(f"time_budget must be days:hours:minutes:seconds, e.g. '00:11:30:00' (quoted in a file), got {cfg.time_budget!r}")
 
 
-def refuse_rootless_files(cfg: DictConfig) -> None:
-    """Raise where validation files are looked for in data.root, and data.sources took its place.
+def with_facts(cfg: DictConfig, facts: Mapping[str, Any]) -> DictConfig:
+    """Return the config in which every part that leaves a fact of the data to it (num_identities: null) has it.
 
     Raises:
-        UserError: asking for protocol.files.
+        UserError: naming a number that is stated and smaller than the data's.
     """
-    files = [str(file) for file in cfg.protocol.get("files") or []]
-    if cfg.data.get("root") is None and any(file.startswith("None/") for file in files):
-        raise UserError("protocol.files are looked for in data.root, and data.sources has none: give protocol.files=[a.bin,b.bin] (or [])")
-
-
-def settle(cfg: DictConfig) -> DictConfig:
-    """Return a copy that may be edited."""
-    return DictConfig(OmegaConf.to_container(cfg, resolve=False))
-
-
-def with_num_identities(cfg: DictConfig, num_identities: int) -> DictConfig:
-    """Return the config with the classifier's number of identities taken from the data where it was left to it."""
-    stated = cfg.classifier.get("num_identities")
-    if stated is not None and stated < num_identities:
-        raise UserError(f"classifier.num_identities is {stated}, the data has {num_identities}: leave it null to take the data's")
-    with open_dict(cfg):
-        cfg.classifier.num_identities = stated or num_identities
+    for node in parts(cfg):
+        for name, value in facts.items():
+            if name not in node:
+                continue
+            stated = node[name]
+            if isinstance(stated, int) and isinstance(value, int) and stated < value:
+                raise UserError(f"{home_of(node, name)} is {stated}, the data has {value}: leave it null to take the data's")
+            if stated is None:
+                with open_dict(node):
+                    node[name] = value
     return cfg
+
+
+def editable(cfg: DictConfig) -> DictConfig:
+    """Return a copy of a config that may be edited."""
+    return DictConfig(OmegaConf.to_container(cfg, resolve=False))
 
 
 def build_trainer(cfg: DictConfig, *, resumed: bool = False) -> Any:

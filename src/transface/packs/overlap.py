@@ -29,7 +29,13 @@ class Likeness(NamedTuple):
 
 
 def identity_means(
-    faces: Any, embed: Embed, *, labels: np.ndarray, images_per_identity: int = 8, on_progress: Progress = no_progress
+    faces: Any,
+    embed: Embed,
+    *,
+    labels: np.ndarray,
+    num_identities: int,
+    images_per_identity: int = 8,
+    on_progress: Progress = no_progress,
 ) -> Tensor:
     """Return unit vectors (C, E): the mean direction of up to so many images of each identity; zeros for an identity without images."""
     chosen = _first_of_each(labels, images_per_identity)
@@ -38,7 +44,7 @@ def identity_means(
         batch = faces.__getitems__(chosen[start : start + BATCH].tolist())
         rows = F.normalize(embed(batch.images).to("cpu", torch.float32))
         if means is None:
-            means = torch.zeros(faces.num_identities, rows.shape[1])
+            means = torch.zeros(num_identities, rows.shape[1])
         means.index_add_(0, batch.labels, rows)
         on_progress(len(rows))
     assert means is not None

@@ -95,7 +95,7 @@ def variant_name(trial: Trial, folder: Path) -> str:
     """Return the variant of a trial: its `variant` (swept, or in its config), else the folder between, else its settings."""
     stated = trial.settings.get("variant", trial.run.config.get("variant"))
     if isinstance(stated, str):
-        return stated
+        return stated.rpartition("/")[2]
     inside = trial.run.folder.relative_to(folder).parts if trial.run.folder is not None else ()
     if len(inside) > 1 and "=" not in inside[0]:
         return inside[0]

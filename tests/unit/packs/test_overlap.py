@@ -26,9 +26,9 @@ def pack(tmp_path: Path, make_pack: Callable, make_jpeg: Callable) -> IdentityPa
 
 
 def test_means_are_the_directions_of_the_first_images(pack: IdentityPack) -> None:
-    means = identity_means(pack, embed, labels=pack.labels, images_per_identity=1)
+    means = identity_means(pack, embed, labels=pack.labels, num_identities=pack.num_identities, images_per_identity=1)
     assert torch.allclose(means[1], F.normalize(embed(pack.__getitems__([2]).images))[0], atol=1e-6)
-    both = identity_means(pack, embed, labels=pack.labels)
+    both = identity_means(pack, embed, labels=pack.labels, num_identities=pack.num_identities)
     rows = F.normalize(embed(pack.__getitems__([2, 3]).images))
     assert torch.allclose(both[1], F.normalize(rows.sum(0), dim=0), atol=1e-6)
     assert torch.allclose(both.norm(dim=1), torch.ones(5))
@@ -37,13 +37,13 @@ def test_means_are_the_directions_of_the_first_images(pack: IdentityPack) -> Non
 def test_images_to_be_skipped_belong_to_nobody(pack: IdentityPack) -> None:
     labels = pack.labels.copy()
     labels[[0, 5]] = -1
-    means = identity_means(pack, embed, labels=labels)
+    means = identity_means(pack, embed, labels=labels, num_identities=pack.num_identities)
     assert torch.allclose(means[0], F.normalize(embed(pack.__getitems__([1]).images))[0], atol=1e-6)
     assert means[3].norm() == 0
 
 
 def test_identities_that_look_like_one_are_found(pack: IdentityPack) -> None:
-    found = look_alikes(identity_means(pack, embed, labels=pack.labels), threshold=0.98)
+    found = look_alikes(identity_means(pack, embed, labels=pack.labels, num_identities=pack.num_identities), threshold=0.98)
     assert [(pair.first, pair.second) for pair in found] == [(0, 4)]
     assert found[0].cosine > 0.98
 
@@ -51,7 +51,7 @@ def test_identities_that_look_like_one_are_found(pack: IdentityPack) -> None:
 def test_people_of_a_test_set_are_found(pack: IdentityPack, make_jpeg: Callable) -> None:
     images = [make_jpeg(40), make_jpeg(41), make_jpeg(2, quality=60), np.frombuffer(make_jpeg(42), dtype=np.uint8)]
     test = embed_pair_set(PairSet("test", images, np.array([True, False])), embed, size=(112, 112))
-    found = overlap_with(identity_means(pack, embed, labels=pack.labels), test, threshold=0.98)
+    found = overlap_with(identity_means(pack, embed, labels=pack.labels, num_identities=pack.num_identities), test, threshold=0.98)
     assert [(pair.first, pair.second) for pair in found] == [(2, 2)]
 
 

@@ -21,8 +21,8 @@ def run(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     pairs = f"protocol.files=[{shared / 'data/real/lfw_view1_test.bin'}]"
     pack = f"data.root={shared / 'data/real/cfp500'}"
-    small = [*SMALL, *SHORT, "classifier.embedding_size=32", "perturbation.num_patches=3", "logger=csv", "~callbacks.validation"]
-    assert main(["train", "experiment=transface_vit_t_pack", pack, pairs, *small, "name=real"]) == 0
+    small = [*SMALL, *SHORT, "embedding_size=32", "perturbation.num_patches=3", "logger=csv", "~callbacks.validation"]
+    assert main(["train", "experiment=transface/vit_t_pack", pack, pairs, *small, "name=real"]) == 0
     evaluation = [pairs, "protocol.num_bootstraps=50"]
     assert main(["evaluate", "checkpoint=runs/real", *evaluation]) == 0
     assert main(["evaluate", "checkpoint=pixels", *evaluation, "output=runs/real/results/pixels"]) == 0

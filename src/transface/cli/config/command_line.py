@@ -17,7 +17,7 @@ PLUGINS = {"optuna": "hydra_plugins.hydra_optuna_sweeper", "slurm": "hydra_plugi
 def hydra_words(argv: list[str], folder: Path) -> list[str]:
     """Return the words in the order Hydra's parser takes them, with what names a sweep's trials added.
 
-    `+sweep=x` and `sweep=x` mean the same. A trial's folder (runs/x/seed=0,variant=gate) needs no quotes. data.sources=[...] needs no
+    `+sweep=x` and `sweep=x` mean the same. A trial's folder (runs/x/seed=0,variant=transface/gate) needs no quotes. data.sources=[...] needs no
     data.root. A trial's folder is named after the swept settings alone: those that are the same in all trials would make it long, and a
     path among them would make it a folder of folders.
     """
@@ -102,7 +102,7 @@ def _sweep_folder(words: list[str], keys: list[str]) -> list[str]:
     sweeps = [word[6:] for word in words if word.startswith("sweep=") and word[6:] != "null"]
     if not sweeps or "name" in keys or any(word.startswith("hydra.sweep.dir=") for word in words):
         return []
-    return [f"hydra.sweep.dir='${{paths.runs}}/${{name}}_{sweeps[-1]}'"]
+    return [f"hydra.sweep.dir='${{paths.runs}}/${{name}}_{sweeps[-1].rpartition('/')[2]}'"]
 
 
 def _is_absent(module: str) -> bool:

@@ -34,6 +34,7 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
     """
     root = verb if folder is None else "train"
     folder = folder or conf_folder()
+    OmegaConf.register_new_resolver("trial_name", trial_name, replace=True)
     argv = hydra_words(argv, folder)
     stand_in_for_plugin()
     _remember(folder, verb, argv)
@@ -56,6 +57,11 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
 
     hydra.main(version_base="1.3", config_path=str(folder), config_name=verb)(checked)()
     return result[-1] if result else None
+
+
+def trial_name(overrides: str) -> str:
+    """Return the name of a trial's folder for the settings it was given: a variant without its paper's folder, and no slash that makes a folder."""
+    return re.sub(r"\bvariant=[^,/]+/", "variant=", overrides).replace("/", "-")
 
 
 def _remember(folder: Path, verb: str, argv: list[str]) -> None:
@@ -113,13 +119,34 @@ def refuse_unknown(cfg: DictConfig, verb: str) -> None:
 
 
 def known_settings(verb: str) -> list[str]:
-    """Return the names of what a verb reads: its groups, its own settings, and those of its nodes without a `_target_`."""
-    root: Any = OmegaConf.load(conf_folder() / f"{verb}.yaml")
-    groups = [str(key) for entry in root.get("defaults", []) if isinstance(entry, DictConfig) for key in entry]
-    own = {name: _keys_of_group(name) for name in groups} | {
-        str(key): [str(inner) for inner in root._get_node(key)] if isinstance(root._get_node(key), DictConfig) else [] for key in root if key != "defaults"
-    }
+    """Return the names of what a verb reads: its groups and the chosen system's, their own settings, and those of their nodes without a `_target_`."""
+    own: dict[str, list[str]] = {}
+    for root in _roots(verb):
+        groups = [str(key).lstrip("/") for entry in root.get("defaults", []) if isinstance(entry, DictConfig) for key in entry]
+        for name in (group for group in groups if not group.startswith("override ")):
+            own.setdefault(name, []).extend(_keys_of_group(name))
+        for key in (str(key) for key in root if key != "defaults"):
+            node = root._get_node(key)
+            own.setdefault(key, []).extend([str(inner) for inner in node] if isinstance(node, DictConfig) else [])
     return [*own, *(f"{name}.{key}" for name, keys in own.items() for key in keys)]
+
+
+def _roots(verb: str) -> list[Any]:
+    """Return the file of a verb, and of the system it was composed with where it has one."""
+    found: list[Any] = [OmegaConf.load(conf_folder() / f"{verb}.yaml")]
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {"system": "recognition"}
+    if verb == "train":  # a recorded run names no choice: any system's settings may be in it
+        pattern = f"{choices.get('system') or '*'}.yaml"
+        found += [OmegaConf.load(file) for folder in config_folders() for file in sorted((folder / "system").glob(pattern))]
+    return found
+
+
+def config_folders() -> list[Path]:
+    """Return the folders that configs are composed from: ours, and those that --config-dir and hydra.searchpath name."""
+    if not HydraConfig.initialized():
+        return [conf_folder()]
+    sources = [source for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
+    return [conf_folder(), *(Path(source.path) for source in sources if Path(source.path) != conf_folder())]
 
 
 def _plain_settings(cfg: DictConfig) -> list[str]:
@@ -134,7 +161,7 @@ def _plain_settings(cfg: DictConfig) -> list[str]:
 
 
 def _keys_of_group(name: str) -> list[str]:
-    files: list[Any] = [OmegaConf.load(path) for path in sorted((conf_folder() / name).glob("*.yaml"))]
+    files: list[Any] = [OmegaConf.load(path) for folder in config_folders() for path in sorted((folder / name).rglob("*.yaml"))]
     return [str(key) for file in files for key in file if "_target_" not in file and not isinstance(file._get_node(key), DictConfig)]
 
 

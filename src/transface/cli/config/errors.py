@@ -159,11 +159,12 @@ def hydra_line(error: BaseException) -> str:
     if option and "Available options" in text:
         group, choice = option.groups()
         choices = [line.strip() for line in text.split(":")[-1].splitlines() if line.strip()]
-        return f"no {group}={choice}: there are {', '.join(choices)}"
+        nested = [name for name in (options_of(group) if _CONF else []) if "/" in name]
+        return f"no {group}={choice}: {_moved(group, choice) or 'there are ' + ', '.join([*choices, *nested])}"
     unlisted = re.search(r"Could not load '([^']+)/([^']+)'", text)
     if unlisted and _CONF:
         group, choice = unlisted.groups()
-        return f"no {group}={choice}: there are {', '.join(sorted(path.stem for path in (_CONF[0] / group).glob('*.yaml')))}"
+        return f"no {group}={choice}: {_moved(group, choice) or 'there are ' + ', '.join(options_of(group))}"
     missing = re.search(r"Key '([^']+)' is not in struct", text)
     override = re.search(r"Could not override '([^']+)'", text)
     if override or missing:
@@ -173,6 +174,18 @@ def hydra_line(error: BaseException) -> str:
         hint = f"did you mean {' or '.join(near)}?" if near else "'--cfg job' prints all keys"
         return f"no config key {name!r}: {hint} (+{name}=... adds a key that is not there)"
     return one_line(text)
+
+
+def options_of(group: str) -> list[str]:
+    """Return the options of a config group, those in folders as folder/name."""
+    folder = _CONF[0] / group
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def _moved(group: str, choice: str) -> str:
+    """Return what an option is called now that has moved into the folder of its paper; "" where it is none of these."""
+    found = [name for name in (options_of(group) if _CONF else []) if "/" in name and choice in (name.replace("/", "_"), name.rpartition("/")[2])]
+    return f"it is called {' or '.join(f'{group}={name}' for name in found)} now" if found else ""
 
 
 _KNOWN: list[str] = []

@@ -108,7 +108,7 @@ def check_checkpoint(
         raise ValueError(f"{path} was trained with another classifier: {hint}")
     kind = (checkpoint.get("transface") or {}).get("optimizer", optimizer_kind)
     if kind != optimizer_kind:
-        raise ValueError(f"{path} was trained with another optimizer, {kind} and not {optimizer_kind}: {hint}")
+        raise ValueError(f"{path} was trained with another optimizer: {hint} (it was {kind}, now it is {optimizer_kind})")
     tensors = tensors_of(dict(state))
     check_same_architecture(tensors, tensors_of(checkpoint["state_dict"] | {name: tensors[name] for name in sharded}), where=str(path))
     if any([len(group["params"]) for group in found["param_groups"]] != list(group_sizes) for found in checkpoint["optimizer_states"]):

@@ -39,8 +39,8 @@ def test_null_leaves_a_part_out_as_none_does() -> None:
 
 
 def test_a_trial_s_folder_needs_no_quotes() -> None:
-    given = ["checkpoint=runs/x/seed=0,variant=gate", "a='b=c'", "b=[c=d]", "seed=range(start=0,stop=2)", "c={d: e=f}", "name=it's=1"]
-    assert words(*given) == ["checkpoint='runs/x/seed=0,variant=gate'", given[1], "b=['c=d']", *given[3:5], "name='it\\'s=1'"]
+    given = ["checkpoint=runs/x/seed=0,variant=transface/gate", "a='b=c'", "b=[c=d]", "seed=range(start=0,stop=2)", "c={d: e=f}", "name=it's=1"]
+    assert words(*given) == ["checkpoint='runs/x/seed=0,variant=transface/gate'", given[1], "b=['c=d']", *given[3:5], "name='it\\'s=1'"]
 
 
 def test_paths_and_names_in_any_letters_need_no_quotes() -> None:
@@ -54,9 +54,9 @@ def test_a_verb_without_such_groups_keeps_its_words(tmp_path: Path) -> None:
 
 
 def test_a_named_sweep_gets_its_own_folder_unless_one_is_named() -> None:
-    assert words("sweep=margin")[-1] == "hydra.sweep.dir='${paths.runs}/${name}_margin'"
-    assert words("sweep=margin", "name=mine") == ["sweep=margin", "name=mine"]
-    assert words("sweep=margin", "hydra.sweep.dir=x") == ["sweep=margin", "hydra.sweep.dir=x"]
+    assert words("sweep=transface/margin")[-1] == "hydra.sweep.dir='${paths.runs}/${name}_margin'"
+    assert words("sweep=transface/margin", "name=mine") == ["sweep=transface/margin", "name=mine"]
+    assert words("sweep=transface/margin", "hydra.sweep.dir=x") == ["sweep=transface/margin", "hydra.sweep.dir=x"]
 
 
 def test_only_constants_stay_out_of_the_names_of_trials() -> None:
@@ -71,4 +71,4 @@ def test_an_absent_plugin_is_named(word: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(command_line, "_is_absent", lambda module: True)
     with pytest.raises(UserError, match=r"pip install 'transface\[cluster\]'"):
         words(word)
-    assert words("sweep=margin", "hydra/launcher=basic")
+    assert words("sweep=transface/margin", "hydra/launcher=basic")

@@ -28,7 +28,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     def train(cfg: DictConfig) -> float:
         folder = Path(cfg.paths.run)
         make_room(folder, checkpoint_of(folder, resume=cfg.resume))
-        record_run(folder, plain(cfg), composed=verb.settle(cfg))
+        record_run(folder, plain(cfg), composed=verb.editable(cfg))
         seen.append(plain(cfg))
         return 0.5
 
@@ -46,7 +46,7 @@ def without_place(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_repeat_has_the_same_config_in_the_same_place(start: Start) -> None:
-    first = start("experiment=transface_vit_t_pack", "data.root=faces", "seed=5", "optimizer.lr=0.25", "variant=gate")
+    first = start("experiment=transface/vit_t_pack", "data.root=faces", "seed=5", "optimizer.lr=0.25", "variant=transface/gate")
     assert start("run=runs/transface_vit_t_pack") == first
     assert Path("runs/transface_vit_t_pack/previous/1/config.yaml").is_file()
 

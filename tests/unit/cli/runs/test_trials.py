@@ -109,9 +109,9 @@ def test_a_failing_trial_lets_the_others_run_and_is_tried_again(sweep: Sweep) ->
 
 
 def test_a_named_sweep_has_a_folder_of_its_own_beside_the_run(sweep: Sweep) -> None:
-    ran = sweep("+sweep=dpap_num_patches", "name=grid")
+    ran = sweep("+sweep=transface/dpap_num_patches", "name=grid")
     assert ran[0] == "grid/perturbation.num_patches=1"
-    assert sweep("experiment=transface_vit_t_pack", "sweep=dpap_num_patches")[0] == "transface_vit_t_pack_dpap_num_patches/perturbation.num_patches=1"
+    assert sweep("experiment=transface/vit_t_pack", "sweep=transface/dpap_num_patches")[0] == "transface_vit_t_pack_dpap_num_patches/perturbation.num_patches=1"
 
 
 def test_a_sweep_of_one_setting_is_a_run_in_its_own_folder(sweep: Sweep) -> None:
@@ -134,7 +134,7 @@ def test_the_ablation_has_every_part(sweep: Sweep, tmp_path: Path, monkeypatch: 
         seen[cfg.name.split("/")[-1]] = (cfg.backbone.gate, cfg.perturbation is not None, entropy)
         return 0.0
 
-    run_verb("train", ["data.root=faces", "experiment=transface_vit_t_pack", "sweep=transface_ablation", "seed=0"], in_trials(task))
+    run_verb("train", ["data.root=faces", "experiment=transface/vit_t_pack", "sweep=transface/ablation", "seed=0"], in_trials(task))
     expected = {
         "plain": ("none", False, None),
         "gate": ("sigmoid", False, None),
