@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from transface.evaluation.results import format_measure, unit_word
+
 UNLIMITED = 1000  # columns where the output is no terminal: tables take what they need
 
 
@@ -31,12 +33,17 @@ def measure_tables(results: Sequence[Any]) -> list[Any]:
     tables = []
     for names, chosen in kinds.items():
         table = Table()
-        for heading in ("set", "mode", *(unit_of(name) for name in names)):
+        for heading in ("set", "mode", *(heading_of(chosen[0].measure(name)) for name in names)):
             table.add_column(heading, overflow="fold")
         for result in chosen:
-            table.add_row(result.name, result.mode, *(measure_text(result.measure(name)) for name in names))
+            table.add_row(result.name, result.mode, *(format_measure(result.measure(name)) for name in names))
         tables.append(table)
     return tables
+
+
+def heading_of(measure: Any) -> str:
+    """Return the heading of a measure's column, its unit included."""
+    return f"{measure.name} {unit_word(measure.unit)}".strip()
 
 
 def tar_tables(results: Sequence[Any]) -> list[Any]:
@@ -48,7 +55,7 @@ def tar_tables(results: Sequence[Any]) -> list[Any]:
         for measure in result.measures:
             if measure.name.startswith("tar@far="):
                 far, _, rule = measure.name.removeprefix("tar@far=").partition("/")
-                rows.setdefault((result.name, result.mode, far), {})[rule] = measure_text(measure)
+                rows.setdefault((result.name, result.mode, far), {})[rule] = format_measure(measure)
     if not rows:
         return []
     rules = list(dict.fromkeys(rule for cells in rows.values() for rule in cells))
@@ -60,22 +67,3 @@ def tar_tables(results: Sequence[Any]) -> list[Any]:
         table.add_row(*(("", "") if (name, mode) == last else (name, mode)), far, *(cells.get(rule, "") for rule in rules))
         last = (name, mode)
     return [table]
-
-
-def is_rate(name: str) -> bool:
-    """Return whether a measure is a share, shown in per cent."""
-    return "threshold" not in name and not name.startswith("skewed")
-
-
-def unit_of(name: str) -> str:
-    """Return the heading of a measure's column."""
-    return f"{name} %" if is_rate(name) else name
-
-
-def measure_text(measure: Any) -> str:
-    """Return a measure as tables show it: rates in per cent with std and 95 % interval, thresholds as they are."""
-    scale, digits = (100, 2) if is_rate(measure.name) else (1, 4)
-    text = f"{measure.value * scale:.{digits}f}"
-    text += f" +- {measure.std * scale:.{digits}f}" if measure.std is not None else ""
-    text += f" [{measure.low * scale:.{digits}f}, {measure.high * scale:.{digits}f}]" if measure.low is not None else ""
-    return text

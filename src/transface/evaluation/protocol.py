@@ -1,6 +1,6 @@
 """What a protocol promises to whoever runs it, and how its results are stamped with what made them.
 
-A protocol is a class with plain constructor arguments; `evaluate` embeds its faces and returns one Result for each set and mode.
+A protocol is a class with plain constructor arguments; `evaluate` runs its images through the network and returns one Result for each set and mode.
 """
 
 import dataclasses
@@ -10,8 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from transface.evaluation.embedding.embedder import Embedder
-from transface.evaluation.results import Provenance, Result, package_versions, utc_now
+from transface.artifacts import package_versions, platform_versions, utc_now
+from transface.evaluation.results import Provenance, Result
+from transface.evaluation.runner import ModelRunner
 
 
 @runtime_checkable
@@ -31,8 +32,11 @@ class BenchmarkProtocol(Protocol):
         """
         ...
 
-    def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
-        """Return the results; `detailed=False` leaves out intervals, curves, scores and thumbnails (inside training)."""
+    def evaluate(self, runner: Any, *, detailed: bool = True) -> list[Result]:
+        """Return the results of what a ModelRunner runs (an Embedder where embeddings are wanted).
+
+        `detailed=False` leaves out intervals, curves, scores and thumbnails (inside training).
+        """
         ...
 
 
@@ -49,13 +53,13 @@ def check_settings(
         raise ValueError(f"num_bootstraps must be at least 0 and max_impostors at least 1, got {num_bootstraps} and {max_impostors}")
 
 
-def provenance(embedder: Embedder, *, started: float, seed: int) -> Provenance:
+def provenance(runner: ModelRunner, *, started: float, seed: int) -> Provenance:
     """Return what a protocol itself knows of what made a result begun at time.perf_counter() `started`; `stamped` adds the rest."""
-    device = embedder.device
+    device = runner.device
     name = f"{device.type}: {_cuda_name(device.index)}" if device.type == "cuda" else device.type
     return Provenance(
-        checkpoint_hash=embedder.checkpoint_hash,
-        versions=package_versions(),
+        checkpoint_hash=runner.checkpoint_hash,
+        versions=platform_versions() | package_versions(),
         device=name,
         seconds=round(time.perf_counter() - started, 3),
         created=utc_now(),

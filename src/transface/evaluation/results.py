@@ -9,37 +9,39 @@ optionally `subjects` (P, 2) unsigned, the two people of each pair; `correct` (P
 """
 
 import dataclasses
-import datetime
 import hashlib
 import json
-import os
-import platform
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMA = "transface.result/1"
-REPORTED_PACKAGES = ("transface", "torch", "torchvision", "timm", "lightning", "torchmetrics", "numpy", "scikit-learn")
+from transface.artifacts import write_whole, writing_file
+
+SCHEMA = "transface.result/2"
+FIRST_SCHEMA = "transface.result/1"  # its measures had no unit and no direction, its results no kind
+Unit = Literal["rate", "years", "pixels", "ratio", ""]
+Better = Literal["higher", "lower"]
+Kind = Literal["pairs", "search", "classes", "values", "points", "regions"]
 
 
 class Measure(NamedTuple):
     """One number of a result.
 
     Attributes:
-        name: e.g. "accuracy", "auc", "eer", "threshold_cosine", "tar@far=1e-04/nearest", ".../strict", "rank-1", "tpir@fpir=0.01".
-        value: rates are fractions in [0, 1], not per cent.
+        name: e.g. "accuracy", "mae", "eer", "threshold_cosine", "tar@far=1e-04/nearest", ".../strict", "rank-1", "tpir@fpir=0.01".
+        value: in `unit`; rates are fractions in [0, 1], not per cent.
         low: lower end of the 95 % interval, or None where none is estimated.
         high: upper end, or None.
         std: population standard deviation over folds (or groups), or None.
         warning: why not to trust it (too few impostors), or "".
+        unit: "rate" (printed in per cent), "years", "pixels", "ratio" (a plain number with four decimals), or "".
+        better: whether the higher or the lower value is the better one; None: neither (a threshold).
     """
 
     name: str
@@ -48,6 +50,66 @@ class Measure(NamedTuple):
     high: float | None = None
     std: float | None = None
     warning: str = ""
+    unit: Unit = "rate"
+    better: Better | None = "higher"
+
+
+def format_number(value: float, unit: Unit) -> str:
+    """Return a value as it is printed everywhere: rates in per cent with two decimals, ratios with four, the rest with two or three."""
+    decimals = {"rate": 2, "ratio": 4, "years": 2, "pixels": 2}.get(unit, 3)
+    return f"{100 * value if unit == 'rate' else value:.{decimals}f}"
+
+
+def format_measure(measure: Measure, *, with_unit: bool = False) -> str:
+    """Return a measure as it is printed everywhere: value, +- its spread, its 95 % interval in brackets, and its unit if asked for."""
+    text = format_number(measure.value, measure.unit)
+    if measure.std is not None:
+        text += f" +- {format_number(measure.std, measure.unit)}"
+    if measure.low is not None and measure.high is not None:
+        text += f" [{format_number(measure.low, measure.unit)}, {format_number(measure.high, measure.unit)}]"
+    return text + (f" {unit_word(measure.unit)}" if with_unit and unit_word(measure.unit) else "")
+
+
+def unit_word(unit: Unit) -> str:
+    """Return what stands behind a value: "%", "years", "pixels", or nothing."""
+    return {"rate": "%", "years": "years", "pixels": "pixels"}.get(unit, "")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve thinned to at most a few hundred points; `low` and `high` are its 95 % band, empty where none was estimated.
+
+    Attributes:
+        x, y: values of equal length.
+        x_title, y_title: what the axes are, units included.
+        low, high: the band of y.
+    """
+
+    x: list[float]
+    y: list[float]
+    x_title: str = ""
+    y_title: str = ""
+    low: list[float] = field(default_factory=list)
+    high: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A table of a result, e.g. a confusion matrix or one row an attribute: measures by row name and column name."""
+
+    columns: list[str]
+    rows: dict[str, list[Measure | None]]
+
+
+@dataclass(frozen=True)
+class HardSample:
+    """A sample the model gets most wrong: its index, its name, what was answered and what is true, and its pictures' keys in the .npz."""
+
+    sample: int
+    name: str
+    answered: str
+    truth: str
+    thumbnails: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -129,19 +191,25 @@ class Result:
     """All there is to report of one protocol on one set in one mode.
 
     Attributes:
-        protocol: "pair_sets", "ijbc", "ijbb", "ijbc_identification", "tinyface", "rfw", "folder", "pairs_csv".
+        protocol: "pair_sets", "ijbc", "ijbb", "ijbc_identification", "tinyface", "rfw", "folder", "pairs_csv", "attributes", ...
         name: the set, e.g. "lfw"; rows of a table.
-        mode: how embeddings were made, e.g. "F1" (flip-sum), "N1D1F1" for IJB.
+        mode: how answers were made, e.g. "F1" (flip-sum), "N1D1F1" for IJB.
         measures: in the order to print them; the first is the headline.
+        kind: what was measured: "pairs", "search", "classes", "values", "points", "regions".
+        role: "baseline" where others are compared with it (raw pixels, the majority class), or "".
         counts: "pairs", "genuine", "impostor", "folds", "images", "templates", "subjects": those that apply.
         warnings: sentences for the reader.
         roc: or None (identification).
         histogram: or None.
         hardest_genuine: genuine pairs of the lowest score, the worst first.
         hardest_impostor: impostor pairs of the highest score, the worst first.
-        pairs_hash: SHA-256 of the pairs and labels: results with equal hashes can be compared pair by pair.
+        curves: by title.
+        tables: by title, e.g. one row an attribute.
+        hardest: by title, the samples the model gets most wrong, the worst first.
+        samples_hash: SHA-256 of the samples (pairs, images) and labels: results with equal hashes can be compared sample by sample.
         provenance: what made it.
-        arrays: the .npz beside the JSON, filled for writing, empty after reading (use `read_arrays`).
+        arrays: the .npz beside the JSON, filled for writing, empty after reading (use `read_arrays`). For paired tests "correct" (N,) or
+            (N, A) bool, or "error" (N,); "subjects" (N,) where people are known.
         scores_path: the .npz this was read from, or None.
     """
 
@@ -149,13 +217,18 @@ class Result:
     name: str
     mode: str
     measures: tuple[Measure, ...]
+    kind: Kind = "pairs"
+    role: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     roc: RocCurve | None = None
     histogram: ScoreHistogram | None = None
     hardest_genuine: tuple[HardPair, ...] = ()
     hardest_impostor: tuple[HardPair, ...] = ()
-    pairs_hash: str = ""
+    curves: dict[str, Curve] = field(default_factory=dict)
+    tables: dict[str, ResultTable] = field(default_factory=dict)
+    hardest: dict[str, tuple[HardSample, ...]] = field(default_factory=dict)
+    samples_hash: str = ""
     provenance: Provenance = field(default_factory=Provenance)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
     scores_path: Path | None = field(default=None, compare=False)
@@ -170,19 +243,23 @@ class Result:
     @property
     def stem(self) -> str:
         """File name without ending: protocol, set and mode."""
-        words = [self.protocol, self.name, self.mode]
-        return "_".join("".join(c if c.isalnum() or c in "-._" else "-" for c in word) for word in words if word)
+        return "_".join(file_word(word) for word in (self.protocol, self.name, self.mode) if word)
+
+
+def file_word(name: str) -> str:
+    """Return a name as part of a file's: other names give other words, also where a letter had to be replaced ("a b" is not "a-b")."""
+    word = "".join(c if c.isalnum() or c in "-._" else "-" for c in name)
+    return word if word == name else f"{word}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def write_result(result: Result, folder: str | Path) -> Path:
     """Write `<folder>/<result.stem>.json` and, where there are arrays, `.npz`, each whole or not at all; return the JSON's path."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"schema": SCHEMA, **_as_json(result)}, indent=1, allow_nan=False)
     if result.arrays:
-        _write_atomically(folder / f"{result.stem}.npz", lambda stream: np.savez(stream, **result.arrays))  # type: ignore[arg-type]
-    _write_atomically(folder / f"{result.stem}.json", lambda stream: stream.write(text.encode()))
-    return folder / f"{result.stem}.json"
+        with writing_file(folder / f"{result.stem}.npz") as stream:
+            np.savez(stream, **result.arrays)  # type: ignore[arg-type]
+    return write_whole(folder / f"{result.stem}.json", text)
 
 
 def read_result(path: str | Path) -> Result:
@@ -199,7 +276,7 @@ def read_result(path: str | Path) -> Result:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a result file: {error}") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+    if not isinstance(content, dict) or content.get("schema") not in (SCHEMA, FIRST_SCHEMA):
         raise ValueError(f"{path} is not a result file of schema {SCHEMA!r}")
     try:
         return _from_json(content, path.with_suffix(".npz"))
@@ -212,11 +289,16 @@ def read_results(paths: Iterable[str | Path]) -> list[Result]:
     found: list[Result] = []
     for path in map(Path, paths):
         if path.is_dir():
-            files = [file for file in sorted(path.rglob("*.json")) if SCHEMA in file.read_text(encoding="utf-8", errors="replace")[:200]]
+            files = [file for file in sorted(path.rglob("*.json")) if _is_result(file)]
             found += [read_result(file) for file in files]
         else:
             found.append(read_result(path))
     return found
+
+
+def _is_result(file: Path) -> bool:
+    begin = file.read_text(encoding="utf-8", errors="replace")[:200]
+    return SCHEMA in begin or FIRST_SCHEMA in begin
 
 
 def read_arrays(result: Result) -> dict[str, NDArray[Any]]:
@@ -234,7 +316,7 @@ def read_arrays(result: Result) -> dict[str, NDArray[Any]]:
         raise ValueError(f"{result.scores_path} is broken ({error}): remove it, or evaluate again") from error
 
 
-def hash_pairs(*arrays: NDArray[Any], names: Sequence[str] = ()) -> str:
+def hash_samples(*arrays: NDArray[Any], names: Sequence[str] = ()) -> str:
     """Return the SHA-256 that tells whether two results are of the same pairs in the same order."""
     digest = hashlib.sha256()
     for array in arrays:
@@ -245,37 +327,24 @@ def hash_pairs(*arrays: NDArray[Any], names: Sequence[str] = ()) -> str:
     return digest.hexdigest()
 
 
-def package_versions() -> dict[str, str]:
-    """Return the versions of Python, the platform and the packages that shape a number."""
-    versions = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in REPORTED_PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def utc_now() -> str:
-    """Return the time now, UTC, ISO 8601 to the second."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
 def _as_json(result: Result) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    for item in dataclasses.fields(result):
-        if item.name in {"arrays", "scores_path"}:
-            continue
-        value = getattr(result, item.name)
-        content[item.name] = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-    content["measures"] = [measure._asdict() for measure in result.measures]
-    content["hardest_genuine"] = [dataclasses.asdict(pair) for pair in result.hardest_genuine]
-    content["hardest_impostor"] = [dataclasses.asdict(pair) for pair in result.hardest_impostor]
-    return content
+    return {item.name: _plain(getattr(result, item.name)) for item in dataclasses.fields(result) if item.name not in {"arrays", "scores_path"}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Measure):
+        return value._asdict()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _from_json(content: Mapping[str, Any], arrays_path: Path) -> Result:
     fields = {key: value for key, value in content.items() if key != "schema"}
+    if content["schema"] == FIRST_SCHEMA:
+        fields = _from_first_schema(fields)
     return Result(
         **{
             **fields,
@@ -285,30 +354,28 @@ def _from_json(content: Mapping[str, Any], arrays_path: Path) -> Result:
             "histogram": ScoreHistogram(**fields["histogram"]) if fields["histogram"] else None,
             "hardest_genuine": tuple(HardPair(**pair) for pair in fields["hardest_genuine"]),
             "hardest_impostor": tuple(HardPair(**pair) for pair in fields["hardest_impostor"]),
+            "curves": {title: Curve(**curve) for title, curve in fields["curves"].items()},
+            "tables": {title: _table(table) for title, table in fields["tables"].items()},
+            "hardest": {title: tuple(HardSample(**sample) for sample in samples) for title, samples in fields["hardest"].items()},
             "provenance": Provenance(**fields["provenance"]),
             "scores_path": arrays_path if arrays_path.is_file() else None,
         }
     )
 
 
-def _write_atomically(path: Path, write: Any) -> None:
-    stream: IO[bytes]
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
-        try:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        except BaseException:
-            os.unlink(stream.name)
-            raise
-    os.chmod(stream.name, 0o644)
-    os.replace(stream.name, path)
+def _table(content: Mapping[str, Any]) -> ResultTable:
+    rows = {name: [None if cell is None else Measure(**cell) for cell in cells] for name, cells in content["rows"].items()}
+    return ResultTable(list(content["columns"]), rows)
 
 
-def hash_file(path: str | Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _from_first_schema(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a result written before measures had a unit and a direction: their names told both then."""
+    searched = any(word in fields["protocol"] for word in ("identification", "tinyface"))
+    fields = {**fields, "kind": "search" if searched else "pairs", "curves": {}, "tables": {}, "hardest": {}}
+    fields["samples_hash"] = fields.pop("pairs_hash", "")
+    fields["role"] = "baseline" if "pixel" in str(fields["provenance"].get("label", "")) else ""
+    for measure in fields["measures"]:
+        name = measure["name"]
+        measure["unit"] = "" if "threshold" in name else "ratio" if name.startswith("auc") or "ratio" in name else "rate"
+        measure["better"] = None if "threshold" in name else "lower" if name.startswith("eer") or "error" in name else "higher"
+    return fields

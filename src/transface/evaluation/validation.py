@@ -5,25 +5,28 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from torch import nn
 
+from transface.backbones.features import FACE_OUTPUTS
 from transface.distributed import copy_from_first
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import BenchmarkProtocol
-from transface.evaluation.results import Result
+from transface.evaluation.results import Better, Measure, Result
+from transface.evaluation.runner import ModelRunner
 from transface.training.module import TrainingModule
 
 
 class ProtocolValidation(Callback):
-    """Runs protocols after every n steps and epochs and logs val/<set>/<measure> and val/mean/accuracy.
+    """Runs protocols after every n steps and epochs and logs val/<set>/<measure> and the means over sets.
 
-    Ranks share the embedding; no random number is drawn, so training goes on as if nothing had been measured. The results of the run's last
+    Ranks share the images; no random number is drawn, so training goes on as if nothing had been measured. The results of the run's last
     weights are whole (intervals, decisions, hardest pairs), those on the way are numbers alone.
 
     Args:
         protocols: e.g. [PairSets(files)].
         every_n_steps: optimizer steps between validations, or None.
         every_n_epochs: epochs between validations, or None; the last step of a run is validated as well, wherever it ends.
-        batch_size: images in a batch of the embedding.
+        batch_size: images in a batch.
         num_workers: threads that decode ahead.
     """
 
@@ -89,16 +92,17 @@ class ProtocolValidation(Callback):
         """Evaluate every protocol now; every rank calls it."""
         # Each rank's batch norm has seen its own faces since the last broadcast of DDP; a checkpoint holds those of rank 0.
         copy_from_first(list(pl_module.evaluated_network.buffers()))
-        embedder = Embedder(
+        runner = runner_for(
             pl_module.evaluated_network,
             batch_size=self.batch_size,
             num_workers=self.num_workers,
             progress=False,
             forward_context=trainer.precision_plugin.forward_context,
         )
-        self.results = [result for protocol in self.protocols for result in protocol.evaluate(embedder, detailed=whole)]
+        self.results = [result for protocol in self.protocols for result in protocol.evaluate(runner, detailed=whole)]
         self._whole = whole
         values = logged_values(self.results)
+        pl_module.directions.update(directions_of(self.results))
         if not values:
             return
         pl_module.validated_at = trainer.global_step
@@ -107,17 +111,51 @@ class ProtocolValidation(Callback):
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=trainer.global_step)
 
 
+def runner_for(network: nn.Module, **settings: Any) -> ModelRunner:
+    """Return what runs a network for a protocol: an Embedder where it answers an embedding, else a plain ModelRunner."""
+    outputs = getattr(network, "outputs", FACE_OUTPUTS)
+    return Embedder(network, **settings) if "embedding" in outputs else ModelRunner(network, **settings)
+
+
 def logged_values(results: Sequence[Result]) -> dict[str, float]:
     """Return what to log of some results: each set's measures, and the mean over sets of each measure.
 
-    A set evaluated in several modes is logged as <set>_<mode>.
+    A set evaluated in several modes is logged as <set>_<mode>. A mean is over the sets of one protocol and kind, of measures that have a better
+    end (never of thresholds): val/<protocol>/mean/<measure>, and val/mean/<measure> where there is one such protocol.
     """
     values: dict[str, float] = {}
-    of_measure: dict[str, list[float]] = {}
     names = [result.name for result in results]
     for result in results:
-        set_name = result.name if names.count(result.name) == 1 else f"{result.name}_{result.mode}"
         for measure in result.measures:
-            values[f"val/{set_name}/{measure.name}"] = measure.value
-            of_measure.setdefault(measure.name, []).append(measure.value)
-    return values | {f"val/mean/{name}": sum(own) / len(own) for name, own in of_measure.items()}
+            values[f"val/{_set_name(result, names)}/{measure.name}"] = measure.value
+    return values | {name: sum(m.value for m in own) / len(own) for name, own in _means(results).items()}
+
+
+def directions_of(results: Sequence[Result]) -> dict[str, Better]:
+    """Return, for every logged value that has one, which way is better."""
+    names = [result.name for result in results]
+    found = {f"val/{_set_name(r, names)}/{m.name}": m.better for r in results for m in r.measures}
+    found |= {name: own[0].better for name, own in _means(results).items()}
+    return {name: better for name, better in found.items() if better is not None}
+
+
+def _set_name(result: Result, names: Sequence[str]) -> str:
+    return result.name if names.count(result.name) == 1 else f"{result.name}_{result.mode}"
+
+
+def _means(results: Sequence[Result]) -> dict[str, list[Measure]]:
+    """Return the measures behind each mean that is logged, by its name."""
+    groups: dict[tuple[str, str, str], list[Measure]] = {}
+    for result in results:
+        for measure in result.measures:
+            if measure.better is not None:
+                groups.setdefault((result.protocol, result.kind, measure.name), []).append(measure)
+    homes: dict[str, set[tuple[str, str]]] = {}
+    for protocol, kind, name in groups:
+        homes.setdefault(name, set()).add((protocol, kind))
+    found: dict[str, list[Measure]] = {}
+    for (protocol, _, name), own in groups.items():
+        found[f"val/{protocol}/mean/{name}"] = own
+        if len(homes[name]) == 1:
+            found[f"val/mean/{name}"] = own
+    return found

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transface.evaluation.results import Measure, Result
+from transface.evaluation.results import Measure, Result, format_number, unit_word
 
 NOT_STATED = "not stated by whoever published this model"
 SHOWN_MEASURES = 12
@@ -117,9 +117,11 @@ def _results(results: Sequence[Result]) -> str:
 
 
 def _value(measure: Measure) -> str:
-    spread = f" ± {measure.std:.4f}" if measure.std is not None else ""
-    return f"{measure.value:.4f}{spread}"
+    spread = f" ± {format_number(measure.std, measure.unit)}" if measure.std is not None else ""
+    return f"{format_number(measure.value, measure.unit)}{spread} {unit_word(measure.unit)}".strip()
 
 
 def _interval(measure: Measure) -> str:
-    return f"{measure.low:.4f} to {measure.high:.4f}" if measure.low is not None and measure.high is not None else "–"
+    if measure.low is None or measure.high is None:
+        return "–"
+    return f"{format_number(measure.low, measure.unit)} to {format_number(measure.high, measure.unit)}"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transface.reports.page.document import Cell, Document, Plot, Row, Section, Table, Warnings
+from transface.reports.reading.measures import MeasureName
 from transface.reports.reading.trials import Trial, read_trials
 from transface.reports.run_report import FORMATS, check_formats, write_report
 from transface.reports.sections.setting_curves import ablation_figure
@@ -19,6 +20,7 @@ from transface.reports.statistics.settings import (
     estimate_cell,
     estimate_of,
     known_metrics,
+    metric_of,
     metric_title,
     per_set_metrics,
     seeds_cell,
@@ -60,30 +62,30 @@ def write_ablation_report(
 
 def ablation_document(trials: Sequence[Trial], folder: Path, *, baseline: str | None = None, metric: str | None = None) -> Document:
     """Return the report of an ablation; errors as in `write_ablation_report`."""
-    metric = metric or default_metric(trials)
-    variants = by_variant(trials, folder, metric)
+    chosen = metric_of(trials, metric or default_metric(trials))
+    variants = by_variant(trials, folder, chosen)
     if len(variants) < 2:
         raise ValueError(
             f"an ablation needs two variants or more, {folder} has {', '.join(v.name for v in variants)}: is it one sweep's folder?"
         )
     if all(variant.estimate is None for variant in variants):
-        raise ValueError(f"none of the {len(trials)} trials measured {metric!r}: {known_metrics(trials)}")
+        raise ValueError(f"none of the {len(trials)} trials measured {chosen!r}: {known_metrics(trials)}")
     plain = baseline_of(variants, baseline)
     variants = [plain, *(variant for variant in variants if variant is not plain)]
-    warnings = trial_warnings(variants, metric)
+    warnings = trial_warnings(variants, chosen)
     if all(len(variant.trials) < 2 for variant in variants):
         warnings.append("One seed a variant: no interval over seeds, and the tests say nothing about other seeds.")
-    figure = ablation_figure(variants, metric)
-    alt = f"{metric_title(metric)} by variant: " + "; ".join(f"{v.name}: {spoken(v.estimate, metric)}" for v in variants)
+    figure = ablation_figure(variants, chosen)
+    alt = f"{metric_title(chosen)} by variant: " + "; ".join(f"{v.name}: {spoken(v.estimate, chosen)}" for v in variants)
     sections = [
         *([Section("Beware", (Warnings(tuple(warnings)),))] if warnings else []),
-        Section("Variants", (variants_table(variants, metric), Plot(figure, "ablation", alt))),
+        Section("Variants", (variants_table(variants, chosen), Plot(figure, "ablation", alt))),
     ]
-    said = f"{len(trials)} trials of {len(variants)} variants; baseline: {plain.name}; metric: {metric_title(metric)}"
+    said = f"{len(trials)} trials of {len(variants)} variants; baseline: {plain.name}; metric: {metric_title(chosen)}"
     return Document(f"Ablation {folder.resolve().name}", said, tuple(sections))
 
 
-def by_variant(trials: Sequence[Trial], folder: Path, metric: str) -> list[Setting]:
+def by_variant(trials: Sequence[Trial], folder: Path, metric: MeasureName) -> list[Setting]:
     """Return the trials grouped by variant, in order."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -114,7 +116,7 @@ def baseline_of(variants: Sequence[Setting], name: str | None) -> Setting:
     return next(iter([*named, *bare, *variants]))
 
 
-def variants_table(variants: Sequence[Setting], metric: str) -> Table:
+def variants_table(variants: Sequence[Setting], metric: MeasureName) -> Table:
     """Return the table of variants, the first of which is the baseline."""
     plain, others = variants[0], variants[1:]
     compared = [compare_settings(variant.trials, plain.trials, metric) for variant in others]
@@ -137,7 +139,7 @@ def variants_table(variants: Sequence[Setting], metric: str) -> Table:
     return Table(f"{metric_title(metric)} by variant", columns, tuple(rows), tuple(notes(variants, compared)))
 
 
-def value_cells(variant: Setting, metric: str, extra: Sequence[str]) -> list[Cell]:
+def value_cells(variant: Setting, metric: MeasureName, extra: Sequence[MeasureName]) -> list[Cell]:
     """Return the cells of what a variant measured, and its number of seeds."""
     per_set = [estimate_cell(estimate_of(variant.trials, name), name) for name in extra]
     return [estimate_cell(variant.estimate, metric), *per_set, seeds_cell(variant)]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from transface.evaluation.results import Result, utc_now
+from transface.artifacts import utc_now
+from transface.evaluation.results import Result
 from transface.plots import to_png
 from transface.reports.page.document import Document, Picture, Plot, Section
 from transface.reports.page.html import write_html

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from transface.reports.ablation_report import write_ablation_report
 from transface.reports.page.document import Block, Cell, Document, Paragraph, Plot, Row, Section, Table, Warnings
+from transface.reports.reading.measures import MeasureName
 from transface.reports.reading.trials import Trial, read_trials
 from transface.reports.run_report import FORMATS, check_formats, write_report
 from transface.reports.sections.setting_curves import sweep_figure
@@ -18,6 +19,7 @@ from transface.reports.statistics.settings import (
     estimate_of,
     known_metrics,
     lower_is_better,
+    metric_of,
     metric_title,
     per_set_metrics,
     seeds_cell,
@@ -56,34 +58,34 @@ def write_sweep_report(
 
 def sweep_document(trials: Sequence[Trial], *, title: str, metric: str | None = None) -> Document:
     """Return the report of a sweep; errors as in `write_sweep_report`."""
-    metric = metric or default_metric(trials)
-    settings = by_settings(trials, metric)
+    chosen = metric_of(trials, metric or default_metric(trials))
+    settings = by_settings(trials, chosen)
     done = [setting for setting in settings if setting.estimate is not None]
     if not done:
-        raise ValueError(f"none of the {len(trials)} trials measured {metric!r}: {known_metrics(trials)}")
-    best = best_setting(done, metric)
+        raise ValueError(f"none of the {len(trials)} trials measured {chosen!r}: {known_metrics(trials)}")
+    best = best_setting(done, chosen)
     keys = list(settings[0].values)
-    warnings = trial_warnings(settings, metric)
+    warnings = trial_warnings(settings, chosen)
     sections = [
         *([Section("Beware", (Warnings(tuple(warnings)),))] if warnings else []),
-        Section("Best setting", tuple(best_blocks(best, done, metric))),
-        Section("All settings", (settings_table(settings, keys, metric, best),)),
+        Section("Best setting", tuple(best_blocks(best, done, chosen))),
+        Section("All settings", (settings_table(settings, keys, chosen, best),)),
     ]
     if keys:
-        figure = sweep_figure(done, keys, metric, best)
-        alt = f"{metric_title(metric)} over {', '.join(keys)}: " + "; ".join(f"{s.name}: {spoken(s.estimate, metric)}" for s in done)
+        figure = sweep_figure(done, keys, chosen, best)
+        alt = f"{metric_title(chosen)} over {', '.join(keys)}: " + "; ".join(f"{s.name}: {spoken(s.estimate, chosen)}" for s in done)
         sections.insert(-1, Section("Curve", (Plot(figure, "sweep", alt),)))
     swept = f"over {', '.join(keys)}" if keys else "of a single setting"
-    return Document(title, f"{len(trials)} trials, {len(settings)} settings {swept}; metric: {metric_title(metric)}", tuple(sections))
+    return Document(title, f"{len(trials)} trials, {len(settings)} settings {swept}; metric: {metric_title(chosen)}", tuple(sections))
 
 
-def best_setting(done: Sequence[Setting], metric: str) -> Setting:
+def best_setting(done: Sequence[Setting], metric: MeasureName) -> Setting:
     """Return the setting of the best estimate; of equals the first."""
     sign = -1 if lower_is_better(metric) else 1
     return max(done, key=lambda setting: sign * setting.estimate.value if setting.estimate else float("-inf"))
 
 
-def best_blocks(best: Setting, done: Sequence[Setting], metric: str) -> list[Block]:
+def best_blocks(best: Setting, done: Sequence[Setting], metric: MeasureName) -> list[Block]:
     """Return what to say of the best setting: its value, which others cannot be told from it, and how far to trust it."""
     lines = [f"{best.name}: {spoken(best.estimate, metric)}."]
     others = [setting for setting in done if setting is not best]
@@ -109,7 +111,7 @@ def deciding_p(compared: SeedComparison | None) -> float | None:
     return compared.p_pairs if compared.p_seeds is None else compared.p_seeds
 
 
-def settings_table(settings: Sequence[Setting], keys: Sequence[str], metric: str, best: Setting) -> Table:
+def settings_table(settings: Sequence[Setting], keys: Sequence[str], metric: MeasureName, best: Setting) -> Table:
     """Return the table of all settings: the metric, each set's headline measure, the difference from the best."""
     extra = per_set_metrics(settings, metric)
     seeds = any(len(setting.trials) > 1 for setting in settings)
@@ -134,7 +136,7 @@ def settings_table(settings: Sequence[Setting], keys: Sequence[str], metric: str
     return Table(f"{metric_title(metric)} of all settings", columns, tuple(rows), tuple(table_notes(settings, metric)))
 
 
-def table_notes(settings: Sequence[Setting], metric: str) -> list[str]:
+def table_notes(settings: Sequence[Setting], metric: MeasureName) -> list[str]:
     """Return what the brackets and p values of a table of settings mean."""
     over = any(setting.estimate is not None and setting.estimate.num_seeds > 1 for setting in settings)
     notes = []

@@ -12,9 +12,10 @@ from PIL import Image
 
 import transface
 from transface.__main__ import main
+from transface.artifacts import hash_file
 from transface.backbones.face_vit import FaceViT
 from transface.data.benchmarks.pairs import write_pair_set
-from transface.evaluation.results import Measure, Provenance, Result, hash_file, read_result, write_result
+from transface.evaluation.results import Measure, Provenance, Result, read_result, write_result
 from transface.images.alignment import template_points
 from transface.inference.face_model import FaceModel
 from transface.inference.folders.embeddings_file import read_embeddings

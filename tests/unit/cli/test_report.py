@@ -8,7 +8,7 @@ import pytest
 from transface.cli.report import main
 from transface.cli.run_pictures import faces_of
 from transface.data.benchmarks.pairs import read_pair_set, write_pair_set
-from transface.evaluation.results import Measure, Result, hash_pairs, write_result
+from transface.evaluation.results import Measure, Result, hash_samples, write_result
 from transface.synthetic.datasets import write_pair_sets
 
 
@@ -16,7 +16,7 @@ def write_run(folder: Path, value: float, *, seed: int = 0, **settings: object) 
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("\n".join([f"seed: {seed}", *(f"{key}: {v}" for key, v in settings.items())]))
     measures = (Measure("accuracy", value, value - 0.01, value + 0.01, 0.005), Measure("auc", 0.99))
-    write_result(Result("pair_sets", "easy", "F1", measures, pairs_hash=hash_pairs()), folder / "results")
+    write_result(Result("pair_sets", "easy", "F1", measures, samples_hash=hash_samples()), folder / "results")
     return folder
 
 

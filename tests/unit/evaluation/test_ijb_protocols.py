@@ -62,7 +62,7 @@ def test_each_mode_is_what_the_steps_give_one_by_one(ijbc: Path, backbone: Any, 
     assert not np.array_equal(results[0].arrays["scores"], results[7].arrays["scores"])
     assert results[0].counts["subjects"] == 6
     assert results[0].counts["templates"] == 18
-    assert results[0].pairs_hash == results[7].pairs_hash != ""
+    assert results[0].samples_hash == results[7].samples_hash != ""
 
 
 def test_a_result_of_templates_survives_the_disk(ijbc: Path, backbone: Any, tmp_path: Path) -> None:

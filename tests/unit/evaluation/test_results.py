@@ -14,7 +14,7 @@ from transface.evaluation.results import (
     Result,
     RocCurve,
     ScoreHistogram,
-    hash_pairs,
+    hash_samples,
     read_arrays,
     read_result,
     read_results,
@@ -33,7 +33,7 @@ def example() -> Result:
         roc=RocCurve([0.0, 1.0], [0.5, 1.0], [2.0, -1.0], [0.4, 1.0], [0.6, 1.0]),
         histogram=ScoreHistogram([0.0, 0.5, 1.0], [0, 2], [1, 0]),
         hardest_genuine=(HardPair(0, 0.1, ["0", "1"], ["thumbnail_0", "thumbnail_1"]),),
-        pairs_hash="ab",
+        samples_hash="ab",
         provenance=Provenance(label="run", config={"a": {"b": [1, 2.5, None]}}, seed=3),
         arrays={"scores": np.array([0.1, 0.9, 0.3], np.float32), "thumbnail_0": np.arange(4, dtype=np.uint8)},
     )
@@ -46,7 +46,7 @@ def test_a_result_comes_back_as_it_was(tmp_path: Path) -> None:
     arrays = read_arrays(again)
     assert set(arrays) == {"scores", "thumbnail_0"}
     np.testing.assert_array_equal(arrays["scores"], example().arrays["scores"])
-    assert path.name == "pair_sets_made-up-1_F1.json"
+    assert path.name == "pair_sets_made-up-1-111064_F1.json"
 
 
 def test_results_of_a_folder_are_found_and_other_json_is_left(tmp_path: Path) -> None:
@@ -79,8 +79,8 @@ def test_a_measure_is_found_by_name() -> None:
 
 def test_the_hash_of_pairs_sees_order_and_labels() -> None:
     labels = np.array([True, False])
-    assert hash_pairs(labels) != hash_pairs(labels[::-1])
-    assert hash_pairs(labels, names=["a", "b"]) != hash_pairs(labels, names=["ab"])
+    assert hash_samples(labels) != hash_samples(labels[::-1])
+    assert hash_samples(labels, names=["a", "b"]) != hash_samples(labels, names=["ab"])
 
 
 def test_a_broken_file_of_scores_is_named(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from transface.data.batches import FaceBatch
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.recognition.pair_sets import PairSets
 from transface.evaluation.results import Measure, Result
-from transface.evaluation.validation import ProtocolValidation, logged_values
+from transface.evaluation.validation import ProtocolValidation, directions_of, logged_values
 from transface.margins.cosface import CosFace
 from transface.systems.recognition.module import RecognitionModule
 from transface.training.checkpoints.writer import CheckpointWriter
@@ -125,9 +125,9 @@ def test_only_the_last_weights_have_whole_results(pairs: Path) -> None:
     (first, brief), (last, whole) = validation.kept
     assert (first, last) == (3, 6)
     assert brief.measure("accuracy").low is None
-    assert not brief.pairs_hash
+    assert not brief.samples_hash
     assert whole.measure("accuracy").low is not None
-    assert whole.pairs_hash
+    assert whole.samples_hash
     assert whole.arrays["correct"].shape == (20,)
 
 
@@ -136,7 +136,7 @@ def test_an_end_nobody_foresaw_gets_whole_results_and_no_second_row(pairs: Path)
     _, _, memo = train([validation, End()])
     assert [step for step, _ in validation.kept] == [2, 4, 4]
     assert sorted(memo.steps) == [2, 4]
-    assert [bool(result.pairs_hash) for _, result in validation.kept] == [False, False, True]
+    assert [bool(result.samples_hash) for _, result in validation.kept] == [False, False, True]
     assert validation.kept[1][1].measure("accuracy").value == validation.kept[2][1].measure("accuracy").value
 
 
@@ -192,9 +192,26 @@ def test_sets_in_several_modes_and_other_measures_are_told_apart() -> None:
         "val/ijbc_N1D1F1/tar@far=1e-04/strict": 0.5,
         "val/ijbc_N0D0F0/tar@far=1e-04/strict": 0.25,
         "val/lfw/accuracy": 0.9,
+        "val/ijbc/mean/tar@far=1e-04/strict": 0.375,
         "val/mean/tar@far=1e-04/strict": 0.375,
+        "val/pair_sets/mean/accuracy": 0.9,
         "val/mean/accuracy": 0.9,
     }
+
+
+def test_means_are_over_one_protocol_and_kind_and_never_of_a_threshold() -> None:
+    results = [
+        Result("pair_sets", "lfw", "F1", (Measure("accuracy", 0.9), Measure("threshold_cosine", 0.3, unit="", better=None))),
+        Result("classification", "smiles", "smiling", (Measure("accuracy", 0.5),), kind="classes"),
+        Result("regression", "ages", "age", (Measure("mae", 4.0, unit="years", better="lower"),), kind="values"),
+    ]
+    values = logged_values(results)
+    assert "val/mean/accuracy" not in values, "of two protocols, whose accuracies mean other things"
+    assert values["val/classification/mean/accuracy"] == 0.5
+    assert values["val/mean/mae"] == 4.0
+    assert not any("mean/threshold" in name for name in values)
+    assert directions_of(results)["val/mean/mae"] == "lower"
+    assert "val/lfw/threshold_cosine" not in directions_of(results)
 
 
 def test_without_sets_nothing_happens_and_bad_steps_are_refused() -> None:

@@ -21,7 +21,7 @@ def test_a_folder_holds_weights_config_and_card(small_model: FaceModel, tmp_path
     folder = publish(small_model, tmp_path / "face-s", training_data="ms1mv2", data_licence="research only", licence="apache-2.0", results=[RESULT])
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     card = (folder / "README.md").read_text()
-    for word in ("# face-s", "ms1mv2", "research only", "0.9978 ± 0.0020", "0.9960 to 0.9990", "few impostors", "unit vectors"):
+    for word in ("# face-s", "ms1mv2", "research only", "99.78 ± 0.20 %", "99.60 to 99.90", "few impostors", "unit vectors"):
         assert word in card
     assert ModelCard(card).data.license == "apache-2.0"
     assert json.loads((folder / "config.json").read_text())["backbone"]["embed_dim"] == 16

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from transface.evaluation.results import HardPair, Measure, Provenance, Result, RocCurve, ScoreHistogram, hash_pairs, write_result
+from transface.evaluation.results import HardPair, Measure, Provenance, Result, RocCurve, ScoreHistogram, hash_samples, write_result
 
 MakeResult = Callable[..., Result]
 
@@ -67,9 +67,9 @@ def build_result(
         Measure(
             "accuracy", float(correct.mean()), float(correct.mean() - half), float(min(correct.mean() + half, 1)), float(by_fold.std())
         ),
-        Measure("threshold_cosine", threshold),
-        Measure("auc", float((scores[same][:, None] > scores[~same][None]).mean())),
-        Measure("eer", 1 - float(correct.mean())),
+        Measure("threshold_cosine", threshold, unit="", better=None),
+        Measure("auc", float((scores[same][:, None] > scores[~same][None]).mean()), unit="ratio"),
+        Measure("eer", 1 - float(correct.mean()), better="lower"),
     ]
     for far in (1e-3, 1e-2):
         for rule in ("nearest", "strict"):
@@ -103,7 +103,7 @@ def build_result(
         ),
         "hardest_genuine": hard(worst_genuine),
         "hardest_impostor": hard(worst_impostor),
-        "pairs_hash": hash_pairs(same, names=[name]),
+        "samples_hash": hash_samples(same, names=[name]),
         "provenance": Provenance(
             label=label, checkpoint="runs/demo/checkpoints/best", checkpoint_hash="ab" * 32, device="cpu", seconds=1.5
         ),

@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 
 from transface.reports.page.document import Table
+from transface.reports.reading.measures import MeasureName
 from transface.reports.reading.trials import read_trials
 from transface.reports.sections.setting_curves import sweep_figure
 from transface.reports.statistics.settings import by_settings
 from transface.reports.sweep_report import best_setting, sweep_document, write_sweep_report
 
 MARGINS = {3: 2.2, 7: 3.6, 15: 2.8}
+
+ACCURACY = MeasureName("accuracy", "rate", "higher")
 
 
 @pytest.fixture
@@ -50,8 +53,8 @@ def test_rows_are_in_the_order_of_the_value_with_intervals(sweep: Path) -> None:
 
 
 def test_the_curve_has_the_interval_at_every_value(sweep: Path) -> None:
-    settings = by_settings(read_trials(sweep), "accuracy")
-    figure = sweep_figure(settings, ["perturbation.num_patches"], "accuracy", best_setting(settings, "accuracy"))
+    settings = by_settings(read_trials(sweep), ACCURACY)
+    figure = sweep_figure(settings, ["perturbation.num_patches"], ACCURACY, best_setting(settings, ACCURACY))
     (ax,) = figure.axes
     bars = ax.containers[0]
     assert list(bars.lines[0].get_xdata()) == [3, 7, 15]
@@ -66,9 +69,9 @@ def test_a_grid_of_two_keys_is_a_line_for_each_value_of_the_second(tmp_path: Pat
         for rule in ("paper", "released"):
             config = {"seed": 0, "k": k, "rule": rule}
             make_run(tmp_path / f"k={k},rule={rule}", [make_result(margin=MARGINS[k], thumbnails=False)], config=config)
-    settings = by_settings(read_trials(tmp_path), "accuracy")
+    settings = by_settings(read_trials(tmp_path), ACCURACY)
     assert len(settings) == 6
-    (ax,) = sweep_figure(settings, ["k", "rule"], "accuracy", settings[0]).axes
+    (ax,) = sweep_figure(settings, ["k", "rule"], ACCURACY, settings[0]).axes
     assert [container.get_label() for container in ax.containers] == ["rule=paper", "rule=released"]
 
 
@@ -94,9 +97,9 @@ def test_metrics_csv_stands_in_for_results_and_may_be_named(tmp_path: Path, make
 def test_the_best_loss_is_the_lowest(tmp_path: Path, make_run) -> None:
     for k, steps in ((3, 40), (7, 200)):
         make_run(tmp_path / f"k={k}", [], config={"seed": 0, "k": k}, steps=steps)
-    settings = by_settings(read_trials(tmp_path), "train/loss")
-    assert best_setting(settings, "train/loss").name == "k=7"
-    assert best_setting(settings, "val/mean/accuracy").estimate is not None
+    settings = by_settings(read_trials(tmp_path), MeasureName("train/loss", "", "lower"))
+    assert best_setting(settings, MeasureName("train/loss", "", "lower")).name == "k=7"
+    assert best_setting(settings, MeasureName("val/mean/accuracy", "rate", "higher")).estimate is not None
 
 
 def test_one_set_can_be_the_metric(sweep: Path) -> None:

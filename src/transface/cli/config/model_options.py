@@ -91,7 +91,7 @@ def warn_of(limit: Any, cfg: DictConfig) -> None:
 
 def checkpoint_hash(checkpoint: str) -> str:
     """Return the SHA-256 of the file that `checkpoint` means."""
-    from transface.evaluation.results import hash_file
+    from transface.artifacts import hash_file
     from transface.training.checkpoints.reader import find_checkpoint
 
     path = Path(checkpoint)

@@ -4,25 +4,20 @@ Shapes: M images, B of them in a batch, E embedding size, H x W pixels.
 """
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 from torch import Tensor, nn
 
+from transface.backbones.parts.evaluating import evaluating
 from transface.distributed import all_gather_rows, batch_sizes, rank, world_size
 from transface.evaluation.embedding.cache import EmbeddingCache
-from transface.images.pixels import normalise
+from transface.evaluation.runner import ModelRunner, Precision
 from transface.images.sources import FaceSource
-
-Precision = Literal["32", "bf16"]
 
 
 class FaceEmbeddings(NamedTuple):
@@ -48,7 +43,7 @@ class FaceEmbeddings(NamedTuple):
         return unit
 
 
-class Embedder:
+class Embedder(ModelRunner):
     """Embeds face sources with one frozen backbone.
 
     Args:
@@ -80,26 +75,22 @@ class Embedder:
         progress: bool = True,
         forward_context: Callable[[], contextlib.AbstractContextManager[Any]] | None = None,
     ) -> None:
-        if precision not in ("32", "bf16"):
-            raise ValueError(f"precision must be '32' or 'bf16', got {precision!r}")
-        if batch_size < 1 or num_workers < 0:
-            raise ValueError(f"batch_size must be at least 1 and num_workers at least 0, got {batch_size} and {num_workers}")
+        super().__init__(
+            backbone,
+            device=device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            precision=precision,
+            checkpoint_hash=checkpoint_hash,
+            progress=progress,
+            forward_context=forward_context,
+        )
         if cache is not None and world_size() > 1:
             raise ValueError("a cache of embeddings is written by one process: leave it out when evaluating on several ranks")
         self.backbone: Any = backbone
-        parameter = next(backbone.parameters(), torch.zeros(()))
-        self.device = parameter.device if device is None else torch.device(device)
-        self.dtype = parameter.dtype if parameter.is_floating_point() else torch.float32
-        self.batch_size, self.num_workers, self.precision = batch_size, num_workers, precision
-        self.cache, self.checkpoint_hash, self.progress = cache, checkpoint_hash, progress
+        self.cache = cache
         self.model_settings = dict(model_settings or {})
-        self.forward_context = forward_context or self._autocast
         self._kept: dict[str, FaceEmbeddings] | None = None
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        height, width = self.backbone.image_size
-        return int(height), int(width)
 
     def embed(self, source: FaceSource) -> FaceEmbeddings:
         """Return the embeddings of all M faces, on every rank; ranks share the work.
@@ -166,59 +157,11 @@ class Embedder:
                 yield first, self._forward(images)
                 advance(len(images))
 
-    def _decoded(self, source: FaceSource, start: int, end: int) -> Iterator[tuple[int, Tensor]]:
-        """Yield (first index, uint8 batch), a few batches being decoded ahead."""
-        spans = [(first, min(first + self.batch_size, end)) for first in range(start, end, self.batch_size)]
-        with ThreadPoolExecutor(max(self.num_workers, 1), thread_name_prefix="decode") as threads:
-            ahead: deque[tuple[int, Future[Tensor]]] = deque()
-            try:
-                for span in spans:
-                    ahead.append((span[0], threads.submit(source.read, range(*span), self.image_size)))
-                    if len(ahead) > self.num_workers:
-                        first, batch = ahead.popleft()
-                        yield first, batch.result()
-                while ahead:
-                    first, batch = ahead.popleft()
-                    yield first, batch.result()
-            finally:
-                for _, batch in ahead:
-                    batch.cancel()
-
     def _forward(self, images: Tensor) -> Tensor:
         with torch.no_grad():
-            faces = normalise(images.to(self.device, non_blocking=True)).to(self.dtype)
+            faces = self._inputs(images)
             with self.forward_context():
                 original = self.backbone(faces).embedding
                 mirrored = self.backbone(faces.flip(-1)).embedding
             return torch.stack([original.float(), mirrored.float()], dim=1)
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
-
-    @contextlib.contextmanager
-    def _progress(self, name: str, start: int, end: int) -> Iterator[Callable[[int], None]]:
-        if not self.progress or rank() != 0:
-            yield lambda _: None
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), _ImagesPerSecond(), TextColumn("left"), TimeRemainingColumn())
-        with Progress(*columns, transient=True) as bar:
-            task = bar.add_task(f"embed {name}", total=end - start)
-            yield lambda count: bar.advance(task, count)
-
-
-class _ImagesPerSecond(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{task.completed:,.0f}/{task.total or 0:,.0f} images  {speed or 0:,.0f}/s")
-
-
-@contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into eval mode and leave each of its parts in the mode it was in."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode

@@ -12,7 +12,7 @@ from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result
 from transface.evaluation.recognition.pair_sets import accuracy_measures
 from transface.evaluation.recognition.template_pooling import PooledTemplates, score_pairs
-from transface.evaluation.results import Measure, Result, hash_pairs
+from transface.evaluation.results import Measure, Result, hash_samples
 from transface.images.sources import FaceSource
 from transface.metrics.verification import verify_distances
 
@@ -125,5 +125,5 @@ def evaluate_all_pairs(
             "images": len(benchmark.names),
             "accuracy_pairs": len(chosen),
         },
-        pairs_hash=hash_pairs(pairs.positions, pairs.is_same, names=[benchmark.source.fingerprint()]) if settings.detailed else "",
+        samples_hash=hash_samples(pairs.positions, pairs.is_same, names=[benchmark.source.fingerprint()]) if settings.detailed else "",
     )

@@ -74,6 +74,7 @@ class IjbIdentification:
             found = [self._search(templates, probes, gallery, detailed=detailed) for gallery in galleries]
             results.append(
                 Result(
+                    kind="search",
                     protocol=f"{self.name}_identification",
                     name=f"{self.name}_identification",
                     mode=str(mode),

@@ -15,7 +15,7 @@ from transface.evaluation.embedding.embedder import Embedder, FaceEmbeddings
 from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result, require_both_classes
 from transface.evaluation.recognition.template_pooling import IjbMode, parse_modes, pool_templates, rows_of, score_pairs
-from transface.evaluation.results import Result, hash_pairs
+from transface.evaluation.results import Result, hash_samples
 from transface.images.aligned_sources import AlignedFaces
 from transface.metrics.tar_at_far import IJB_FARS
 
@@ -88,7 +88,7 @@ class IjbVerification:
                     started=started,
                     images=PairImages(prepared.first_images, protocol.images, source),
                     counts={"images": len(protocol.images), "templates": prepared.num_templates, "subjects": prepared.num_subjects},
-                    pairs_hash=hash_pairs(protocol.pair_templates, protocol.pair_is_same) if detailed else "",
+                    samples_hash=hash_samples(protocol.pair_templates, protocol.pair_is_same) if detailed else "",
                 )
             )
             started = time.perf_counter()

@@ -13,7 +13,7 @@ from transface.evaluation.recognition.own_lists import Fit, ListedImages, Listed
 from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result
 from transface.evaluation.recognition.pair_sets import accuracy_measures
 from transface.evaluation.recognition.template_pooling import pool_templates
-from transface.evaluation.results import Result, hash_pairs
+from transface.evaluation.results import Result, hash_samples
 from transface.images.decoding import ImageError
 from transface.images.sources import FaceSource
 from transface.metrics.verification import fold_of_each_pair, pair_distances, verify_distances
@@ -155,7 +155,7 @@ class PairsCsv:
             images=PairImages(listed.indices, listed.names, listed.source),
             measures=accuracy_measures(verified, num_bootstraps=num_bootstraps, seed=self.seed, subjects=listed.subjects),
             counts={"folds": len(verified.fold_accuracies), "images": len(listed.names)},
-            pairs_hash=hash_pairs(listed.indices, listed.is_same, names=listed.names) if settings.detailed else "",
+            samples_hash=hash_samples(listed.indices, listed.is_same, names=listed.names) if settings.detailed else "",
             arrays={"correct": verified.correct, "folds": fold_of_each_pair(len(listed.is_same))},
         )
 

@@ -235,7 +235,7 @@ def pair_result(
     images: PairImages,
     measures: tuple[Measure, ...] = (),
     counts: dict[str, int] | None = None,
-    pairs_hash: str = "",
+    samples_hash: str = "",
     arrays: dict[str, NDArray[Any]] | None = None,
 ) -> Result:
     """Return the Result of some pairs: `measures` first, then TAR; curve, histogram, hardest pairs and arrays where it is detailed.
@@ -263,7 +263,7 @@ def pair_result(
         histogram=histogram(pairs),
         hardest_genuine=hardest.genuine,
         hardest_impostor=hardest.impostor,
-        pairs_hash=pairs_hash,
+        samples_hash=samples_hash,
         arrays={**kept, **(arrays or {}), **hardest.thumbnails},
         provenance=provenance(embedder, started=started, seed=settings.seed),
     )

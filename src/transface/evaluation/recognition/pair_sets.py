@@ -12,7 +12,7 @@ from transface.data.benchmarks.pairs import PairSet, read_pair_set
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result, require_both_classes
-from transface.evaluation.results import Measure, Result, hash_pairs
+from transface.evaluation.results import Measure, Result, hash_samples
 from transface.images.sources import EncodedFaces
 from transface.metrics.confidence import accuracy_interval
 from transface.metrics.verification import PairVerification, PairVerificationResult, fold_of_each_pair, pair_distances
@@ -122,7 +122,7 @@ def evaluate_pair_set(
         images=PairImages(indices, [str(i) for i in range(indices.size)], source),
         measures=accuracy_measures(verified, num_bootstraps=settings.num_bootstraps if settings.detailed else 0, seed=settings.seed),
         counts={"folds": num_folds, "images": indices.size},
-        pairs_hash=hash_pairs(pair_set.is_same, names=[source.fingerprint()]) if settings.detailed else "",
+        samples_hash=hash_samples(pair_set.is_same, names=[source.fingerprint()]) if settings.detailed else "",
         arrays={"correct": verified.correct, "folds": fold_of_each_pair(len(distances), num_folds)},
     )
 
@@ -141,9 +141,9 @@ def accuracy_measures(
         accuracy = Measure("accuracy", mean, interval.low, interval.high, std)
     return (
         accuracy,
-        Measure("threshold_cosine", verified.threshold_cosine),
+        Measure("threshold_cosine", verified.threshold_cosine, unit="", better=None),
         Measure("best_accuracy", verified.best_accuracy),
-        Measure("best_threshold_cosine", 1 - verified.best_threshold / 2),
-        Measure("auc", verified.auc),
-        Measure("eer", verified.eer),
+        Measure("best_threshold_cosine", 1 - verified.best_threshold / 2, unit="", better=None),
+        Measure("auc", verified.auc, unit="ratio"),
+        Measure("eer", verified.eer, better="lower"),
     )

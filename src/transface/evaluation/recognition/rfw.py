@@ -92,13 +92,13 @@ def group_measures(
     """
     values = np.array([accuracy.value for accuracy in accuracies])
     mean, ratio = Measure("accuracy", float(values.mean()), std=float(values.std())), float(_ratio(values, sizes))
-    skewed = Measure("skewed_error_ratio", ratio)
+    skewed = Measure("skewed_error_ratio", ratio, unit="ratio", better="lower")
     if num_bootstraps:
         drawn = np.random.default_rng(seed).binomial(sizes, values, size=(num_bootstraps, len(values))) / sizes
         half = 1.96 * float(drawn.mean(axis=1).std(ddof=1))
         mean = mean._replace(low=max(mean.value - half, 0.0), high=min(mean.value + half, 1.0))
         low, high = np.quantile(_ratio(drawn, sizes), [0.025, 0.975])
-        skewed = Measure("skewed_error_ratio", ratio, min(float(low), ratio), max(float(high), ratio))
+        skewed = Measure("skewed_error_ratio", ratio, min(float(low), ratio), max(float(high), ratio), unit="ratio", better="lower")
     return (mean, skewed, *(accuracy._replace(name=f"accuracy/{group}") for accuracy, group in zip(accuracies, groups, strict=True)))
 
 

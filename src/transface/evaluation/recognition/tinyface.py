@@ -76,6 +76,7 @@ class TinyFace:
         )
         return [
             Result(
+                kind="search",
                 protocol="tinyface",
                 name="tinyface",
                 mode="F1" if self.flip else "F0",

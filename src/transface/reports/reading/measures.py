@@ -1,29 +1,40 @@
-"""How a measure is named and printed: per cent with two decimals, +- the spread over folds, its 95 % interval in brackets."""
+"""How a measure is named and printed in reports: its unit and direction are fields of it, never read from its name."""
 
 import re
 from collections.abc import Iterable
+from typing import Self
 
-from transface.evaluation.results import Measure, Result
+from transface.evaluation.results import Better, Measure, Result, Unit, format_number, unit_word
 from transface.reports.page.document import Cell
 
 _TAR = re.compile(r"^(tar|tpir)@(far|fpir)=([0-9.e+-]+)(?:/(\w+))?$")
 
 
-def is_rate(name: str) -> bool:
+class MeasureName(str):
+    """The name of a measure, or of a metric that stands for one ("lfw/accuracy"), with its unit and direction.
+
+    Attributes:
+        unit, better: as Measure has them.
+    """
+
+    unit: Unit
+    better: Better | None
+
+    def __new__(cls, name: str, unit: Unit = "", better: Better | None = None) -> Self:
+        found = super().__new__(cls, name)
+        found.unit = unit
+        found.better = better
+        return found
+
+
+def named(measure: Measure) -> MeasureName:
+    """Return the name of a measure with its unit and direction."""
+    return MeasureName(measure.name, measure.unit, measure.better)
+
+
+def is_rate(name: MeasureName) -> bool:
     """Return whether a measure is printed in per cent."""
-    return not name.startswith(("threshold", "auc", "best_threshold")) and "ratio" not in name
-
-
-def decimals_of(name: str) -> int:
-    """Return how many decimals a measure is printed with."""
-    return 4 if name.startswith("auc") else 3 if "threshold" in name else 2
-
-
-def higher_is_better(name: str) -> bool | None:
-    """Return which way a measure improves, or None where neither way is better (a threshold)."""
-    if "threshold" in name:
-        return None
-    return not (name.startswith("eer") or "error" in name)
+    return name.unit == "rate"
 
 
 def short_far(text: str) -> str:
@@ -31,7 +42,7 @@ def short_far(text: str) -> str:
     return re.sub(r"e([+-])0+(?=\d)", r"e\1", text)
 
 
-def title_of(name: str) -> str:
+def title_of(name: MeasureName) -> str:
     """Return the column title of a measure, its unit included; the rule of a TAR is left to the table's caption."""
     match = _TAR.match(name)
     if match:
@@ -40,26 +51,27 @@ def title_of(name: str) -> str:
     known = {"auc": "AUC", "eer": "EER %", "threshold_cosine": "Threshold (cosine)", "best_threshold_cosine": "Best threshold (cosine)"}
     if name in known:
         return known[name]
-    words = name.replace("_", " ")
-    return words[:1].upper() + words[1:] + (" %" if is_rate(name) else "")
+    words = name.upper() if len(name) <= 3 else name.replace("_", " ")
+    unit = " %" if is_rate(name) else f" ({unit_word(name.unit)})" if unit_word(name.unit) else ""
+    return words[:1].upper() + words[1:] + unit
 
 
-def number(name: str, value: float) -> str:
+def number(name: MeasureName, value: float) -> str:
     """Return a value of a measure as text."""
-    return f"{100 * value if is_rate(name) else value:.{decimals_of(name)}f}"
+    return format_number(value, name.unit)
 
 
 def interval_text(measure: Measure) -> str:
     """Return "[low, high]", or "" where no interval was estimated."""
     if measure.low is None or measure.high is None:
         return ""
-    return f"[{number(measure.name, measure.low)}, {number(measure.name, measure.high)}]"
+    return f"[{format_number(measure.low, measure.unit)}, {format_number(measure.high, measure.unit)}]"
 
 
 def value_text(measure: Measure) -> str:
     """Return the value, +- its spread over folds where it has one: "99.78 +- 0.26"."""
-    spread = "" if measure.std is None else f" +- {number(measure.name, measure.std)}"
-    return number(measure.name, measure.value) + spread
+    spread = "" if measure.std is None else f" +- {format_number(measure.std, measure.unit)}"
+    return format_number(measure.value, measure.unit) + spread
 
 
 def cell_of(measure: Measure | None, *, best: bool = False) -> Cell:
@@ -74,16 +86,16 @@ def find_measure(result: Result | None, name: str) -> Measure | None:
     return next((m for m in result.measures if m.name == name), None) if result is not None else None
 
 
-def measure_names(results: Iterable[Result]) -> list[str]:
+def measure_names(results: Iterable[Result]) -> list[MeasureName]:
     """Return the names of all measures of results, in the order they first appear."""
-    return list(dict.fromkeys(measure.name for result in results for measure in result.measures))
+    return list(dict.fromkeys(named(measure) for result in results for measure in result.measures))
 
 
 def spoken_value(measure: Measure) -> str:
     """Return a measure in words: "accuracy 98.00 %"."""
-    title = title_of(measure.name)
-    name, unit = (title.replace(" %", ""), " %") if is_rate(measure.name) else (title, "")
-    return f"{name if name[:2].isupper() else name[:1].lower() + name[1:]} {number(measure.name, measure.value)}{unit}"
+    title = title_of(named(measure))
+    name, unit = (title.replace(" %", ""), " %") if measure.unit == "rate" else (title, "")
+    return f"{name if name[:2].isupper() else name[:1].lower() + name[1:]} {format_number(measure.value, measure.unit)}{unit}"
 
 
 def tar_rule(name: str) -> str:
@@ -98,10 +110,9 @@ def strict_far(name: str) -> float | None:
     return float(match.group(3)) if match and match.group(1) == "tar" and match.group(4) == "strict" else None
 
 
-def best_of(name: str, measures: Iterable[Measure | None]) -> Measure | None:
+def best_of(measures: Iterable[Measure | None]) -> Measure | None:
     """Return the best of one column's measures, or None where it has no better end or nothing to compare."""
     held = [measure for measure in measures if measure is not None]
-    direction = higher_is_better(name)
-    if direction is None or len(held) < 2:
+    if len(held) < 2 or held[0].better is None:
         return None
-    return (max if direction else min)(held, key=lambda measure: measure.value)
+    return (max if held[0].better == "higher" else min)(held, key=lambda measure: measure.value)

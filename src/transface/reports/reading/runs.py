@@ -98,8 +98,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def is_baseline(result: Result) -> bool:
-    """Return whether a result is of raw pixels, not of a model: its mode or its label says so."""
-    return "pixel" in result.mode.lower() or "pixel" in result.provenance.label.lower()
+    """Return whether a result is not of a model: it says so, or it is of raw pixels."""
+    return result.role == "baseline" or "pixel" in result.mode.lower() or "pixel" in result.provenance.label.lower()
 
 
 def set_keys(results: Iterable[Result]) -> list[SetKey]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from transface.evaluation.results import Result
 from transface.reports.page.document import Block, Listing, Paragraph, Plot, Section, Warnings
-from transface.reports.reading.measures import find_measure, short_far, spoken_value, title_of
+from transface.reports.reading.measures import find_measure, named, short_far, spoken_value, title_of
 from transface.reports.reading.runs import Run, SetKey, is_baseline, named_results, set_keys
 from transface.reports.recognition.curves import curves_of, det_figure, histogram_figure, roc_figure
 from transface.reports.recognition.hard_pairs import ImageSource, galleries
@@ -18,7 +18,7 @@ def warning_section(runs: Sequence[Run]) -> list[Section]:
     for run in runs:
         for result in run.results:
             # A result repeats its measures' warnings among its own: once is enough, where it is said of which measure.
-            own = dict.fromkeys(f"{title_of(m.name)}: {m.warning}" for m in result.measures if m.warning)
+            own = dict.fromkeys(f"{title_of(named(m))}: {m.warning}" for m in result.measures if m.warning)
             found = [*own, *(sentence for sentence in result.warnings if not any(sentence in said for said in own))]
             where = f"{run.label}, {result.name}" if len(runs) > 1 else result.name
             for sentence in found:

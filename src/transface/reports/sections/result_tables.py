@@ -5,7 +5,18 @@ from itertools import combinations
 
 from transface.evaluation.results import Measure, Result
 from transface.reports.page.document import Cell, Row, RowKind, Table
-from transface.reports.reading.measures import best_of, cell_of, find_measure, measure_names, number, short_far, tar_rule, title_of
+from transface.reports.reading.measures import (
+    MeasureName,
+    best_of,
+    cell_of,
+    find_measure,
+    measure_names,
+    named,
+    number,
+    short_far,
+    tar_rule,
+    title_of,
+)
 from transface.reports.reading.runs import Run, SetKey, is_baseline, named_results
 from transface.reports.recognition.published import not_comparable, published_figure, published_rows
 from transface.reports.statistics.paired import PairedComparison, compare_results, p_text
@@ -22,8 +33,8 @@ def summary_table(runs: Sequence[Run], keys: Sequence[SetKey]) -> Table | None:
     labels.sort(key=lambda label: any(is_baseline(results[label]) for results in by_set.values() if label in results))
     if len(keys) < 2 or len(labels) < 2:
         return None
-    headline = {key: next(iter(results.values())).measures[0].name for key, results in by_set.items()}
-    best = {key: best_of(headline[key], [find_measure(r, headline[key]) for r in by_set[key].values()]) for key in keys}
+    headline = {key: named(next(iter(results.values())).measures[0]) for key, results in by_set.items()}
+    best = {key: best_of([find_measure(r, headline[key]) for r in by_set[key].values()]) for key in keys}
     rows = []
     for label in labels:
         measures = [find_measure(by_set[key].get(label), headline[key]) for key in keys]
@@ -57,10 +68,10 @@ RULE_CAPTIONS = {
 }
 
 
-def measures_table(results: Mapping[str, Result], names: Sequence[str], *, caption: str) -> Table:
+def measures_table(results: Mapping[str, Result], names: Sequence[MeasureName], *, caption: str) -> Table:
     """Return the named measures of one set's results, a row a run, published figures below."""
     models = [result for result in results.values() if not is_baseline(result)]
-    best = {name: best_of(name, [find_measure(result, name) for result in models]) for name in names}
+    best = {name: best_of([find_measure(result, name) for result in models]) for name in names}
     rows = []
     for label, result in results.items():
         measures = [find_measure(result, name) for name in names]
@@ -74,7 +85,7 @@ def measures_table(results: Mapping[str, Result], names: Sequence[str], *, capti
     return Table(caption, ("Run", *map(title_of, names)), (*rows, *reference), notes)
 
 
-def reference_rows(result: Result, names: Sequence[str]) -> list[Row]:
+def reference_rows(result: Result, names: Sequence[MeasureName]) -> list[Row]:
     """Return the published rows that have one of the named figures for a result's set."""
     rows = []
     for published in published_rows(result):
@@ -130,7 +141,7 @@ def paired_table(results: Mapping[str, Result]) -> Table | None:
 def paired_cells(name: str, compared: PairedComparison) -> tuple[Cell, ...]:
     """Return the cells of one comparison of one measure."""
     return (
-        Cell(title_of(name).replace(" %", "")),
+        Cell(title_of(MeasureName(name, "rate", "higher")).replace(" %", "")),
         Cell(f"{100 * compared.difference:+.2f}", f"[{100 * compared.low:+.2f}, {100 * compared.high:+.2f}]"),
         Cell(f"{compared.only_first:,}"),
         Cell(f"{compared.only_second:,}"),
@@ -163,4 +174,4 @@ def notes_of(results: Iterable[Result], *, names: Sequence[str] | None = None) -
 
 def doubt(measure: Measure) -> str:
     """Return the note of a doubtful measure."""
-    return f"* {short_far(title_of(measure.name))}: {measure.warning}"
+    return f"* {short_far(title_of(named(measure)))}: {measure.warning}"

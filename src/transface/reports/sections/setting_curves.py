@@ -7,12 +7,13 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
 from transface.plots import FAINT, INK, SERIES, add_legend, blank_figure, label_axes, line_style, percent_axis
+from transface.reports.reading.measures import MeasureName
 from transface.reports.reading.trials import Value
 from transface.reports.statistics.seeds import measured
 from transface.reports.statistics.settings import Setting, metric_title, shown_as_rate
 
 
-def sweep_figure(done: Sequence[Setting], keys: Sequence[str], metric: str, best: Setting) -> Figure:
+def sweep_figure(done: Sequence[Setting], keys: Sequence[str], metric: MeasureName, best: Setting) -> Figure:
     """Return the metric with its interval over the swept values: a line for each value of the other keys, seeds as dots."""
     figure, (ax,) = blank_figure(7.2, 4.4)
     x_key = max(keys, key=lambda key: (len({s.values[key] for s in done}), isinstance(done[0].values[key], int | float)))
@@ -51,7 +52,7 @@ def axis_positions(ax: Axes, values: Sequence[Value]) -> dict[str, float]:
     return {word: float(index) for index, word in enumerate(words)}
 
 
-def draw_line(ax: Axes, members: Sequence[Setting], positions: Sequence[float], metric: str, *, index: int, label: str) -> None:
+def draw_line(ax: Axes, members: Sequence[Setting], positions: Sequence[float], metric: MeasureName, *, index: int, label: str) -> None:
     """Draw one line of settings with the intervals as bars, and the single seeds as dots."""
     style = line_style(index)
     points = [(x, setting.estimate) for x, setting in zip(positions, members, strict=True) if setting.estimate is not None]
@@ -72,7 +73,7 @@ def draw_seeds(ax: Axes, position: float, values: Sequence[float], colour: str =
     ax.plot([position] * len(values), values, marker="o", markersize=3.5, linestyle="none", color=colour, alpha=0.6, transform=beside)
 
 
-def ablation_figure(variants: Sequence[Setting], metric: str) -> Figure:
+def ablation_figure(variants: Sequence[Setting], metric: MeasureName) -> Figure:
     """Return the variants side by side as points with their intervals, the single seeds as dots, the baseline's value as a line."""
     figure, (ax,) = blank_figure(max(6.4, 1.5 * len(variants)), 4.2)
     for index, variant in enumerate(variants):

@@ -70,7 +70,7 @@ def compare_results(first: Result, second: Result) -> dict[str, PairedComparison
 
     Empty where they are not known to be of the same pairs. A TAR is compared with each result's own threshold, taken as given.
     """
-    if not first.pairs_hash or first.pairs_hash != second.pairs_hash:
+    if not first.samples_hash or first.samples_hash != second.samples_hash:
         return {}
     one, other = read_arrays(first), read_arrays(second)
     subjects = one.get("subjects")

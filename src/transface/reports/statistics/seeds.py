@@ -166,7 +166,7 @@ def pair_differences(trials: Sequence[tuple[Trial, Trial]], metric: str = "accur
                 continue
             other = others.get(key)
             one, two = decisions_of(result), decisions_of(other) if other else None
-            same = other is not None and result.pairs_hash and result.pairs_hash == other.pairs_hash
+            same = other is not None and result.samples_hash and result.samples_hash == other.samples_hash
             if same and one is not None and two is not None and one.shape == two.shape:
                 difference = one.astype(np.int64) - two
                 if key not in sums or sums[key].shape == difference.shape:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from transface.evaluation.results import Result
 from transface.reports.page.document import Cell
-from transface.reports.reading.measures import higher_is_better, is_rate, number, title_of
+from transface.reports.reading.measures import MeasureName, is_rate, named, number, title_of
 from transface.reports.reading.runs import is_baseline, set_keys
 from transface.reports.reading.trials import Trial, Value
 from transface.reports.statistics.seeds import Estimate, SeedComparison, measured, over_seeds
@@ -20,7 +20,7 @@ class Setting(NamedTuple):
     estimate: Estimate | None
 
 
-def by_settings(trials: Sequence[Trial], metric: str) -> list[Setting]:
+def by_settings(trials: Sequence[Trial], metric: MeasureName) -> list[Setting]:
     """Return the trials grouped by their settings, in order; the seeds of one setting together."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -28,7 +28,7 @@ def by_settings(trials: Sequence[Trial], metric: str) -> list[Setting]:
     return [Setting(name, dict(group[0].settings), group, estimate_of(group, metric)) for name, group in groups.items()]
 
 
-def estimate_of(trials: Sequence[Trial], metric: str) -> Estimate | None:
+def estimate_of(trials: Sequence[Trial], metric: MeasureName) -> Estimate | None:
     """Return what the seeds of one setting measured on average, or None if none did."""
     found = [estimate for trial in trials if (estimate := measured(trial.run, metric)) is not None]
     return over_seeds(found, is_rate=shown_as_rate(metric)) if found else None
@@ -39,16 +39,16 @@ def value_name(setting: Setting) -> str:
     return str(next(iter(setting.values.values()))) if len(setting.values) == 1 else setting.name
 
 
-def per_set_metrics(settings: Sequence[Setting], metric: str) -> list[str]:
+def per_set_metrics(settings: Sequence[Setting], metric: MeasureName) -> list[MeasureName]:
     """Return "set/measure" of every set behind a mean over sets, [] where the metric is of one set or the sets are one."""
     if "/" in metric:
         return []
     results: list[Result] = [r for s in settings for t in s.trials for r in t.run.results if not is_baseline(r)]
     names = [key.name for key in set_keys(results)]
-    return [f"{name}/{metric}" for name in dict.fromkeys(names)] if len(set(names)) > 1 else []
+    return [_with(f"{name}/{metric}", metric) for name in dict.fromkeys(names)] if len(set(names)) > 1 else []
 
 
-def trial_warnings(settings: Sequence[Setting], metric: str) -> list[str]:
+def trial_warnings(settings: Sequence[Setting], metric: MeasureName) -> list[str]:
     """Return what to beware of: trials that are not finished, settings with fewer seeds, values without an interval."""
     sentences = []
     for setting in settings:
@@ -73,31 +73,48 @@ def known_metrics(trials: Sequence[Trial]) -> str:
     return f"there are {', '.join(known)}" if known else "they have no results/*.json and no metrics.csv yet"
 
 
-def lower_is_better(metric: str) -> bool:
-    """Return whether a metric is an error or a loss."""
-    return "loss" in metric or higher_is_better(metric.rpartition("/")[2]) is False or higher_is_better(metric) is False
+def metric_of(trials: Sequence[Trial], metric: str) -> MeasureName:
+    """Return a metric's name with the unit and direction of the measure it stands for; of a loss the lower value is the better one.
+
+    A metric is a measure's name, "set/measure", or a column of metrics.csv ("val/mean/accuracy", "train/loss").
+    """
+    if "loss" in metric or metric.startswith(("lr", "train/")):
+        return MeasureName(metric, "", "lower")
+    measures = [m for t in trials for r in t.run.results for m in r.measures]
+    found = next((m for m in measures if m.name == metric or metric.endswith(f"/{m.name}")), None)
+    if found is not None:
+        return MeasureName(metric, named(found).unit, named(found).better)
+    return MeasureName(metric, "rate" if metric.endswith(("accuracy", "tar", "recall")) else "", "higher")
 
 
-def metric_title(metric: str) -> str:
+def lower_is_better(metric: MeasureName) -> bool:
+    """Return whether the lower value of a metric is the better one."""
+    return metric.better == "lower"
+
+
+def metric_title(metric: MeasureName) -> str:
     """Return the title of a metric: "Accuracy %", "lfw: Accuracy %", "val/mean/accuracy %"."""
     if metric.startswith(("val/", "train/")):
-        return f"{metric} %" if shown_as_rate(metric) else metric
+        return f"{metric} %" if is_rate(metric) else str(metric)
     name, slash, measure = metric.partition("/")
-    return f"{name}: {title_of(measure)}" if slash and "@" not in name else title_of(metric)
+    return f"{name}: {title_of(_with(measure, metric))}" if slash and "@" not in name else title_of(metric)
 
 
-def shown_as_rate(metric: str) -> bool:
+def _with(name: str, metric: MeasureName) -> MeasureName:
+    return MeasureName(name, metric.unit, metric.better)
+
+
+def shown_as_rate(metric: MeasureName) -> bool:
     """Return whether a metric is printed in per cent."""
-    return "loss" not in metric and not metric.startswith(("lr", "train/")) and is_rate(metric.rpartition("/")[2])
+    return is_rate(metric)
 
 
-def metric_number(metric: str, value: float) -> str:
+def metric_number(metric: MeasureName, value: float) -> str:
     """Return a value of a metric as text."""
-    measure = metric.rpartition("/")[2] if metric.rpartition("/")[2] not in ("nearest", "strict") else metric
-    return number(measure, value) if shown_as_rate(metric) or "loss" not in metric else f"{value:.4g}"
+    return f"{value:.4g}" if "loss" in metric else number(metric, value)
 
 
-def spoken(estimate: Estimate | None, metric: str) -> str:
+def spoken(estimate: Estimate | None, metric: MeasureName) -> str:
     """Return an estimate in words."""
     if estimate is None:
         return "nothing measured"
@@ -107,14 +124,14 @@ def spoken(estimate: Estimate | None, metric: str) -> str:
     return f"{metric_number(metric, estimate.value)}{unit}{interval}{seeds}"
 
 
-def interval_of(estimate: Estimate, metric: str) -> str:
+def interval_of(estimate: Estimate, metric: MeasureName) -> str:
     """Return "[low, high]" of an estimate, or ""."""
     if estimate.low is None or estimate.high is None:
         return ""
     return f"[{metric_number(metric, estimate.low)}, {metric_number(metric, estimate.high)}]"
 
 
-def estimate_cell(estimate: Estimate | None, metric: str) -> Cell:
+def estimate_cell(estimate: Estimate | None, metric: MeasureName) -> Cell:
     """Return the cell of an estimate."""
     if estimate is None:
         return Cell()
@@ -122,7 +139,7 @@ def estimate_cell(estimate: Estimate | None, metric: str) -> Cell:
     return Cell(metric_number(metric, estimate.value) + spread, interval_of(estimate, metric))
 
 
-def difference_cell(compared: SeedComparison | None, metric: str) -> Cell:
+def difference_cell(compared: SeedComparison | None, metric: MeasureName) -> Cell:
     """Return the cell of a difference, in points, with its interval over seeds."""
     if compared is None:
         return Cell()

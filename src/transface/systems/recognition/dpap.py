@@ -4,14 +4,14 @@ TransFace (ICCV 2023, arXiv 2308.10133). Equations, deviations, tests: docs/pape
 Shapes: B faces, M of them perturbed, N patches, K chosen patches, P patch side in pixels, C colours. Images are RGB, float, in [-1, 1].
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from transface.backbones.features import Backbone
+from transface.backbones.parts.evaluating import evaluating
 from transface.backbones.parts.precision import multiplies_bfloat16
 from transface.shapes import check_shape
 
@@ -141,7 +141,7 @@ def score_patches(backbone: Backbone, images: Tensor, precision: ScoringPrecisio
     Raises:
         ValueError: if the backbone ranks no patches.
     """
-    with torch.no_grad(), _evaluating(backbone), _scoring_in(precision, images):
+    with torch.no_grad(), evaluating(backbone), _scoring_in(precision, images):
         importance = backbone.patch_importance(images)
     if importance is None:
         raise ValueError(_no_gate(backbone))
@@ -259,19 +259,6 @@ def _scoring_in(precision: ScoringPrecision | None, images: Tensor) -> AbstractC
     if gains and not torch.is_autocast_enabled(kind):
         precision = "bf16"
     return torch.autocast(kind, torch.bfloat16) if precision == "bf16" else nullcontext()
-
-
-@contextmanager
-def _evaluating(backbone: Backbone) -> Iterator[None]:
-    # A backbone may hold frozen parts in eval mode, so each module's own flag is put back.
-    training = [module for module in backbone.modules() if module.training] if isinstance(backbone, nn.Module) else []
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _no_gate(backbone: Backbone) -> str:

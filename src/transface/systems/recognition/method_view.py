@@ -3,8 +3,6 @@
 TransFace (ICCV 2023, arXiv 2308.10133). Shapes: B faces, N patches, F faces whose class centre this rank holds, E embedding size.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -12,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transface.backbones.features import FaceFeatures
+from transface.backbones.parts.evaluating import evaluating
 from transface.images.pixels import normalise
 from transface.systems.recognition.dpap import DPAP, PerturbedImages, score_patches
 from transface.systems.recognition.ehsm import EHSM, token_entropy
@@ -117,15 +116,3 @@ def center_cosines(embeddings: Tensor, labels: Tensor, classifier: nn.Module) ->
     first, stop = getattr(classifier, "classes", (0, len(centers)))
     held = (labels >= first) & (labels < stop)
     return F.cosine_similarity(embeddings[held].float(), centers.detach()[labels[held] - first].float(), dim=-1)
-
-
-@contextmanager
-def evaluating(backbone: nn.Module) -> Iterator[None]:
-    """Hold the backbone in eval mode, each module's own flag put back after."""
-    training = [module for module in backbone.modules() if module.training]
-    backbone.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

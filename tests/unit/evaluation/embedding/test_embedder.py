@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torchvision.io import encode_png
 
+from transface.backbones.parts.evaluating import evaluating
 from transface.evaluation.embedding.cache import EmbeddingCache
-from transface.evaluation.embedding.embedder import Embedder, evaluating
+from transface.evaluation.embedding.embedder import Embedder
 from transface.images.sources import EncodedFaces, FaceFiles, list_images
 
 

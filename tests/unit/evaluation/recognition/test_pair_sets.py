@@ -97,7 +97,7 @@ def test_the_flip_and_seeds_have_their_effect(backbone: Any, pair_file: Any) -> 
     (plain,) = PairSets([path], flip=False, num_bootstraps=20).evaluate(embedder)
     assert plain.mode == "F0"
     assert not np.array_equal(plain.arrays["scores"], flipped.arrays["scores"])
-    assert plain.pairs_hash == flipped.pairs_hash
+    assert plain.samples_hash == flipped.samples_hash
     (again,) = PairSets([path], num_bootstraps=20).evaluate(embedder)
     (other,) = PairSets([path], num_bootstraps=20, seed=1).evaluate(embedder)
     assert again.measures == flipped.measures

@@ -113,7 +113,7 @@ def test_runs_on_the_same_pairs_are_compared(make_result) -> None:
     assert int(only_second) == (~correct[0] & correct[1]).sum()
     assert p == "< 0.0001"
     assert paired_table({"a": one}) is None
-    assert paired_table({"a": one, "b": make_result(pairs_hash="other")}) is None
+    assert paired_table({"a": one, "b": make_result(samples_hash="other")}) is None
 
 
 def test_counts_in_words(make_result) -> None:

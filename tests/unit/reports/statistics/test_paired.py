@@ -51,8 +51,8 @@ def test_results_of_other_pairs_or_without_decisions_are_not_compared(make_resul
     assert list(compared) == ["accuracy", "tar@far=1e-03/strict", "tar@far=1e-02/strict"]
     assert compared["accuracy"].difference == pytest.approx(one.measures[0].value - other.measures[0].value)
     assert not compared["accuracy"].by_people
-    assert compare_results(one, make_result(pairs_hash="else")) == {}
-    assert compare_results(make_result(pairs_hash=""), make_result(pairs_hash="")) == {}
+    assert compare_results(one, make_result(samples_hash="else")) == {}
+    assert compare_results(make_result(samples_hash=""), make_result(samples_hash="")) == {}
     assert compare_results(one, make_result(arrays={"scores": np.zeros(3)})) == {}
 
 

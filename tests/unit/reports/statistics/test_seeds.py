@@ -120,7 +120,7 @@ def test_only_the_pairs_a_metric_is_the_accuracy_of_are_tested(make_result) -> N
     assert len(pair_differences([both], "bb/accuracy")) == 1
     assert pair_differences([both], "tar@far=1e-02/strict") == []
     assert pair_differences([both], "val/mean/accuracy") == []
-    other_pairs = (both[0], trial([make_result("a", pairs_hash="else")]))
+    other_pairs = (both[0], trial([make_result("a", samples_hash="else")]))
     assert pair_differences([other_pairs]) == []
 
 
