@@ -24,7 +24,7 @@ from PIL import Image
 from transface.backbones import face_vit, iresnet, mobilefacenet
 from transface.export.onnx_backbone import open_session
 from transface.export.to_onnx import export_onnx
-from transface.images.user_images import normalised
+from transface.images.pixels import normalised
 from transface.inference.face_model import FaceModel
 
 

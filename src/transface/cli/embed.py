@@ -14,7 +14,8 @@ def main(argv: list[str]) -> int:
 
 def embed(cfg: DictConfig) -> None:
     """Embed the folder; a run that was stopped goes on."""
-    from transface.inference.folders.folder_embedding import embed_folder, list_images
+    from transface.images.files import list_images
+    from transface.inference.folders.folder_embedding import embed_folder
 
     images = list_images(cfg.images)
     model = open_model(cfg)

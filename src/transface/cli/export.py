@@ -135,7 +135,8 @@ def real_faces(cfg: DictConfig, model: Any, count: int) -> Any:
         return None
     import torch
 
-    from transface.images.user_images import batches_of_faces, normalised
+    from transface.images.pixels import normalised
+    from transface.images.user_images import batches_of_faces
 
     pictures = picture_sources(Path(cfg.images))
     chosen = pictures[:: max(1, len(pictures) // count)][:count]
@@ -148,7 +149,7 @@ def picture_sources(path: Path) -> list[Any]:
         from transface.data.benchmarks.pairs import read_pair_set
 
         return [bytes(image) for image in read_pair_set(path).images]
-    from transface.inference.folders.folder_embedding import list_images
+    from transface.images.files import list_images
 
     found = list_images(path)
     return [found.root / name for name in found.names]

@@ -64,7 +64,7 @@ def _build_parser() -> argparse.ArgumentParser:
     merge.add_argument("packs", type=Path, nargs="+")
     merge.add_argument("--output", type=Path, required=True)
     merge.add_argument("--label-offsets", type=int, nargs="+", help="what is added to each pack's labels (default: the people before it)")
-    merge.add_argument("--size", type=size, default=112)
+    merge.add_argument("--size", type=size, help="of their images (default: what the property files say)")
 
     checked = _verb(verbs, "check", check, "look for whatever is wrong with a pack; exit code 1 if something is")
     _add_pack(checked)
@@ -89,14 +89,15 @@ def _verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], int], what:
 
 def _add_pack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pack", type=Path, help="folder of train.rec")
-    parser.add_argument("--size", type=size, default=112, help="height and width of its images (default 112)")
+    parser.add_argument("--size", type=size, help="of its images: 112, or HEIGHTxWIDTH (default: what its property file says)")
 
 
 def _add_images(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("images", type=Path, help=what)
     parser.add_argument("output", type=Path, help="folder of the new pack")
-    parser.add_argument("--size", type=size, default=112, help="height and width of the pack's images (default 112)")
-    parser.add_argument("--fit", choices=("refuse", "resize"), default="refuse", help="images of another size (default: refuse)")
+    parser.add_argument("--size", type=size, default=(112, 112), help="of the pack's images: 112 (default), or HEIGHTxWIDTH, as 218x178")
+    fits = ("refuse", "resize", "letterbox", "center_crop", "stretch")
+    parser.add_argument("--fit", choices=fits, default="refuse", help="what happens to images of another size (default: refuse)")
     parser.add_argument("--points", type=Path, help="CSV of image,x1,y1,...,x5,y5: align faces by these points")
     parser.add_argument("--quality", type=int, default=95, help="of JPEGs written anew (default 95)")
     parser.add_argument("--min-images", type=count, default=1, help="leave out people with fewer")
@@ -110,11 +111,12 @@ def count(text: str) -> int:
     return value
 
 
-def size(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 8192:
-        raise argparse.ArgumentTypeError(f"{text} must be in 1..8192 pixels")
-    return value
+def size(text: str) -> tuple[int, int]:
+    """Return the (height, width) of `112` or `218x178`."""
+    sides = [int(side) for side in text.lower().split("x")]
+    if len(sides) > 2 or not all(1 <= side <= 8192 for side in sides):
+        raise argparse.ArgumentTypeError(f"{text} must be one side or HEIGHTxWIDTH, each in 1..8192 pixels")
+    return sides[0], sides[-1]
 
 
 def _tell_written(summary: Any) -> None:

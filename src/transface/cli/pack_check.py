@@ -86,7 +86,7 @@ def _compare(report: Any, embed: Callable[[Any], Any], options: argparse.Namespa
         detail = f"identities {first} and {second} look like one person (cosine {cosine:.3f})"
         report.add("look_alike", detail, keys=(key[first], key[second]), labels=(first, second))
     for path, pairs in test_sets.items():
-        test = embed_pair_set(pairs, embed, size=(options.size,) * 2).to(options.device)
+        test = embed_pair_set(pairs, embed, size=options.size or pack.image_size).to(options.device)
         for label, place, cosine in overlap_with(means, test, threshold=options.alike):
             detail = f"identity {label} looks like image {place} of {pairs.name} (cosine {cosine:.3f})"
             report.add("overlap", detail, keys=(key[label],), labels=(label,), test_image=(path, place))

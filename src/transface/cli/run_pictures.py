@@ -11,6 +11,7 @@ NUM_PATCHES = (7, 15)
 
 def dominant_patches_of(run_folder: str | Path) -> dict[str, Any]:
     """Return {"dominant_patches": figure} for a run with a gated backbone and a pair set at hand, else {}."""
+    from transface.images.pixels import normalise
     from transface.inference.opening import load
     from transface.reports.dominant_patches import dominant_patches_picture, perturbed_faces
 
@@ -19,7 +20,7 @@ def dominant_patches_of(run_folder: str | Path) -> dict[str, Any]:
         return {}
     backbone: Any = load(run_folder).backbone
     rows, columns = backbone.grid_size
-    floats = images.float().div(127.5).sub(1)
+    floats = normalise(images)
     counts = [count for count in NUM_PATCHES if count <= rows * columns]
     if not counts or tuple(images.shape[-2:]) != tuple(backbone.image_size) or backbone.patch_importance(floats[:1]) is None:
         return {}

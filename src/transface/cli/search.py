@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
 
 def search(cfg: DictConfig) -> None:
     """Embed gallery and query, print the hits, write the page."""
-    from transface.inference.folders.folder_embedding import list_images
+    from transface.images.files import list_images
     from transface.inference.search.face_index import FaceIndex, check_search
     from transface.inference.search.search_page import Answer, Hit, search_page
 

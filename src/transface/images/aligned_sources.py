@@ -1,4 +1,4 @@
-"""Faces that are cut out of photographs of any size as they are read: by five points, or by resizing the whole image.
+"""Faces that are cut out of photographs of any size as they are read, by five points.
 
 Shapes: M images.
 """
@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 from torchvision.io import encode_jpeg
 
 from transface.images.alignment import align_image
-from transface.images.decoding import decode_images
+from transface.images.decoding import decode_image
 from transface.images.sources import hash_files, read_bytes
 
 THUMBNAIL_QUALITY = 90
@@ -46,7 +45,7 @@ class AlignedFaces:
 
     def _aligned(self, index: int, side: int) -> Tensor:
         path = self.paths[index]
-        (image,) = decode_images([read_bytes(path)], names=[path])
+        image = decode_image(read_bytes(path), name=path)
         try:
             return align_image(image, torch.from_numpy(self.landmarks[index]), size=side)
         except ValueError as error:
@@ -59,32 +58,3 @@ class AlignedFaces:
     def fingerprint(self) -> str:
         """Return the hash of names, sizes and landmarks."""
         return hashlib.sha256(hash_files(self.paths).encode() + np.ascontiguousarray(self.landmarks).tobytes()).hexdigest()
-
-
-class ResizedFaces:
-    """Image files of any size, resized to what the backbone takes (faces of some 20 pixels, as TinyFace's)."""
-
-    def __init__(self, name: str, paths: Sequence[str | Path]) -> None:
-        self.name, self.paths = name, [str(path) for path in paths]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def read(self, indices: Sequence[int], size: tuple[int, int]) -> Tensor:
-        """Return the resized faces; see FaceSource."""
-        return torch.stack([self._resized(self.paths[index], size) for index in indices])
-
-    def _resized(self, path: str, size: tuple[int, int]) -> Tensor:
-        (image,) = decode_images([read_bytes(path)], names=[path])
-        if tuple(image.shape[1:]) == size:
-            return image
-        larger = F.interpolate(image[None].float(), size, mode="bilinear", align_corners=False, antialias=True)
-        return larger[0].round_().clamp_(0, 255).to(torch.uint8)
-
-    def thumbnail(self, index: int) -> bytes:
-        """Return the file's bytes."""
-        return read_bytes(self.paths[index])
-
-    def fingerprint(self) -> str:
-        """Return the hash of names and sizes."""
-        return hash_files(self.paths)

@@ -1,8 +1,62 @@
-"""Lists the files of a folder and of the folders in it, following links but not in circles."""
+"""Lists the images of a folder and of the folders in it: one list of endings for every verb and loader."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+OTHER_SUFFIXES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".svg")  # pictures of kinds that are not read
+LIST_SUFFIXES = (".txt", ".lst")
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a file of this name should hold an image of a kind that is read."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_other_picture(name: str) -> bool:
+    """Return whether a file of this name should hold a picture of a kind that is not read."""
+    return name.lower().endswith(OTHER_SUFFIXES)
+
+
+class ImageList(NamedTuple):
+    """Images of a folder: where it lies, and the names in it, sorted."""
+
+    root: Path
+    names: list[str]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The path of each."""
+        return [self.root / name for name in self.names]
+
+
+def list_images(source: str | Path) -> ImageList:
+    """Return the images of a folder, at any depth and behind links too, none that begins with a dot; or the one file; or those named in a
+    text file (.txt, .lst), one a line, relative to its folder.
+
+    Raises:
+        FileNotFoundError: if there is no such folder or file.
+        ValueError: if it holds no images.
+    """
+    source = Path(source)
+    others: list[str] = []
+    if source.is_dir():
+        below = list(files_below(source))
+        found = ImageList(source, sorted(name for name in below if is_image_name(name)))
+        others = [name for name in below if is_other_picture(name)]
+    elif source.is_file() and source.suffix.lower() in LIST_SUFFIXES:
+        lines = (line.strip() for line in source.read_text(encoding="utf-8-sig").splitlines())
+        found = ImageList(source.parent, [line for line in lines if line])
+    elif source.is_file():
+        found = ImageList(source.parent, [source.name])
+    else:
+        raise FileNotFoundError(f"no folder of images at {source}")
+    if not found.names:
+        instead = f"; {len(others)} files are pictures of other kinds, {others[0]} the first" if others else ""
+        raise ValueError(f"no images in {source}: expected files ending in {', '.join(IMAGE_SUFFIXES)}{instead}")
+    return found
 
 
 def files_below(folder: str | Path, *, above: frozenset[str] = frozenset()) -> Iterator[str]:

@@ -18,6 +18,16 @@ def normalise(images: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
     return images.to(dtype, memory_format=torch.contiguous_format).div_(127.5).sub_(1)
 
 
+def normalised(images: Tensor) -> Tensor:
+    """Return pictures as float32 in [-1, 1]: uint8 ones normalised, float ones as they are, which must be so already."""
+    return normalise(images) if images.dtype == torch.uint8 else images
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Return pictures in [-1, 1] as uint8: the opposite of `normalise`."""
+    return images.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
 def random_flip(images: Tensor, generator: torch.Generator | None = None, *, probability: float = 0.5) -> Tensor:
     """Return the images (B, 3, H, W), each mirrored left to right with the given probability, drawn from `generator`.
 

@@ -11,11 +11,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision.io import encode_png
 
-from transface.images.decoding import decode_images
-from transface.images.files import files_below
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+from transface.images.decoding import decode_image, decode_images
+from transface.images.fit import Fit, check_fit
+from transface.images.headers import is_plain
 
 
 class FaceSource(Protocol):
@@ -42,8 +42,8 @@ class FaceSource(Protocol):
         ...
 
 
-class EncodedFaces:
-    """Faces held as encoded bytes (JPEG, PNG), e.g. those of a pair set: a tenth of the memory of pixels."""
+class EncodedImages:
+    """Faces held as encoded bytes, e.g. those of a pair set: a tenth of the memory of pixels."""
 
     def __init__(self, name: str, images: Sequence[bytes | NDArray[np.uint8]]) -> None:
         self.name, self.images = name, images
@@ -70,10 +70,15 @@ class EncodedFaces:
 
 
 class FaceFiles:
-    """Aligned faces in image files."""
+    """Faces in image files, aligned before, or fitted to the size asked for.
 
-    def __init__(self, name: str, paths: Sequence[str | Path]) -> None:
+    Args:
+        fit: what happens to images of another size; see `images.fit`.
+    """
+
+    def __init__(self, name: str, paths: Sequence[str | Path], *, fit: Fit = "refuse") -> None:
         self.name, self.paths = name, [str(path) for path in paths]
+        self.fit = check_fit(fit)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -81,22 +86,31 @@ class FaceFiles:
     def read(self, indices: Sequence[int], size: tuple[int, int]) -> Tensor:
         """Return the decoded faces; see FaceSource."""
         paths = [self.paths[index] for index in indices]
-        return decode_images([read_bytes(path) for path in paths], size=size, names=paths)
+        return decode_images([read_bytes(path) for path in paths], size=size, names=paths, fit=self.fit)
 
     def thumbnail(self, index: int) -> bytes:
-        """Return the file's bytes."""
-        return read_bytes(self.paths[index])
+        """Return the file's bytes, if a page shows them as they are, else a PNG of it."""
+        data = read_bytes(self.paths[index])
+        return data if is_plain(data) else encode_png(decode_image(data, name=self.paths[index])).numpy().tobytes()
 
     def fingerprint(self) -> str:
-        """Return the hash of the paths and file sizes (not of the bytes: half a million files would take minutes)."""
-        return hash_files(self.paths)
+        """Return a hash that changes with the files or `fit`; see `hash_files`."""
+        return hashlib.sha256(f"{hash_files(self.paths)} {self.fit}".encode()).hexdigest()
 
 
 def hash_files(paths: Sequence[str]) -> str:
-    """Return a SHA-256 over file names and sizes, in order."""
+    """Return a SHA-256 over names, places and states of files, in order: it changes if any file is written, replaced or exchanged.
+
+    Of the bytes a hash would take minutes for half a million files; size, times and inode change with them. Files that a tool copied
+    are other files.
+    """
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(f"{Path(path).name}\0{Path(path).stat().st_size}\0".encode())
+        words: tuple[object, ...] = Path(path).parts[-3:]
+        if Path(path).is_file():  # of one that is missing, reading it tells
+            state = Path(path).stat()
+            words = (*words, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+        digest.update("\0".join(map(str, words)).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -107,18 +121,3 @@ def read_bytes(path: str) -> bytes:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no image {path}") from error
     return data
-
-
-def list_images(folder: str | Path) -> list[Path]:
-    """Return the image files of a folder, at any depth, behind links too, sorted; names that begin with a dot are passed over.
-
-    Raises:
-        FileNotFoundError: if the folder is missing or holds no image.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}")
-    found = sorted(folder / name for name in files_below(folder) if name.lower().endswith(IMAGE_SUFFIXES))
-    if not found:
-        raise FileNotFoundError(f"no .jpg or .png images in {folder}")
-    return found

@@ -3,7 +3,6 @@
 Shapes: B faces of a batch, N faces in all, H x W the size the backbone takes. Batches are RGB: uint8 in 0..255 or float in [-1, 1].
 """
 
-import io
 import logging
 import os
 from collections.abc import Iterable, Iterator
@@ -14,15 +13,15 @@ from typing import Any, Literal, TypeGuard
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
-from transface.images.decoding import JPEG, PNG, ImageError, decode_images
+from transface.images.decoding import ImageError, decode_image, decode_images, pixels_of
+from transface.images.fit import Fit, ImageSizeError, advice, check_fit, fit_image
+from transface.images.pixels import normalised
 
 log = logging.getLogger(__name__)
 Colours = Literal["rgb", "bgr"]
-Fit = Literal["refuse", "resize"]
 FLOAT_SLACK = 0.01  # of resampling, beyond [-1, 1]
 
 
@@ -34,7 +33,7 @@ def batches_of_faces(images: Any, size: tuple[int, int], *, batch_size: int, col
             uint8 arrays are in 0..255, float ones in [-1, 1].
         size: (H, W) the faces must have.
         colours: the order of the channels in arrays and tensors; files and PIL images know their own.
-        fit: what to do with a face of another size: "refuse" it, or "resize" it (no alignment is done).
+        fit: what to do with a face of another size, see `images.fit`; no alignment is done.
 
     Raises:
         ValueError: naming the first image that is no face of that size.
@@ -42,8 +41,7 @@ def batches_of_faces(images: Any, size: tuple[int, int], *, batch_size: int, col
     """
     if colours not in ("rgb", "bgr"):
         raise ValueError(f'colours must be "rgb" or "bgr", got {colours!r}')
-    if fit not in ("refuse", "resize"):
-        raise ValueError(f'fit must be "refuse" or "resize", got {fit!r}')
+    check_fit(fit)
     if is_array(images) and images.ndim > 1:
         stack = as_pictures(images, colours=colours)
         for start in range(0, len(stack), batch_size):
@@ -95,21 +93,6 @@ def read_picture(image: Any, *, colours: Colours = "rgb", name: str = "the image
     return pictures[0]
 
 
-def pixels_of(picture: Image.Image) -> Tensor:
-    """Return the (3, H, W) uint8 RGB pixels of a PIL image of any mode; 16 bits of grey become 8.
-
-    Raises:
-        ValueError: if its values are floats, whose range nothing tells.
-    """
-    if picture.mode == "F":
-        raise ValueError("a PIL image of floats (mode F) does not say its range: give an array in [-1, 1]")
-    if picture.mode.startswith("I"):
-        grey = np.asarray(picture).astype(np.int64)
-        deep = grey // 257 if picture.mode != "I" or grey.max(initial=0) > 255 else grey
-        picture = Image.fromarray(deep.clip(0, 255).astype(np.uint8))
-    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
-
-
 def encoded_bytes(image: Any) -> bytes | None:
     """Return the bytes of an image file, given as a path, bytes or an array of them; None if it is none of these."""
     if isinstance(image, bytes | bytearray | memoryview):
@@ -159,20 +142,21 @@ def as_pictures(array: Any, *, colours: Colours = "rgb", name: str = "images") -
 
 
 def fitted(faces: Tensor, size: tuple[int, int], *, fit: Fit, name: str) -> Tensor:
-    """Return faces (B, 3, H, W) at `size`, refused or resized where they have another, and refused where floats leave [-1, 1]."""
+    """Return faces (B, 3, H, W) at `size`, as `fit` says, and refused where floats leave [-1, 1]."""
     if faces.dtype != torch.uint8 and faces.numel():
         low, high = faces.aminmax()
         if not (low >= -1 - FLOAT_SLACK and high <= 1 + FLOAT_SLACK):
             raise ValueError(f"{name}: float images must be in [-1, 1], got {float(low):g}..{float(high):g}: give uint8, or x / 127.5 - 1")
-    if tuple(faces.shape[-2:]) == tuple(size):
+    found = (faces.shape[-2], faces.shape[-1])
+    if found == tuple(size):
         return faces
     if fit == "refuse":
-        raise ValueError(
-            f"{name} is {faces.shape[-2]}x{faces.shape[-1]}, the model takes aligned faces of {size[0]}x{size[1]}: "
-            'give points=(N, 5, 2) to align it, or fit="resize" if it is an aligned crop'
+        raise ImageSizeError(
+            f"{name} is {found[0]}x{found[1]}, the model takes aligned faces of {size[0]}x{size[1]}: "
+            f"give points=(N, 5, 2) to align it; or, {advice(found, (size[0], size[1]))}"
         )
-    resized = F.interpolate(faces.float(), size=tuple(size), mode="bilinear", antialias=True, align_corners=False)
-    return resized.round().clamp(0, 255).to(torch.uint8) if faces.dtype == torch.uint8 else resized.clamp(-1, 1)
+    faces = fit_image(faces, (size[0], size[1]), fit=fit, name=name)
+    return faces if faces.dtype == torch.uint8 else faces.clamp(-1, 1)
 
 
 def joined(faces: list[Tensor]) -> Tensor:
@@ -182,18 +166,13 @@ def joined(faces: list[Tensor]) -> Tensor:
     return torch.stack([normalised(face) for face in faces])
 
 
-def normalised(faces: Tensor) -> Tensor:
-    """Return uint8 pictures as float in [-1, 1]; floats are as they were."""
-    return faces.float().div_(127.5).sub_(1) if faces.dtype == torch.uint8 else faces
-
-
 def _batch(group: list[Any], size: tuple[int, int], *, colours: Colours, fit: Fit, first: int) -> Tensor:
     encoded = [encoded_bytes(image) for image in group]
     names = [_name(image, f"images[{first + index}]") for index, image in enumerate(group)]
-    plain = [image for image in encoded if (image is not None and image[:3] == JPEG) or (image is not None and image[:8] == PNG)]
-    if fit == "refuse" and len(plain) == len(group):
+    files = [image for image in encoded if image is not None]
+    if len(files) == len(group):
         try:
-            return decode_images(plain, size=size, names=names)
+            return decode_images(files, size=size, names=names, fit=fit)
         except ImageError:
             pass  # one by one, for an error that says what to do
     faces = []
@@ -204,16 +183,10 @@ def _batch(group: list[Any], size: tuple[int, int], *, colours: Colours, fit: Fi
 
 
 def _decode_one(encoded: bytes, *, name: str) -> Tensor:
-    if encoded[:3] == JPEG or encoded[:8] == PNG:
-        try:
-            return decode_images([encoded], names=[name])[0]
-        except ImageError as error:
-            raise ValueError(str(error)) from error
     try:
-        with Image.open(io.BytesIO(encoded)) as picture:
-            return pixels_of(ImageOps.exif_transpose(picture))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{name} is not an image that can be decoded ({len(encoded)} bytes)") from error
+        return decode_image(encoded, name=name)
+    except ImageError as error:
+        raise ValueError(str(error)) from error
 
 
 def _name(image: Any, otherwise: str) -> str:

@@ -20,7 +20,9 @@ from torch.nn import functional as F
 from transface.backbones.features import FaceFeatures
 from transface.backbones.weights.rebuild import build_backbone, config_of
 from transface.backbones.weights.state_dicts import load_strictly
-from transface.images.user_images import Colours, Fit, batches_of_faces, normalised
+from transface.images.fit import Fit
+from transface.images.pixels import normalised
+from transface.images.user_images import Colours, batches_of_faces
 from transface.images.user_points import aligned_batches
 from transface.inference.model_card import model_card
 

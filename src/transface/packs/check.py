@@ -131,12 +131,12 @@ class _Looked(NamedTuple):
 
 
 def check_pack(
-    root: str | Path, *, size: int = 112, near_bits: int = 12, num_threads: int = 2, on_progress: Progress = no_progress
+    root: str | Path, *, size: tuple[int, int] | None = None, near_bits: int = 12, num_threads: int = 2, on_progress: Progress = no_progress
 ) -> CheckReport:
     """Return what is wrong with the pack at `root`, from its files down to every image.
 
     Args:
-        size: images must be size x size.
+        size: the (height, width) images must have; None: what `property` says, else 112x112.
         near_bits: images whose 256-bit perceptual digests differ in at most so many bits count as near duplicates; 0..15.
 
     Raises:
@@ -150,6 +150,8 @@ def check_pack(
     report = CheckReport(path_rec.parent)
     opened = _open(path_rec, report)
     if opened is not None:
+        if size is None:
+            size = opened.stated.image_size if opened.stated is not None else (112, 112)
         _check_index(opened, report)
         looked = _look(opened, size=size, num_threads=num_threads, on_progress=on_progress, report=report)
         _check_labels(opened, looked, report)
@@ -208,7 +210,7 @@ def _check_index(opened: _Opened, report: CheckReport) -> None:
         report.add("unindexed_record", f"the record at offset {offset} is not in {reader.path_idx.name}")
 
 
-def _look(opened: _Opened, *, size: int, num_threads: int, on_progress: Progress, report: CheckReport) -> _Looked:
+def _look(opened: _Opened, *, size: tuple[int, int], num_threads: int, on_progress: Progress, report: CheckReport) -> _Looked:
     """Read and decode every image once."""
     count = len(opened.places)
     whole = _Looked(np.zeros(count, bool), np.full(count, np.nan), np.zeros((count, 2), "<u8"), np.zeros((count, 4), "<u8"), [])
@@ -229,7 +231,7 @@ def _look(opened: _Opened, *, size: int, num_threads: int, on_progress: Progress
     return whole
 
 
-def _bounded(pool: ThreadPoolExecutor, reader: RecordReader, runs: list[IntArray], *, size: int, ahead: int) -> Iterator[_Looked]:
+def _bounded(pool: ThreadPoolExecutor, reader: RecordReader, runs: list[IntArray], *, size: tuple[int, int], ahead: int) -> Iterator[_Looked]:
     waiting = [pool.submit(_look_at, reader, run, size) for run in runs[:ahead]][::-1]
     for run in [*runs[ahead:], *[None] * min(ahead, len(runs))]:
         part = waiting.pop().result()
@@ -238,7 +240,7 @@ def _bounded(pool: ThreadPoolExecutor, reader: RecordReader, runs: list[IntArray
         yield part
 
 
-def _look_at(reader: RecordReader, places: IntArray, size: int) -> _Looked:
+def _look_at(reader: RecordReader, places: IntArray, size: tuple[int, int]) -> _Looked:
     count = len(places)
     part = _Looked(np.zeros(count, bool), np.full(count, np.nan), np.zeros((count, 2), "<u8"), np.zeros((count, 4), "<u8"), [])
     payloads: dict[int, bytes] = {}
@@ -255,7 +257,7 @@ def _look_at(reader: RecordReader, places: IntArray, size: int) -> _Looked:
     while payloads:
         rows = list(payloads)
         try:
-            images = decode_images([payloads[row] for row in rows], size=(size, size), names=[f"of key {reader.index.key_at(int(places[r]))}" for r in rows])
+            images = decode_images([payloads[row] for row in rows], size=size, names=[f"of key {reader.index.key_at(int(places[r]))}" for r in rows])
         except ImageError as error:
             bad = rows[error.index]
             part.faults.append(("wrong_size" if " must be " in str(error) else "undecodable", bad, str(error)))

@@ -13,17 +13,19 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from torchvision.io import encode_jpeg
-from torchvision.transforms.v2 import functional as v2f
 
+from transface.backbones.features import image_sides
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.reader import RecordReader, scan_index
 from transface.data.recordio.writer import partial_path
-from transface.data.sources.identity_pack import IdentityPack, find_rec
+from transface.data.sources.identity_pack import IdentityPack, find_rec, read_property
 from transface.data.sources.image_files import FileFaces, PathTable, open_folder, open_list
 from transface.data.sources.record_list import read_list
 from transface.data.sources.source import FaceSource, SourceMix
 from transface.images.alignment import align_image, read_points
-from transface.images.decoding import decode_images, image_size
+from transface.images.decoding import decode_image
+from transface.images.fit import Fit, check_fit, fit_image
+from transface.images.headers import image_size, is_plain
 from transface.packs.journal import forget_journal
 from transface.packs.writer import (
     PackPlan,
@@ -40,27 +42,33 @@ from transface.packs.writer import (
 PLAN_OF_FOLDER = ".pack.partial"  # in a folder that is not whole yet: of which pack it is
 
 
-def fit_image(*, size: int, quality: int, points: Mapping[str, torch.Tensor] | None = None, source: FileFaces | None = None) -> Prepare:
-    """Return a function that brings an image's bytes to size x size: aligned by its points, else resized; untouched if it has the size."""
+def face_maker(
+    *, size: tuple[int, int], fit: Fit, quality: int, points: Mapping[str, torch.Tensor] | None = None, source: FileFaces | None = None
+) -> Prepare:
+    """Return a function that brings an image's bytes to `size`: aligned by its points, else as `fit` says.
+
+    JPEGs and PNGs of that size stay as they are; everything else is written anew, as JPEG: a pack holds no other kinds.
+    """
 
     def prepare(data: bytes, index: int) -> bytes:
-        if points is None and image_size(data) == (size, size):
+        if points is None and is_plain(data) and image_size(data) == size:
             return data
-        image = decode_images([data])[0]
+        name = "" if source is None else source.name(index)
+        image = decode_image(data, name=name)
         if points is not None:
             assert source is not None
             path = source.paths[index]
             if path not in points:
-                raise ValueError(f"image {source.name(index)} has no line in the points file")
-            face = align_image(image, points[path], size=size)[0]
+                raise ValueError(f"image {name} has no line in the points file")
+            face = align_image(image, points[path], size=size[0])[0]
         else:
-            face = v2f.resize(image, [size, size], antialias=True)
+            face = fit_image(image, size, fit=fit, name=f"image {name}")
         return encode_jpeg(face.contiguous(), quality=quality).numpy().tobytes()
 
     return prepare
 
 
-def open_images(path: str | Path, *, root: str | Path | None = None, size: int = 112) -> FileFaces:
+def open_images(path: str | Path, *, root: str | Path | None = None, size: int | Sequence[int] = 112) -> FileFaces:
     """Return the images of a folder (one folder a person), or of a .csv, .parquet or .lst list, relative to `root`.
 
     Raises:
@@ -68,23 +76,24 @@ def open_images(path: str | Path, *, root: str | Path | None = None, size: int =
         ValueError: no images, or a list that is none.
     """
     path = Path(path)
+    sides = image_sides(size)
     if path.is_dir():
-        return open_folder(path, image_size=(size, size))
+        return open_folder(path, image_size=sides)
     if path.suffix.lower() != ".lst":
-        return open_list(path, root=root, image_size=(size, size))
+        return open_list(path, root=root, image_size=sides)
     lines = read_list(path)
     labels = np.array([line.label for line in lines])
     if not (np.isfinite(labels) & (labels >= 0) & (labels == np.floor(labels)) & (labels < 1 << 31)).all():
         raise ValueError(f"{path}: labels must be whole numbers from 0")
     paths = PathTable(line.path for line in lines)
-    return FileFaces(path.parent if root is None else root, paths, labels=labels.astype(np.int64), image_size=(size, size))
+    return FileFaces(path.parent if root is None else root, paths, labels=labels.astype(np.int64), image_size=sides)
 
 
 def pack_images(
     images: FileFaces,
     output: str | Path,
     *,
-    fit: Literal["refuse", "resize"] = "refuse",
+    fit: Fit = "refuse",
     points_file: str | Path | None = None,
     quality: int = 95,
     min_images: int = 1,
@@ -93,7 +102,7 @@ def pack_images(
     """Write a pack of image files, identity by identity.
 
     Args:
-        fit: "refuse" images of another size, or "resize" them.
+        fit: what happens to images of another size; see `images.fit`.
         points_file: a CSV of five points an image, by which faces are aligned.
         quality: of the JPEGs that are written anew.
         min_images: people with fewer are left out, and the others numbered anew.
@@ -101,14 +110,14 @@ def pack_images(
     """
     if not 1 <= quality <= 100:
         raise ValueError(f"quality must be in 1..100, got {quality}")
-    size = images.image_size[0]
-    prepare, settings = None, f"{fit} {size} {min_images}"
+    check_fit(fit)
+    size = (int(images.image_size[0]), int(images.image_size[1]))
+    shape = f"{size[0]}x{size[1]}"
+    points, settings = None, f"{fit} {shape} {quality} {min_images}"
     if points_file is not None:
         points = _points_by_path(points_file)
-        prepare = fit_image(size=size, quality=quality, points=points, source=images)
-        settings = f"aligned {size} {quality} {min_images} {_digest_of(points)}"
-    elif fit == "resize":
-        prepare, settings = fit_image(size=size, quality=quality), f"resized {size} {quality} {min_images}"
+        settings = f"aligned {shape} {quality} {min_images} {_digest_of(points)}"
+    prepare = face_maker(size=size, fit=fit, quality=quality, points=points, source=images)
     plan = plan_of_frequent(images, min_images=min_images)
     return write_pack(output, plan, prepare=prepare, settings=settings, **words)
 
@@ -298,6 +307,14 @@ def merge_packs(
     return write_pack(output, plan_by_identity(mix), settings="merge", **{"on_bad_image": "keep", **words})
 
 
-def open_pack(root: str | Path, *, size: int = 112, on_bad_record: Literal["raise", "skip"] = "raise") -> IdentityPack:
-    """Return the pack at `root` whose images are size x size."""
-    return IdentityPack(root, image_size=(size, size), on_bad_record=on_bad_record)
+def open_pack(
+    root: str | Path, *, size: int | Sequence[int] | None = None, on_bad_record: Literal["raise", "skip"] = "raise"
+) -> IdentityPack:
+    """Return the pack at `root`, whose images have `size`: one side, or (height, width); None: what its `property` says, else 112x112."""
+    return IdentityPack(root, image_size=stated_size(root) if size is None else image_sides(size), on_bad_record=on_bad_record)
+
+
+def stated_size(root: str | Path) -> tuple[int, int]:
+    """Return the size (height, width) of the images of a pack as its `property` states it; 112x112 where there is none."""
+    path = find_rec(Path(root)).parent / "property"
+    return read_property(path).image_size if path.is_file() else (112, 112)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transface.backbones.features import Backbone
+from transface.images.pixels import normalise, to_uint8
 from transface.plots import INK, PAPER
 from transface.systems.recognition.dpap import DPAP, dominant_patches, score_patches
 
@@ -63,7 +64,7 @@ def perturbed_faces(
 
     Every image is perturbed. Numbers of patches the backbone does not have are left out.
     """
-    floats = images.float() / 127.5 - 1
+    floats = normalise(images)
     importance = score_patches(backbone, floats)
     perturbed = {}
     for k in num_patches:
@@ -97,7 +98,7 @@ def check_parts(images: Tensor, importance: Tensor, perturbed: Mapping[int, Tens
 def as_pixels(images: Tensor) -> NDArray[np.uint8]:
     """Return (B, H, W, 3) uint8 of images (B, 3, H, W), uint8 or float in [-1, 1]."""
     if images.is_floating_point():
-        images = (images.float() + 1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+        images = to_uint8(images.float())
     return np.asarray(images.detach().cpu().permute(0, 2, 3, 1).numpy(), np.uint8)
 
 

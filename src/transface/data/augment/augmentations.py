@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as v2f
 
+from transface.images.pixels import to_uint8
+
 GREY = (0.299, 0.587, 0.114)
 MAGNITUDES = 31  # of RandAugment
 
@@ -231,7 +233,7 @@ class RandAugment(nn.Module):
         use = chosen(len(images), self.probability, like=images, generator=generator)
         device = "cpu" if generator is None else generator.device
         seed = int(torch.randint(2**31, (1,), generator=generator, device=device))
-        levels = ((images + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
+        levels = to_uint8(images)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             parts = [self.change(part) for part in levels.chunk(self.groups)]

@@ -18,12 +18,10 @@ import numpy as np
 from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.loaders import face_batch
 from transface.data.recordio.index import IntArray
-from transface.images.files import files_below
+from transface.images.files import IMAGE_SUFFIXES, files_below, is_image_name, is_other_picture
 
 logger = logging.getLogger(__name__)
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
-OTHER_ENDINGS = (".bmp", ".gif", ".heic", ".jp2", ".tif", ".tiff", ".webp")
 PATH_COLUMNS = ("path", "image", "file", "filename")
 LABEL_COLUMNS = ("label", "identity", "person", "id")
 LARGEST_FILE = 64 << 20
@@ -64,7 +62,7 @@ class ImageFiles:
 
     def __init__(self, root: str | Path, paths: PathTable, *, image_size: tuple[int, int] = (112, 112)) -> None:
         if not len(paths):
-            raise ValueError(f"{root} holds no images ({', '.join(IMAGE_ENDINGS)})")
+            raise ValueError(f"{root} holds no images ({', '.join(IMAGE_SUFFIXES)})")
         self.root = Path(root)
         self.paths = paths
         self.image_size = image_size
@@ -152,7 +150,7 @@ def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112)) -
     unread: list[str] = []
     paths = PathTable(_paths_of(root, people, counts, unread))
     if unread:
-        logger.warning("%s: %d pictures are neither JPEG nor PNG and are left out, %s the first", root, len(unread), unread[0])
+        logger.warning("%s: %d pictures are of kinds that are not read (GIF, HEIC, ...) and are left out, %s the first", root, len(unread), unread[0])
     if loose:
         where = f"{len(loose)} images, {loose[0]} the first, lie in {root} itself and not in the folder of a person"
         if not counts:
@@ -166,15 +164,15 @@ def _paths_of(root: Path, people: Iterable[str], counts: dict[str, int], unread:
     """Yield the paths of all images, and enter into `counts` how many each person has, into `unread` the pictures of other kinds."""
     for person in people:
         below = list(files_below(root / person))
-        files = sorted(name for name in below if name.lower().endswith(IMAGE_ENDINGS))
-        unread += (f"{person}/{name}" for name in below if name.lower().endswith(OTHER_ENDINGS))
+        files = sorted(name for name in below if is_image_name(name))
+        unread += (f"{person}/{name}" for name in below if is_other_picture(name))
         if files:
             counts[person] = len(files)
         yield from (f"{person}/{file}" for file in files)
 
 
 def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")
+    return is_image_name(name) and not name.startswith(".")
 
 
 def open_list(path: str | Path, *, root: str | Path | None = None, image_size: tuple[int, int] = (112, 112)) -> FileFaces:

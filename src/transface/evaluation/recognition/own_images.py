@@ -9,12 +9,13 @@ import numpy as np
 from transface.evaluation.embedding.embedder import Embedder, FaceEmbeddings
 from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.all_pairs import OwnBenchmark, evaluate_all_pairs
-from transface.evaluation.recognition.own_lists import Fit, ListedImages, ListedPairs, ListedTemplates, list_csv, list_people
+from transface.evaluation.recognition.own_lists import ListedImages, ListedPairs, ListedTemplates, list_csv, list_people
 from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result
 from transface.evaluation.recognition.pair_sets import accuracy_measures
 from transface.evaluation.recognition.template_pooling import pool_templates
 from transface.evaluation.results import Result, hash_samples
 from transface.images.decoding import ImageError
+from transface.images.fit import Fit, check_fit
 from transface.images.sources import FaceSource
 from transface.metrics.verification import fold_of_each_pair, pair_distances, verify_distances
 
@@ -48,7 +49,7 @@ class PeopleFolder:
         seed: int = 0,
     ) -> None:
         check_settings(fars=fars, num_bootstraps=num_bootstraps, max_impostors=max_impostors)
-        self.root, self.fit, self.flip, self.fars = Path(root), _checked_fit(fit), flip, tuple(fars)
+        self.root, self.fit, self.flip, self.fars = Path(root), check_fit(fit), flip, tuple(fars)
         self.max_impostors, self.num_bootstraps, self.seed = max_impostors, num_bootstraps, seed
         self.names = [name or self.root.resolve().name]  # of "." too
 
@@ -111,7 +112,7 @@ class PairsCsv:
         check_settings(fars=fars, num_bootstraps=num_bootstraps, max_impostors=max_impostors)
         self.file = Path(file)
         self.root = self.file.parent if root is None else Path(root)
-        self.fit, self.flip, self.fars = _checked_fit(fit), flip, tuple(fars)
+        self.fit, self.flip, self.fars = check_fit(fit), flip, tuple(fars)
         self.max_impostors, self.num_bootstraps, self.seed = max_impostors, num_bootstraps, seed
         self.names = [self.file.stem]
 
@@ -185,11 +186,4 @@ def _embedded(embedder: Embedder, source: FaceSource) -> FaceEmbeddings:
     try:
         return embedder.embed(source)
     except ImageError as error:
-        hint = "; protocol.fit=resize takes aligned crops of any size" if " must be " in str(error) else ""
-        raise ValueError(f"{error}{hint}") from error
-
-
-def _checked_fit(fit: Fit) -> Fit:
-    if fit not in ("refuse", "resize"):
-        raise ValueError(f'fit must be "refuse" or "resize", got {fit!r}')
-    return fit
+        raise ValueError(str(error).replace("fit=", "protocol.fit=")) from error

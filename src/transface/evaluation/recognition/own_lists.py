@@ -6,19 +6,20 @@ Shapes: M images, P pairs, T templates.
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transface.evaluation.recognition.all_pairs import require_both_kinds
 from transface.evaluation.recognition.pair_results import require_both_classes
-from transface.images.aligned_sources import AlignedFaces, ResizedFaces
-from transface.images.sources import FaceFiles, FaceSource, list_images
+from transface.images.aligned_sources import AlignedFaces
+from transface.images.files import list_images
+from transface.images.fit import Fit
+from transface.images.sources import FaceFiles, FaceSource
 
 POINT_COLUMNS = tuple(f"{axis}{number}" for number in range(1, 6) for axis in "xy")
 FOLDS = 10
-Fit = Literal["refuse", "resize"]
 
 
 class ListedImages(NamedTuple):
@@ -56,7 +57,7 @@ def list_people(root: Path, *, name: str, fit: Fit) -> ListedImages:
         FileNotFoundError: if the folder is missing or holds no images.
         ValueError: if an image lies beside the people's folders, or there are no genuine or no impostor pairs.
     """
-    paths = list_images(root)
+    paths = list_images(root).paths
     loose = [path for path in paths if path.parent == root]
     if loose:
         raise ValueError(f"{loose[0]} belongs to nobody: {root} should hold a folder for each person, images inside")
@@ -154,7 +155,7 @@ def _source(name: str, paths: Sequence[Path], *, fit: Fit, landmarks: NDArray[np
         raise FileNotFoundError(f"{len(missing)} of {len(paths)} images are missing, the first is {missing[0]}")
     if landmarks is not None:
         return AlignedFaces(name, paths, landmarks)
-    return ResizedFaces(name, paths) if fit == "resize" else FaceFiles(name, paths)
+    return FaceFiles(name, paths, fit=fit)
 
 
 def _flag(value: str, path: Path, row: int) -> bool:

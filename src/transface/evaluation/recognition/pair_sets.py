@@ -13,7 +13,7 @@ from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result, require_both_classes
 from transface.evaluation.results import Measure, Result, hash_samples
-from transface.images.sources import EncodedFaces
+from transface.images.sources import EncodedImages
 from transface.metrics.confidence import accuracy_interval
 from transface.metrics.verification import PairVerification, PairVerificationResult, fold_of_each_pair, pair_distances
 
@@ -101,7 +101,7 @@ def evaluate_pair_set(
         ValueError: if it holds one class only, or an embedding is not finite.
     """
     started = time.perf_counter()
-    source = EncodedFaces(pair_set.name, pair_set.images)
+    source = EncodedImages(pair_set.name, pair_set.images)
     unit = embedder.embed(source).unit(flip=flip)
     try:
         distances = pair_distances(unit)

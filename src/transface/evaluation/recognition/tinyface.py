@@ -12,8 +12,8 @@ from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import check_settings, provenance
 from transface.evaluation.recognition.search_results import measure_searches
 from transface.evaluation.results import Result
-from transface.images.aligned_sources import ResizedFaces
-from transface.images.sources import list_images
+from transface.images.files import list_images
+from transface.images.sources import FaceFiles
 from transface.metrics.identification import search
 
 DISTRACTOR = -1
@@ -53,8 +53,8 @@ class TinyFace:
 
     def _list(self) -> TinyFaceLists:
         root = self.root / "Testing_Set" if (self.root / "Testing_Set").is_dir() else self.root
-        probes, mates = list_images(root / "Probe"), list_images(root / "Gallery_Match")
-        distractors = list_images(root / "Gallery_Distractor")
+        probes, mates = list_images(root / "Probe").paths, list_images(root / "Gallery_Match").paths
+        distractors = list_images(root / "Gallery_Distractor").paths
         people = np.array([person_of(path) for path in (*probes, *mates)] + [DISTRACTOR] * len(distractors))
         if not np.isin(people[: len(probes)], people[len(probes) :]).any():
             raise ValueError(f"no probe of {root} has a mate in Gallery_Match: names begin with the person's number, the same in both")
@@ -69,7 +69,7 @@ class TinyFace:
         """
         probes, mates, distractors, people = self._list()
         started = time.perf_counter()
-        unit = embedder.embed(ResizedFaces("tinyface", [*probes, *mates, *distractors])).unit(flip=self.flip)
+        unit = embedder.embed(FaceFiles("tinyface", [*probes, *mates, *distractors], fit="stretch")).unit(flip=self.flip)
         searches = search(unit[: len(probes)], people[: len(probes)], unit[len(probes) :], people[len(probes) :], device=embedder.device)
         measured = measure_searches(
             searches, people[: len(probes)], ranks=self.ranks, num_bootstraps=self.num_bootstraps if detailed else 0, seed=self.seed

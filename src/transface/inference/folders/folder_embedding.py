@@ -9,17 +9,18 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.images.files import files_below
+from transface.images.files import ImageList
+from transface.images.fit import Fit, check_fit
+from transface.images.sources import hash_files
 from transface.inference.face_model import FaceModel
 from transface.inference.folders.embeddings_file import NamedEmbeddings, checked_output, read_embeddings, write_embeddings
 
 log = logging.getLogger(__name__)
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 PART_SIZE = 4096
 GROUP_OF_BATCHES = 8
 Progress = Callable[[int], None]
@@ -29,36 +30,6 @@ def print_nothing(num_images: int) -> None:
     """Take note of progress nowhere."""
 
 
-class ImageList(NamedTuple):
-    """Images of a folder: where it lies, and the names in it, sorted."""
-
-    root: Path
-    names: list[str]
-
-
-def list_images(source: str | Path) -> ImageList:
-    """Return the images of a folder, at any depth and behind links too, none that begins with a dot; or those named in a
-    text file, one a line, relative to its folder.
-
-    Raises:
-        FileNotFoundError: if there is no such folder or file.
-        ValueError: if it holds no images.
-    """
-    source = Path(source)
-    if source.is_dir():
-        found = ImageList(source, sorted(name for name in files_below(source) if Path(name).suffix.lower() in IMAGE_SUFFIXES))
-    elif source.is_file() and source.suffix in (".txt", ".lst"):
-        lines = (line.strip() for line in source.read_text(encoding="utf-8-sig").splitlines())
-        found = ImageList(source.parent, [line for line in lines if line])
-    elif source.is_file():
-        found = ImageList(source.parent, [source.name])
-    else:
-        raise FileNotFoundError(f"no folder of images at {source}")
-    if not found.names:
-        raise ValueError(f"no images in {source}: expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return found
-
-
 def embed_folder(
     model: FaceModel,
     images: ImageList,
@@ -66,7 +37,7 @@ def embed_folder(
     *,
     batch_size: int = 64,
     flip: Literal["none", "sum"] = "none",
-    fit: Literal["refuse", "resize"] = "refuse",
+    fit: Fit = "refuse",
     points: dict[str, NDArray[np.float64]] | None = None,
     unreadable: Literal["refuse", "skip"] = "refuse",
     stale: Literal["refuse", "replace"] = "refuse",
@@ -87,9 +58,9 @@ def embed_folder(
         raise ValueError(f'unreadable must be "refuse" or "skip", got {unreadable!r}')
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    for setting, value, known in (("flip", flip, ("none", "sum")), ("fit", fit, ("refuse", "resize"))):
-        if value not in known:
-            raise ValueError(f'{setting} must be "{known[0]}" or "{known[1]}", got {value!r}')
+    if flip not in ("none", "sum"):
+        raise ValueError(f'flip must be "none" or "sum", got {flip!r}')
+    check_fit(fit)
     about = _about(model, images, flip=flip, fit=fit, points=points)
     if output.exists():
         found = read_embeddings(output)
@@ -186,8 +157,8 @@ def _require_points(names: Sequence[str], points: dict[str, NDArray[np.float64]]
 
 def _about(model: FaceModel, images: ImageList, *, flip: str, fit: str, points: dict[str, NDArray[np.float64]] | None) -> dict[str, Any]:
     fingerprint = model.fingerprint()
-    sizes = [path.stat().st_size if (path := images.root / name).is_file() else -1 for name in images.names]
-    digest = hashlib.sha256(json.dumps([fingerprint, flip, fit, images.names, sizes]).encode())
+    state = hash_files([str(images.root / name) for name in images.names])
+    digest = hashlib.sha256(json.dumps([fingerprint, flip, fit, images.names, state]).encode())
     for name in images.names if points is not None else []:
         digest.update(np.ascontiguousarray(points[name]).tobytes() if points and name in points else b"")
     return {"key": digest.hexdigest(), "model": fingerprint, "source": model.provenance.get("source"), "flip": flip, "fit": fit}

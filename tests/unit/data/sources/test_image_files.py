@@ -155,9 +155,9 @@ def test_links_are_followed_and_those_back_are_not(folder: Path, tmp_path_factor
 
 
 def test_pictures_of_kinds_that_are_not_read_are_told_of(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (folder / "nobody" / "a.BMP").touch()
+    (folder / "nobody" / "a.GIF").touch()
     assert open_folder(folder).num_identities == 2
-    assert "nobody/a.BMP" in caplog.text
+    assert "nobody/a.GIF" in caplog.text
 
 
 def test_numbers_with_a_point_and_a_mark_of_byte_order_are_read(tmp_path: Path) -> None:

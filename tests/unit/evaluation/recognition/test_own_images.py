@@ -116,10 +116,10 @@ def test_small_images_are_resized_or_refused(folder: Path, backbone: Any, faces:
     small = faces(1, 1)[0, 0][:, :50, :40].contiguous()
     (folder / "p0" / "0.png").write_bytes(encode_png(small).numpy().tobytes())
     embedder = Embedder(backbone, progress=False)
-    with pytest.raises(ValueError, match=r"must be 112x112, got 50x40; protocol\.fit=resize takes"):
+    with pytest.raises(ValueError, match=r"must be 112x112, got 50x40; protocol\.fit=letterbox keeps"):
         PeopleFolder(folder).evaluate(embedder)
-    PeopleFolder(folder, fit="resize", num_bootstraps=0).evaluate(embedder)
-    with pytest.raises(ValueError, match='"refuse" or "resize"'):
+    PeopleFolder(folder, fit="letterbox", num_bootstraps=0).evaluate(embedder)
+    with pytest.raises(ValueError, match="fit must be one of refuse, resize, letterbox"):
         PeopleFolder(folder, fit="crop")  # type: ignore[arg-type]
 
 

@@ -12,7 +12,7 @@ from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import BenchmarkProtocol, stamped
 from transface.evaluation.recognition.pair_sets import PairSets
 from transface.evaluation.results import read_arrays, read_result, write_result
-from transface.images.sources import EncodedFaces
+from transface.images.sources import EncodedImages
 from transface.metrics.tar_at_far import tar_at_far
 from transface.metrics.verification import verify_pairs
 
@@ -24,7 +24,7 @@ def test_a_result_holds_the_numbers_of_the_metrics(backbone: Any, pair_file: Any
     assert isinstance(protocol, BenchmarkProtocol)
     (result,) = protocol.evaluate(embedder)
     pair_set = read_pair_set(path)
-    unit = embedder.embed(EncodedFaces("made", pair_set.images)).unit()
+    unit = embedder.embed(EncodedImages("made", pair_set.images)).unit()
     expected = verify_pairs(unit, pair_set.is_same)
     accuracy = result.measure("accuracy")
     assert (accuracy.value, accuracy.std) == (expected.accuracy_mean, expected.accuracy_std)

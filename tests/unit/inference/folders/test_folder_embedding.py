@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from transface.images.files import ImageList, list_images
 from transface.inference.face_model import FaceModel
 from transface.inference.folders.embeddings_file import read_embeddings
-from transface.inference.folders.folder_embedding import ImageList, embed_folder, list_images
+from transface.inference.folders.folder_embedding import embed_folder
 
 
 def test_images_are_listed_sorted_at_any_depth(folder: Path) -> None:
