@@ -21,7 +21,9 @@ setup: $(STAMP) ## make .venv with the tested versions (LATEST=1: the newest one
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "transface needs Python >= 3.11, this is " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,export,models,cluster]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,export,models,cluster,detect]'
+	# its pins (torch <= 2.3, NumPy < 2) are older than what it needs: it runs on the newest
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps facenet-pytorch==2.6.0
 	@rm -f $(VENV)/.installed*
 	@touch $@
 

@@ -39,22 +39,20 @@ class AlignedFaces:
 
     def read(self, indices: Sequence[int], size: tuple[int, int]) -> Tensor:
         """Return the aligned faces; see FaceSource."""
-        if size[0] != size[1]:
-            raise ValueError(f"faces are aligned to a square, the backbone takes {size}")
-        return torch.cat([self._aligned(index, size[0]) for index in indices])
+        return torch.cat([self._aligned(index, size) for index in indices])
 
-    def _aligned(self, index: int, side: int) -> Tensor:
+    def _aligned(self, index: int, size: tuple[int, int]) -> Tensor:
         path = self.paths[index]
         image = decode_image(read_bytes(path), name=path)
         try:
-            return align_image(image, torch.from_numpy(self.landmarks[index]), size=side)
+            return align_image(image, torch.from_numpy(self.landmarks[index]), size=size)
         except ValueError as error:
             raise ValueError(f"{path} cannot be aligned: {error}") from error
 
     def thumbnail(self, index: int) -> bytes:
         """Return the aligned face as JPEG."""
-        return encode_jpeg(self._aligned(index, 112)[0], THUMBNAIL_QUALITY).numpy().tobytes()
+        return encode_jpeg(self._aligned(index, (112, 112))[0].contiguous(), THUMBNAIL_QUALITY).numpy().tobytes()
 
     def fingerprint(self) -> str:
-        """Return the hash of names, sizes and landmarks."""
+        """Return a hash that changes with the files or the landmarks."""
         return hashlib.sha256(hash_files(self.paths).encode() + np.ascontiguousarray(self.landmarks).tobytes()).hexdigest()

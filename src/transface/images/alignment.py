@@ -1,9 +1,10 @@
-"""Aligns faces by five points: the similarity transform that brings them nearest to the template, then the 112x112 crop.
+"""Aligns faces by five points: the similarity transform that brings them nearest to the template, then the crop.
 
 Points are (x, y) in pixels, the centre of the first pixel being (0, 0), in the order left eye, right eye, nose, left and right corner of
 the mouth, as the viewer sees them (files are decoded upright, as their EXIF says). Shapes: B faces, P points.
 """
 
+import csv
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -16,9 +17,47 @@ FACE_SIZE = 112
 TEMPLATE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 
 
-def template_points() -> Tensor:
-    """Return the five points (5, 2) of an aligned 112x112 face, float64."""
-    return torch.tensor(TEMPLATE, dtype=torch.float64)
+def template_points(size: int | tuple[int, int] = FACE_SIZE, *, margin: float = 0.0) -> Tensor:
+    """Return the five points (5, 2) of an aligned face of `size`, float64.
+
+    Squares are the 112x112 template scaled; those of a multiple of 128 (not of 112) have InsightFace's own, with a wider frame at the sides.
+    At 112 x 96 (height x width) the template loses its outer columns; other rectangles hold the largest square template that is cut no more.
+
+    Args:
+        size: one side, or (height, width), in pixels.
+        margin: how much more is seen around the face, as a share of its size: 0.2 shows a fifth more.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1 or margin <= -1:
+        raise ValueError(f"size must be at least 1 pixel and margin above -1, got {size} and {margin}")
+    points = torch.tensor(TEMPLATE, dtype=torch.float64)
+    if height == width and height % 128 == 0 and height % 112:
+        points = points * (height / 128) + torch.tensor([8.0 * height / 128, 0.0], dtype=torch.float64)
+    else:
+        side = min(max(height, width), min(height, width) * FACE_SIZE / 96)
+        points = points * (side / FACE_SIZE) + torch.tensor([(width - side) / 2, (height - side) / 2], dtype=torch.float64)
+    centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)
+    return points if margin == 0 else centre + (points - centre) / (1 + margin)
+
+
+def five_points(points: Tensor) -> Tensor:
+    """Return faces (..., 5, 2) of faces given by 5 or 68 points (iBUG's): centres of the eyes, tip of the nose, corners of the mouth.
+
+    Raises:
+        ValueError: for another number of points.
+    """
+    if points.shape[-1:] != (2,) or points.ndim < 2 or points.shape[-2] not in (5, 68):
+        raise ValueError(f"a face has 5 or 68 points x, y, got shape {tuple(points.shape)}")
+    if points.shape[-2] == 5:
+        return points
+    eyes = [points[..., start : start + 6, :].mean(-2) for start in (36, 42)]
+    return torch.stack([*eyes, points[..., 30, :], points[..., 48, :], points[..., 54, :]], -2)
+
+
+def inverse_points(transforms: Tensor, places: Tensor) -> Tensor:
+    """Return where in the pictures (B, N, 2) the places (N, 2) of the results of `transforms` (B, 2, 3) come from, x and y."""
+    inverse = torch.linalg.inv(transforms[..., :2].to(torch.float64))
+    return (places.to(inverse) - transforms[..., 2:].to(inverse).mT) @ inverse.mT
 
 
 def similarity_transforms(points: Tensor, target: Tensor | None = None) -> Tensor:
@@ -59,11 +98,9 @@ def warp(images: Tensor, transforms: Tensor, *, size: tuple[int, int] = (FACE_SI
         transforms: where a pixel of the image comes to lie in the result.
     """
     height, width = images.shape[-2:]
-    linear, shift = transforms[..., :2], transforms[..., 2:]
-    inverse = torch.linalg.inv(linear.to(torch.float64))
     rows, columns = (torch.arange(side, dtype=torch.float64, device=transforms.device) for side in size)
     places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1).reshape(1, -1, 2)
-    sources = (places - shift.mT) @ inverse.mT
+    sources = inverse_points(transforms, places)
     # The centre of pixel i of n lies at (2 i + 1) / n - 1 in grid_sample's coordinates.
     grid = (2 * sources + 1) / torch.tensor([width, height], dtype=torch.float64, device=sources.device) - 1
     working = images.to(torch.promote_types(images.dtype, torch.float32))  # half precision tells places some pixels apart, not less
@@ -73,18 +110,52 @@ def warp(images: Tensor, transforms: Tensor, *, size: tuple[int, int] = (FACE_SI
     return moved.to(images.dtype) if images.is_floating_point() else moved.round_().clamp_(0, 255).to(images.dtype)
 
 
-def align_faces(images: Tensor, points: Tensor, *, size: int = FACE_SIZE) -> Tensor:
-    """Return faces (B, 3, size, size) cut from images (B, 3, H, W), one each, by their points (B, 5, 2)."""
+def align_faces(images: Tensor, points: Tensor, *, size: int | tuple[int, int] = FACE_SIZE, margin: float = 0.0) -> Tensor:
+    """Return faces (B, 3, H, W) cut from images (B, 3, H', W'), one each, by their points (B, 5, 2) or (B, 68, 2).
+
+    Args:
+        size: one side, or (height, width), of the faces.
+        margin: as `template_points` takes it.
+    """
     if images.ndim != 4 or len(images) != len(points):
         raise ValueError(f"each of the {len(points)} rows of points needs an image (B, 3, H, W), got images {tuple(images.shape)}")
-    scaled = template_points() * (size / FACE_SIZE)
-    return warp(images, similarity_transforms(points.to(images.device), scaled), size=(size, size))
+    sides = (size, size) if isinstance(size, int) else size
+    target = template_points(sides, margin=margin)
+    transforms = similarity_transforms(five_points(points.to(images.device)), target)
+    faces = [_cut(image, transform, sides) for image, transform in zip(images, transforms, strict=True)]
+    return torch.stack(faces) if faces else images.new_empty((0, images.shape[1], *sides))
 
 
-def align_image(image: Tensor, points: Tensor, *, size: int = FACE_SIZE) -> Tensor:
-    """Return all faces (F, 3, size, size) of one image (3, H, W), given their points (F, 5, 2), or (5, 2) for one."""
+def _cut(image: Tensor, transform: Tensor, size: tuple[int, int]) -> Tensor:
+    """The face (3, H, W) of one image: only the part of it that is seen is touched, and averaged first where it shrinks below a half."""
+    corners = torch.tensor([[x, y] for x in (0, size[1] - 1) for y in (0, size[0] - 1)], dtype=torch.float64, device=transform.device)
+    seen = inverse_points(transform[None], corners)[0]
+    scale = float(transform[:, :2].det().abs().sqrt())
+    step = int(1 / max(scale, 1e-4)) if scale < 0.5 else 1
+    low, high = (seen.amin(0) - 2 * step).floor().long().tolist(), (seen.amax(0) + 2 * step + 2).ceil().long().tolist()
+    left, top = (min(max(value, 0), side - 1) for value, side in zip(low, (image.shape[2], image.shape[1]), strict=True))
+    right, bottom = (min(max(value, start + 1), side) for value, start, side in zip(high, (left, top), (image.shape[2], image.shape[1]), strict=True))
+    part = image[:, top:bottom, left:right]
+    linear, shift = transform[:, :2], transform[:, 2] + transform[:, :2] @ torch.tensor([left, top]).to(transform)
+    if step > 1:
+        part = _averaged(part, step)
+        # Pixel i of the small picture lies at step * i + (step - 1) / 2 of the large one.
+        shift = shift + linear @ torch.full((2,), (step - 1) / 2).to(transform)
+        linear = linear * step
+    return warp(part[None], torch.cat([linear, shift[:, None]], 1)[None], size=size)[0]
+
+
+def _averaged(part: Tensor, step: int) -> Tensor:
+    rows, columns = (-part.shape[1]) % step, (-part.shape[2]) % step
+    working = F.pad(part.to(torch.promote_types(part.dtype, torch.float32)), (0, columns, 0, rows))
+    small = F.avg_pool2d(working[None], step)[0]
+    return small.to(part.dtype) if part.is_floating_point() else small.round_().clamp_(0, 255).to(part.dtype)
+
+
+def align_image(image: Tensor, points: Tensor, *, size: int | tuple[int, int] = FACE_SIZE, margin: float = 0.0) -> Tensor:
+    """Return all faces (F, 3, H, W) of one image (3, H', W'), given their points (F, 5, 2), or (5, 2) for one; 68 points a face too."""
     points = points[None] if points.ndim == 2 else points
-    return align_faces(image[None].expand(len(points), -1, -1, -1), points, size=size)
+    return align_faces(image[None].expand(len(points), -1, -1, -1), points, size=size, margin=margin)
 
 
 class FacePoints(NamedTuple):
@@ -95,7 +166,9 @@ class FacePoints(NamedTuple):
 
 
 def read_points(path: str | Path) -> list[FacePoints]:
-    """Return the faces listed in a CSV file of lines `image,x1,y1,...,x5,y5`; a first line of names is passed over.
+    """Return the faces listed in a CSV file of lines `image,x1,y1,...,x5,y5` (or ...,x68,y68); a first line of names is passed over.
+
+    A file whose first line names the columns file, x1, y1, ..., x5, y5 may have others too: `transface align` writes such.
 
     Raises:
         FileNotFoundError: no such file.
@@ -105,19 +178,38 @@ def read_points(path: str | Path) -> list[FacePoints]:
     if not path.is_file():
         raise FileNotFoundError(f"no points file {path}")
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    names = [name.strip().lower() for name in lines[0].split(",")] if lines else []
+    if "x1" in names and len(names) != 11 and names[0] in ("file", "image", "path"):
+        return list(_parse_table(lines, names, path))
     return list(_parse_points(lines, path))
+
+
+def _parse_table(lines: list[str], names: list[str], path: Path) -> Iterable[FacePoints]:
+    columns = [f"{axis}{number}" for number in range(1, 69) for axis in "xy" if f"{axis}{number}" in names]
+    for number, row in enumerate(csv.reader(lines[1:]), 2):
+        if not row:
+            continue
+        words = dict(zip(names, row, strict=False))
+        values = [words.get(column, "") for column in columns]
+        if not any(values):  # a picture in which no face was found
+            continue
+        try:
+            yield FacePoints(row[0], five_points(torch.tensor([float(value) for value in values], dtype=torch.float64).reshape(-1, 2)))
+        except (ValueError, RuntimeError):
+            raise ValueError(f"{path}: line {number} must have numbers in the columns {columns[0]}..{columns[-1]}, got {','.join(row)[:80]!r}") from None
 
 
 def _parse_points(lines: Iterable[str], path: Path) -> Iterable[FacePoints]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        words = line.rsplit(",", 10)
+        count = 136 if line.count(",") >= 136 else 10
+        words = line.rsplit(",", count)
         try:
-            points = torch.tensor([float(word) for word in words[1:]], dtype=torch.float64).reshape(5, 2)
+            points = torch.tensor([float(word) for word in words[1:]], dtype=torch.float64).reshape(-1, 2)
         except (ValueError, RuntimeError):
             points = torch.full((5, 2), float("nan"))
-        if len(words) == 11 and torch.isfinite(points).all():
-            yield FacePoints(words[0].strip().strip('"'), points)
+        if len(words) == count + 1 and torch.isfinite(points).all():
+            yield FacePoints(words[0].strip().strip('"'), five_points(points))
         elif number > 1 or any(character.isdigit() for character in line.split(",")[-1][:1]):
             raise ValueError(f"{path}: line {number} must be 'image,x1,y1,...,x5,y5', got {line[:80]!r}")

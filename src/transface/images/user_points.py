@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from transface.images.alignment import align_faces, read_points
+from transface.images.alignment import align_faces, five_points, read_points
+from transface.images.alignment_check import check_points
 from transface.images.user_images import Colours, in_groups, is_array, joined, many, read_picture
 
 
@@ -22,13 +23,11 @@ def aligned_batches(images: Any, points: Any, size: tuple[int, int], *, batch_si
 
     Args:
         images: as `batches_of_faces` takes them, but of any size; or one picture with several faces.
-        points: (5, 2) for one face, (N, 5, 2) for one face in each of N pictures or for N faces of one picture; pixels x, y.
+        points: (5, 2) or (68, 2) for one face, (N, 5, 2) for one face in each of N pictures or for N faces of one picture; pixels x, y.
 
     Raises:
         ValueError: if images and points do not go together, or a face's points have no place in common with the template.
     """
-    if size[0] != size[1]:
-        raise ValueError(f"alignment makes square faces, the model takes {size[0]}x{size[1]}")
     rows = face_points(points)
     pictures = list(many(images)) if not _is_one(images) else [images] * len(rows)
     if len(pictures) != len(rows):
@@ -40,7 +39,7 @@ def aligned_batches(images: Any, points: Any, size: tuple[int, int], *, batch_si
         for picture, five in group:
             if last is None or last[0] is not picture:
                 last = (picture, read_picture(picture, colours=colours, name=f"images[{position}]"))
-            faces.append(_aligned(last[1], five, size[0], name=f"points[{position}]"))
+            faces.append(_aligned(last[1], five, (size[0], size[1]), name=_name_of(picture, position)))
             position += 1
         yield joined(faces)
 
@@ -57,8 +56,9 @@ def face_points(points: Any) -> Tensor:
     except (TypeError, ValueError) as error:
         raise ValueError(f"points must be numbers (5, 2) or (N, 5, 2), got {type(points).__name__}: {error}") from error
     rows = rows.reshape(0, 5, 2) if rows.shape == (0,) else rows[None] if rows.ndim == 2 else rows
-    if rows.ndim != 3 or tuple(rows.shape[1:]) != (5, 2):
-        raise ValueError(f"points must be (5, 2) or (N, 5, 2): x, y of eyes, nose, mouth corners; got {tuple(rows.shape)}")
+    if rows.ndim != 3 or rows.shape[1] not in (5, 68) or rows.shape[2] != 2:
+        raise ValueError(f"points must be (5, 2) or (N, 5, 2): x, y of eyes, nose, mouth corners, or 68 points a face; got {tuple(rows.shape)}")
+    rows = five_points(rows)
     if not bool(rows.isfinite().all()):
         raise ValueError("points hold numbers that are not finite")
     return rows
@@ -70,11 +70,16 @@ def _is_one(images: Any) -> bool:
     return isinstance(images, str | bytes | bytearray | memoryview | Image.Image) or hasattr(images, "__fspath__")
 
 
-def _aligned(picture: Tensor, five: Tensor, size: int, *, name: str) -> Tensor:
+def _aligned(picture: Tensor, five: Tensor, size: tuple[int, int], *, name: str) -> Tensor:
     try:
+        check_points(five, name=name, picture=(picture.shape[1], picture.shape[2]))
         return align_faces(picture[None], five[None], size=size)[0]
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+        raise ValueError(str(error) if name in str(error) else f"{name}: {error}") from error
+
+
+def _name_of(picture: Any, position: int) -> str:
+    return f"{picture} (points[{position}])" if isinstance(picture, str) or hasattr(picture, "__fspath__") else f"points[{position}]"
 
 
 def points_by_name(path: str | Path) -> dict[str, NDArray[np.float64]]:

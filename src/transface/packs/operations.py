@@ -23,6 +23,7 @@ from transface.data.sources.image_files import FileFaces, PathTable, open_folder
 from transface.data.sources.record_list import read_list
 from transface.data.sources.source import FaceSource, SourceMix
 from transface.images.alignment import align_image, read_points
+from transface.images.alignment_check import check_points
 from transface.images.decoding import decode_image
 from transface.images.fit import Fit, check_fit, fit_image
 from transface.images.headers import image_size, is_plain
@@ -60,7 +61,8 @@ def face_maker(
             path = source.paths[index]
             if path not in points:
                 raise ValueError(f"image {name} has no line in the points file")
-            face = align_image(image, points[path], size=size[0])[0]
+            check_points(points[path], name=f"image {name}", picture=(image.shape[1], image.shape[2]))
+            face = align_image(image, points[path], size=size)[0]
         else:
             face = fit_image(image, size, fit=fit, name=f"image {name}")
         return encode_jpeg(face.contiguous(), quality=quality).numpy().tobytes()

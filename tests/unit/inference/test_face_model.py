@@ -129,7 +129,7 @@ def test_embeddings_may_be_used_in_further_training(model: FaceModel, pictures: 
         (torch.full((3, 112, 112), float("nan")), r"\[-1, 1\]"),
         (7, "got int"),
         ([None], "got NoneType"),
-        ([b"no image"], r"images\[0\] is not an image"),
+        ([b"no image"], r"images\[0\] cannot be decoded: not JPEG"),
         ([np.zeros((2, 112, 112, 3), np.uint8)], r"must be one image"),
     ],
 )

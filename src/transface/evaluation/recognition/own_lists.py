@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from transface.evaluation.recognition.all_pairs import require_both_kinds
 from transface.evaluation.recognition.pair_results import require_both_classes
 from transface.images.aligned_sources import AlignedFaces
+from transface.images.alignment_check import check_listed_points
 from transface.images.files import list_images
 from transface.images.fit import Fit
 from transface.images.sources import FaceFiles, FaceSource
@@ -154,6 +156,7 @@ def _source(name: str, paths: Sequence[Path], *, fit: Fit, landmarks: NDArray[np
     if missing:
         raise FileNotFoundError(f"{len(missing)} of {len(paths)} images are missing, the first is {missing[0]}")
     if landmarks is not None:
+        check_listed_points(torch.from_numpy(landmarks), [str(path) for path in paths], source=name)
         return AlignedFaces(name, paths, landmarks)
     return FaceFiles(name, paths, fit=fit)
 
