@@ -1,0 +1,328 @@
+"""Photographs with expression, gender or age as they are published: UTKFace, FER+, FER2013, RAF-DB, AffectNet, folders of classes, CSV lists.
+
+Each reader gives the paths, the labels by name, the split that the set comes with, and the files it could not use, by name.
+Shapes: n images.
+"""
+
+import csv
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transface.data.labels.ages import OLDEST, AgeLabels
+from transface.data.labels.expressions import (
+    AFFECTNET,
+    ALIASES,
+    FERPLUS,
+    GENDERS,
+    RAF_DB,
+    ClassLabels,
+    expression_word,
+    majority_expression,
+)
+from transface.data.labels.label import Labels
+from transface.data.sources.image_files import PATH_COLUMNS, WHOLE_NUMBER
+from transface.images.files import files_below, is_image_name
+
+logger = logging.getLogger(__name__)
+
+SetKind = Literal["utkface", "classes", "csv", "ferplus", "raf_db", "affectnet"]
+# age_gender_race_date; three files of the aligned release lack the race.
+UTKFACE_NAME = re.compile(r"(\d{1,3})_([01])_(?:([0-4])_)?(\d+)")
+SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "publictest": "val",
+    "test": "test",
+    "testing": "test",
+    "privatetest": "test",
+}
+
+
+class LabelledFiles(NamedTuple):
+    """What lies in a set.
+
+    Attributes:
+        root: the folder that paths are relative to.
+        paths: of n images.
+        labels: by name ("expression", "gender", "age"), n each.
+        split: (n,) "train", "val", "test", or "" where the set does not say.
+        rejected: files that were left out, each with the reason.
+    """
+
+    root: Path
+    paths: list[str]
+    labels: dict[str, Labels]
+    split: NDArray[np.str_]
+    rejected: list[str]
+
+
+def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: str = "expression") -> LabelledFiles:
+    """Return what lies at `root`, of the kind given or found by its look.
+
+    Args:
+        root: a folder, or a CSV list.
+        kind: None: "csv" for a .csv; "utkface" for a folder of such names; "ferplus", "affectnet", "raf_db" where their lists lie; else "classes".
+        output: the name of the labels of a folder of classes.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: no usable image, or a list that cannot be read.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise FileNotFoundError(f"no data at {root}: give a folder of images or a .csv list")
+    readers = {
+        "utkface": lambda: read_utkface(root),
+        "classes": lambda: read_class_folders(root, output=output),
+        "csv": lambda: read_csv(root),
+        "ferplus": lambda: read_ferplus(root),
+        "raf_db": lambda: read_raf_db(root),
+        "affectnet": lambda: read_affectnet(root),
+    }
+    kind = kind or _kind_of(root)
+    if kind not in readers:
+        raise ValueError(f"data.kind must be one of {', '.join(readers)} or null, got {kind!r}")
+    found = readers[kind]()
+    if not found.paths:
+        raise ValueError(f"{root} holds no image that can be used as {kind}" + (f": {found.rejected[0]}" if found.rejected else ""))
+    if found.rejected:
+        logger.warning("%s: %d files are left out: %s", root, len(found.rejected), "; ".join(found.rejected[:5]))
+    return found
+
+
+def read_utkface(root: Path) -> LabelledFiles:
+    """Return the images of a folder named age_gender_race_date; names that do not say age and gender are rejected and listed."""
+    ages, genders, paths, rejected = [], [], [], []
+    for name in sorted(_images_below(root)):
+        match = UTKFACE_NAME.match(name.rsplit("/", 1)[-1])
+        if match is None:
+            rejected.append(f"{name}: no name of the form age_gender_race_date")
+        elif int(match[1]) > OLDEST:
+            rejected.append(f"{name}: an age of {match[1]}")
+        else:
+            paths.append(name)
+            ages.append(float(match[1]))
+            genders.append(int(match[2]))
+    labels: dict[str, Labels] = {"gender": ClassLabels(np.array(genders, dtype=np.int64), GENDERS), "age": AgeLabels(ages)}
+    return LabelledFiles(root, paths, labels, np.full(len(paths), "", dtype="<U5"), rejected)
+
+
+def read_class_folders(root: Path, *, output: str = "expression") -> LabelledFiles:
+    """Return the images of folders named after classes, or of such folders in train/, val/ and test/ (FER2013, RAF-DB as folders)."""
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    splits = {name: SPLIT_WORDS[name.lower()] for name in folders if name.lower() in SPLIT_WORDS}
+    paths, words, split = [], [], []
+    for above, own in (splits or {"": ""}).items():
+        base = root / above if above else root
+        for folder in sorted(path for path in base.iterdir() if path.is_dir() and not path.name.startswith(".")):
+            prefix = f"{above}/{folder.name}" if above else folder.name
+            for name in sorted(_images_below(folder)):
+                paths.append(f"{prefix}/{name}")
+                words.append(folder.name)
+                split.append(own)
+    rejected = [f"{name}: in no folder of a class" for name in sorted(path.name for path in root.iterdir() if is_image_name(path.name))]
+    names = _class_names(words, root)
+    classes = np.array([names.index(_said(word)) for word in words], dtype=np.int64)
+    return LabelledFiles(root, paths, {output: ClassLabels(classes, names)}, np.array(split, dtype="<U5"), rejected)
+
+
+def read_csv(path: Path) -> LabelledFiles:
+    """Return the images of a list with a column of paths and any of expression, gender, age, label; a column `split` is heeded.
+
+    Empty cells are unknown labels.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give the .csv list itself")
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = csv.DictReader(file)
+        columns = {(name or "").strip().lower(): name for name in rows.fieldnames or []}
+        place = next((columns[name] for name in PATH_COLUMNS if name in columns), None)
+        wanted = [name for name in ("expression", "gender", "age", "label") if name in columns]
+        if place is None or not wanted:
+            raise ValueError(f"{path}: its first line must name path and one of expression, gender, age, label; got {', '.join(columns)}")
+        table = [row for row in rows if row.get(place)]
+    labels: dict[str, Labels] = {}
+    for name in wanted:
+        cells = [(row.get(columns[name]) or "").strip() for row in table]
+        labels["expression" if name == "label" else name] = _ages(cells, path) if name == "age" else _classes(cells, name, path)
+    split = [SPLIT_WORDS.get((row.get(columns.get("split", "")) or "").strip().lower(), "") for row in table]
+    return LabelledFiles(path.parent, [row[place] for row in table], labels, np.array(split, dtype="<U5"), [])
+
+
+def read_ferplus(root: Path) -> LabelledFiles:
+    """Return FER+ by the rule of the majority: folders FER2013Train, FER2013Valid, FER2013Test with label.csv beside the images.
+
+    What the rule leaves out is counted; an image that a list names and that is not there is listed.
+    """
+    paths, classes, split, rejected, undecided = [], [], [], [], 0
+    for folder, own in (("FER2013Train", "train"), ("FER2013Valid", "val"), ("FER2013Test", "test")):
+        for base in (root / folder, root / "data" / folder):
+            if (base / "label.csv").is_file():
+                for name, expression in read_ferplus_labels(base / "label.csv"):
+                    if expression < 0:
+                        undecided += 1
+                    elif not (base / name).is_file():
+                        rejected.append(f"{folder}/{name}: named by label.csv, and not there")
+                    else:
+                        paths.append(str((base / name).relative_to(root)))
+                        classes.append(expression)
+                        split.append(own)
+    logger.info("%s: %d images have no majority for an expression", root, undecided)
+    return LabelledFiles(
+        root, paths, {"expression": ClassLabels(np.array(classes, dtype=np.int64), FERPLUS)}, np.array(split, dtype="<U5"), rejected
+    )
+
+
+def read_ferplus_labels(path: Path) -> list[tuple[str, int]]:
+    """Return (image name, place in FERPLUS or -1) of every line of a label.csv or of fer2013new.csv; rows without an image are left out.
+
+    Raises:
+        ValueError: naming the first line that has no ten counts.
+    """
+    found = []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for number, row in enumerate(csv.reader(file), 1):
+            if not row or row[0].strip().lower() == "usage":
+                continue
+            name = row[0] if len(row) == 12 and row[0].lower().endswith(".png") else row[1] if len(row) == 12 else ""
+            try:
+                expression = majority_expression([int(float(word)) for word in row[2:12]])
+            except ValueError:
+                raise ValueError(f"{path}: line {number} must be an image and ten counts of votes, got {','.join(row)[:80]!r}") from None
+            if name.strip():
+                found.append((name.strip(), expression))
+    return found
+
+
+def read_raf_db(root: Path) -> LabelledFiles:
+    """Return RAF-DB's basic set: list_patition_label.txt (name, label 1 to 7) and Image/aligned/<name>_aligned.jpg beside it."""
+    lists = sorted(root.rglob("list_patition_label.txt"))
+    if not lists:
+        raise FileNotFoundError(f"no list_patition_label.txt below {root}")
+    known = {Path(name).name: name for name in _images_below(root)}
+    paths, classes, split, rejected = [], [], [], []
+    for line in lists[0].read_text(encoding="utf-8").split("\n"):
+        words = line.split()
+        if not words:
+            continue
+        stem = Path(words[0]).stem
+        name = next((known[n] for n in (f"{stem}_aligned.jpg", words[0]) if n in known), None)
+        if name is None or len(words) != 2 or words[1] not in "1234567":
+            rejected.append(f"{words[0]}: {'not there' if name is None else 'no label 1 to 7'}")
+            continue
+        paths.append(name)
+        classes.append(int(words[1]) - 1)
+        split.append("train" if words[0].startswith("train") else "test")
+    return LabelledFiles(
+        root, paths, {"expression": ClassLabels(np.array(classes, dtype=np.int64), RAF_DB)}, np.array(split, dtype="<U5"), rejected
+    )
+
+
+def read_affectnet(root: Path) -> LabelledFiles:
+    """Return AffectNet's eight expressions: the tree of .npy files (train_set, val_set), or the CSV lists of the older release.
+
+    Classes 8 to 10 (none, uncertain, not a face) are left out; the public validation set is "test", as the papers use it.
+    """
+    paths, classes, split, rejected = [], [], [], []
+    for folder, own in (("train_set", "train"), ("val_set", "test")):
+        for file in sorted((root / folder / "annotations").glob("*_exp.npy"), key=lambda path: (len(path.name), path.name)):
+            expression = int(np.load(file, allow_pickle=False))
+            image = root / folder / "images" / f"{file.name.removesuffix('_exp.npy')}.jpg"
+            if not image.is_file():
+                rejected.append(f"{image.name}: labelled, and not there")
+            elif 0 <= expression < len(AFFECTNET):
+                paths.append(str(image.relative_to(root)))
+                classes.append(expression)
+                split.append(own)
+    for name, own in (("training.csv", "train"), ("validation.csv", "test")):
+        for path in sorted(root.rglob(name)):
+            for listed, expression in _affectnet_rows(path):
+                if 0 <= expression < len(AFFECTNET):
+                    paths.append(listed)
+                    classes.append(expression)
+                    split.append(own)
+    found = sorted(root.rglob("Manually_Annotated_Images"))
+    base = found[0] if found else root
+    labels: dict[str, Labels] = {"expression": ClassLabels(np.array(classes, dtype=np.int64), AFFECTNET)}
+    return LabelledFiles(base, paths, labels, np.array(split, dtype="<U5"), rejected)
+
+
+def _affectnet_rows(path: Path) -> Iterable[tuple[str, int]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            try:
+                yield row["subDirectory_filePath"], int(row["expression"])
+            except (KeyError, TypeError, ValueError):
+                raise ValueError(f"{path}: expected the columns subDirectory_filePath and expression, got {list(row)[:8]}") from None
+
+
+def _kind_of(root: Path) -> SetKind:
+    if root.is_file():
+        return "csv"
+    if any((base / "FER2013Train" / "label.csv").is_file() for base in (root, root / "data")):
+        return "ferplus"
+    if (root / "train_set" / "annotations").is_dir() or list(root.glob("Manually_Annotated*")):
+        return "affectnet"
+    if list(root.glob("**/list_patition_label.txt")):
+        return "raf_db"
+    loose = [path.name for path in root.iterdir() if is_image_name(path.name)]
+    return "utkface" if sum(UTKFACE_NAME.match(name) is not None for name in loose) * 2 > len(loose) else "classes"
+
+
+def _images_below(root: Path) -> list[str]:
+    return [name for name in files_below(root) if is_image_name(name)]
+
+
+def _said(word: str) -> str:
+    return expression_word(word) if word.strip().lower() in {*ALIASES, *FERPLUS} else word.strip()
+
+
+def _class_names(words: Sequence[str], where: Path) -> list[str]:
+    """Return the names of classes: FER+'s words in FER+'s order where all are expressions, else sorted."""
+    said = {_said(word) for word in words}
+    if len(said) < 2:
+        raise ValueError(f"{where} must hold at least two classes, each a folder or a word of its list, got {sorted(said)}")
+    return [name for name in FERPLUS if name in said] if said <= set(FERPLUS) else sorted(said)
+
+
+def _classes(cells: Sequence[str], name: str, path: Path) -> ClassLabels:
+    if name == "gender":
+        known = {"0": 0, "m": 0, "male": 0, "man": 0, "1": 1, "f": 1, "female": 1, "woman": 1, "": -1}
+        odd = [cell for cell in cells if cell.lower() not in known]
+        if odd:
+            raise ValueError(f"{path}: gender is 0, 1, male or female, got {odd[0]!r}")
+        return ClassLabels(np.array([known[cell.lower()] for cell in cells], dtype=np.int64), GENDERS)
+    given = [cell for cell in cells if cell]
+    if given and all(WHOLE_NUMBER.fullmatch(cell) for cell in given):
+        numbers = [int(float(cell)) if cell else -1 for cell in cells]
+        count = max(numbers) + 1
+        return ClassLabels(np.array(numbers, dtype=np.int64), FERPLUS if count == len(FERPLUS) else [str(k) for k in range(count)])
+    names = _class_names(given, path)
+    return ClassLabels(np.array([names.index(_said(cell)) if cell else -1 for cell in cells], dtype=np.int64), names)
+
+
+def _ages(cells: Sequence[str], path: Path) -> AgeLabels:
+    try:
+        return AgeLabels([float(cell) if cell else float("nan") for cell in cells])
+    except ValueError as error:
+        raise ValueError(f"{path}: ages are numbers of years: {error}") from None
+
+
+def chosen_labels(labels: Mapping[str, Labels], names: Sequence[str] | None) -> dict[str, Any]:
+    """Return some of the labels, in the order given; None: all.
+
+    Raises:
+        ValueError: for a name the data does not have.
+    """
+    if missing := [name for name in names or () if name not in labels]:
+        raise ValueError(f"the data has no {', '.join(missing)}: it has {', '.join(labels)}")
+    return {name: labels[name] for name in (names or labels)}

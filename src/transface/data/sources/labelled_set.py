@@ -1,0 +1,129 @@
+"""A set of photographs with labels by name, opened and split: what is trained and tested on.
+
+Shapes: n images.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transface.data.labels.table import LabelTable
+from transface.data.sampling.splits import split_hash, stratified_split
+from transface.data.sources.face_labels import LabelledFiles, SetKind, chosen_labels, open_label_files
+from transface.data.sources.image_files import ImageFiles, PathTable
+from transface.data.sources.labelled import LabelledImages
+
+
+class LabelledSet:
+    """A set of photographs with labels, and the split of it.
+
+    Args:
+        root: a folder or list; see data/sources/face_labels.py.
+        kind: of set; None: found by its look.
+        columns: names of the labels to use; None: all.
+        image_size: of every image, one side or (height, width).
+        shares: of train, val and test, where the set brings no split.
+        split_seed: of that split.
+        max_per_class: of the training images, at most so many of each class of the first column; None: all.
+        name: of the set in results; None: the folder's.
+
+    Raises:
+        FileNotFoundError, ValueError: as the readers say.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        kind: SetKind | None = None,
+        columns: Sequence[str] | None = None,
+        image_size: int | Sequence[int] = 112,
+        shares: Sequence[float] = (0.7, 0.1, 0.2),
+        split_seed: int = 0,
+        max_per_class: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        found = open_label_files(root, kind)
+        self.name = name or Path(root).stem
+        self.rejected = found.rejected
+        self.images = ImageFiles(found.root, PathTable(found.paths), image_size=_sides(image_size))
+        self.columns = chosen_labels(found.labels, columns)
+        self.labels = LabelTable(self.columns)
+        self.split = split_of(found, self.columns, shares=shares, seed=split_seed)
+        self.split_hash = split_hash(found.paths, self.split)
+        self.max_per_class = max_per_class
+        self.split_seed = split_seed
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Return which images lie in a split and have at least one label.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        rows = np.flatnonzero((self.split == split) & (self.labels.known() > 0))
+        if split == "train" and self.max_per_class is not None:
+            rows = self._capped(rows)
+        if not len(rows):
+            raise ValueError(f"{self.name} has no images to {split} with: its splits are {sorted(set(self.split.tolist()))}")
+        return rows
+
+    def labelled(self, split: str, output: str | None = None) -> LabelledImages:
+        """Return the images of a split with all labels, or with those of one output alone."""
+        labels: Any = self.labels if output is None else self.columns[output]
+        return LabelledImages(self.images, labels, rows=self.rows(split))
+
+    def _capped(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        classes = np.asarray(self.labels.classes)[rows]
+        generator = np.random.default_rng(self.split_seed)
+        kept = [generator.permutation(rows[classes == own])[: self.max_per_class] for own in np.unique(classes)]
+        return np.sort(np.concatenate(kept))
+
+
+def split_of(found: LabelledFiles, columns: Mapping[str, Any], *, shares: Sequence[float], seed: int) -> NDArray[np.str_]:
+    """Return the split (n,) a set comes with, or one of ours; a set without val gives a part of its training images for it.
+
+    Ours is stratified by the classes of all columns, ages by decade; copies of one file, and people of CK+ names, stay together.
+    """
+    if len(found.split) and (found.split != "").all():
+        if (found.split == "val").any():
+            return found.split
+        rest = found.split == "train"
+        part = shares[1] / max(shares[0] + shares[1], 1e-9)
+        split = found.split.copy()
+        paths = [path for path, own in zip(found.paths, rest.tolist(), strict=True) if own]
+        split[rest] = stratified_split(_strata(columns)[rest], _groups(found.root, paths), shares=(1 - part, part, 0), seed=seed)
+        return split
+    return stratified_split(_strata(columns), _groups(found.root, found.paths), shares=shares, seed=seed)
+
+
+def _strata(columns: Mapping[str, Any]) -> NDArray[np.int64]:
+    total: Any = 0
+    for labels in columns.values():
+        total = 1000 * total + np.asarray(labels.classes) + 1
+    return np.asarray(total, dtype=np.int64)
+
+
+def _groups(root: Path, paths: Sequence[str]) -> list[str]:
+    """Return the name of what must stay together: the person where names begin as CK+'s do, else the content of the file."""
+    found = []
+    for path in paths:
+        stem = path.rsplit("/", 1)[-1]
+        if len(stem) > 5 and stem[0] == "S" and stem[1:4].isdigit() and stem[4] == "_":
+            found.append(stem[:4])
+            continue
+        try:
+            found.append(hashlib.sha256((root / path).read_bytes()).hexdigest())
+        except OSError:
+            found.append(path)
+    return found
+
+
+def _sides(image_size: int | Sequence[int]) -> tuple[int, int]:
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"image_size must be one side or (height, width) in pixels, got {image_size}")
+    return int(sides[0]), int(sides[1])
