@@ -6,6 +6,7 @@ import sys
 VERBS = {
     "train": "train a model: transface train experiment=demo",
     "evaluate": "verify faces with a checkpoint: transface evaluate checkpoint=... protocol=pair_sets protocol.files=[a.bin]",
+    "align": "cut faces out of photographs: transface align FOLDER output=FACES detector=mtcnn",
     "embed": "embed a folder of faces: transface embed checkpoint=... images=FOLDER output=faces.npz",
     "export": "write a model for use elsewhere: transface export checkpoint=... format=onnx",
     "compare": "say how alike two faces are: transface compare a.jpg b.jpg checkpoint=...",

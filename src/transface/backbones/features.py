@@ -68,7 +68,9 @@ def as_output(value: Any) -> Output:
     if found.kind not in get_args(OutputKind):
         raise ValueError(f"an output's kind is one of {', '.join(get_args(OutputKind))}, got {found.kind!r}")
     if (found.kind in ("embedding", "number")) == bool(found.names):
-        raise ValueError(f"an output of kind {found.kind} {'has no names' if found.names else 'needs the names of its entries'}, got {list(found.names)}")
+        raise ValueError(
+            f"an output of kind {found.kind} {'has no names' if found.names else 'needs the names of its entries'}, got {list(found.names)}"
+        )
     if found.thresholds and len(found.thresholds) != len(found.names):
         raise ValueError(f"thresholds are one a label, got {len(found.thresholds)} for {len(found.names)} labels")
     return found

@@ -39,7 +39,9 @@ def with_lora(
     try:
         found: nn.Module = peft.inject_adapter_in_model(config, backbone)
     except ValueError as error:
-        raise ValueError(f"no layer of {type(backbone).__name__} is called {', '.join(layers)}: name its linear layers in `layers`") from error
+        raise ValueError(
+            f"no layer of {type(backbone).__name__} is called {', '.join(layers)}: name its linear layers in `layers`"
+        ) from error
     for name, parameter in found.named_parameters():
         if name.startswith(tuple(trained)):
             parameter.requires_grad_(True)

@@ -17,9 +17,7 @@ log = logging.getLogger(__name__)
 NARROW = 128
 
 
-def load_released(
-    source: str | Path | Mapping[str, Any], *, num_heads: int | None = None, channels: Channels | None = None
-) -> nn.Module:
+def load_released(source: str | Path | Mapping[str, Any], *, num_heads: int | None = None, channels: Channels | None = None) -> nn.Module:
     """Return the backbone, in eval mode, that a released state dict was made by, with its weights.
 
     Width, depth, patch size, grid and embedding size follow from the shapes. Whatever channels the weights were trained on, the backbone
@@ -38,7 +36,9 @@ def load_released(
     if num_heads is not None and family.architecture != "face_vit":
         raise ValueError(f"num_heads is for vision transformers; these are {family.name} weights")
     if family.name == OWN_FAMILY and num_heads is None:
-        log.warning("the number of heads is in no shape of a bare state dict: that of the released models is taken; num_heads=... says otherwise")
+        log.warning(
+            "the number of heads is in no shape of a bare state dict: that of the released models is taken; num_heads=... says otherwise"
+        )
     model = build_vit(state, num_heads) if family.architecture == "face_vit" else BUILDERS[family.architecture](state)
     # Models trained without token drop have no mask token; evaluation needs none.
     load_strictly(model, state, origin=f"{family.name} weights", may_be_absent=("mask_token",))

@@ -212,7 +212,9 @@ def _create(name: str, size: tuple[int, int], pretrained: bool, settings: dict[s
         if not pretrained:
             raise
         reason = str(error).strip().split("\n", maxsplit=1)[0]
-        raise FileNotFoundError(f"timm could not load its weights of {name} ({reason}); give a file by weights=, or set pretrained=false") from error
+        raise FileNotFoundError(
+            f"timm could not load its weights of {name} ({reason}); give a file by weights=, or set pretrained=false"
+        ) from error
     if getattr(model, "attn_pool", None) is not None:
         model.reset_classifier(0, "")
     return model, size

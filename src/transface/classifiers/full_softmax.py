@@ -25,9 +25,7 @@ class FullSoftmax(nn.Module):
         ValueError: if a size is not positive.
     """
 
-    def __init__(
-        self, num_identities: int, embedding_size: int, margin: Margin, *, chunk_size: int | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, num_identities: int, embedding_size: int, margin: Margin, *, chunk_size: int | None = None, seed: int = 0) -> None:
         super().__init__()
         check_sizes(num_identities, embedding_size, chunk_size=chunk_size)
         self.num_identities, self.embedding_size, self.chunk_size = num_identities, embedding_size, chunk_size

@@ -137,9 +137,7 @@ def sample_losses(margin: Margin, terms: Terms, norms: Tensor) -> Tensor:
     return losses + margin.regulariser(norms) if isinstance(margin, RegularisesNorms) else losses
 
 
-def margin_cross_entropy(
-    embeddings: Tensor, centers: Tensor, *, labels: Tensor, margin: Margin, chunk_size: int | None = None
-) -> Tensor:
+def margin_cross_entropy(embeddings: Tensor, centers: Tensor, *, labels: Tensor, margin: Margin, chunk_size: int | None = None) -> Tensor:
     """Return the per-sample losses (B,) of embeddings (B, E) against centres (C, E), in float32 (float64 if either is).
 
     Peak memory beyond inputs and gradients: a few (B x n) and (n x E) chunks. A margin in training moves its statistics first.

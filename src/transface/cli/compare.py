@@ -23,7 +23,9 @@ def compare(cfg: DictConfig) -> None:
 
     limit = chosen_threshold(cfg)
     names = [str(cfg.first), str(cfg.second)]
-    vectors = open_model(cfg).embed(names, points=points_for(points_of(cfg), names), flip=cfg.flip, fit=cfg.fit)
+    vectors = open_model(cfg).embed(
+        names, points=points_for(points_of(cfg), names), flip=cfg.flip, fit=cfg.fit, detector=cfg.detector, faces=cfg.faces
+    )
     cosine = float(similarity(vectors[0], vectors[1]))
     print(f"similarity {cosine:.4f}")
     if limit is not None:

@@ -28,9 +28,10 @@ def embed(cfg: DictConfig) -> None:
             flip=cfg.flip,
             fit=cfg.fit,
             points=points_of(cfg),
+            detector=cfg.detector,
+            faces=cfg.faces,
             unreadable=cfg.unreadable,
             progress=progress,
         )
     skipped = f", {len(found.skipped)} images could not be read" if len(found.skipped) else ""
     print(f"{cfg.output}: {len(found.names)} embeddings of {found.vectors.shape[1]} numbers{skipped}")
-

@@ -51,7 +51,9 @@ def evaluate(cfg: DictConfig) -> None:
         checkpoint_hash=subject.digest,
         model_settings={name: cfg[name] for name in ("averaged", "num_heads", "channels")},
     )
-    results = stamped(protocol.evaluate(embedder), label=subject.label, checkpoint=subject.path, config=plain(cfg), commit=code_commit() or "")
+    results = stamped(
+        protocol.evaluate(embedder), label=subject.label, checkpoint=subject.path, config=plain(cfg), commit=code_commit() or ""
+    )
     folder = unmixed_folder(folder, results) if cfg.output is None and folder == HERE else folder
     paths = [write_result(result, folder) for result in results]
     print_results(results)

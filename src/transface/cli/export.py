@@ -52,7 +52,9 @@ def check_settings(cfg: DictConfig) -> None:
     if Path(cfg.checkpoint).suffix.lower() == ".onnx":
         raise UserError(f"{cfg.checkpoint} is an export already: give the run, checkpoint or weights that it was made from")
     if cfg.precision == "int8" and not cfg.images:
-        raise UserError("precision=int8 is calibrated on real faces: give images=FOLDER (or a .bin pair set) with a few hundred aligned ones")
+        raise UserError(
+            "precision=int8 is calibrated on real faces: give images=FOLDER (or a .bin pair set) with a few hundred aligned ones"
+        )
 
 
 def output_path(cfg: DictConfig) -> Path:
@@ -126,7 +128,9 @@ def report_agreement(cfg: DictConfig, model: Any, path: Path, faces: Any) -> Non
     print(f"{cfg.precision}: {agreement}")
     if agreement.min_cosine < cfg.min_cosine:
         remove_graph(path)
-        raise ExportError(f"{cfg.precision} gives a cosine of {agreement.min_cosine:.4f} with the PyTorch model, below min_cosine={cfg.min_cosine}")
+        raise ExportError(
+            f"{cfg.precision} gives a cosine of {agreement.min_cosine:.4f} with the PyTorch model, below min_cosine={cfg.min_cosine}"
+        )
 
 
 def real_faces(cfg: DictConfig, model: Any, count: int) -> Any:

@@ -72,8 +72,12 @@ def _build_parser() -> argparse.ArgumentParser:
     checked.add_argument("--sheet", type=Path, help="write a contact sheet (PNG) of samples and suspects here")
     checked.add_argument("--allow", nargs="+", default=[], metavar="KIND", help="kinds of findings that are no reason for exit code 1")
     checked.add_argument("--near-bits", type=int, default=12, help="how many of 256 bits two images may differ in to look the same (0..15)")
-    checked.add_argument("--against", type=Path, nargs="+", default=[], metavar="BIN", help="pair sets whose people must not be in the pack")
-    checked.add_argument("--checkpoint", type=Path, help="model that says who looks alike; needed by --against, enough to find look-alike identities")
+    checked.add_argument(
+        "--against", type=Path, nargs="+", default=[], metavar="BIN", help="pair sets whose people must not be in the pack"
+    )
+    checked.add_argument(
+        "--checkpoint", type=Path, help="model that says who looks alike; needed by --against, enough to find look-alike identities"
+    )
     checked.add_argument("--alike", type=float, default=0.6, help="cosine from which two look like one person (default 0.6)")
     checked.add_argument("--device", default="cpu")
     for verb in (images, listed, folder, shuffle, split, merge, checked):

@@ -18,7 +18,9 @@ def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
         yield tell
 
 
-def plain_progress(title: str, total: int, *, every_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> Callable[[int], None]:
+def plain_progress(
+    title: str, total: int, *, every_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic
+) -> Callable[[int], None]:
     """Return what tells of progress where there is no terminal: a line on stderr a minute."""
     started = told = clock()
     done = 0

@@ -46,7 +46,7 @@ def search(cfg: DictConfig) -> None:
     points = points_of(cfg)
     found = gallery_embeddings(cfg, model, gallery, points)
     paths = [queries.root / name for name in queries.names]
-    settings = {"batch_size": cfg.batch_size, "flip": cfg.flip, "fit": cfg.fit}
+    settings = {"batch_size": cfg.batch_size, "flip": cfg.flip, "fit": cfg.fit, "detector": cfg.detector, "faces": cfg.faces}
     vectors = model.embed(paths, points=points_for(points, queries.names), **settings)
     index = FaceIndex(found.vectors, engine=cfg.engine, device=chosen_device(cfg.device))
     hits = index.search(vectors, cfg.top_k)
@@ -75,6 +75,8 @@ def gallery_embeddings(cfg: DictConfig, model: Any, gallery: Any, points: Any) -
             flip=cfg.flip,
             fit=cfg.fit,
             points=points,
+            detector=cfg.detector,
+            faces=cfg.faces,
             unreadable=cfg.unreadable,
             stale="replace",
             progress=progress,

@@ -52,7 +52,9 @@ def train(cfg: DictConfig) -> float | None:
     cfg = with_facts(cfg, data.facts())
     module = instantiate(cfg.system)
     trainer = build_trainer(cfg, resumed=resume is not None)
-    data.device_batch_size(devices=trainer.world_size, accumulation=trainer.accumulate_grad_batches)  # a batch that cannot be dealt is refused now
+    data.device_batch_size(
+        devices=trainer.world_size, accumulation=trainer.accumulate_grad_batches
+    )  # a batch that cannot be dealt is refused now
     for part in validations_of(trainer):
         part.prepare()
     if resume is not None:
@@ -79,7 +81,9 @@ def check_settings(cfg: DictConfig) -> None:
             raise UserError(f"{name} must be a whole number, at least {least}, got {value!r}")
     runs, folder = Path(cfg.paths.runs).resolve(), Path(cfg.paths.run).resolve()
     if runs == folder or (runs.is_dir() and runs.is_relative_to(folder)):  # starting anew there would set every other run aside
-        raise UserError(f"the run's folder would be {cfg.paths.run!r}, which holds all runs: give name=... of a folder below {cfg.paths.runs}")
+        raise UserError(
+            f"the run's folder would be {cfg.paths.run!r}, which holds all runs: give name=... of a folder below {cfg.paths.runs}"
+        )
     if isinstance(cfg.devices, str) and cfg.devices != "auto" and not re.fullmatch(r"-?\d+(,\d+)*", cfg.devices):
         raise UserError(f"devices must be a number, a list of them, or auto, got {cfg.devices!r}")
     if cfg.time_budget is not None and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", str(cfg.time_budget)):
@@ -146,7 +150,11 @@ def finish(cfg: DictConfig, trainer: Any, module: Any) -> float | None:
             write_report(Path(cfg.paths.run))
     value = trainer.callback_metrics.get(cfg.monitor)
     if value is None and module.validated_at >= 0 and trainer.is_global_zero:
-        log.warning("monitor=%s was never measured: there are %s", cfg.monitor, ", ".join(n for n in trainer.callback_metrics if n.startswith("val/")))
+        log.warning(
+            "monitor=%s was never measured: there are %s",
+            cfg.monitor,
+            ", ".join(n for n in trainer.callback_metrics if n.startswith("val/")),
+        )
     return None if value is None else float(value)
 
 
@@ -171,4 +179,6 @@ def write_report(folder: Path) -> None:
     except (ValueError, OSError) as error:
         log.info("no report of %s: %s", folder, one_line(str(error)))
     except Exception as error:  # ours: the trained weights and their results are written, and a sweep has more trials to run
-        log.warning("no report of %s: %s: %s; 'transface report %s' shows where", folder, type(error).__name__, one_line(str(error)), folder)
+        log.warning(
+            "no report of %s: %s: %s; 'transface report %s' shows where", folder, type(error).__name__, one_line(str(error)), folder
+        )

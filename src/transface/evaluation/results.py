@@ -328,7 +328,9 @@ def hash_samples(*arrays: NDArray[Any], names: Sequence[str] = ()) -> str:
 
 
 def _as_json(result: Result) -> dict[str, Any]:
-    return {item.name: _plain(getattr(result, item.name)) for item in dataclasses.fields(result) if item.name not in {"arrays", "scores_path"}}
+    return {
+        item.name: _plain(getattr(result, item.name)) for item in dataclasses.fields(result) if item.name not in {"arrays", "scores_path"}
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -85,7 +85,9 @@ class ModelRunner:
         """Raise ValueError where the network has no output of one of the names."""
         missing = [name for name in outputs if name not in self.outputs]
         if missing:
-            raise ValueError(f"the network answers {', '.join(self.outputs) or 'nothing by name'}, and {', '.join(missing)} is wanted: choose another protocol")
+            raise ValueError(
+                f"the network answers {', '.join(self.outputs) or 'nothing by name'}, and {', '.join(missing)} is wanted: choose another protocol"
+            )
 
     def run(self, source: FaceSource, outputs: Sequence[str], *, flip: bool = False) -> dict[str, NDArray[np.float32]]:
         """Return {name: (M, ...) float32} of all M images, on every rank; ranks share the work.
@@ -136,7 +138,9 @@ class ModelRunner:
         broken = ~torch.isfinite(rows.flatten(1) if rows.ndim > 1 else rows[:, None]).all(1)
         if broken.any():
             first = int(torch.argmax(broken.int()))
-            raise ValueError(f"{int(broken.sum())} of the {len(rows)} answers ({name}) to {source.name} are NaN or infinite, the first is image {first}")
+            raise ValueError(
+                f"{int(broken.sum())} of the {len(rows)} answers ({name}) to {source.name} are NaN or infinite, the first is image {first}"
+            )
         everyone: NDArray[np.float32] = rows.numpy()
         return everyone
 

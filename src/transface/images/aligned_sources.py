@@ -15,6 +15,7 @@ from torchvision.io import encode_jpeg
 
 from transface.images.alignment import align_image
 from transface.images.decoding import decode_image
+from transface.images.fit import fit_image
 from transface.images.sources import hash_files, read_bytes
 
 THUMBNAIL_QUALITY = 90
@@ -26,7 +27,7 @@ class AlignedFaces:
     Args:
         name: of the set.
         paths: M files.
-        landmarks: (M, 5, 2) pixels.
+        landmarks: (M, 5, 2) pixels; of a file whose points are NaN the middle is taken.
     """
 
     def __init__(self, name: str, paths: Sequence[str | Path], landmarks: NDArray[np.float32]) -> None:
@@ -44,6 +45,8 @@ class AlignedFaces:
     def _aligned(self, index: int, size: tuple[int, int]) -> Tensor:
         path = self.paths[index]
         image = decode_image(read_bytes(path), name=path)
+        if np.isnan(self.landmarks[index]).any():
+            return fit_image(image, size, fit="center_crop", name=path)[None]
         try:
             return align_image(image, torch.from_numpy(self.landmarks[index]), size=size)
         except ValueError as error:

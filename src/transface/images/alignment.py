@@ -82,7 +82,9 @@ def similarity_transforms(points: Tensor, target: Tensor | None = None) -> Tenso
     spread = z.square().sum((-2, -1))
     unusable = ~torch.isfinite(spread) | (spread < 1e-6)
     if unusable.any():
-        raise ValueError(f"the points of face {int(unusable.nonzero()[0])} are not finite or all in one place: {points[unusable][0].tolist()}")
+        raise ValueError(
+            f"the points of face {int(unusable.nonzero()[0])} are not finite or all in one place: {points[unusable][0].tolist()}"
+        )
     real = (z * w).sum((-2, -1)) / spread
     imaginary = (z[..., 0] * w[..., 1] - z[..., 1] * w[..., 0]).sum(-1) / spread
     linear = torch.stack([torch.stack([real, -imaginary], -1), torch.stack([imaginary, real], -1)], -2)
@@ -104,9 +106,7 @@ def warp(images: Tensor, transforms: Tensor, *, size: tuple[int, int] = (FACE_SI
     # The centre of pixel i of n lies at (2 i + 1) / n - 1 in grid_sample's coordinates.
     grid = (2 * sources + 1) / torch.tensor([width, height], dtype=torch.float64, device=sources.device) - 1
     working = images.to(torch.promote_types(images.dtype, torch.float32))  # half precision tells places some pixels apart, not less
-    moved = F.grid_sample(
-        working, grid.reshape(-1, *size, 2).to(working), mode="bilinear", padding_mode="zeros", align_corners=False
-    )
+    moved = F.grid_sample(working, grid.reshape(-1, *size, 2).to(working), mode="bilinear", padding_mode="zeros", align_corners=False)
     return moved.to(images.dtype) if images.is_floating_point() else moved.round_().clamp_(0, 255).to(images.dtype)
 
 
@@ -134,7 +134,9 @@ def _cut(image: Tensor, transform: Tensor, size: tuple[int, int]) -> Tensor:
     step = int(1 / max(scale, 1e-4)) if scale < 0.5 else 1
     low, high = (seen.amin(0) - 2 * step).floor().long().tolist(), (seen.amax(0) + 2 * step + 2).ceil().long().tolist()
     left, top = (min(max(value, 0), side - 1) for value, side in zip(low, (image.shape[2], image.shape[1]), strict=True))
-    right, bottom = (min(max(value, start + 1), side) for value, start, side in zip(high, (left, top), (image.shape[2], image.shape[1]), strict=True))
+    right, bottom = (
+        min(max(value, start + 1), side) for value, start, side in zip(high, (left, top), (image.shape[2], image.shape[1]), strict=True)
+    )
     part = image[:, top:bottom, left:right]
     linear, shift = transform[:, :2], transform[:, 2] + transform[:, :2] @ torch.tensor([left, top]).to(transform)
     if step > 1:
@@ -196,7 +198,9 @@ def _parse_table(lines: list[str], names: list[str], path: Path) -> Iterable[Fac
         try:
             yield FacePoints(row[0], five_points(torch.tensor([float(value) for value in values], dtype=torch.float64).reshape(-1, 2)))
         except (ValueError, RuntimeError):
-            raise ValueError(f"{path}: line {number} must have numbers in the columns {columns[0]}..{columns[-1]}, got {','.join(row)[:80]!r}") from None
+            raise ValueError(
+                f"{path}: line {number} must have numbers in the columns {columns[0]}..{columns[-1]}, got {','.join(row)[:80]!r}"
+            ) from None
 
 
 def _parse_points(lines: Iterable[str], path: Path) -> Iterable[FacePoints]:

@@ -72,11 +72,15 @@ def refusals(points: Tensor, *, picture: tuple[int, int] | None = None) -> list[
     found = fit_of_points(points)
     outside = share_outside(points, picture) if picture is not None else torch.zeros(len(points))
     reasons: list[str | None] = []
-    for eyes, residual, exchanged, beyond in zip(found.eye_distance.tolist(), found.residual.tolist(), found.exchanged.tolist(), outside.tolist(), strict=True):
+    for eyes, residual, exchanged, beyond in zip(
+        found.eye_distance.tolist(), found.residual.tolist(), found.exchanged.tolist(), outside.tolist(), strict=True
+    ):
         if exchanged:
             reasons.append(f"left and right are exchanged, or the columns have another order: {ORDER}")
         elif residual > REFUSED_RESIDUAL:
-            reasons.append(f"the points miss the template by {residual:.0%} of the distance between the eyes (at most {REFUSED_RESIDUAL:.0%}): {ORDER}")
+            reasons.append(
+                f"the points miss the template by {residual:.0%} of the distance between the eyes (at most {REFUSED_RESIDUAL:.0%}): {ORDER}"
+            )
         elif eyes < FEWEST_PIXELS:
             reasons.append(f"the eyes are {eyes:.1f} pixels apart, at least {FEWEST_PIXELS:g} are needed")
         elif beyond > OUTSIDE:
@@ -97,7 +101,9 @@ def check_points(points: Tensor, *, name: str, picture: tuple[int, int] | None =
         raise ValueError(f"{name} cannot be aligned: {reason}")
     residual = float(fit_of_points(points[None]).residual[0])
     if residual > SUSPECT_RESIDUAL:
-        log.warning("%s: its points miss the template by %.0f %% of the distance between the eyes: a profile, or wrong points", name, 100 * residual)
+        log.warning(
+            "%s: its points miss the template by %.0f %% of the distance between the eyes: a profile, or wrong points", name, 100 * residual
+        )
 
 
 def check_listed_points(points: Tensor, names: Sequence[str], *, source: str) -> None:

@@ -54,7 +54,9 @@ def no_faces(failed: str | None = None) -> Faces:
 def sorted_faces(boxes: Any, points: Any, scores: Any) -> Faces:
     """Return n boxes, points and scores of any array-like as Faces, the highest score first; faces with numbers that are not finite go."""
     found = Faces(
-        np.asarray(boxes, np.float32).reshape(-1, 4), np.asarray(points, np.float32).reshape(-1, 5, 2), np.asarray(scores, np.float32).reshape(-1)
+        np.asarray(boxes, np.float32).reshape(-1, 4),
+        np.asarray(points, np.float32).reshape(-1, 5, 2),
+        np.asarray(scores, np.float32).reshape(-1),
     )
     finite = np.isfinite(found.boxes).all(-1) & np.isfinite(found.points).all((-2, -1)) & np.isfinite(found.scores)
     order = np.flatnonzero(finite)

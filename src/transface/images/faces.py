@@ -29,7 +29,7 @@ from transface.images.detection import (
 )
 from transface.images.detectors.opening import open_detector
 from transface.images.pixels import to_uint8
-from transface.images.user_images import Colours, is_array, many, read_picture
+from transface.images.user_images import Colours, in_groups, is_array, many, read_picture
 
 BATCH = 8  # pictures a detector is given at once
 
@@ -89,12 +89,17 @@ def faces(
         ValueError, FileNotFoundError: for a picture that cannot be read, or a detector that cannot be opened.
     """
     opened = open_detector(detector, device=device)
-    one = isinstance(pictures, str | os.PathLike | bytes | bytearray | memoryview | Image.Image) or (is_array(pictures) and pictures.ndim < 4)
+    one = isinstance(pictures, str | os.PathLike | bytes | bytearray | memoryview | Image.Image) or (
+        is_array(pictures) and pictures.ndim < 4
+    )
     settings = {"take": take, "size": size, "margin": margin, "min_eye_distance": min_eye_distance, "max_side": max_side}
     listed = [pictures] if one else list(many(pictures))
     found: list[list[FoundFace]] = []
     for start in range(0, len(listed), BATCH):
-        group = [as_bytes(read_picture(picture, colours=colours, name=f"pictures[{start + n}]")) for n, picture in enumerate(listed[start : start + BATCH])]
+        group = [
+            as_bytes(read_picture(picture, colours=colours, name=f"pictures[{start + n}]"))
+            for n, picture in enumerate(listed[start : start + BATCH])
+        ]
         found += [picture.faces for picture in find_faces(opened, group, **settings)]  # type: ignore[arg-type]
     return found[0] if one else found
 
@@ -120,6 +125,30 @@ def find_faces(
     return [cut(picture, found, take=take, size=size, margin=margin) for picture, found in zip(pictures, detected, strict=True)]
 
 
+def detected_batches(
+    images: Any, detector: Detector, size: tuple[int, int], *, batch_size: int, take: Policy = "largest", colours: Colours = "rgb"
+) -> Iterator[Tensor]:
+    """Yield batches (B, 3, H, W) uint8: one face of each picture, found, chosen and aligned, in order.
+
+    Raises:
+        ValueError: naming the first picture without such a face, and why.
+    """
+    position = 0
+    for group in in_groups(many(images), batch_size):
+        names = [_name(picture, position + number) for number, picture in enumerate(group)]
+        pictures = [as_bytes(read_picture(picture, colours=colours, name=name)) for picture, name in zip(group, names, strict=True)]
+        found = find_faces(detector, pictures, take=take, size=size)
+        for one, name in zip(found, names, strict=True):
+            if not one.faces:
+                raise ValueError(f"{name}: {one.reason}")
+        yield torch.stack([one.faces[0].image for one in found])
+        position += len(group)
+
+
+def _name(picture: Any, position: int) -> str:
+    return os.fsdecode(picture) if isinstance(picture, str | os.PathLike) else f"images[{position}]"
+
+
 def cut(picture: Tensor, found: Faces, *, take: Policy, size: int | tuple[int, int] = 112, margin: float = 0.0) -> FoundFaces:
     """Return the faces of one picture (3, H, W) that a policy takes, aligned; those that cannot be aligned go, with the reason."""
     sides = (picture.shape[1], picture.shape[2])
@@ -135,7 +164,8 @@ def cut(picture: Tensor, found: Faces, *, take: Policy, size: int | tuple[int, i
         return FoundFaces([], f"the face cannot be aligned: {first_reason}")
     images = align_image(picture, points[good], size=size, margin=margin)
     cut_out = [
-        FoundFace(chosen.boxes[place], chosen.points[place], float(chosen.scores[place]), image) for place, image in zip(good, images, strict=True)
+        FoundFace(chosen.boxes[place], chosen.points[place], float(chosen.scores[place]), image)
+        for place, image in zip(good, images, strict=True)
     ]
     said = "ambiguous: another face has more than half the area of the largest" if take != "all" and is_ambiguous(found) else None
     return FoundFaces(cut_out, said if first_reason is None else f"a face cannot be aligned: {first_reason}")

@@ -25,7 +25,9 @@ Colours = Literal["rgb", "bgr"]
 FLOAT_SLACK = 0.01  # of resampling, beyond [-1, 1]
 
 
-def batches_of_faces(images: Any, size: tuple[int, int], *, batch_size: int, colours: Colours = "rgb", fit: Fit = "refuse") -> Iterator[Tensor]:
+def batches_of_faces(
+    images: Any, size: tuple[int, int], *, batch_size: int, colours: Colours = "rgb", fit: Fit = "refuse"
+) -> Iterator[Tensor]:
     """Yield batches (B, 3, H, W), uint8 or float, of at most `batch_size` faces, in order; files are read as they are needed.
 
     Args:

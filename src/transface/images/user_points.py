@@ -57,7 +57,9 @@ def face_points(points: Any) -> Tensor:
         raise ValueError(f"points must be numbers (5, 2) or (N, 5, 2), got {type(points).__name__}: {error}") from error
     rows = rows.reshape(0, 5, 2) if rows.shape == (0,) else rows[None] if rows.ndim == 2 else rows
     if rows.ndim != 3 or rows.shape[1] not in (5, 68) or rows.shape[2] != 2:
-        raise ValueError(f"points must be (5, 2) or (N, 5, 2): x, y of eyes, nose, mouth corners, or 68 points a face; got {tuple(rows.shape)}")
+        raise ValueError(
+            f"points must be (5, 2) or (N, 5, 2): x, y of eyes, nose, mouth corners, or 68 points a face; got {tuple(rows.shape)}"
+        )
     rows = five_points(rows)
     if not bool(rows.isfinite().all()):
         raise ValueError("points hold numbers that are not finite")

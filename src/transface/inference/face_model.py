@@ -20,6 +20,9 @@ from torch.nn import functional as F
 from transface.backbones.features import FaceFeatures
 from transface.backbones.weights.rebuild import build_backbone, config_of
 from transface.backbones.weights.state_dicts import load_strictly
+from transface.images.detection import Detector, Policy
+from transface.images.detectors.opening import open_detector
+from transface.images.faces import detected_batches
 from transface.images.fit import Fit
 from transface.images.pixels import normalised
 from transface.images.user_images import Colours, batches_of_faces
@@ -72,6 +75,8 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
         images: Any,
         *,
         points: Any = None,
+        detector: str | Detector | None = None,
+        faces: Policy = "largest",
         device: str | torch.device | None = None,
         batch_size: int = 64,
         return_norms: bool = False,
@@ -86,6 +91,9 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
                 0..255, float is [-1, 1]; one channel, or none, is grey. Faces are aligned and of the model's size, unless `points` are given.
             points: (5, 2) or (N, 5, 2) pixels x, y of left eye, right eye, nose, left and right mouth corner: each picture's face is cut
                 out and aligned by them; with one picture, the N faces in it.
+            detector: finds one face in each photograph, which is cut out and aligned: "mtcnn", "yunet:FILE.onnx", "scrfd:FILE.onnx", or one
+                that is open.
+            faces: which of a photograph's faces is taken: "largest", "central", "score", or "only" (of pictures with exactly one).
             device: moves the model there first; by default it runs where it is.
             batch_size: faces in one forward pass.
             return_norms: give Embeddings(vectors, norms) instead of the vectors.
@@ -94,7 +102,7 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
             fit: "resize" brings aligned crops of another size to the model's; "refuse" does not.
 
         Raises:
-            ValueError: for anything that is no face of the right size, or a device or setting that cannot be.
+            ValueError: for anything that is no face of the right size, a photograph in which the detector finds none, or a device or setting that cannot be.
             FileNotFoundError: if a path is not there.
         """
         if batch_size < 1:
@@ -103,7 +111,12 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
             raise ValueError(f'flip must be "none" or "sum", got {flip!r}')
         if device is not None:
             self.to(usable_device(device))
-        if points is None:
+        if detector is not None:
+            if points is not None or faces == "all":
+                raise ValueError("detector= finds the points itself, one face a picture: give no points=, and faces= other than all")
+            opened = open_detector(detector, device=self.device)
+            batches = detected_batches(images, opened, self.image_size, batch_size=batch_size, take=faces, colours=colours)
+        elif points is None:
             batches = batches_of_faces(images, self.image_size, batch_size=batch_size, colours=colours, fit=fit)
         else:
             batches = aligned_batches(images, points, self.image_size, batch_size=batch_size, colours=colours)
@@ -222,4 +235,3 @@ def read_ahead(batches: Iterator[Item]) -> Iterator[Item]:
         while (batch := pending.result()) is not None:
             pending = reader.submit(next, batches, None)
             yield batch
-

@@ -58,7 +58,13 @@ def model_card(
 
 def _header(licence: str | None, results: Sequence[Result]) -> str:
     tags = ["face-recognition", "face-verification", "transface", "pytorch_model_hub_mixin", "model_hub_mixin"]
-    lines = ["---", "library_name: transface", "pipeline_tag: image-feature-extraction", f"license: {json.dumps(licence or 'other')}", "tags:"]
+    lines = [
+        "---",
+        "library_name: transface",
+        "pipeline_tag: image-feature-extraction",
+        f"license: {json.dumps(licence or 'other')}",
+        "tags:",
+    ]
     lines += [f"- {tag}" for tag in tags]
     if results:
         lines += ["metrics:", "- accuracy"] if any(m.name == "accuracy" for result in results for m in result.measures) else []

@@ -20,7 +20,18 @@ from transface.backbones.weights.state_dicts import bare_weights, load_strictly
 from transface.inference.face_model import CONFIG_FILE, WEIGHTS_FILE, FaceModel, usable_device
 from transface.training.checkpoints.reader import find_checkpoint, read_checkpoint
 
-RECIPE_PARTS = ("experiment", "backbone", "classifier", "margin", "perturbation", "weighting", "augmentation", "data", "optimizer", "schedule")
+RECIPE_PARTS = (
+    "experiment",
+    "backbone",
+    "classifier",
+    "margin",
+    "perturbation",
+    "weighting",
+    "augmentation",
+    "data",
+    "optimizer",
+    "schedule",
+)
 RECIPE_NUMBERS = ("seed", "gradient_accumulation", "devices", "num_nodes")
 
 
@@ -60,7 +71,9 @@ def _open(
     path: Path, *, averaged: bool, num_heads: int | None, channels: Literal["rgb", "bgr"] | None, backbone: nn.Module | None
 ) -> FaceModel:
     if not path.exists():
-        raise FileNotFoundError(f"no model at {path}: expected a run folder, a checkpoint, an exported folder, an .onnx file or released weights")
+        raise FileNotFoundError(
+            f"no model at {path}: expected a run folder, a checkpoint, an exported folder, an .onnx file or released weights"
+        )
     if path.suffix == ".pt2":
         raise ValueError(f"{path} is a torch.export program: run it with torch.export.load(path).module()")
     if backbone is not None and (path.suffix == ".onnx" or (path / CONFIG_FILE).is_file()):

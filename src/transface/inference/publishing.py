@@ -59,6 +59,12 @@ def publish(
 
 def refuse_other_content(folder: Path) -> None:
     """Raise FileExistsError unless a folder holds the files of a published model and no others: overwriting removes all that lies in it."""
-    others = [folder.name] if not folder.is_dir() else sorted(path.name for path in folder.iterdir() if path.name not in (CARD, CONFIG_FILE, WEIGHTS_FILE))
+    others = (
+        [folder.name]
+        if not folder.is_dir()
+        else sorted(path.name for path in folder.iterdir() if path.name not in (CARD, CONFIG_FILE, WEIGHTS_FILE))
+    )
     if others:
-        raise FileExistsError(f"{folder} is no published model, it holds {others[0]}: overwrite=true replaces such a model alone, choose another output")
+        raise FileExistsError(
+            f"{folder} is no published model, it holds {others[0]}: overwrite=true replaces such a model alone, choose another output"
+        )

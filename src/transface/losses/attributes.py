@@ -69,9 +69,7 @@ class Asymmetric(nn.Module):
     def __init__(self, gamma_positive: float = 0.0, gamma_negative: float = 4.0, clip: float = 0.05) -> None:
         super().__init__()
         if not (gamma_positive >= 0 and gamma_negative >= 0 and 0 <= clip < 1):
-            raise ValueError(
-                f"gammas must be at least 0 and clip in 0..1, got {gamma_positive}, {gamma_negative} and {clip}"
-            )
+            raise ValueError(f"gammas must be at least 0 and clip in 0..1, got {gamma_positive}, {gamma_negative} and {clip}")
         self.gamma_positive = gamma_positive
         self.gamma_negative = gamma_negative
         self.clip = clip

@@ -44,9 +44,7 @@ def bernoulli_divergence(
     As tau grows it approaches (teacher - student)^2 / 8. Arguments and errors as of `bernoulli_kl`.
     """
     if teacher_logits.shape != student_logits.shape:
-        raise ValueError(
-            f"teacher and student must have one shape, got {tuple(teacher_logits.shape)} and {tuple(student_logits.shape)}"
-        )
+        raise ValueError(f"teacher and student must have one shape, got {tuple(teacher_logits.shape)} and {tuple(student_logits.shape)}")
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature must be positive and finite, got {temperature}")
     teacher = _teacher(teacher_logits, teacher_gradient) / temperature

@@ -18,7 +18,9 @@ class Interval(NamedTuple):
     high: float
 
 
-def mean_interval(values: NDArray[np.floating], *, subjects: NDArray[np.generic] | None = None, num_bootstraps: int = 1000, seed: int = 0) -> Interval | None:
+def mean_interval(
+    values: NDArray[np.floating], *, subjects: NDArray[np.generic] | None = None, num_bootstraps: int = 1000, seed: int = 0
+) -> Interval | None:
     """Return the 95 % percentile interval of the mean of values (N,), or None where there are too few to tell.
 
     Samples of one person depend on each other, so people are drawn again where they are known, with all their samples.

@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-EXACT_BELOW = (
-    25  # discordant images: below, the binomial is exact; from there on the chi-square with Edwards' correction serves
-)
+EXACT_BELOW = 25  # discordant images: below, the binomial is exact; from there on the chi-square with Edwards' correction serves
 CHUNK_CELLS = 1 << 23  # draws kept at once
 
 Floats = NDArray[np.float64]
@@ -189,9 +187,7 @@ def bootstrap_interval(
     if statistic is None:
         replicates = _replicated_means(rows.astype(np.float64), clusters, num_bootstraps, generator)
     else:
-        replicates = np.array(
-            [statistic(rows[drawn]) for drawn in _draws(len(rows), clusters, num_bootstraps, generator)]
-        )
+        replicates = np.array([statistic(rows[drawn]) for drawn in _draws(len(rows), clusters, num_bootstraps, generator)])
     low, high = np.nanquantile(replicates, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -222,9 +218,7 @@ def cluster_bootstrap(
 
 def _same_rows(first: NDArray[Any], second: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     if first.ndim != 1 or first.shape != second.shape or not len(first):
-        raise ValueError(
-            f"a paired test needs one number an image from both models, got {first.shape} and {second.shape}"
-        )
+        raise ValueError(f"a paired test needs one number an image from both models, got {first.shape} and {second.shape}")
     return first, second
 
 
@@ -241,9 +235,7 @@ def _cluster_sums(values: Floats, clusters: ArrayLike | None) -> Floats:
     return np.bincount(_numbered(len(values), clusters), weights=values).astype(np.float64)
 
 
-def _replicated_means(
-    values: Floats, clusters: ArrayLike | None, num_bootstraps: int, generator: np.random.Generator
-) -> Floats:
+def _replicated_means(values: Floats, clusters: ArrayLike | None, num_bootstraps: int, generator: np.random.Generator) -> Floats:
     if values.ndim != 1:
         raise ValueError(f"the mean is of one number an image, got {values.shape}: give a statistic")
     numbers = _numbered(len(values), clusters)

@@ -196,11 +196,19 @@ def _check_index(opened: _Opened, report: CheckReport) -> None:
     beyond = np.flatnonzero(offsets >= reader.num_bytes)
     if len(beyond):
         key = reader.index.key_at(int(beyond[np.argmin(offsets[beyond])]))
-        report.add("truncated", f"{len(beyond)} records from key {key} on lie beyond the end of {reader.path} ({reader.num_bytes} bytes)", keys=(key,))
+        report.add(
+            "truncated",
+            f"{len(beyond)} records from key {key} on lie beyond the end of {reader.path} ({reader.num_bytes} bytes)",
+            keys=(key,),
+        )
     keys = reader.keys()[opened.places]
     ordered = np.sort(keys)
     for place in np.flatnonzero(np.diff(ordered) > 1).tolist():
-        report.add("key_gap", f"keys {ordered[place] + 1}..{ordered[place + 1] - 1} are missing", keys=(int(ordered[place]), int(ordered[place + 1])))
+        report.add(
+            "key_gap",
+            f"keys {ordered[place] + 1}..{ordered[place + 1] - 1} are missing",
+            keys=(int(ordered[place]), int(ordered[place + 1])),
+        )
     try:
         found = np.asarray(scan_index(reader.path).offsets)
     except RecordError as error:
@@ -231,7 +239,9 @@ def _look(opened: _Opened, *, size: tuple[int, int], num_threads: int, on_progre
     return whole
 
 
-def _bounded(pool: ThreadPoolExecutor, reader: RecordReader, runs: list[IntArray], *, size: tuple[int, int], ahead: int) -> Iterator[_Looked]:
+def _bounded(
+    pool: ThreadPoolExecutor, reader: RecordReader, runs: list[IntArray], *, size: tuple[int, int], ahead: int
+) -> Iterator[_Looked]:
     waiting = [pool.submit(_look_at, reader, run, size) for run in runs[:ahead]][::-1]
     for run in [*runs[ahead:], *[None] * min(ahead, len(runs))]:
         part = waiting.pop().result()
@@ -257,7 +267,9 @@ def _look_at(reader: RecordReader, places: IntArray, size: tuple[int, int]) -> _
     while payloads:
         rows = list(payloads)
         try:
-            images = decode_images([payloads[row] for row in rows], size=size, names=[f"of key {reader.index.key_at(int(places[r]))}" for r in rows])
+            images = decode_images(
+                [payloads[row] for row in rows], size=size, names=[f"of key {reader.index.key_at(int(places[r]))}" for r in rows]
+            )
         except ImageError as error:
             bad = rows[error.index]
             part.faults.append(("wrong_size" if " must be " in str(error) else "undecodable", bad, str(error)))
@@ -268,7 +280,9 @@ def _look_at(reader: RecordReader, places: IntArray, size: tuple[int, int]) -> _
         part.perceptual[rows] = perceptual_digests(images)
         for row, spread in zip(rows, grey_spread(images).tolist(), strict=True):
             if spread < 2:
-                part.faults.append(("blank", row, f"image of key {reader.index.key_at(int(places[row]))} is blank: its grey levels spread by {spread:.2f}"))
+                part.faults.append(
+                    ("blank", row, f"image of key {reader.index.key_at(int(places[row]))} is blank: its grey levels spread by {spread:.2f}")
+                )
                 part.usable[row] = False  # blank images all look the same
         break
     return part
@@ -321,7 +335,9 @@ def _check_identity_records(opened: _Opened, labels: np.ndarray, report: CheckRe
         own = by_label[starts[label] : starts[label + 1]]
         # Keys above 2^24 are rounded in a record's float32, and these here alike.
         if header.flag != 2 or (len(own) and not (limits[0] <= np.float32(own.min()) and np.float32(own.max() + 1) <= limits[1])):
-            detail = f"identity {label} has images in keys {own.min(initial=1 << 62)}..{own.max(initial=-1)}, its record says {limits.tolist()}"
+            detail = (
+                f"identity {label} has images in keys {own.min(initial=1 << 62)}..{own.max(initial=-1)}, its record says {limits.tolist()}"
+            )
             report.add("identity_range", detail, keys=(reader.index.key_at(place),), labels=(label,))
 
 

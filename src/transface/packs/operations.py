@@ -245,7 +245,13 @@ def shuffle_pack(pack: FaceSource, output: str | Path, *, seed: int = 0, **words
 
 
 def split_pack(
-    pack: FaceSource, outputs: Sequence[str | Path], *, shares: Sequence[float], by: Literal["identity", "image"] = "identity", seed: int = 0, **words: Any
+    pack: FaceSource,
+    outputs: Sequence[str | Path],
+    *,
+    shares: Sequence[float],
+    by: Literal["identity", "image"] = "identity",
+    seed: int = 0,
+    **words: Any,
 ) -> list[PackSummary]:
     """Write the images of a pack as several packs.
 
@@ -259,7 +265,9 @@ def split_pack(
     if by not in ("identity", "image"):
         raise ValueError(f"by must be 'identity' or 'image', got {by!r}")
     if len(shares) != len(outputs) or len(outputs) < 2 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(f"shares must be one number above 0 for each of the {len(outputs)} outputs (2 or more) and sum to 1, got {list(shares)}")
+        raise ValueError(
+            f"shares must be one number above 0 for each of the {len(outputs)} outputs (2 or more) and sum to 1, got {list(shares)}"
+        )
     if len({Path(output).resolve() for output in outputs}) < len(outputs):
         raise ValueError(f"the outputs must differ, got {', '.join(map(str, outputs))}")
     for output in outputs:

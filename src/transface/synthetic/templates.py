@@ -56,7 +56,9 @@ def write_ijbc_folder(
         ValueError: if there are no people or no templates of them.
     """
     if num_identities < 1 or templates_per_identity < 1:
-        raise ValueError(f"at least one person with one template was expected, got {num_identities} people x {templates_per_identity} templates")
+        raise ValueError(
+            f"at least one person with one template was expected, got {num_identities} people x {templates_per_identity} templates"
+        )
     folder = Path(root)
     generator = stream(seed, TEMPLATES)
     people = draw_identities(num_identities, generator)

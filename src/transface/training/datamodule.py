@@ -133,10 +133,16 @@ class TrainingData(lightning.LightningDataModule):
         total = size * division.devices * division.accumulation
         if total != self.total_batch_size:
             log.warning(
-                "data.batch_size=%d makes a total batch of %d, but the recipe and its learning rate hold for %d", size, total, self.total_batch_size
+                "data.batch_size=%d makes a total batch of %d, but the recipe and its learning rate hold for %d",
+                size,
+                total,
+                self.total_batch_size,
             )
         if division.devices * division.accumulation > 1:
-            print(f"total batch {total} = {division.devices} devices x {division.accumulation} accumulated batches x {size} images", flush=True)
+            print(
+                f"total batch {total} = {division.devices} devices x {division.accumulation} accumulated batches x {size} images",
+                flush=True,
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the data after the batches that training has begun: between two batches, those it has finished."""
@@ -154,7 +160,9 @@ class TrainingData(lightning.LightningDataModule):
     def end_epoch(self) -> None:
         """Tell how many records were skipped in this epoch, over all ranks, and stop if they are too many."""
         counts = self.dataset.take_counts()
-        bad, read = (int(value) for value in all_reduce_sum(torch.tensor(list(counts), device=self._trainer().strategy.root_device)).tolist())
+        bad, read = (
+            int(value) for value in all_reduce_sum(torch.tensor(list(counts), device=self._trainer().strategy.root_device)).tolist()
+        )
         if bad:
             log.info("%d of the %d records read in this epoch were bad and skipped; 'transface pack check' lists them", bad, read)
             if self._trainer().is_global_zero:
@@ -232,7 +240,9 @@ class JointTrainingData(lightning.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if set(state_dict) != set(self.datasets):
-            raise ValueError(f"the checkpoint holds positions in {sorted(state_dict)}, and the data sets are {sorted(self.datasets)}: resume with the same")
+            raise ValueError(
+                f"the checkpoint holds positions in {sorted(state_dict)}, and the data sets are {sorted(self.datasets)}: resume with the same"
+            )
         for name, data in self.datasets.items():
             data.load_state_dict(state_dict[name])
 

@@ -63,7 +63,9 @@ class TrainingModule(lightning.LightningModule):
     network: nn.Module
     hints: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, *, optimizer: OptimizerFactory, schedule: Schedule | None = None, clip_norm: float | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, *, optimizer: OptimizerFactory, schedule: Schedule | None = None, clip_norm: float | None = None, seed: int = 0
+    ) -> None:
         super().__init__()
         if clip_norm is not None and clip_norm <= 0:
             raise ValueError(f"clip_norm must be positive or null, got {clip_norm}")

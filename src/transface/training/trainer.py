@@ -32,7 +32,12 @@ class CompileNetwork(Callback):
 
 
 def make_trainer(
-    *, callbacks: list[Callback] | None = None, compile: bool = False, strategy: str | Strategy = "auto", sync_batchnorm: bool = False, **settings: Any
+    *,
+    callbacks: list[Callback] | None = None,
+    compile: bool = False,
+    strategy: str | Strategy = "auto",
+    sync_batchnorm: bool = False,
+    **settings: Any,
 ) -> Trainer:
     """Return a lightning.Trainer.
 
@@ -51,7 +56,9 @@ def make_trainer(
         raise ValueError("trainer.gradient_clip_val clips every parameter: use system.clip_norm, which clips those the system names")
     for name in ("max_epochs", "max_steps"):
         if settings.get(name) == 0:
-            raise ValueError(f"trainer.{name} is 0, so nothing would be trained: set a number of at least 1, or -1 for no limit of its kind")
+            raise ValueError(
+                f"trainer.{name} is 0, so nothing would be trained: set a number of at least 1, or -1 for no limit of its kind"
+            )
     precision = str(settings.get("precision"))
     if precision in HALF_WEIGHTS:
         raise ValueError(f"trainer.precision={precision} would keep the weights in half precision: use {precision[: -len('-true')]}-mixed")

@@ -20,10 +20,10 @@ from transface.images.detection import (
     detect_faces,
     is_ambiguous,
     no_faces,
-    open_detector,
     reason_for_none,
     sorted_faces,
 )
+from transface.images.detectors.opening import open_detector
 from transface.images.faces import find_faces, find_in_files
 
 SHARED = Path(os.environ.get("TRANSFACE_SHARED", Path(__file__).parents[4] / "shared"))

@@ -107,7 +107,9 @@ OWN_FAMILY = "transface FaceViT"
 _VIT = frozenset({"patch_embed.proj.weight", "pos_embed", "blocks.0.mlp.fc1.weight", "feature.2.weight"})
 _IR = frozenset({"input_layer.0.weight", "body.0.res_layer.1.weight", "output_layer.3.weight"})
 _IRESNET = frozenset({"conv1.weight", "layer1.0.bn3.weight", "fc.weight", "features.running_mean"})
-_MOBILE = frozenset({"layers.0.layers.0.weight", "conv_sep.layers.0.weight", "features.layers.0.layers.0.weight", "features.layers.2.weight"})
+_MOBILE = frozenset(
+    {"layers.0.layers.0.weight", "conv_sep.layers.0.weight", "features.layers.0.layers.0.weight", "features.layers.2.weight"}
+)
 _OWN = frozenset({"patch_embed.proj.weight", "pos_embed", "blocks.0.mlp.fc1.weight", "neck.embed.weight"})
 _PROJECTION = "patch_embed.proj.weight"
 _SENET = frozenset({"senet.0.weight", "senet.2.weight"})
@@ -142,7 +144,9 @@ def read_released(source: str | Path | Mapping[str, Any], *, channels: Channels 
         raise ValueError(f"channels must be 'rgb' or 'bgr', got {channels!r}")
     bare = bare_weights(source)
     if any(".rpe" in key for key in bare.state):
-        raise ValueError("networks with relative positions by key points (KPRPE of CVLface) are not supported: every block wants the five points of a face")
+        raise ValueError(
+            "networks with relative positions by key points (KPRPE of CVLface) are not supported: every block wants the five points of a face"
+        )
     family = recognise(bare.state, prefix=bare.prefix)
     state = dict(family.to_ours({key: value for key, value in bare.state.items() if not key.startswith(HEAD_PREFIXES)}))
     if (channels or family.channels) == "bgr":

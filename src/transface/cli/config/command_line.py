@@ -8,7 +8,20 @@ from hydra.errors import HydraException
 
 from transface.cli.config.errors import UserError
 
-FLAGS_WITH_A_VALUE = ("--cfg", "-c", "--package", "-p", "--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--info", "-i")
+FLAGS_WITH_A_VALUE = (
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-name",
+    "-cn",
+    "--config-path",
+    "-cp",
+    "--config-dir",
+    "-cd",
+    "--info",
+    "-i",
+)
 LISTED_GROUPS = ("augmentation", "callbacks", "logger")
 OPTIONAL_GROUPS = ("experiment", "sweep", "variant", "debug")
 PLUGINS = {"optuna": "hydra_plugins.hydra_optuna_sweeper", "slurm": "hydra_plugins.hydra_submitit_launcher"}
@@ -74,7 +87,9 @@ def _is_grammatical(word: str) -> bool:
 def _as_group(word: str, folder: Path) -> str:
     name, equals, value = word.lstrip("+").partition("=")
     if value.startswith("[") and name not in LISTED_GROUPS and (folder / name).is_dir():
-        raise UserError(f"{name} takes one of its options, got {value}; lists go to {', '.join(LISTED_GROUPS)}")  # Hydra would melt them into one
+        raise UserError(
+            f"{name} takes one of its options, got {value}; lists go to {', '.join(LISTED_GROUPS)}"
+        )  # Hydra would melt them into one
     if value == "null" and (folder / name / "none.yaml").is_file():
         return f"{name}=none"
     if not equals or name not in OPTIONAL_GROUPS or not (folder / name).is_dir():

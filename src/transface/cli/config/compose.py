@@ -111,7 +111,9 @@ def refuse_unknown(cfg: DictConfig, verb: str) -> None:
     """
     known = known_settings(verb)
     text = OmegaConf.to_yaml(cfg, resolve=False)
-    unread = [name for name in _plain_settings(cfg) if name not in known and not re.search(rf"\$\{{(oc\.select:)?{re.escape(name)}[}}.,]", text)]
+    unread = [
+        name for name in _plain_settings(cfg) if name not in known and not re.search(rf"\$\{{(oc\.select:)?{re.escape(name)}[}}.,]", text)
+    ]
     if unread:
         near = difflib.get_close_matches(unread[0], known, n=3) or difflib.get_close_matches(unread[0].split(".")[-1], known, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "'--cfg job' prints all settings"

@@ -17,6 +17,7 @@ USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, PermissionError, 
 GOES_ON = {
     "train": "resume=true goes on from the last checkpoint",
     "evaluate": "where cache=FOLDER was given, the same command goes on where it was",
+    "align": "the same command goes on where it was",
     "embed": "the same command goes on where it was",
     "search": "the same command goes on where it was",
 }
@@ -184,7 +185,9 @@ def options_of(group: str) -> list[str]:
 
 def _moved(group: str, choice: str) -> str:
     """Return what an option is called now that has moved into the folder of its paper; "" where it is none of these."""
-    found = [name for name in (options_of(group) if _CONF else []) if "/" in name and choice in (name.replace("/", "_"), name.rpartition("/")[2])]
+    found = [
+        name for name in (options_of(group) if _CONF else []) if "/" in name and choice in (name.replace("/", "_"), name.rpartition("/")[2])
+    ]
     return f"it is called {' or '.join(f'{group}={name}' for name in found)} now" if found else ""
 
 

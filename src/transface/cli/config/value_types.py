@@ -71,7 +71,9 @@ def parameter_kinds(target: str) -> dict[str, frozenset[Any]]:
         found = hydra.utils.get_object(target)
     except Exception:  # building it says what is wrong with it
         return {}
-    callables = [vars(base)["__init__"] for base in reversed(found.__mro__) if "__init__" in vars(base)] if inspect.isclass(found) else [found]
+    callables = (
+        [vars(base)["__init__"] for base in reversed(found.__mro__) if "__init__" in vars(base)] if inspect.isclass(found) else [found]
+    )
     if target.endswith(".make_trainer"):  # hands its **settings on
         import lightning
 

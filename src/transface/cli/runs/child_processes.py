@@ -43,7 +43,14 @@ def children_repeat(cfg: DictConfig) -> Iterator[None]:
     environment = {name: os.environ.get(name) for name in LEFT_BY_LIGHTNING}
     place = tempfile.TemporaryDirectory(prefix="transface-run-")
     OmegaConf.save(cfg, Path(place.name) / COMPOSED)
-    sys.argv = [argv[0], "train", f"run={place.name}", f"paths.run={_quoted(cfg.paths.run)}", f"resume={_word(cfg.resume)}", "hydra.output_subdir=null"]
+    sys.argv = [
+        argv[0],
+        "train",
+        f"run={place.name}",
+        f"paths.run={_quoted(cfg.paths.run)}",
+        f"resume={_word(cfg.resume)}",
+        "hydra.output_subdir=null",
+    ]
     main.__spec__ = importlib.util.find_spec("transface.__main__")
     HydraConfig.instance().cfg = None
     try:

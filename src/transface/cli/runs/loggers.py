@@ -10,7 +10,13 @@ from omegaconf import DictConfig
 from transface.cli.config.compose import instantiate
 from transface.cli.config.errors import UserError, causes
 
-PACKAGES = {"TensorBoardLogger": "tensorboard", "WandbLogger": "wandb", "MLflowRun": "mlflow", "CometLogger": "comet-ml", "NeptuneLogger": "neptune"}
+PACKAGES = {
+    "TensorBoardLogger": "tensorboard",
+    "WandbLogger": "wandb",
+    "MLflowRun": "mlflow",
+    "CometLogger": "comet-ml",
+    "NeptuneLogger": "neptune",
+}
 # A resumed run goes on in the same run of the service: which one it was stands in the run's folder, by this argument's name.
 SAME_RUN = {"WandbLogger": "id", "MLflowRun": "run_id"}
 
@@ -33,7 +39,9 @@ def _make(name: Any, node: DictConfig, folder: Path | None) -> Any:
         if not absent:
             raise
         package = PACKAGES.get(kind, absent[0].name or str(name))
-        raise UserError(f"logger.{name} needs a package that is not installed: pip install {package}, or take logger=csv_tensorboard") from error
+        raise UserError(
+            f"logger.{name} needs a package that is not installed: pip install {package}, or take logger=csv_tensorboard"
+        ) from error
 
 
 def _same_run(kind: str, folder: Path | None) -> dict[str, str]:

@@ -46,7 +46,9 @@ def repeat_of(argv: list[str]) -> Repeat | None:
     keys = [word.lstrip("+").split("=")[0] for word in others]
     groups = [key for key in keys if (conf_folder() / key).is_dir()]
     if groups:
-        raise UserError(f"run= repeats a recorded run, whose parts are chosen: change {groups[0]} by its keys ({groups[0]}....=), or start from an experiment")
+        raise UserError(
+            f"run= repeats a recorded run, whose parts are chosen: change {groups[0]} by its keys ({groups[0]}....=), or start from an experiment"
+        )
     resume = [] if "resume" in keys else ["resume=false"]
     words = [*others, *_place(folder, keys), *resume, *HYDRA_WORDS]
     if (folder / COMPOSED).is_file():
@@ -54,7 +56,9 @@ def repeat_of(argv: list[str]) -> Repeat | None:
     if not (folder / RESOLVED).is_file():
         raise UserError(f"no {RESOLVED} in {folder}: run= takes the folder of a run, e.g. run=runs/demo")
     if set(keys) - {"resume", "name", "paths.run"}:
-        raise UserError(f"{folder} has no {COMPOSED}, and in {RESOLVED} no setting follows another: only name=, paths.run= and resume= can be given")
+        raise UserError(
+            f"{folder} has no {COMPOSED}, and in {RESOLVED} no setting follows another: only name=, paths.run= and resume= can be given"
+        )
     return Repeat(_loosened(folder), RESOLVED.removesuffix(".yaml"), words)
 
 

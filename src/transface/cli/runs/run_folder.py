@@ -45,7 +45,9 @@ def checkpoint_of(folder: Path, *, resume: bool | str) -> Path | None:
         return named_checkpoint(Path(str(resume)))
     whole = complete_checkpoints(folder / "checkpoints") if wanted != "false" else []
     if wanted == "true" and not whole:
-        raise UserError(f"resume=true, but {folder}/checkpoints has no whole checkpoint: start without resume, or name=... of the run to go on with")
+        raise UserError(
+            f"resume=true, but {folder}/checkpoints has no whole checkpoint: start without resume, or name=... of the run to go on with"
+        )
     return whole[-1] / "trainer.ckpt" if whole else None
 
 
@@ -133,7 +135,9 @@ def code_commit() -> str | None:
         return None
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-        dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "-uno"], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+" if dirty else "")

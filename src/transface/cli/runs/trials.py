@@ -163,7 +163,9 @@ def sole_use(folder: Path, *, wait: bool = True) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
         try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: loader workers that outlive a killed run for seconds would hold it
+            fcntl.lockf(
+                lock, fcntl.LOCK_EX | fcntl.LOCK_NB
+            )  # not flock: loader workers that outlive a killed run for seconds would hold it
         except BlockingIOError:
             if not wait:
                 raise UserError(f"another process trains in {folder}: wait for its end, or give name=... of another folder") from None

@@ -78,4 +78,6 @@ def classes_of(dataset: Any) -> "np.ndarray[Any, np.dtype[np.int64]]":
 
 def _refuse_weights(weights: Sequence[float] | None, order: str) -> None:
     if weights is not None:
-        raise ValueError(f"an order {order} does not heed the weights {list(weights)} of data.sources: take order=shuffled, or leave them out")
+        raise ValueError(
+            f"an order {order} does not heed the weights {list(weights)} of data.sources: take order=shuffled, or leave them out"
+        )

@@ -150,7 +150,9 @@ def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112)) -
     unread: list[str] = []
     paths = PathTable(_paths_of(root, people, counts, unread))
     if unread:
-        logger.warning("%s: %d pictures are of kinds that are not read (GIF, HEIC, ...) and are left out, %s the first", root, len(unread), unread[0])
+        logger.warning(
+            "%s: %d pictures are of kinds that are not read (GIF, HEIC, ...) and are left out, %s the first", root, len(unread), unread[0]
+        )
     if loose:
         where = f"{len(loose)} images, {loose[0]} the first, lie in {root} itself and not in the folder of a person"
         if not counts:

@@ -109,7 +109,9 @@ class JoinedImages:
             raise ValueError(f"the images of all sets must have one size, got {sorted(sizes)}")
         facts = [dict(one.labels.facts()) for one in sets]
         if any(other != facts[0] for other in facts):
-            raise ValueError(f"sets can be joined where their labels mean the same: {facts[0]} is not {next(f for f in facts if f != facts[0])}")
+            raise ValueError(
+                f"sets can be joined where their labels mean the same: {facts[0]} is not {next(f for f in facts if f != facts[0])}"
+            )
         self.sets = list(sets)
         self.image_size = sets[0].image_size
         self.sizes = [len(one) for one in sets]

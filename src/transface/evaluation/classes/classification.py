@@ -56,7 +56,9 @@ class Classification:
         names = runner.outputs[self.output].names
         truth = self._truth()
         if len(truth) and truth.max() >= len(names):
-            raise ValueError(f"{self.source.name} has class {truth.max()}, and the network's {self.output} knows {len(names)}: {', '.join(names)}")
+            raise ValueError(
+                f"{self.source.name} has class {truth.max()}, and the network's {self.output} knows {len(names)}: {', '.join(names)}"
+            )
         logits = runner.run(self.source, [self.output])[self.output]
         known = np.flatnonzero(truth >= 0)
         answered, right = logits.argmax(1)[known], truth[known]
@@ -80,13 +82,19 @@ class Classification:
         recalls = confusion.diagonal()[present] / sizes[present]
         interval = mean_interval(correct.astype(float), num_bootstraps=self.num_bootstraps, seed=self.seed) if detailed else None
         accuracy = Measure("accuracy", float(correct.mean()), *(interval or (None, None)))
-        measures = (accuracy, Measure("balanced_accuracy", float(recalls.mean())), Measure("majority", float(sizes.max() / sizes.sum()), better=None))
+        measures = (
+            accuracy,
+            Measure("balanced_accuracy", float(recalls.mean())),
+            Measure("majority", float(sizes.max() / sizes.sum()), better=None),
+        )
         counts = {"images": len(correct), "classes": int(present.sum())}
         base: dict[str, Any] = {"protocol": "classification", "name": self.source.name, "mode": self.output, "kind": "classes"}
         if not detailed:
             return Result(**base, measures=measures, counts=counts)
         rows: dict[str, list[Measure | None]] = {
-            name: [*(Measure(f"as {other}", float(n / max(sizes[k], 1)), better=None) for other, n in zip(names, confusion[k], strict=True))]
+            name: [
+                *(Measure(f"as {other}", float(n / max(sizes[k], 1)), better=None) for other, n in zip(names, confusion[k], strict=True))
+            ]
             for k, name in enumerate(names)
         }
         truth = self._truth()

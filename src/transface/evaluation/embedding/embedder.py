@@ -164,4 +164,3 @@ class Embedder(ModelRunner):
                 original = self.backbone(faces).embedding
                 mirrored = self.backbone(faces.flip(-1)).embedding
             return torch.stack([original.float(), mirrored.float()], dim=1)
-

@@ -9,12 +9,14 @@ import numpy as np
 from transface.evaluation.embedding.embedder import Embedder, FaceEmbeddings
 from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.all_pairs import OwnBenchmark, evaluate_all_pairs
-from transface.evaluation.recognition.own_lists import ListedImages, ListedPairs, ListedTemplates, list_csv, list_people
+from transface.evaluation.recognition.own_lists import Finding, ListedImages, ListedPairs, ListedTemplates, list_csv, list_people
 from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result
 from transface.evaluation.recognition.pair_sets import accuracy_measures
 from transface.evaluation.recognition.template_pooling import pool_templates
 from transface.evaluation.results import Result, hash_samples
 from transface.images.decoding import ImageError
+from transface.images.detection import Policy
+from transface.images.detectors.locating import Missing
 from transface.images.fit import Fit, check_fit
 from transface.images.sources import FaceSource
 from transface.metrics.verification import fold_of_each_pair, pair_distances, verify_distances
@@ -28,7 +30,10 @@ class PeopleFolder:
     Args:
         root: holds the people's folders.
         name: of the benchmark; None: the folder's name.
-        fit: what to do with an image of another size than the backbone takes: "refuse" it or "resize" it.
+        fit: what to do with an image of another size than the backbone takes; see `images.fit`.
+        detector: finds the face in each photograph: "mtcnn", "yunet:FILE.onnx", "scrfd:FILE.onnx"; None: they are aligned faces.
+        faces: which of a photograph's faces is taken: "largest", "central", "score" or "only".
+        missing: "refuse" photographs without a face, or take their "center".
         flip: add the mirrored image's embedding.
         fars: false accept rates.
         max_impostors: impostor pairs scored at most; they are drawn if there are more.
@@ -42,12 +47,16 @@ class PeopleFolder:
         *,
         name: str | None = None,
         fit: Fit = "refuse",
+        detector: str | None = None,
+        faces: Policy = "largest",
+        missing: Missing = "refuse",
         flip: bool = True,
         fars: Sequence[float] = OWN_FARS,
         max_impostors: int = 10_000_000,
         num_bootstraps: int = 1000,
         seed: int = 0,
     ) -> None:
+        self.finding = Finding(detector, faces, missing)
         check_settings(fars=fars, num_bootstraps=num_bootstraps, max_impostors=max_impostors)
         self.root, self.fit, self.flip, self.fars = Path(root), check_fit(fit), flip, tuple(fars)
         self.max_impostors, self.num_bootstraps, self.seed = max_impostors, num_bootstraps, seed
@@ -58,7 +67,7 @@ class PeopleFolder:
         self._list()
 
     def _list(self) -> ListedImages:
-        return list_people(self.root, name=self.names[0], fit=self.fit)
+        return list_people(self.root, name=self.names[0], fit=self.fit, finding=self.finding)
 
     def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
         """Return one Result.
@@ -103,12 +112,16 @@ class PairsCsv:
         *,
         root: str | Path | None = None,
         fit: Fit = "refuse",
+        detector: str | None = None,
+        faces: Policy = "largest",
+        missing: Missing = "refuse",
         flip: bool = True,
         fars: Sequence[float] = OWN_FARS,
         max_impostors: int = 10_000_000,
         num_bootstraps: int = 1000,
         seed: int = 0,
     ) -> None:
+        self.finding = Finding(detector, faces, missing)
         check_settings(fars=fars, num_bootstraps=num_bootstraps, max_impostors=max_impostors)
         self.file = Path(file)
         self.root = self.file.parent if root is None else Path(root)
@@ -121,7 +134,7 @@ class PairsCsv:
         self._read()
 
     def _read(self) -> ListedPairs | ListedTemplates:
-        return list_csv(self.file, root=self.root, name=self.names[0], fit=self.fit)
+        return list_csv(self.file, root=self.root, name=self.names[0], fit=self.fit, finding=self.finding)
 
     def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
         """Return one Result.

@@ -16,12 +16,31 @@ from transface.evaluation.recognition.all_pairs import require_both_kinds
 from transface.evaluation.recognition.pair_results import require_both_classes
 from transface.images.aligned_sources import AlignedFaces
 from transface.images.alignment_check import check_listed_points
+from transface.images.detection import Policy
+from transface.images.detectors.locating import Missing, found_points
 from transface.images.files import list_images
 from transface.images.fit import Fit
 from transface.images.sources import FaceFiles, FaceSource
 
 POINT_COLUMNS = tuple(f"{axis}{number}" for number in range(1, 6) for axis in "xy")
 FOLDS = 10
+
+
+class Finding(NamedTuple):
+    """How faces are found in photographs.
+
+    Attributes:
+        detector: "mtcnn", "yunet:FILE.onnx", "scrfd:FILE.onnx"; None: the images are faces already.
+        faces: which of a photograph's faces is taken.
+        missing: "refuse" photographs without a face, or take their "center".
+    """
+
+    detector: str | None = None
+    faces: Policy = "largest"
+    missing: Missing = "refuse"
+
+
+NO_DETECTOR = Finding()
 
 
 class ListedImages(NamedTuple):
@@ -52,7 +71,7 @@ class ListedTemplates(NamedTuple):
     source: FaceSource
 
 
-def list_people(root: Path, *, name: str, fit: Fit) -> ListedImages:
+def list_people(root: Path, *, name: str, fit: Fit, finding: Finding = NO_DETECTOR) -> ListedImages:
     """Return the images of a folder that holds one folder a person.
 
     Raises:
@@ -65,10 +84,10 @@ def list_people(root: Path, *, name: str, fit: Fit) -> ListedImages:
         raise ValueError(f"{loose[0]} belongs to nobody: {root} should hold a folder for each person, images inside")
     people = np.array([path.relative_to(root).parts[0] for path in paths])
     require_both_kinds(people)
-    return ListedImages([str(path.relative_to(root)) for path in paths], people, _source(name, paths, fit=fit))
+    return ListedImages([str(path.relative_to(root)) for path in paths], people, _source(name, paths, fit=fit, finding=finding))
 
 
-def list_csv(file: Path, *, root: Path, name: str, fit: Fit) -> ListedPairs | ListedTemplates:
+def list_csv(file: Path, *, root: Path, name: str, fit: Fit, finding: Finding = NO_DETECTOR) -> ListedPairs | ListedTemplates:
     """Return the pairs or templates of a CSV (see PairsCsv), whose images lie below `root`.
 
     Raises:
@@ -77,9 +96,9 @@ def list_csv(file: Path, *, root: Path, name: str, fit: Fit) -> ListedPairs | Li
     """
     table = read_table(file)
     if {"image1", "image2", "is_same"} <= table.columns:
-        return _listed_pairs(table, file, root=root, name=name, fit=fit)
+        return _listed_pairs(table, file, root=root, name=name, fit=fit, finding=finding)
     if {"image", "subject"} <= table.columns:
-        return _listed_templates(table, file, root=root, name=name, fit=fit)
+        return _listed_templates(table, file, root=root, name=name, fit=fit, finding=finding)
     raise ValueError(
         f"{file} must have the columns image1, image2, is_same, or image, subject (template); it has {', '.join(sorted(table.columns))}"
     )
@@ -120,7 +139,7 @@ def read_table(path: Path) -> Table:
     return Table(set(named[0]), named)
 
 
-def _listed_pairs(table: Table, file: Path, *, root: Path, name: str, fit: Fit) -> ListedPairs:
+def _listed_pairs(table: Table, file: Path, *, root: Path, name: str, fit: Fit, finding: Finding = NO_DETECTOR) -> ListedPairs:
     is_same = np.array([_flag(value, file, row) for row, value in enumerate(table.column("is_same"), start=2)])
     require_both_classes(is_same, f"the pairs of {file}")
     if len(is_same) < FOLDS:
@@ -132,11 +151,11 @@ def _listed_pairs(table: Table, file: Path, *, root: Path, name: str, fit: Fit) 
         _require_agreement(subjects, is_same, file)
     sides = np.array([table.column("image1"), table.column("image2")]).T
     names, indices = np.unique(sides, return_inverse=True)
-    source = _source(name, [root / image for image in names], fit=fit)
+    source = _source(name, [root / image for image in names], fit=fit, finding=finding)
     return ListedPairs(indices.reshape(-1, 2), is_same, subjects, names.tolist(), source)
 
 
-def _listed_templates(table: Table, file: Path, *, root: Path, name: str, fit: Fit) -> ListedTemplates:
+def _listed_templates(table: Table, file: Path, *, root: Path, name: str, fit: Fit, finding: Finding = NO_DETECTOR) -> ListedTemplates:
     images, subjects = table.column("image"), np.array(table.column("subject"))
     labels = np.array(table.column("template") if "template" in table.columns else images)
     _, first, numbers = np.unique(labels, return_index=True, return_inverse=True)
@@ -147,17 +166,19 @@ def _listed_templates(table: Table, file: Path, *, root: Path, name: str, fit: F
     landmarks = None
     if set(POINT_COLUMNS) <= table.columns:
         landmarks = _numbers(table, POINT_COLUMNS, file).reshape(-1, 5, 2)
-    source = _source(name, [root / image for image in images], fit=fit, landmarks=landmarks)
+    source = _source(name, [root / image for image in images], fit=fit, finding=finding, landmarks=landmarks)
     return ListedTemplates(images, numbers, first, subjects[first], source)
 
 
-def _source(name: str, paths: Sequence[Path], *, fit: Fit, landmarks: NDArray[np.float32] | None = None) -> FaceSource:
+def _source(name: str, paths: Sequence[Path], *, fit: Fit, finding: Finding, landmarks: NDArray[np.float32] | None = None) -> FaceSource:
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"{len(missing)} of {len(paths)} images are missing, the first is {missing[0]}")
     if landmarks is not None:
         check_listed_points(torch.from_numpy(landmarks), [str(path) for path in paths], source=name)
         return AlignedFaces(name, paths, landmarks)
+    if finding.detector is not None:
+        return AlignedFaces(name, paths, found_points(paths, finding.detector, take=finding.faces, missing=finding.missing))
     return FaceFiles(name, paths, fit=fit)
 
 

@@ -55,7 +55,9 @@ class PairSets:
         if twice:
             raise ValueError(f"two pair sets are named {sorted(twice)[0]}: results would overwrite each other, rename one")
         if any(file.parts[:1] == ("None",) for file in self.files):
-            raise ValueError("protocol.files are looked for in data.root, and data.sources has none: give protocol.files=[a.bin,b.bin] (or [])")
+            raise ValueError(
+                "protocol.files are looked for in data.root, and data.sources has none: give protocol.files=[a.bin,b.bin] (or [])"
+            )
         missing = [str(file) for file in self.files if not file.is_file()]
         if missing:
             raise FileNotFoundError(f"no pair set {', '.join(missing)}: protocol.files names .bin files")

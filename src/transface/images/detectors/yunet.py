@@ -33,6 +33,7 @@ class YunetDetector:
             raise ValueError(f"detector=yunet needs OpenCV ({error}): 'pip install opencv-python-headless' installs it") from None
         if not Path(file).is_file():
             raise FileNotFoundError(f"no detector at {file}: {WHERE}")
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # each object warns of its graph engine
         try:
             self.network: Any = cv2.FaceDetectorYN.create(str(file), "", (320, 320), score_threshold, 0.3, 5000)
         except (cv2.error, AttributeError) as error:

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from transface.images.detection import Detector, Policy
+from transface.images.detectors.opening import open_detector
 from transface.images.files import ImageList
 from transface.images.fit import Fit, check_fit
 from transface.images.sources import hash_files
@@ -39,6 +41,8 @@ def embed_folder(
     flip: Literal["none", "sum"] = "none",
     fit: Fit = "refuse",
     points: dict[str, NDArray[np.float64]] | None = None,
+    detector: str | Detector | None = None,
+    faces: Policy = "largest",
     unreadable: Literal["refuse", "skip"] = "refuse",
     stale: Literal["refuse", "replace"] = "refuse",
     part_size: int = PART_SIZE,
@@ -61,23 +65,36 @@ def embed_folder(
     if flip not in ("none", "sum"):
         raise ValueError(f'flip must be "none" or "sum", got {flip!r}')
     check_fit(fit)
+    opened = None if detector is None else open_detector(detector, device=model.device)
     about = _about(model, images, flip=flip, fit=fit, points=points)
+    if opened is not None:
+        about |= {
+            "detector": opened.name,
+            "faces": faces,
+            "key": hashlib.sha256(f"{about['key']} {opened.name} {faces}".encode()).hexdigest(),
+        }
     if output.exists():
         found = read_embeddings(output)
         if found.about.get("key") == about["key"]:
             progress(len(images.names))
             return found
         if stale == "refuse":
-            raise FileExistsError(f"{output} holds embeddings of another model, other images or other settings: choose another output, or remove it")
+            raise FileExistsError(
+                f"{output} holds embeddings of another model, other images or other settings: choose another output, or remove it"
+            )
     parts = _open_parts(output, about["key"])
-    settings = {"batch_size": batch_size, "flip": flip, "fit": fit}
+    settings: dict[str, Any] = {"batch_size": batch_size, "flip": flip, "fit": fit}
+    if opened is not None:
+        settings |= {"detector": opened, "faces": faces}
     for start in range(0, len(images.names), part_size):
         names = images.names[start : start + part_size]
         part = parts / f"part-{start:09d}-{len(names)}.npz"
         if part.is_file():
             progress(len(names))
         else:
-            write_embeddings(part, _embed_names(model, images.root, names, settings, points=points, unreadable=unreadable, progress=progress))
+            write_embeddings(
+                part, _embed_names(model, images.root, names, settings, points=points, unreadable=unreadable, progress=progress)
+            )
     found = _joined([read_embeddings(path) for path in sorted(parts.glob("part-*.npz"))], about)
     write_embeddings(output, found)
     shutil.rmtree(parts)

@@ -208,7 +208,9 @@ def create_transformer(name: str, image_size: tuple[int, int], *, pretrained: bo
     except (TypeError, AssertionError, RuntimeError, OSError, ValueError) as error:
         reason = str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
         if pretrained and isinstance(error, OSError | RuntimeError):
-            raise FileNotFoundError(f"timm could not load its weights of {name} ({reason}); give a file by weights=, or set pretrained=false") from error
+            raise FileNotFoundError(
+                f"timm could not load its weights of {name} ({reason}); give a file by weights=, or set pretrained=false"
+            ) from error
         raise ValueError(f"zones need a vision transformer with a class token; timm's {name} cannot be built as one: {reason}") from error
     if not isinstance(model, VisionTransformer | Eva):
         raise ValueError(f"zones are made of timm's VisionTransformer or Eva, {name} is a {type(model).__name__}: take one of these")

@@ -36,9 +36,7 @@ def zone_sizes(num_blocks: int, zones: int | Sequence[int]) -> tuple[int, ...]:
     return sizes
 
 
-def student_weights(
-    num_zones: int, kind: ZoneWeights = "uniform", *, progress: float = 0.0, kappa: float = 2.0
-) -> tuple[float, ...]:
+def student_weights(num_zones: int, kind: ZoneWeights = "uniform", *, progress: float = 0.0, kappa: float = 2.0) -> tuple[float, ...]:
     """Return the G-1 weights of the student zones, the shallowest first; they sum to one.
 
     "ladder" follows the adjustable ladder of ICKD (TCSVT 2023); the direction is ours: weights are proportional to

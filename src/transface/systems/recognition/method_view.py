@@ -83,7 +83,9 @@ def look(
         perturbed = perturb_all(perturbation, backbone, images, generator).images
     return MethodView(
         images=images,
-        entropy=None if features.tokens is None else token_entropy(features.tokens, weighting.entropy if isinstance(weighting, EHSM) else "gaussian"),
+        entropy=None
+        if features.tokens is None
+        else token_entropy(features.tokens, weighting.entropy if isinstance(weighting, EHSM) else "gaussian"),
         gate=features.patch_importance,
         ranking=ranking,
         weights=weighting(features.tokens) if weighting is not None and features.tokens is not None else None,

@@ -133,7 +133,9 @@ class RecognitionModule(TrainingModule):
         return mixed.ratio * own + (1 - mixed.ratio) * other
 
     def _log_weights(self, weights: Tensor) -> None:
-        self.log_dict({"train/ehsm/weight_mean": weights.mean(), "train/ehsm/weight_spread": weights.std(correction=0)}, batch_size=len(weights))
+        self.log_dict(
+            {"train/ehsm/weight_mean": weights.mean(), "train/ehsm/weight_spread": weights.std(correction=0)}, batch_size=len(weights)
+        )
 
     def flops_per_image(self) -> int | None:
         """Return the operations of forward and backward of the backbone and of the products with all class centres; DPAP's scoring is not counted."""

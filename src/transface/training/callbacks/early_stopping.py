@@ -23,11 +23,15 @@ class EarlyStopping(Callback):
         min_delta: how much better a value must be to count.
     """
 
-    def __init__(self, *, monitor: str = "val/mean/accuracy", mode: Literal["max", "min"] | None = None, patience: int = 5, min_delta: float = 0.0) -> None:
+    def __init__(
+        self, *, monitor: str = "val/mean/accuracy", mode: Literal["max", "min"] | None = None, patience: int = 5, min_delta: float = 0.0
+    ) -> None:
         if mode not in ("max", "min", None):
             raise ValueError(f'callbacks.early_stopping.mode must be "max", "min" or null, got {mode!r}')
         if patience < 1 or min_delta < 0:
-            raise ValueError(f"callbacks.early_stopping: patience must be at least 1 and min_delta at least 0, got {patience} and {min_delta}")
+            raise ValueError(
+                f"callbacks.early_stopping: patience must be at least 1 and min_delta at least 0, got {patience} and {min_delta}"
+            )
         self.monitor, self.mode, self.patience, self.min_delta = monitor, mode, patience, min_delta
         self.best: float | None = None
         self.misses = 0
@@ -38,7 +42,9 @@ class EarlyStopping(Callback):
         return {"best": self.best, "misses": self.misses, "judged_step": self._judged_step, "monitor": self.monitor, "mode": self.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict.get("monitor", self.monitor) != self.monitor or (None not in (kept := state_dict.get("mode"), self.mode) and kept != self.mode):
+        if state_dict.get("monitor", self.monitor) != self.monitor or (
+            None not in (kept := state_dict.get("mode"), self.mode) and kept != self.mode
+        ):
             return  # of another metric
         self.best, self.misses, self._judged_step = state_dict["best"], state_dict["misses"], state_dict["judged_step"]
 
@@ -57,12 +63,17 @@ class EarlyStopping(Callback):
         if self.misses >= self.patience:
             trainer.should_stop = True
             if trainer.is_global_zero:
-                print(f"no better {self.monitor} than {self.best:.4f} in {self.misses} validations: training ends at step {validated}", flush=True)
+                print(
+                    f"no better {self.monitor} than {self.best:.4f} in {self.misses} validations: training ends at step {validated}",
+                    flush=True,
+                )
 
     def _say_unmeasured(self, trainer: Trainer) -> None:
         if not self._said and trainer.is_global_zero:
             names = ", ".join(name for name in trainer.callback_metrics if name.startswith("val/"))
-            log.warning("callbacks.early_stopping.monitor=%s is not measured, so nothing stops the run early: there are %s", self.monitor, names)
+            log.warning(
+                "callbacks.early_stopping.monitor=%s is not measured, so nothing stops the run early: there are %s", self.monitor, names
+            )
         self._said = True
 
     def _judge(self, value: float, *, higher: bool) -> None:

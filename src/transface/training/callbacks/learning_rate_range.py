@@ -33,7 +33,9 @@ class LearningRateRange(Callback):
         stop_at: the search ends where the smoothed loss is so many times the least one.
     """
 
-    def __init__(self, folder: str | Path, *, lowest: float = 1e-6, highest: float = 1.0, num_steps: int = 100, stop_at: float = 4.0) -> None:
+    def __init__(
+        self, folder: str | Path, *, lowest: float = 1e-6, highest: float = 1.0, num_steps: int = 100, stop_at: float = 4.0
+    ) -> None:
         if not 0 < lowest < highest or num_steps < FEWEST or stop_at <= 1:
             got = f"lowest={lowest}, highest={highest}, num_steps={num_steps}, stop_at={stop_at}"
             raise ValueError(f"want 0 < lowest < highest, at least {FEWEST} steps and stop_at above 1, got {got}")

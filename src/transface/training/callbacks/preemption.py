@@ -84,7 +84,11 @@ class PreemptionGuard(Callback):
         writer = next((part for part in trainer.callbacks if isinstance(part, CheckpointWriter)), None)  # type: ignore[attr-defined]
         folder = None if writer is None else writer.save(trainer)
         if rank() == 0:
-            saved = "nothing was saved, this run writes no checkpoints" if folder is None else f"saved {folder}; resume=true continues from there"
+            saved = (
+                "nothing was saved, this run writes no checkpoints"
+                if folder is None
+                else f"saved {folder}; resume=true continues from there"
+            )
             print(f"told to stop by {self._number.name}: {saved}", flush=True)
         self._saved = True
 

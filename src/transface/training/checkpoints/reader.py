@@ -40,7 +40,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         content = read_plain(file, mmap=True)
     except Exception as error:  # a mutated file makes the reader fail in any way: IndexError, TypeError, OverflowError ...
         reason = reason_of(error)
-        raise ValueError(f"{file} is not a checkpoint that can be opened safely ({reason}): expected tensors and plain values only") from None
+        raise ValueError(
+            f"{file} is not a checkpoint that can be opened safely ({reason}): expected tensors and plain values only"
+        ) from None
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds a {type(content).__name__}, expected a checkpoint of transface")
     return content
@@ -58,10 +60,18 @@ def check_same_architecture(own: dict[str, torch.Tensor], stored: dict[str, torc
         ValueError: naming the first few differences.
     """
     missing, extra = [n for n in own if n not in stored], [n for n in stored if n not in own]
-    differing = [f"{n} {tuple(stored[n].shape)} instead of {tuple(own[n].shape)}" for n in own if n in stored and own[n].shape != stored[n].shape]
+    differing = [
+        f"{n} {tuple(stored[n].shape)} instead of {tuple(own[n].shape)}" for n in own if n in stored and own[n].shape != stored[n].shape
+    ]
     if missing or extra or differing:
-        parts = [f"lacks {_some(missing)}" if missing else "", f"has {_some(extra)} besides" if extra else "", f"has {_some(differing)}" if differing else ""]
-        raise ValueError(f"{where} is a checkpoint of another architecture: it {', '.join(p for p in parts if p)}; choose the backbone it was trained with")
+        parts = [
+            f"lacks {_some(missing)}" if missing else "",
+            f"has {_some(extra)} besides" if extra else "",
+            f"has {_some(differing)}" if differing else "",
+        ]
+        raise ValueError(
+            f"{where} is a checkpoint of another architecture: it {', '.join(p for p in parts if p)}; choose the backbone it was trained with"
+        )
 
 
 def _some(names: list[str], limit: int = 3) -> str:

@@ -43,6 +43,7 @@ def apply_stated(optimizer: Optimizer, stated: Sequence[dict[str, Any]], *, sche
 def _same(kept: Any, value: Any) -> bool:
     return list(kept) == list(value) if isinstance(kept, list | tuple) and isinstance(value, list | tuple) else bool(kept == value)
 
+
 class ResumedOptimizer:
     """Remembers what the command says of the optimizer, and applies it once after a checkpoint was loaded."""
 
@@ -68,7 +69,11 @@ def upgrade(checkpoint: dict[str, Any]) -> None:
     `backbone.*` became `network.*`, `ema_backbone` became `averaged`, and the optimizer's class was told by its settings.
     """
     state = checkpoint.get("state_dict")
-    if isinstance(state, dict) and any(name.startswith("backbone.") for name in state) and not any(name.startswith("network.") for name in state):
+    if (
+        isinstance(state, dict)
+        and any(name.startswith("backbone.") for name in state)
+        and not any(name.startswith("network.") for name in state)
+    ):
         for name in [name for name in state if name.startswith("backbone.")]:
             state[f"network.{name.removeprefix('backbone.')}"] = state.pop(name)
     if "ema_backbone" in checkpoint:
@@ -101,7 +106,9 @@ def check_checkpoint(
         ValueError: saying what differs and how to go on.
     """
     if any(part not in checkpoint for part in ("state_dict", "optimizer_states", "loops")):
-        raise ValueError(f"{path} is no checkpoint of a run of training, so none can be resumed from it: backbone.weights={path} starts with its weights")
+        raise ValueError(
+            f"{path} is no checkpoint of a run of training, so none can be resumed from it: backbone.weights={path} starts with its weights"
+        )
     hint = f"resume with the one it was trained with, or start anew with backbone.weights={path.parent}"
     own, stored = ({name for name in names if name.endswith("_extra_state")} for names in (state, checkpoint["state_dict"]))
     if own != stored:

@@ -83,7 +83,9 @@ def _read(folder: Path, parameter: ShardedParameter, optimizer: Optimizer | None
     weight, own = rows.pop("weight"), parameter.value
     if weight.shape != own.shape:
         size, wanted = weight.shape[1], own.shape[1]
-        raise ValueError(f"the {parameter.stem} in {folder} have embedding size {size}, expected {wanted}: build the classifier as it was saved")
+        raise ValueError(
+            f"the {parameter.stem} in {folder} have embedding size {size}, expected {wanted}: build the classifier as it was saved"
+        )
     with torch.no_grad():
         own.copy_(weight)
     if optimizer is not None:
@@ -110,7 +112,9 @@ def read_rows(folder: str | Path, start: int, stop: int, *, num_rows: int, stem:
             parts.append({name: opened.get_slice(name)[lines] for name in opened.keys()})  # noqa: SIM118 - not a dict
         reached = max(reached, end)
     if reached < stop or not parts:
-        raise FileNotFoundError(f"no file in {folder} holds the {stem} of class {reached}: a rank's file is missing, use another checkpoint")
+        raise FileNotFoundError(
+            f"no file in {folder} holds the {stem} of class {reached}: a rank's file is missing, use another checkpoint"
+        )
     whole = {name: tensor for part in parts for name, tensor in part.items()}
     return {
         name: torch.cat([part[name] if name in part else one.new_zeros(len(part["weight"]), *one.shape[1:]) for part in parts])

@@ -63,7 +63,9 @@ class CheckpointWriter(Callback):
         return best | {"monitor": self.monitor, "mode": self.mode}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict.get("monitor", self.monitor) != self.monitor or (None not in (kept := state_dict.get("mode"), self.mode) and kept != self.mode):
+        if state_dict.get("monitor", self.monitor) != self.monitor or (
+            None not in (kept := state_dict.get("mode"), self.mode) and kept != self.mode
+        ):
             return  # the best of another metric, which no value of this one may ever pass
         self.best_value, self.best_step = state_dict["best_value"], state_dict["best_step"]
         self._judged_step = state_dict["judged_step"]

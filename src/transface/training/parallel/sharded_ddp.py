@@ -42,11 +42,7 @@ def sharded_parts(module: nn.Module) -> dict[str, Sharded]:
 
 def sharded_parameter_names(module: nn.Module) -> list[str]:
     """Return the full names of the parameters of module that are sharded, e.g. ["classifier.centers"]."""
-    return [
-        f"{prefix}.{name}" if prefix else name
-        for prefix, part in sharded_parts(module).items()
-        for name in part.sharded_parameters
-    ]
+    return [f"{prefix}.{name}" if prefix else name for prefix, part in sharded_parts(module).items() for name in part.sharded_parameters]
 
 
 def place_shards(module: nn.Module) -> None:

@@ -1,0 +1,83 @@
+"""Finds the face in each of many image files once, and keeps where: a second evaluation of the same files looks at none of them again.
+
+Shapes: M files.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transface.artifacts import cache_folder, writing_file
+from transface.images.detection import Policy
+from transface.images.detectors.opening import open_detector
+from transface.images.faces import find_in_files
+from transface.images.sources import hash_files
+
+log = logging.getLogger(__name__)
+NAMED = 5
+Missing = Literal["refuse", "center"]
+
+
+class Located(NamedTuple):
+    """Where the faces of M files are.
+
+    Attributes:
+        points: (M, 5, 2) float32, NaN where none was found.
+        reasons: why there is none, or what is to be said of it, by the place of the file.
+    """
+
+    points: NDArray[np.float32]
+    reasons: dict[int, str]
+
+
+def locate_faces(paths: Sequence[str | Path], detector: str, *, take: Policy = "largest", num_threads: int | None = None) -> Located:
+    """Return the points of one face of each file, found by a detector or kept from before."""
+    names = [str(path) for path in paths]
+    opened = open_detector(detector)
+    key = hashlib.sha256(json.dumps([opened.name, take, hash_files(names)]).encode()).hexdigest()[:32]
+    kept = cache_folder() / "faces" / f"{key}.npz"
+    if kept.is_file():
+        with np.load(kept, allow_pickle=False) as stored:
+            return Located(stored["points"], {int(place): text for place, text in json.loads(str(stored["reasons"])).items()})
+    points = np.full((len(names), 5, 2), np.nan, np.float32)
+    reasons: dict[int, str] = {}
+    threads = num_threads or os.cpu_count() or 1
+    for place, found in enumerate(find_in_files(lambda: open_detector(detector), names, num_threads=threads, take=take)):
+        if found.faces:
+            points[place] = found.faces[0].points
+        if found.reason is not None:
+            reasons[place] = found.reason
+    with writing_file(kept) as file:
+        np.savez(file, points=points, reasons=np.array(json.dumps(reasons)))
+    return Located(points, reasons)
+
+
+def found_points(
+    paths: Sequence[str | Path], detector: str, *, take: Policy = "largest", missing: Missing = "refuse"
+) -> NDArray[np.float32]:
+    """Return the points (M, 5, 2) of one face of each file; NaN where none was found and `missing` is "center".
+
+    Raises:
+        ValueError: for files without a face, with their number and the first few, if `missing` is "refuse".
+    """
+    if missing not in ("refuse", "center"):
+        raise ValueError(f"missing must be 'refuse' or 'center', got {missing!r}")
+    located = locate_faces(paths, detector, take=take)
+    absent = np.flatnonzero(np.isnan(located.points[:, 0, 0])).tolist()
+    some = "; ".join(f"{paths[place]}: {located.reasons.get(place, 'no face was found')}" for place in absent[:NAMED])
+    if absent and missing == "refuse":
+        raise ValueError(f"{len(absent)} of {len(paths)} pictures have no face to take: {some}; missing=center takes their middle instead")
+    if absent:
+        log.warning("%d of %d pictures have no face to take, their middle is used: %s", len(absent), len(paths), some)
+    doubtful = [place for place in located.reasons if place not in set(absent)]
+    if doubtful:
+        first = f"{paths[doubtful[0]]}: {located.reasons[doubtful[0]]}"
+        log.warning("%d of %d pictures: one face of several was taken; %s", len(doubtful), len(paths), first)
+    return located.points

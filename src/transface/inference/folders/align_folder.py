@@ -1,0 +1,195 @@
+"""Writes the aligned faces of a folder of photographs, a table of where they were, and a sheet of those that failed.
+
+A run that was stopped goes on. The table is a points file: other verbs take it as points=.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from PIL import Image, ImageDraw, ImageOps
+from torch import Tensor
+from torchvision.io import encode_jpeg, encode_png
+
+from transface.artifacts import write_whole
+from transface.images.detection import Policy
+from transface.images.detectors.opening import open_detector
+from transface.images.faces import FoundFaces, find_in_files
+from transface.images.files import ImageList, list_images
+
+TABLE, UNFINISHED, SHEET = "faces.csv", "faces.partial.csv", "failed.jpg"
+POINTS = tuple(f"{axis}{number}" for number in range(1, 6) for axis in "xy")
+COLUMNS = ("file", "face", *POINTS, "left", "top", "right", "bottom", "score", "detector", "aligned", "reason")
+SHEET_SIDE, SHEET_COLUMNS, SHEET_MOST = 160, 8, 80
+Progress = Callable[[int], None]
+
+
+class Aligned(NamedTuple):
+    """What was written.
+
+    Attributes:
+        output: the folder.
+        num_pictures: looked at.
+        num_faces: written.
+        failed: the reason of each picture without a face.
+        doubtful: what is to be said of pictures of which a face was written.
+    """
+
+    output: Path
+    num_pictures: int
+    num_faces: int
+    failed: dict[str, str]
+    doubtful: dict[str, str]
+
+
+def align_folder(
+    source: str | Path,
+    output: str | Path,
+    detector: str,
+    *,
+    take: Policy = "largest",
+    size: int | tuple[int, int] = 112,
+    margin: float = 0.0,
+    min_eye_distance: float = 0.0,
+    kind: str = "jpg",
+    quality: int = 95,
+    num_threads: int = 1,
+    device: str = "cpu",
+    progress: Progress = lambda _: None,
+) -> Aligned:
+    """Write the faces of all photographs of a folder (or list) below `output`, under the names of their pictures.
+
+    Args:
+        kind: "jpg" or "png" of the files written.
+        quality: of JPEGs.
+
+    Raises:
+        FileExistsError: if `output` holds faces of other pictures or settings, or files of another origin.
+        ValueError, FileNotFoundError: for settings that cannot be, or no pictures.
+    """
+    if kind not in ("jpg", "png") or not 1 <= quality <= 100:
+        raise ValueError(f"kind must be jpg or png, and quality in 1..100, got {kind!r} and {quality}")
+    images, output = list_images(source), Path(output)
+    if output.resolve() == images.root.resolve():
+        raise ValueError(f"output must be another folder than the pictures', got {output}")
+    name = open_detector(detector, device=device).name
+    settings = [name, take, size, margin, min_eye_distance, kind, quality, images.names]
+    key = hashlib.sha256(json.dumps(settings).encode("utf-8", "surrogateescape")).hexdigest()
+    rows = _begin(output, key)
+    if (output / TABLE).is_file():
+        progress(len(images.names))
+        return _summary(output, rows)
+    done = _whole_pictures(rows, images.names)
+    progress(len(done))
+    left = images.names[len(done) :]
+    found = find_in_files(
+        lambda: open_detector(detector, device=device),
+        [images.root / name for name in left],
+        num_threads=num_threads,
+        take=take,
+        size=size,
+        margin=margin,
+        min_eye_distance=min_eye_distance,
+    )
+    rows = [row for row in rows if row["file"] in set(done)]
+    _write_rows(output / UNFINISHED, rows)
+    with (output / UNFINISHED).open("a", encoding="utf-8", newline="") as table:
+        for picture, faces in zip(left, found, strict=True):
+            written = list(_write_faces(output, picture, faces, detector=name, many=take == "all", kind=kind, quality=quality))
+            _append(table, written)
+            rows += written
+            progress(1)
+    summary = _summary(output, rows)
+    _write_sheet(output / SHEET, images, summary.failed)
+    (output / UNFINISHED).replace(output / TABLE)
+    return summary
+
+
+def _begin(output: Path, key: str) -> list[dict[str, str]]:
+    """Make the folder, or return the rows that a run of the same pictures and settings left in it."""
+    mark = output / ".align"
+    if output.is_dir() and any(output.iterdir()) and not (mark.is_file() and mark.read_text(encoding="ascii") == key):
+        what = "faces of other pictures or settings" if mark.is_file() else "other files"
+        raise FileExistsError(f"{output} holds {what}: choose another output, or remove it")
+    output.mkdir(parents=True, exist_ok=True)
+    write_whole(mark, key)
+    for path in (output / TABLE, output / UNFINISHED):
+        if path.is_file():
+            with path.open(encoding="utf-8", newline="") as stream:
+                return [row for row in csv.DictReader(stream) if None not in row.values()]
+    return []
+
+
+def _whole_pictures(rows: Sequence[dict[str, str]], names: Sequence[str]) -> list[str]:
+    """The pictures done so far: all that have rows but the last, of which some may be missing."""
+    seen = list(dict.fromkeys(row["file"] for row in rows))[:-1]
+    return seen if seen == list(names[: len(seen)]) else []
+
+
+def _write_faces(output: Path, picture: str, found: FoundFaces, *, detector: str, many: bool, kind: str, quality: int) -> Iterator[dict[str, str]]:
+    if not found.faces:
+        yield dict.fromkeys(COLUMNS, "") | {"file": picture, "detector": detector, "reason": found.reason or ""}
+    for number, face in enumerate(found.faces):
+        target = f"{picture}.{number}.{kind}" if many else f"{picture}.{kind}"
+        if not many and Path(picture).suffix.lower() in (f".{kind}", ".jpeg" if kind == "jpg" else ""):
+            target = picture  # a picture of the same kind keeps its name
+        path = output / target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_encoded(face.image, kind, quality))
+        numbers = [*face.points.reshape(-1).tolist(), *face.box.tolist(), face.score]
+        words = [picture, str(number), *(f"{value:.3f}" for value in numbers), detector, target, found.reason or ""]
+        yield dict(zip(COLUMNS, words, strict=True))
+
+
+def _encoded(face: Tensor, kind: str, quality: int) -> bytes:
+    data: bytes = (encode_png(face.contiguous()) if kind == "png" else encode_jpeg(face.contiguous(), quality)).numpy().tobytes()
+    return data
+
+
+def _write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())
+
+
+def _append(table: IO[str], rows: Sequence[dict[str, str]]) -> None:
+    csv.DictWriter(table, COLUMNS).writerows(rows)
+    table.flush()
+
+
+def _summary(output: Path, rows: Sequence[dict[str, Any]]) -> Aligned:
+    failed = {row["file"]: row["reason"] for row in rows if not row["face"]}
+    doubtful = {row["file"]: row["reason"] for row in rows if row["face"] and row["reason"]}
+    return Aligned(output, len({row["file"] for row in rows}), sum(1 for row in rows if row["face"]), failed, doubtful)
+
+
+def _write_sheet(path: Path, images: ImageList, failed: dict[str, str]) -> None:
+    """Write small pictures of what failed, with the reasons; nothing where nothing did."""
+    if not failed:
+        return
+    names = list(failed)[:SHEET_MOST]
+    cell = SHEET_SIDE + 28
+    sheet = Image.new("RGB", (SHEET_COLUMNS * SHEET_SIDE, math.ceil(len(names) / SHEET_COLUMNS) * cell), "white")
+    drawing = ImageDraw.Draw(sheet)
+    for place, name in enumerate(names):
+        left, top = place % SHEET_COLUMNS * SHEET_SIDE, place // SHEET_COLUMNS * cell
+        try:
+            with Image.open(images.root / name) as picture:
+                picture.draft("RGB", (SHEET_SIDE, SHEET_SIDE))
+                small = ImageOps.exif_transpose(picture).convert("RGB")
+                small.thumbnail((SHEET_SIDE - 4, SHEET_SIDE - 4))
+                sheet.paste(small, (left + 2, top + 2))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            drawing.line((left, top, left + SHEET_SIDE, top + SHEET_SIDE), fill="grey")
+        for line, text in enumerate((name[-26:], failed[name][:26])):
+            drawing.text((left + 2, top + SHEET_SIDE + 12 * line), text.encode("ascii", "replace").decode(), fill="black")
+    with io.BytesIO() as stream:
+        sheet.save(stream, "JPEG", quality=85)
+        write_whole(path, stream.getvalue())

@@ -1,0 +1,134 @@
+"""Aligned faces of a folder of photographs: written, listed, resumed; what failed is listed and shown."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from transface.evaluation.recognition.own_lists import Finding, list_people
+from transface.images.alignment import read_points, template_points
+from transface.images.decoding import decode_image
+from transface.images.detection import Faces, no_faces, sorted_faces
+from transface.images.detectors import locating
+from transface.inference.face_model import FaceModel
+from transface.inference.folders import align_folder as home
+from transface.inference.folders.align_folder import Aligned, align_folder
+
+
+class BrightSquares:
+    """Finds the bright square of a dark picture; its five points lie as the template's."""
+
+    name = "bright squares"
+    looked = 0
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Faces]:
+        type(self).looked += len(images)
+        return [self._one(image) for image in images]
+
+    def _one(self, image: np.ndarray) -> Faces:
+        rows, columns = np.nonzero(image[:, :, 0] > 128)
+        if not len(rows):
+            return no_faces()
+        low, high = np.array([columns.min(), rows.min()]), np.array([columns.max(), rows.max()])
+        return sorted_faces([[*low, *high]], low + template_points().numpy() * ((high - low) / 111), [0.9])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three people with four photographs each; one has no face, one is broken."""
+    for opener in (home, locating):
+        monkeypatch.setattr(opener, "open_detector", lambda *_, **__: BrightSquares())
+    monkeypatch.setenv("TRANSFACE_CACHE", str(tmp_path / "cache"))
+    BrightSquares.looked = 0
+    for person in "abc":
+        (tmp_path / "in" / person).mkdir(parents=True)
+        for number in range(4):
+            image = np.zeros((150 + number, 180, 3), np.uint8)
+            if (person, number) != ("b", 1):
+                image[20:130, 30 + number : 140 + number] = 140 + 20 * number + np.arange(110, dtype=np.uint8)[None, :, None] // 2
+            Image.fromarray(image).save(tmp_path / "in" / person / f"{number}.png")
+    (tmp_path / "in" / "c" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    return tmp_path / "in"
+
+
+def align(folder: Path, **settings: Any) -> Aligned:
+    return align_folder(folder, folder.parent / "out", "any", **settings)
+
+
+def test_faces_are_written_listed_and_shown(folder: Path) -> None:
+    told: list[int] = []
+    done = align(folder, progress=told.append, num_threads=2)
+    assert (done.num_pictures, done.num_faces, sum(told)) == (12, 10, 12)
+    assert sorted(done.failed) == ["b/1.png", "c/3.png"]
+    assert done.failed["b/1.png"] == "no face was found"
+    assert "cannot be decoded" in done.failed["c/3.png"]
+    assert decode_image((done.output / "a" / "2.png.jpg").read_bytes()).shape == (3, 112, 112)
+    assert (done.output / "failed.jpg").is_file()
+
+
+def test_the_table_is_a_points_file_that_gives_the_same_faces(folder: Path, small_model: FaceModel) -> None:
+    done = align(folder, kind="png")
+    listed = read_points(done.output / "faces.csv")
+    assert len(listed) == 10
+    for face in listed[:3]:
+        by_points = small_model.embed(folder / face.path, points=face.points)
+        torch.testing.assert_close(by_points, small_model.embed(done.output / face.path), atol=2e-2, rtol=0)
+        torch.testing.assert_close(by_points, small_model.embed(folder / face.path, detector=BrightSquares()), atol=2e-2, rtol=0)
+
+
+def test_a_stopped_run_goes_on(folder: Path) -> None:
+    class StopError(Exception): ...
+
+    seen = 0
+
+    def stop(count: int) -> None:
+        nonlocal seen
+        seen += count
+        if seen == 6:
+            raise StopError
+
+    with pytest.raises(StopError):
+        align(folder, progress=stop)
+    BrightSquares.looked = 0
+    again = align(folder)
+    assert 0 < BrightSquares.looked < 10
+    (folder.parent / "out").rename(folder.parent / "resumed")
+    fresh = align(folder)
+    for name in ("faces.csv", "failed.jpg"):
+        assert (folder.parent / "resumed" / name).read_bytes() == (fresh.output / name).read_bytes()
+    assert again.failed == fresh.failed
+    BrightSquares.looked = 0
+    assert align(folder) == fresh
+    assert BrightSquares.looked == 0
+
+
+def test_other_settings_and_other_files_are_refused(folder: Path) -> None:
+    align(folder)
+    with pytest.raises(FileExistsError, match="faces of other pictures or settings"):
+        align(folder, size=64)
+    with pytest.raises(FileExistsError, match="other files"):
+        align_folder(folder, folder.parent, "any")
+    with pytest.raises(ValueError, match="another folder than the pictures"):
+        align_folder(folder, folder, "any")
+
+
+def test_a_photograph_without_a_face_is_named(folder: Path, small_model: FaceModel) -> None:
+    with pytest.raises(ValueError, match=r"b/1\.png: no face was found"):
+        small_model.embed([folder / "a/0.png", folder / "b/1.png"], detector=BrightSquares())
+
+
+def test_evaluation_finds_faces_once_and_says_where_there_are_none(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"2 of 12 pictures have no face to take: .*1\.png: no face was found; .*missing=center"):
+        list_people(folder, name="mine", fit="refuse", finding=Finding("any"))
+    (folder / "c" / "3.png").unlink()
+    source = list_people(folder, name="mine", fit="refuse", finding=Finding("any", missing="center")).source
+    BrightSquares.looked = 0
+    again = list_people(folder, name="mine", fit="refuse", finding=Finding("any", missing="center")).source
+    assert BrightSquares.looked == 0
+    assert again.fingerprint() == source.fingerprint()
+    assert source.read(range(11), (112, 112)).shape == (11, 3, 112, 112)
+    assert source.read([0], (112, 96)).float().mean() > 100
