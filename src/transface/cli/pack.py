@@ -103,6 +103,9 @@ def _add_images(parser: argparse.ArgumentParser, what: str) -> None:
     fits = ("refuse", "resize", "letterbox", "center_crop", "stretch")
     parser.add_argument("--fit", choices=fits, default="refuse", help="what happens to images of another size (default: refuse)")
     parser.add_argument("--points", type=Path, help="CSV of image,x1,y1,...,x5,y5: align faces by these points")
+    parser.add_argument("--detector", help="find and align one face in each photograph: mtcnn, yunet:FILE.onnx, scrfd:FILE.onnx")
+    policies = ("largest", "central", "score", "only")
+    parser.add_argument("--faces", choices=policies, default="largest", help="which of a photograph's faces (default: largest)")
     parser.add_argument("--quality", type=int, default=95, help="of JPEGs written anew (default 95)")
     parser.add_argument("--min-images", type=count, default=1, help="leave out people with fewer")
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be used, and list them")
@@ -145,6 +148,8 @@ def _from_images(options: argparse.Namespace) -> int:
             options.output,
             fit=options.fit,
             points_file=options.points,
+            detector=options.detector,
+            faces=options.faces,
             quality=options.quality,
             min_images=options.min_images,
             on_bad_image="skip" if options.skip_bad else "raise",

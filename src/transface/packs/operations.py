@@ -3,7 +3,9 @@
 What writes a pack goes through `pack_writing.write_pack`, so it appears only when whole and can be gone on with. Shapes: n images.
 """
 
+import csv
 import hashlib
+import io
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from torchvision.io import encode_jpeg
 
+from transface.artifacts import write_whole
 from transface.backbones.features import image_sides
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.reader import RecordReader, scan_index
@@ -22,9 +25,12 @@ from transface.data.sources.identity_pack import IdentityPack, find_rec, read_pr
 from transface.data.sources.image_files import FileFaces, PathTable, open_folder, open_list
 from transface.data.sources.record_list import read_list
 from transface.data.sources.source import FaceSource, SourceMix
+from transface.data.sources.sparse_labels import count_anew
 from transface.images.alignment import align_image, read_points
 from transface.images.alignment_check import check_points
 from transface.images.decoding import decode_image
+from transface.images.detection import Policy
+from transface.images.detectors.locating import locate_faces
 from transface.images.fit import Fit, check_fit, fit_image
 from transface.images.headers import image_size, is_plain
 from transface.packs.journal import forget_journal
@@ -40,14 +46,22 @@ from transface.packs.writer import (
     write_pack,
 )
 
+NO_FACE = "no face was found"
 PLAN_OF_FOLDER = ".pack.partial"  # in a folder that is not whole yet: of which pack it is
 
 
 def face_maker(
-    *, size: tuple[int, int], fit: Fit, quality: int, points: Mapping[str, torch.Tensor] | None = None, source: FileFaces | None = None
+    *,
+    size: tuple[int, int],
+    fit: Fit,
+    quality: int,
+    points: Mapping[str, torch.Tensor] | None = None,
+    reasons: Mapping[str, str] | None = None,
+    source: FileFaces | None = None,
 ) -> Prepare:
     """Return a function that brings an image's bytes to `size`: aligned by its points, else as `fit` says.
 
+    `reasons` say why a detector found no points in some.
     JPEGs and PNGs of that size stay as they are; everything else is written anew, as JPEG: a pack holds no other kinds.
     """
 
@@ -60,7 +74,8 @@ def face_maker(
             assert source is not None
             path = source.paths[index]
             if path not in points:
-                raise ValueError(f"image {name} has no line in the points file")
+                why = " has no line in the points file" if reasons is None else f": {reasons.get(path, NO_FACE)}"
+                raise ValueError(f"image {name}{why}")
             check_points(points[path], name=f"image {name}", picture=(image.shape[1], image.shape[2]))
             face = align_image(image, points[path], size=size)[0]
         else:
@@ -88,7 +103,8 @@ def open_images(path: str | Path, *, root: str | Path | None = None, size: int |
     if not (np.isfinite(labels) & (labels >= 0) & (labels == np.floor(labels)) & (labels < 1 << 31)).all():
         raise ValueError(f"{path}: labels must be whole numbers from 0")
     paths = PathTable(line.path for line in lines)
-    return FileFaces(path.parent if root is None else root, paths, labels=labels.astype(np.int64), image_size=sides)
+    counted = count_anew(labels.astype(np.int64), source=path)
+    return FileFaces(path.parent if root is None else root, paths, labels=counted.labels, people=counted.names, image_size=sides)
 
 
 def pack_images(
@@ -97,15 +113,18 @@ def pack_images(
     *,
     fit: Fit = "refuse",
     points_file: str | Path | None = None,
+    detector: str | None = None,
+    faces: Policy = "largest",
     quality: int = 95,
     min_images: int = 1,
     **words: Any,
 ) -> PackSummary:
-    """Write a pack of image files, identity by identity.
+    """Write a pack of image files, identity by identity; the names of the people lie beside it, in identities.csv (label,name).
 
     Args:
         fit: what happens to images of another size; see `images.fit`.
         points_file: a CSV of five points an image, by which faces are aligned.
+        detector: finds one face in each photograph, by which it is aligned; `faces` says which of several.
         quality: of the JPEGs that are written anew.
         min_images: people with fewer are left out, and the others numbered anew.
         words: on_bad_image, num_threads, on_progress of `write_pack`.
@@ -115,13 +134,39 @@ def pack_images(
     check_fit(fit)
     size = (int(images.image_size[0]), int(images.image_size[1]))
     shape = f"{size[0]}x{size[1]}"
-    points, settings = None, f"{fit} {shape} {quality} {min_images}"
+    points, reasons, settings = None, None, f"{fit} {shape} {quality} {min_images}"
+    if points_file is not None and detector is not None:
+        raise ValueError("give a points file or a detector, not both")
     if points_file is not None:
         points = _points_by_path(points_file)
         settings = f"aligned {shape} {quality} {min_images} {_digest_of(points)}"
-    prepare = face_maker(size=size, fit=fit, quality=quality, points=points, source=images)
+    if detector is not None:
+        points, reasons = _found_points(images, detector, faces)
+        settings = f"aligned {shape} {quality} {min_images} {_digest_of(points)}"
+    prepare = face_maker(size=size, fit=fit, quality=quality, points=points, reasons=reasons, source=images)
     plan = plan_of_frequent(images, min_images=min_images)
-    return write_pack(output, plan, prepare=prepare, settings=settings, **words)
+    summary = write_pack(output, plan, prepare=prepare, settings=settings, **words)
+    if images.people:
+        _write_people(Path(output) / "identities.csv", images, plan)
+    return summary
+
+
+def _found_points(images: FileFaces, detector: str, faces: Policy) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The points of one face of each image that has one, and why the others have none, by path."""
+    names = [images.paths[index] for index in range(len(images))]
+    located = locate_faces([images.root / name for name in names], detector, take=faces)
+    points = {name: five for name, five in zip(names, torch.from_numpy(located.points).double(), strict=True) if not five.isnan().any()}
+    return points, {names[place]: reason for place, reason in located.reasons.items() if names[place] not in points}
+
+
+def _write_people(path: Path, images: FileFaces, plan: PackPlan) -> None:
+    """Write label,name: who each label of a plan is."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["label", "name"])
+    labels, first = np.unique(plan.labels, return_index=True)
+    writer.writerows([label, images.people[images.labels[plan.indices[place]]]] for label, place in zip(labels.tolist(), first.tolist(), strict=True))
+    write_whole(path, text.getvalue())
 
 
 def _points_by_path(path: str | Path) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.io import encode_jpeg
 
 from transface.data.recordio.reader import RecordReader
@@ -15,9 +16,11 @@ from transface.data.sources.image_files import open_folder
 from transface.images.alignment import align_image, template_points
 from transface.images.decoding import decode_images
 from transface.packs import writer as pack_writing
+from transface.packs.check import check_pack
 from transface.packs.operations import (
     merge_packs,
     open_images,
+    open_pack,
     pack_images,
     shuffle_pack,
     split_pack,
@@ -253,3 +256,25 @@ def test_points_of_two_faces_of_one_picture_are_refused(tmp_path: Path, make_jpe
     (tmp_path / "points.csv").write_text(f"p/a.jpg,{line}\n" * 2, encoding="utf-8-sig")
     with pytest.raises(ValueError, match="two faces of"):
         pack_images(open_images(tmp_path / "images"), tmp_path / "pack", points_file=tmp_path / "points.csv")
+
+
+def test_a_rectangular_pack_is_made_checked_and_unpacked_without_naming_its_size(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["path,label"]
+    for number in range(6):
+        image = Image.fromarray(rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)).resize((178, 218))
+        image.save(tmp_path / f"{number}.{'bmp' if number % 2 else 'jpg'}")
+        lines.append(f"{number}.{'bmp' if number % 2 else 'jpg'},{1000 + 500 * (number // 2)}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    pack_images(open_images(tmp_path / "list.csv", size=(218, 178)), tmp_path / "pack")
+    pack = open_pack(tmp_path / "pack")
+    assert pack.image_size == (218, 178)
+    assert pack.num_identities == 3
+    assert (tmp_path / "pack" / "identities.csv").read_text() == "label,name\n0,1000\n1,1500\n2,2000\n"
+    assert check_pack(tmp_path / "pack").is_clean
+    assert all(pack.encoded(index)[:3] == b"\xff\xd8\xff" for index in range(6))
+    assert unpack_to_folder(pack, tmp_path / "folder") == 6
+    pack_images(open_images(tmp_path / "list.csv", size=112), tmp_path / "square", fit="letterbox")
+    assert open_pack(tmp_path / "square").image_size == (112, 112)
+    with pytest.raises(ValueError, match="would distort it"):
+        pack_images(open_images(tmp_path / "list.csv", size=112), tmp_path / "bad", fit="resize")

@@ -18,6 +18,7 @@ import numpy as np
 from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.loaders import face_batch
 from transface.data.recordio.index import IntArray
+from transface.data.sources.sparse_labels import count_anew
 from transface.images.files import IMAGE_SUFFIXES, files_below, is_image_name, is_other_picture
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 PATH_COLUMNS = ("path", "image", "file", "filename")
 LABEL_COLUMNS = ("label", "identity", "person", "id")
 LARGEST_FILE = 64 << 20
+SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval")
 WHOLE_NUMBER = re.compile(r"[0-9]{1,9}(\.0{0,9})?")  # 3, and 3.0 as tables write a column of numbers in which one was missing
 
 
@@ -158,8 +160,19 @@ def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112)) -
         if not counts:
             raise ValueError(f"{where}: expected one folder a person")
         logger.warning("%s: they are left out", where)
+    _refuse_splits(root, list(counts))
     labels = np.repeat(np.arange(len(counts), dtype=np.int64), list(counts.values()))
     return FileFaces(root, paths, labels=labels, people=list(counts), image_size=image_size)
+
+
+def _refuse_splits(root: Path, people: Sequence[str]) -> None:
+    """Raise if what should be people are the parts of a split data set, with the people inside."""
+    if people and all(person.lower() in SPLITS for person in people):
+        inside = next((entry.name for entry in sorted((root / people[0]).iterdir()) if entry.is_dir()), None)
+        if inside is not None:
+            raise ValueError(
+                f"{root} holds the parts of a data set ({', '.join(people)}), not people: give {root / people[0]}, which holds {inside} and others"
+            )
 
 
 def _paths_of(root: Path, people: Iterable[str], counts: dict[str, int], unread: list[str]) -> Iterator[str]:
@@ -269,7 +282,8 @@ def _number(met: _Met, path: Path) -> _Numbered:
     rows = np.frombuffer(met.rows, dtype=np.int64) if labels else np.empty(0, dtype=np.int64)
     whole = [WHOLE_NUMBER.fullmatch(label.strip()) is not None for label in labels]
     if labels and all(whole):
-        return _Numbered(np.array([int(float(label)) for label in labels], dtype=np.int64)[rows], [])
+        counted = count_anew(np.array([int(float(label)) for label in labels], dtype=np.int64), source=path)
+        return _Numbered(counted.labels[rows], counted.names)
     if any(whole):
         mixed = labels[whole.index(False)]
         raise ValueError(f"{path}: labels must all be whole numbers from 0, or all be names; among numbers there is {mixed[:40]!r}")

@@ -14,6 +14,7 @@ from transface.data.loaders import face_batch
 from transface.data.recordio.headers import unpack_record
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.reader import RecordReader
+from transface.data.sources.sparse_labels import count_anew
 
 
 class ListLine(NamedTuple):
@@ -83,7 +84,9 @@ class RecordList:
         self._positions = self.reader.index.positions(self.keys)
         if len(absent := np.flatnonzero(self._positions < 0)):
             raise ValueError(f"{path_lst}: key {self.keys[absent[0]]} is not in {self.reader.path_idx} ({len(absent)} such keys)")
-        self.labels: IntArray = labels.astype(np.int64)
+        counted = count_anew(labels.astype(np.int64), source=path_lst)
+        self.labels: IntArray = counted.labels
+        self.people = counted.names
         self.num_identities = int(self.labels.max()) + 1
 
     def __len__(self) -> int:

@@ -168,3 +168,26 @@ def test_numbers_with_a_point_and_a_mark_of_byte_order_are_read(tmp_path: Path) 
     (tmp_path / "empty.csv").write_text("path,label\n")
     with pytest.raises(ValueError, match="holds no images"):
         open_list(tmp_path / "empty.csv")
+
+
+def test_numbers_that_leave_most_out_are_counted_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Labels of 0, 1000 and 2000 would train 2,001 classes for three people (cases F4, N14)."""
+    (tmp_path / "list.csv").write_text("path,label\n" + "".join(f"{n}.jpg,{1000 * (n % 3)}\n" for n in range(7)))
+    faces = open_list(tmp_path / "list.csv")
+    assert faces.num_identities == 3
+    assert faces.labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert faces.people == ["0", "1000", "2000"]
+    assert "counted anew" in caplog.text
+    (tmp_path / "near.csv").write_text("path,label\na.jpg,0\nb.jpg,2\nc.jpg,4\n")
+    assert open_list(tmp_path / "near.csv").labels.tolist() == [0, 2, 4]
+
+
+def test_the_parts_of_a_split_are_not_people(tmp_path: Path) -> None:
+    """Case F10."""
+    for part in ("train", "val"):
+        for person in ("ann", "bob"):
+            (tmp_path / part / person).mkdir(parents=True)
+            (tmp_path / part / person / "1.jpg").touch()
+    with pytest.raises(ValueError, match=r"parts of a data set \(train, val\), not people: give .*train, which holds ann"):
+        open_folder(tmp_path)
+    assert open_folder(tmp_path / "train").people == ["ann", "bob"]
