@@ -1,0 +1,81 @@
+"""Token quality and error-versus-discard curves agree with the released programs' numbers (shared/parity/fiqa)."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from transface.metrics.error_discard import best_area, error_discard_curve, pair_quality, partial_area, threshold_at_error
+from transface.metrics.token_quality import token_distances, token_quality
+
+PACK = Path(os.environ.get("TRANSFACE_SHARED", Path(__file__).parents[3] / "shared")) / "parity" / "fiqa"
+pytestmark = pytest.mark.skipif(not (PACK / "ntfiqa.npz").is_file(), reason="no recorded numbers: set TRANSFACE_SHARED")
+
+
+def load(name: str) -> dict[str, np.ndarray]:
+    with np.load(PACK / name, allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def test_distances_are_the_released_ones() -> None:
+    z = load("ntfiqa.npz")
+    found = token_distances(*(torch.from_numpy(z[f"in/{key}"]) for key in ("tokens", "norm_weight", "norm_bias")))
+    np.testing.assert_allclose(found.numpy(), z["out/distance"], atol=2e-5)
+
+
+def runs() -> list[tuple[str, str]]:
+    if not (PACK / "ntfiqa.npz").is_file():
+        return []
+    found = []
+    for key in load("ntfiqa.npz"):
+        if key.startswith("out/") and key.endswith("/score"):
+            run = key.split("/")[1]
+            found.append((run, run.split("_")[1] if run.startswith("blocks_") else "all"))
+    return found
+
+
+@pytest.mark.parametrize(("run", "blocks"), runs())
+def test_scores_are_the_released_ones(run: str, blocks: str) -> None:
+    z = load("ntfiqa.npz")
+    inside = "in/" if blocks == "all" else next(k for k in z if k.startswith(f"in/blocks_{blocks}") and k.endswith("/tokens"))[: -len("tokens")]
+    tokens, received = z[f"{inside}tokens"], z[f"{inside}attention_received_per_block"]
+    if tokens.shape[1] < 2:
+        pytest.skip("one block has no distance")
+    distances = token_distances(torch.from_numpy(tokens), torch.from_numpy(z["in/norm_weight"]), torch.from_numpy(z["in/norm_bias"]))
+    scaling = float(run.split("scaling_")[1].split("_")[0]) if "scaling_" in run else 8.0
+    attention = None
+    if "attention_last" in run:
+        attention = torch.from_numpy(received[:, -1])
+    elif "attention_mean" in run:
+        attention = torch.from_numpy(received.mean(1))
+    found = token_quality(distances, attention=attention, scaling=scaling)
+    np.testing.assert_allclose(found.numpy(), z[f"out/{run}/score"], atol=1e-5)
+
+
+def edc_runs() -> list[str]:
+    return sorted({key.split("/out/")[0] for key in load("edc.npz") if "/out/" in key}) if (PACK / "edc.npz").is_file() else []
+
+
+@pytest.mark.parametrize("run", edc_runs())
+def test_curves_and_areas_are_the_released_ones(run: str) -> None:
+    z = load("edc.npz")
+    case, setting = run.split("/")
+    qualities, similarity = z[f"{case}/in/quality"], z[f"{case}/in/similarity"]
+    quality = qualities.prod(-1) if "product" in case else pair_quality(qualities)
+    word, value = setting.rsplit("_", 1)
+    nonmated = case.startswith("nonmated")
+    threshold = float(value) if word == "threshold" else threshold_at_error(similarity, 1 - float(value) if nonmated and word != "quantile" else float(value))
+    errors = similarity >= threshold if nonmated else similarity < threshold
+    curve = error_discard_curve(errors, quality)
+    np.testing.assert_array_equal(curve.discarded, z[f"{run}/out/discard_fraction"])
+    np.testing.assert_array_equal(curve.error, z[f"{run}/out/error_fraction"])
+    for limit, area, best in zip(z[f"{run}/out/limit"], z[f"{run}/out/pauc"], z[f"{run}/out/area_under_theoretical_best"], strict=True):
+        assert partial_area(curve, float(limit)) == pytest.approx(float(area), abs=1e-9)
+        assert best_area(float(curve.error[0]), float(limit)) == pytest.approx(float(best), abs=1e-9)
+
+
+def test_the_pack_says_what_it_is() -> None:
+    assert json.loads(str(load("ntfiqa.npz")["cfg_json"]))
