@@ -19,11 +19,14 @@ transface report sweep=DIR [metric=NAME] [output=DIR] [format=html,md]
 transface report ablation=DIR [baseline=NAME] [metric=NAME] [output=DIR] [format=html,md]
     The variants below DIR, several seeds each: mean, interval and paired tests against the baseline, into DIR/report.
 
+transface report occlusion=DIR [output=DIR] [format=html,md]
+    The stages of a chain below DIR: students combined, the table over seeds, paired tests, into DIR/report.
+
 A RUN is a folder that 'transface train' or 'transface evaluate' wrote (config.yaml, metrics.csv, results/*.json).
 metric=NAME: a measure ("accuracy", the mean over all sets; "lfw/accuracy", of one set) or a column of metrics.csv ("val/mean/accuracy").
 format: html (one self-contained file), md (Markdown with PNGs beside it) or both, which is the default.
 """
-OPTIONS = ("sweep", "ablation", "baseline", "metric", "output", "format")
+OPTIONS = ("sweep", "ablation", "occlusion", "baseline", "metric", "output", "format")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,8 +41,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     folders, options = read_arguments(argv)
     formats = tuple(options.get("format", "html,md").split(","))
-    kind = "sweep" if "sweep" in options else "ablation" if "ablation" in options else "runs"
-    path = {"sweep": report_sweep, "ablation": report_ablation, "runs": report_runs}[kind](folders, options, formats)
+    kind = next((name for name in ("sweep", "ablation", "occlusion") if name in options), "runs")
+    path = {"sweep": report_sweep, "ablation": report_ablation, "occlusion": report_occlusion, "runs": report_runs}[kind](folders, options, formats)
     print(path)
     return 0
 
@@ -68,12 +71,12 @@ def read_arguments(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 def check_together(folders: Sequence[str], options: dict[str, str]) -> None:
     """Raise ValueError where arguments do not go together."""
-    chosen = [name for name in ("sweep", "ablation") if name in options]
-    if len(chosen) == 2 or (chosen and folders):
+    chosen = [name for name in ("sweep", "ablation", "occlusion") if name in options]
+    if len(chosen) > 1 or (chosen and folders):
         raise ValueError(f"give run folders, sweep=DIR or ablation=DIR: one of the three, got {', '.join([*folders, *chosen])}")
     if not chosen and not folders:
         raise ValueError("no run to report: give a run folder (runs/demo), sweep=DIR or ablation=DIR; --help says more")
-    for name, needed in (("metric", chosen), ("baseline", "ablation" in options)):
+    for name, needed in (("metric", chosen and chosen != ["occlusion"]), ("baseline", "ablation" in options)):
         if name in options and not needed:
             raise ValueError(
                 f"{name}= has no effect here: it goes with {'ablation=DIR' if name == 'baseline' else 'sweep=DIR or ablation=DIR'}"
@@ -111,6 +114,14 @@ def report_sweep(_: Sequence[str], options: dict[str, str], formats: tuple[str, 
     from transface.reports.sweep_report import write_sweep_report
 
     return write_sweep_report(options["sweep"], metric=options.get("metric"), output=options.get("output"), formats=formats)
+
+
+def report_occlusion(_: Sequence[str], options: dict[str, str], formats: tuple[str, ...]) -> Path:
+    """Write the report of a chain of stages under occlusion and return its path."""
+    from transface.cli.config.compose import instantiate
+    from transface.reports.occlusion.chain import write_chain_report
+
+    return write_chain_report(options["occlusion"], build=instantiate, output=options.get("output"), formats=formats)
 
 
 def report_ablation(_: Sequence[str], options: dict[str, str], formats: tuple[str, ...]) -> Path:

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 SetKind = Literal["utkface", "classes", "csv", "ferplus", "raf_db", "affectnet"]
 # age_gender_race_date; three files of the aligned release lack the race.
 UTKFACE_NAME = re.compile(r"(\d{1,3})_([01])_(?:([0-4])_)?(\d+)")
+_told: set[str] = set()  # roots whose rejected files were listed: a set is opened for training and for each protocol
 SPLIT_WORDS = {
     "train": "train",
     "training": "train",
@@ -94,7 +95,8 @@ def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: s
     found = readers[kind]()
     if not found.paths:
         raise ValueError(f"{root} holds no image that can be used as {kind}" + (f": {found.rejected[0]}" if found.rejected else ""))
-    if found.rejected:
+    if found.rejected and str(root) not in _told:
+        _told.add(str(root))
         logger.warning("%s: %d files are left out: %s", root, len(found.rejected), "; ".join(found.rejected[:5]))
     return found
 

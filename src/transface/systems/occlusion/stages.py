@@ -23,7 +23,8 @@ def open_network(path: str | Path) -> nn.Module:
     """
     file = find_checkpoint(path)
     content = read_checkpoint(file)
-    config = content.get("transface", {}).get("network")
+    own = content.get("transface", {})
+    config = own.get("network") or own.get("config", {}).get("system", {}).get("network", {}).get("network")
     if not isinstance(config, Mapping):
         raise ValueError(f"{file} does not say which network it holds: train it again with this version")
     network = build_backbone(config)
