@@ -1,0 +1,255 @@
+"""Faceptor: one encoder, task queries, two decoders and shared interpreters answer all tasks; Naive Faceptor: one head a kind of task.
+
+Faceptor (ECCV 2024, arXiv 2403.09500) section 3. Shapes: B images, N tokens, D token width, Q queries of a task.
+"""
+
+from collections import namedtuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from transface.backbones.features import EncodedImages, Output, OutputKind
+from transface.backbones.weights.rebuild import rebuildable
+from transface.losses.ages import mean_year, year_shares
+from transface.systems.generalist.interpreters import (
+    IdentityInterpreter,
+    MapInterpreter,
+    ValueInterpreter,
+    soft_argmax,
+    upsampled_regions,
+)
+from transface.systems.generalist.layer_attention import LayerBias, LayerMemory, Memory
+from transface.systems.generalist.merged_batches import merged
+from transface.systems.generalist.naive_heads import ATTRIBUTE_LAYERS, DENSE_LAYERS, AttributeHead, DenseHead
+from transface.systems.generalist.task_queries import TaskQueries
+from transface.systems.generalist.tasks import Task, as_tasks
+from transface.systems.generalist.token_decoder import TokenDecoder
+
+OUTPUT_KINDS: Mapping[str, OutputKind] = {
+    "identity": "embedding",
+    "age": "number",
+    "attributes": "several_of",
+    "expression": "one_of",
+    "parsing": "regions",
+    "landmarks": "points",
+}
+
+
+class LayerTokens(NamedTuple):
+    """What the encoder made of some images.
+
+    Attributes:
+        tokens: by layer, (B, N, D).
+        grid_size: rows and columns of the tokens.
+    """
+
+    tokens: dict[int, Tensor]
+    grid_size: tuple[int, int]
+
+    def maps(self) -> dict[int, Tensor]:
+        """Return the maps (B, D, rows, columns) by layer."""
+        return {layer: one.transpose(1, 2).unflatten(2, self.grid_size) for layer, one in self.tokens.items()}
+
+    def split(self, counts: Sequence[int]) -> list["LayerTokens"]:
+        """Return the tokens of consecutive numbers of images."""
+        parts = {layer: one.split(list(counts)) for layer, one in self.tokens.items()}
+        return [LayerTokens({layer: part[index] for layer, part in parts.items()}, self.grid_size) for index in range(len(counts))]
+
+
+class Generalist(nn.Module):
+    """What Faceptor and Naive Faceptor share: an encoder, tasks, merged batches and readable answers.
+
+    A subclass gives `task_logits`. `encoder.layers` must hold the layers it reads.
+
+    Raises:
+        ValueError: if the encoder does not give a layer that is read.
+    """
+
+    def __init__(self, encoder: nn.Module, tasks: Iterable[Any], read_layers: Iterable[int]) -> None:
+        super().__init__()
+        self.tasks = {task.name: task for task in as_tasks(tasks)}
+        own: Any = encoder
+        self.layers = tuple(own.layers)
+        missing = sorted(set(read_layers) - set(self.layers))
+        if missing:
+            raise ValueError(f"layers {missing} are read but the encoder gives {list(self.layers)}: add them to encoder.layers")
+        self.encoder: Any = encoder
+        self.image_size: tuple[int, int] = tuple(own.image_size)
+        self.outputs = {task.name: _output_of(task) for task in self.tasks.values()}
+        self._answer = namedtuple("Answers", tuple(self.outputs))  # type: ignore[misc]
+
+    def encode(self, images: Tensor) -> LayerTokens:
+        """Return the tokens of the encoder's layers for images (B, 3, H, W)."""
+        encoded: EncodedImages = self.encoder(images)
+        grid_of = getattr(self.encoder, "grid_of", None)
+        grid = grid_of(*images.shape[2:]) if grid_of else self.encoder.grid_size
+        return LayerTokens(dict(zip(self.layers, encoded.layers, strict=True)), grid)
+
+    def task_logits(self, encoded: LayerTokens, names: Sequence[str]) -> dict[str, Tensor]:
+        """Return what the named tasks say of encoded images, before any squashing: logits, maps (B, Q, h, w), embeddings."""
+        raise NotImplementedError
+
+    def forward_batches(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the logits of each task for a batch of its own, with one encoder pass for each image size.
+
+        Raises:
+            ValueError: for a batch of a task there is not.
+        """
+        unknown = sorted(images.keys() - self.tasks.keys())
+        if unknown:
+            raise ValueError(f"batches of {', '.join(unknown)} belong to no task; tasks are {', '.join(self.tasks)}")
+        encoded = merged(self.encode, images, lambda one, counts: one.split(counts))
+        return {name: self.task_logits(one, [name])[name] for name, one in encoded.items()}
+
+    def forward(self, images: Tensor) -> Any:
+        """Return a NamedTuple of all answers to images (B, 3, H, W): one encoder pass, one decoder pass."""
+        logits = self.task_logits(self.encode(images), list(self.tasks))
+        height, width = images.shape[2:]
+        return self._answer(**{name: readable(self.tasks[name], one, (int(height), int(width))) for name, one in logits.items()})
+
+    def layer_index(self, parameter_name: str) -> int:
+        """Return the depth of a parameter for layer-wise learning rates: that of the encoder, everything else after all of it."""
+        if parameter_name.startswith("encoder."):
+            return int(self.encoder.layer_index(parameter_name.removeprefix("encoder.")))
+        return 1 + max(int(self.encoder.layer_index(name)) for name, _ in self.encoder.named_parameters())
+
+
+@rebuildable
+class Faceptor(Generalist):
+    """One encoder, dual decoder.
+
+    Args of the constructor:
+        encoder: images -> EncodedImages; its `layers` hold those of `read_layers`.
+        tasks: rows of tasks.py.
+        width: D of the decoders.
+        num_heads, feedforward_width, num_layers: of the transformer decoder.
+        read_layers: of the encoder; the first is the main one. One: stage 1; more: Layer-Attention.
+        layer_bias: "none" as published; "task" or "head": a learned addend per task and layer, or per head too.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        tasks: Iterable[Any],
+        *,
+        width: int = 256,
+        num_heads: int = 8,
+        feedforward_width: int = 2048,
+        num_layers: int = 9,
+        read_layers: Sequence[int] = (11,),
+        layer_bias: str = "none",
+    ) -> None:
+        super().__init__(encoder, tasks, read_layers)
+        token_width = int(self.encoder.token_width)
+        with_queries = {name: task.num_outputs for name, task in self.tasks.items() if task.has_queries}
+        self.queries = TaskQueries(with_queries, width)
+        self.memory = LayerMemory(token_width, width, read_layers)
+        self.decoder = TokenDecoder(width, num_heads, feedforward_width, num_layers)
+        if layer_bias not in ("none", "task", "head"):
+            raise ValueError(f'layer_bias must be "none", "task" or "head", got {layer_bias!r}')
+        heads = num_heads if layer_bias == "head" else 1
+        self.layer_bias = None if layer_bias == "none" else LayerBias(list(with_queries), len(read_layers), num_heads=heads)
+        identities = {task.num_outputs for task in self.tasks.values() if task.kind == "identity"}
+        if len(identities) > 1:
+            raise ValueError(f"all identity tasks share one embedding, got sizes {sorted(identities)}")
+        kinds = [task for task in self.tasks.values() if task.has_queries]
+        self.identity = IdentityInterpreter(token_width, identities.pop()) if identities else None
+        self.value = ValueInterpreter(width) if any(not task.dense for task in kinds) else None
+        self.map = MapInterpreter(width) if any(task.dense for task in kinds) else None
+
+    def memory_of(self, encoded: LayerTokens) -> Memory:
+        """Return what the decoder attends to."""
+        return self.memory(encoded.tokens, encoded.grid_size)
+
+    def memory_bias(self, counts: Mapping[str, int], memory: Memory) -> Tensor | None:
+        """Return the addend to the attention scores of the queries of some tasks, or None where the published form has none."""
+        cells = memory.grid_size[0] * memory.grid_size[1]
+        return None if self.layer_bias is None else self.layer_bias(counts, cells)
+
+    def task_logits(self, encoded: LayerTokens, names: Sequence[str]) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        asked = [name for name in names if self.tasks[name].has_queries]
+        if asked:
+            memory = self.memory_of(encoded)
+            queries = self.queries(*asked)
+            tokens = self.decoder(queries, memory, self.memory_bias(queries.counts, memory))
+            parts = dict(zip(asked, tokens.split(list(queries.counts.values()), 1), strict=True))
+            found |= self._interpreted(parts, memory)
+        for name in names:
+            if not self.tasks[name].has_queries:
+                assert self.identity is not None
+                found[name] = self.identity(encoded.tokens[self.memory.layers[0]])
+        return {name: found[name] for name in names}
+
+    def _interpreted(self, tokens: Mapping[str, Tensor], memory: Memory) -> dict[str, Tensor]:
+        """Return logits and maps of the tokens of each task; the pixel decoder runs once for all dense ones."""
+        found: dict[str, Tensor] = {}
+        dense = [name for name in tokens if self.tasks[name].dense]
+        if dense:
+            assert self.map is not None
+            maps = self.map(torch.cat([tokens[name] for name in dense], 1), memory.main_map())
+            found |= dict(zip(dense, maps.split([tokens[name].shape[1] for name in dense], 1), strict=True))
+        for name in tokens.keys() - found.keys():
+            assert self.value is not None
+            found[name] = self.value(tokens[name])
+        return found
+
+
+@rebuildable
+class NaiveFaceptor(Generalist):
+    """One head for each kind of task, its body shared by the data sets of the kind.
+
+    Args of the constructor:
+        encoder: its `layers` hold those the heads read (3, 5, 7, 9, 11).
+        tasks: rows of tasks.py.
+        feature_width: of attribute heads.
+        dense_channels: inside dense heads.
+    """
+
+    def __init__(self, encoder: nn.Module, tasks: Iterable[Any], *, feature_width: int = 512, dense_channels: int = 512) -> None:
+        rows = as_tasks(tasks)
+        read = {11} | {layer for task in rows if task.has_queries for layer in (DENSE_LAYERS if task.dense else ATTRIBUTE_LAYERS)}
+        super().__init__(encoder, rows, read)
+        token_width = int(self.encoder.token_width)
+        heads: dict[str, nn.Module] = {}
+        for kind in dict.fromkeys(task.kind for task in rows):
+            outputs = {task.name: task.num_outputs for task in rows if task.kind == kind}
+            if kind == "identity":
+                heads[kind] = IdentityInterpreter(token_width, next(iter(outputs.values())))
+            elif kind in ("parsing", "landmarks"):
+                heads[kind] = DenseHead(token_width, outputs, dense_channels)
+            else:
+                heads[kind] = AttributeHead(token_width, outputs, feature_width)
+        self.heads = nn.ModuleDict(heads)
+
+    def task_logits(self, encoded: LayerTokens, names: Sequence[str]) -> dict[str, Tensor]:
+        maps = encoded.maps()
+        found = {}
+        for name in names:
+            kind = self.tasks[name].kind
+            head = self.heads[kind]
+            found[name] = head(encoded.tokens[11]) if kind == "identity" else head(maps, name)
+        return found
+
+
+def readable(task: Task, logits: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Return what a task's logits mean, in the form of its Output: years, points in pixels, region logits of every pixel, or as they are."""
+    if task.kind == "age":
+        return mean_year(year_shares(logits))
+    if task.kind == "parsing":
+        return upsampled_regions(logits, image_size)
+    if task.kind == "landmarks":
+        height, width = image_size
+        return soft_argmax(logits) * logits.new_tensor([width, height]) - 0.5
+    return logits
+
+
+def _output_of(task: Task) -> Output:
+    kind = OUTPUT_KINDS[task.kind]
+    if kind == "number":
+        return Output(kind, unit="years")
+    if kind == "embedding":
+        return Output(kind)
+    return Output(kind, task.names or tuple(f"{task.kind}_{index}" for index in range(task.num_outputs)))

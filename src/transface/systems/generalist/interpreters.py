@@ -1,0 +1,88 @@
+"""Interpreters: how tokens become numbers, maps and embeddings; one shared instance for each form of answer.
+
+Faceptor (ECCV 2024) section 3.2. Shapes: B images, Q queries, D width, S side of the token grid, E embedding size.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ValueInterpreter(nn.Module):
+    """One number a query, by one linear layer shared by all queries of all tasks."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return logits (B, Q) of tokens (B, Q, D)."""
+        return self.linear(tokens).squeeze(-1)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """LayerNorm over the channels of a map (B, D, H, W)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=1e-6)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs.movedim(1, -1)).movedim(-1, 1)
+
+
+class PixelDecoder(nn.Sequential):
+    """Makes a map four times as fine: (B, D, S, S) -> (B, D, 4S, 4S)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.ConvTranspose2d(width, width, 2, 2), ChannelNorm(width), nn.GELU(), nn.ConvTranspose2d(width, width, 2, 2))
+
+
+class MapInterpreter(nn.Module):
+    """One map a query: the product of its token, through an MLP, with every pixel of the decoded map."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.pixel_decoder = PixelDecoder(width)
+        self.token_mlp = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+
+    def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
+        """Return logits (B, Q, 4S, 4S) of tokens (B, Q, D) and the projected map (B, D, S, S)."""
+        return torch.einsum("bqc,bchw->bqhw", self.token_mlp(tokens), self.pixel_decoder(features))
+
+
+class IdentityInterpreter(nn.Module):
+    """An embedding of the encoder's last tokens: norm, mean, two linear layers with batch norms."""
+
+    def __init__(self, token_width: int, embedding_size: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(token_width)
+        self.head = nn.Sequential(
+            nn.Linear(token_width, token_width, bias=False),
+            nn.BatchNorm1d(token_width, eps=2e-5),
+            nn.Linear(token_width, embedding_size, bias=False),
+            nn.BatchNorm1d(embedding_size, eps=2e-5),
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return embeddings (B, E), not normalised, of tokens (B, N, token_width)."""
+        return self.head(self.norm(tokens).mean(1))
+
+
+def soft_argmax(logits: Tensor) -> Tensor:
+    """Return the points (B, Q, 2), x and y in 0..1, of maps of logits (B, Q, H, W): the mean cell, weighted by the sigmoid.
+
+    A map whose sigmoids sum to less than 1e-6 gives the first cell.
+    """
+    height, width = logits.shape[-2:]
+    heat = logits.sigmoid()
+    total = heat.sum((-2, -1)).clamp_min(1e-6)
+    columns = torch.arange(width, dtype=logits.dtype, device=logits.device)
+    rows = torch.arange(height, dtype=logits.dtype, device=logits.device)
+    x = (heat.sum(-2) * columns).sum(-1) / total
+    y = (heat.sum(-1) * rows).sum(-1) / total
+    return torch.stack([(x + 0.5) / width, (y + 0.5) / height], -1)
+
+
+def upsampled_regions(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return region logits (B, R, *size) of maps (B, R, h, w), bilinear, half-pixel centres."""
+    return F.interpolate(logits, size, mode="bilinear", align_corners=False)

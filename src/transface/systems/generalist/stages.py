@@ -1,0 +1,53 @@
+"""The published second stage: everything is frozen but what Layer-Attention adds.
+
+Faceptor (ECCV 2024) section 3.3 and its released configurations.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from transface.systems.generalist.faceptor import Faceptor
+
+
+def train_only(network: nn.Module, patterns: Sequence[str]) -> int:
+    """Freeze all parameters but those whose name holds one of the patterns, set wholly frozen parts to evaluation; return how many numbers train.
+
+    Raises:
+        ValueError: for a pattern that no parameter's name holds.
+    """
+    named = dict(network.named_parameters())
+    for pattern in patterns:
+        if not any(pattern in name for name in named):
+            raise ValueError(f"no parameter's name holds {pattern!r}; names are like {', '.join(list(named)[:3])}")
+    for name, parameter in named.items():
+        parameter.requires_grad_(any(pattern in name for pattern in patterns))
+    for part in network.modules():
+        own = list(part.parameters())
+        if own and not any(parameter.requires_grad for parameter in own):
+            part.eval()
+    return sum(parameter.numel() for parameter in named.values() if parameter.requires_grad)
+
+
+def start_second_stage(model: Faceptor) -> int:
+    """Freeze all but the projections and embeddings of the layers after the first (and their bias); return how many numbers train.
+
+    Raises:
+        ValueError: for a model with one layer.
+    """
+    count = len(model.memory.layers)
+    if count < 2:
+        raise ValueError("the second stage adds layers: give read_layers more than the main one")
+    extra = ["memory.layer_embedding", *(f"memory.projections.{index}." for index in range(1, count))]
+    if model.layer_bias is not None:
+        extra.append("layer_bias.")
+    trained = train_only(model, extra)
+    model.memory.layer_embedding.register_hook(_without_main_row)
+    return trained - model.memory.layer_embedding.shape[1]
+
+
+def _without_main_row(gradient: Tensor) -> Tensor:
+    """Return the gradient of the layer embeddings with that of the main layer, which is frozen, set to zero."""
+    gradient = gradient.clone()
+    gradient[0] = 0
+    return gradient
