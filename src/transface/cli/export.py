@@ -23,6 +23,8 @@ def export(cfg: DictConfig) -> None:
     """Write the model in the wanted format and print how well it agrees with PyTorch, and its accuracy before and after."""
     check_settings(cfg)
     model = open_model(cfg)
+    if not model.embedding_size and (cfg.precision != "float32" or cfg.verify):
+        raise UserError(f"precision and verify are for models with an embedding, this one answers {', '.join(model.outputs)}: leave them out")
     path = output_path(cfg)
     if path.exists() and not cfg.overwrite:
         raise FileExistsError(f"{path} is there already: choose another output, or overwrite=true")
@@ -98,7 +100,7 @@ def export_onnx_file(cfg: DictConfig, model: Any, path: Path) -> None:
     from transface.export.low_precision import to_float16, to_int8
     from transface.export.to_onnx import export_onnx
 
-    metadata = {"source": str(model.provenance.get("source", "")), "embedding_size": model.embedding_size}
+    metadata = {"source": str(model.provenance.get("source", "")), **({"embedding_size": model.embedding_size} if model.embedding_size else {})}
     settings = {"opset": cfg.opset, "input_name": cfg.input_name, "output_name": cfg.output_name, "tolerance": cfg.tolerance}
     faces = real_faces(cfg, model, 16)
     before = accuracies(cfg, model)
@@ -113,7 +115,8 @@ def export_onnx_file(cfg: DictConfig, model: Any, path: Path) -> None:
     if cfg.precision != "float32":
         report_agreement(cfg, model, path, faces)
     report_accuracies(cfg, path, before)
-    print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB, input {cfg.input_name}, output {cfg.output_name}")
+    outputs = cfg.output_name if model.embedding_size else ", ".join(model.outputs)
+    print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB, input {cfg.input_name}, output {outputs}")
 
 
 def report_agreement(cfg: DictConfig, model: Any, path: Path, faces: Any) -> None:

@@ -1,6 +1,7 @@
 """Writes a backbone as ONNX the way InsightFace tools expect it, and lets no file out that gives other numbers than PyTorch.
 
-One input (N, 3, H, W), RGB float in [-1, 1], batch size free; one output (N, E), not normalised. The metadata say so.
+One input (N, 3, H, W), RGB float in [-1, 1], batch size free; of a recogniser one output (N, E), not normalised, of any other network its outputs by
+their names. The metadata say so.
 """
 
 import copy
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from transface.export.agreement import Agreement, compare, random_faces, require
-from transface.export.embedding_only import EmbeddingOnly
+from transface.export.export_view import ExportView
 from transface.export.onnx_backbone import OnnxBackbone
+from transface.export.onnx_network import OnnxNetwork
 from transface.export.quiet import quiet
 
 OPSET = 18
@@ -52,13 +54,18 @@ def export_onnx(
     path = checked_path(path, opset=opset)
     model, image_size = on_the_cpu(backbone)
     example = random_faces(image_size, num_faces=2)
-    found = _graph_of(model, example, opset=opset, input_name=input_name, output_name=output_name)
-    describe(found, {**preprocessing(image_size), **(metadata or {})})
+    alone = list(model.outputs) == ["embedding"]
+    names = [output_name] if alone else list(model.outputs)
+    found = _graph_of(model, example, opset=opset, input_name=input_name, output_names=names)
+    outputs = {name: output._asdict() for name, output in model.outputs.items()}
+    describe(found, {**preprocessing(image_size), **({} if alone else {"output": ", ".join(names), "outputs": outputs}), **(metadata or {})})
     hide_pixel_scaling_names(found)
     writing = path.with_name(f".{path.stem}.writing.onnx")
     try:
         save_graph(found, writing)
-        agreement = compare(runner(model), runner(OnnxBackbone(writing, batch_size=None)), comparison_faces(image_size, faces))
+        opened = OnnxBackbone(writing, batch_size=None) if alone else OnnxNetwork(writing)
+        kinds = [output.kind for output in model.outputs.values()]
+        agreement = compare(runner(model), runner(opened), comparison_faces(image_size, faces), kinds=kinds)
         require(agreement, tolerance, what=path.name)
         save_graph(found, path)
     finally:
@@ -81,20 +88,23 @@ def checked_path(path: str | Path, *, opset: int = OPSET) -> Path:
     return path
 
 
-def on_the_cpu(backbone: nn.Module) -> tuple[EmbeddingOnly, tuple[int, int]]:
-    """Return a copy of the backbone that gives embeddings alone, in eval mode, float32, on the CPU; and its image size."""
-    model = EmbeddingOnly(copy.deepcopy(backbone)).float().cpu().eval()
-    height, width = model.backbone.image_size
+def on_the_cpu(network: nn.Module) -> tuple[ExportView, tuple[int, int]]:
+    """Return a copy of the network that gives its outputs as tensors, in eval mode, float32, on the CPU; and its image size."""
+    model = ExportView(copy.deepcopy(network)).float().cpu().eval()
+    height, width = model.network.image_size
     return model, (int(height), int(width))
 
 
 def runner(model: nn.Module) -> Any:
-    """Return the function from faces to embeddings that a model is."""
+    """Return the function from faces to raw outputs that a model is: a tensor, or a tuple of several."""
 
-    def run(faces: Tensor) -> Tensor:
+    def run(faces: Tensor) -> Any:
         with torch.inference_mode():
             out = model(faces)
-        return out if isinstance(out, Tensor) else out.embedding
+        if isinstance(out, Tensor) or not hasattr(out, "_fields"):
+            return out
+        names = list(getattr(model, "outputs", ["embedding"]))
+        return out.embedding if names == ["embedding"] else tuple(getattr(out, name) for name in names)
 
     return run
 
@@ -150,7 +160,7 @@ def remove_graph(path: Path) -> None:
     path.with_name(f"{path.name}.data").unlink(missing_ok=True)
 
 
-def _graph_of(model: nn.Module, example: Tensor, *, opset: int, input_name: str, output_name: str) -> onnx.ModelProto:
+def _graph_of(model: nn.Module, example: Tensor, *, opset: int, input_name: str, output_names: list[str]) -> onnx.ModelProto:
     with torch.inference_mode(False), torch.no_grad(), quiet():
         program = torch.onnx.export(
             model,
@@ -158,15 +168,15 @@ def _graph_of(model: nn.Module, example: Tensor, *, opset: int, input_name: str,
             dynamo=True,
             opset_version=opset,
             input_names=[input_name],
-            output_names=[output_name],
+            output_names=output_names,
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             optimize=True,
             verbose=False,
         )
     assert program is not None
     found: onnx.ModelProto = program.model_proto
-    for entries in (found.graph.input, found.graph.output):
-        del entries[0].metadata_props[:]
+    for entry in (*found.graph.input, *found.graph.output):
+        del entry.metadata_props[:]
     for node in found.graph.node:  # they tell file names of the machine
         del node.metadata_props[:]
     for value in found.graph.value_info:

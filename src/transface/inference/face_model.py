@@ -1,11 +1,11 @@
-"""A backbone ready for use: images in, unit vectors out; saved to and opened from a folder or the Hugging Face Hub.
+"""A network ready for use: images in, named answers out (unit vectors of an embedding); saved to and opened from a folder or the Hugging Face Hub.
 
 Shapes: N faces, E embedding size, H x W pixels of a face.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeVar
@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transface.backbones.features import FaceFeatures
+from transface.backbones.features import FACE_OUTPUTS, Output
+from transface.backbones.parts.evaluating import evaluating
 from transface.backbones.weights.rebuild import build_backbone, config_of
 from transface.backbones.weights.state_dicts import load_strictly
 from transface.images.detection import Detector, Policy
@@ -27,6 +28,7 @@ from transface.images.fit import Fit
 from transface.images.pixels import normalised
 from transface.images.user_images import Colours, batches_of_faces
 from transface.images.user_points import aligned_batches
+from transface.inference.answers import answer_values, described
 from transface.inference.model_card import model_card
 
 FORMAT = "transface.face_model/1"
@@ -43,7 +45,11 @@ class Embeddings(NamedTuple):
 
 
 class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=["face-recognition", "face-verification"]):
-    """A backbone with the images it takes.
+    """A network with the images it takes.
+
+    Attributes:
+        outputs: by name, what the network answers.
+        embedding_size: of its embedding, or 0 where it answers none.
 
     Args:
         backbone: the network, or the config of one (see backbones/weights/rebuild.py).
@@ -55,15 +61,26 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
         network: Any = backbone if isinstance(backbone, nn.Module) else build_backbone(backbone)
         self.backbone = network
         self.provenance = dict(provenance or {})
-        self.embedding_size = int(network.embedding_size)
+        self.outputs: dict[str, Output] = dict(getattr(network, "outputs", FACE_OUTPUTS))
+        self.embedding_size = int(network.embedding_size) if "embedding" in self.outputs else 0
         height, width = network.image_size
         self.image_size = (int(height), int(width))
         self.eval()
 
-    def forward(self, images: Tensor) -> FaceFeatures:
-        """Return the FaceFeatures of images (N, 3, H, W), RGB float in [-1, 1]."""
-        features: FaceFeatures = self.backbone(images)
-        return features
+    def forward(self, images: Tensor) -> Any:
+        """Return the network's NamedTuple of answers to images (N, 3, H, W), RGB float in [-1, 1]."""
+        return self.backbone(images)
+
+    def __repr__(self) -> str:
+        """Return one line: the family, the size of image, what it answers, the number of parameters."""
+        count = sum(value.numel() for value in self.parameters())
+        height, width = self.image_size
+        answers = ", ".join(f"{name} ({output.kind})" for name, output in self.outputs.items())
+        return f"FaceModel({type(self.backbone).__name__}, {height}x{width}, {answers}, {count:,} parameters)"
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the model answers, as plain values: kind, names in their order, unit, thresholds of every output."""
+        return {name: described(output) for name, output in self.outputs.items()}
 
     @property
     def device(self) -> torch.device:
@@ -105,6 +122,8 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
             ValueError: for anything that is no face of the right size, a photograph in which the detector finds none, or a device or setting that cannot be.
             FileNotFoundError: if a path is not there.
         """
+        if "embedding" not in self.outputs:
+            raise ValueError(f"this model gives no embedding, it answers {', '.join(self.outputs)}: use predict")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if flip not in ("none", "sum"):
@@ -125,24 +144,64 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
         vectors = F.normalize(rows)
         return Embeddings(vectors, norms) if return_norms else vectors
 
+    def predict(
+        self,
+        images: Any,
+        *,
+        points: Any = None,
+        outputs: Sequence[str] | None = None,
+        device: str | torch.device | None = None,
+        batch_size: int = 64,
+        colours: Colours = "rgb",
+        fit: Fit = "refuse",
+    ) -> dict[str, Tensor]:
+        """Return the answers to one or many faces by name, each a tensor with first axis N, float32, on the CPU.
+
+        "one_of" and "several_of" are probabilities (N, C), a "number" is in its unit (N,) or (N, 3) with its interval, "points" are (N, P, 2) in
+        pixels of the network's image, "regions" are probabilities (N, R, H, W), an "embedding" is a unit vector (N, E). `describe()` tells the names.
+
+        Args:
+            images, points, device, batch_size, colours, fit: as `embed` takes them.
+            outputs: names of the answers wanted; None: all.
+
+        Raises:
+            ValueError: as `embed` does, for a name the model does not answer, or an answer that is NaN or infinite.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        wanted = list(self.outputs) if outputs is None else list(outputs)
+        unknown = [name for name in wanted if name not in self.outputs]
+        if unknown:
+            raise ValueError(f"this model answers {', '.join(self.outputs)}, and not {', '.join(unknown)}")
+        if device is not None:
+            self.to(usable_device(device))
+        if points is None:
+            batches = batches_of_faces(images, self.image_size, batch_size=batch_size, colours=colours, fit=fit)
+        else:
+            batches = aligned_batches(images, points, self.image_size, batch_size=batch_size, colours=colours)
+        rows: dict[str, list[Tensor]] = {name: [] for name in wanted}
+        dtype = next((value.dtype for value in self.parameters() if value.is_floating_point()), torch.float32)
+        with torch.inference_mode(), evaluating(self):
+            for batch in batches if isinstance(images, Tensor) else read_ahead(batches):
+                found = self.backbone(normalised(batch.to(self.device, non_blocking=True)).to(dtype))
+                for name in wanted:
+                    rows[name].append(answer_values(self.outputs[name], getattr(found, name).float()).cpu())
+        return {name: _finite(name, torch.cat(parts)).clone() for name, parts in rows.items() if parts}
+
     def _rows(self, batches: Iterable[Tensor], *, flip: str) -> Tensor:
         """Return the embeddings (N, E) as the backbone gives them, on the CPU."""
-        was_training, device, rows = self.training, self.device, []
+        device, rows = self.device, []
         dtype = next((value.dtype for value in self.parameters() if value.is_floating_point()), torch.float32)
-        self.eval()
-        try:
-            with torch.inference_mode():
-                for batch in batches:
-                    faces = normalised(batch.to(device, non_blocking=True)).to(dtype)
-                    embedding = self.backbone(faces).embedding.float()
-                    if flip == "sum":
-                        embedding = embedding + self.backbone(faces.flip(-1)).embedding.float()
-                    rows.append(embedding)
-                # One copy for all: a copy per batch would make the device wait.
-                found = torch.cat(rows).cpu() if rows else torch.empty(0, self.embedding_size)
-        finally:
-            self.train(was_training)
-        return found.clone()
+        with torch.inference_mode(), evaluating(self):
+            for batch in batches:
+                faces = normalised(batch.to(device, non_blocking=True)).to(dtype)
+                embedding = self.backbone(faces).embedding.float()
+                if flip == "sum":
+                    embedding = embedding + self.backbone(faces.flip(-1)).embedding.float()
+                rows.append(embedding)
+            # One copy for all: a copy per batch would make the device wait.
+            found = torch.cat(rows).cpu() if rows else torch.empty(0, self.embedding_size)
+        return _finite("embedding", found).clone()
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all weights with their names: equal for equal models, whatever file they came from."""
@@ -161,7 +220,8 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
         return {
             "format": FORMAT,
             "backbone": config_of(self.backbone),
-            "embedding_size": self.embedding_size,
+            **({"embedding_size": self.embedding_size} if self.embedding_size else {}),
+            "outputs": self.describe(),
             "image_size": list(self.image_size),
             "preprocessing": PREPROCESSING,
             "provenance": self.provenance,
@@ -212,6 +272,19 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
         else:
             model.backbone.load_state_dict(weights, strict=False)
         return model.to(map_location).eval()
+
+
+def _finite(name: str, rows: Tensor) -> Tensor:
+    """Return the answers.
+
+    Raises:
+        ValueError: if one is NaN or infinite: the weights are broken, or the precision is too low for them.
+    """
+    broken = ~torch.isfinite(rows.flatten(1) if rows.ndim > 1 else rows[:, None]).all(1)
+    if broken.any():
+        first = int(torch.argmax(broken.int()))
+        raise ValueError(f"{int(broken.sum())} of {len(rows)} answers ({name}) are NaN or infinite, the first is of image {first}: are the weights whole?")
+    return rows
 
 
 def usable_device(device: str | torch.device) -> torch.device:

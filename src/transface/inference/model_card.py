@@ -15,6 +15,16 @@ model = transface.load("{name}")          # this folder; FaceModel.from_pretrain
 vectors = model.embed(["a.jpg", "b.jpg"])  # aligned {height}x{width} faces -> unit vectors (2, {size})
 print(float(transface.similarity(vectors[0], vectors[1])))
 ```"""
+USE_PREDICT = """```python
+import transface
+
+model = transface.load("{name}")   # this folder; FaceModel.from_pretrained(...) opens one on the Hub
+answers = model.predict("a.jpg")    # {height}x{width} pixels -> {outputs}
+print(model.describe())
+```"""
+LIMITS_PREDICT = """The model guesses from pictures what people were asked to label. It is wrong for some people more often than for others; measure it on
+faces like yours. Labels of looks (attractive, chubby) are judgements of those who labelled, not facts about anybody. In many countries such
+guesses about people need their consent."""
 LIMITS = """The model says how alike two face pictures are. It is no proof of identity: at any threshold some pairs of different people
 pass, more often among groups its training data holds few of. Measure it on faces like yours and choose the threshold there
 (`transface.threshold`). Face templates are personal data; in many countries their use needs the person's consent."""
@@ -40,20 +50,33 @@ def model_card(
         licence: of the weights, as an identifier of the Hub ("apache-2.0"), or "other".
         results: of verification and identification, shown with their intervals.
     """
-    height, width = config["image_size"]
     recipe = provenance.get("recipe") or {}
     data = training_data or _data_name(recipe) or NOT_STATED
     sections = {
-        "Use": USE.format(name=name, height=height, width=width, size=config["embedding_size"]),
+        "Use": _use(config, name),
         "Input and output": _input_and_output(config),
         "Training data": f"{data}.\n\nLicence of the data: {data_licence or NOT_STATED}. Licence of the weights: {licence or NOT_STATED}.",
         "Recipe": _recipe(recipe, provenance),
         "Results": _results(results),
-        "Limits": LIMITS,
+        "Limits": LIMITS if "embedding_size" in config else LIMITS_PREDICT,
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
-    summary = f"A face recogniser of transface: {_architecture(config)}, {config['embedding_size']}-dimensional embeddings."
+    summary = f"A face model of transface: {_architecture(config)}, {_answers(config)}."
     return f"{_header(licence, results)}\n# {name}\n\n{summary}\n\n{body}\n"
+
+
+def _use(config: Mapping[str, Any], name: str) -> str:
+    height, width = config["image_size"]
+    if "embedding_size" in config:
+        return USE.format(name=name, height=height, width=width, size=config["embedding_size"])
+    return USE_PREDICT.format(name=name, height=height, width=width, outputs=_answers(config))
+
+
+def _answers(config: Mapping[str, Any]) -> str:
+    """Return what the model answers in a line."""
+    if "embedding_size" in config:
+        return f"{config['embedding_size']}-dimensional embeddings"
+    return ", ".join(f"{name} ({output['kind'].replace('_', ' ')})" for name, output in config["outputs"].items())
 
 
 def _header(licence: str | None, results: Sequence[Result]) -> str:
@@ -78,11 +101,22 @@ def _architecture(config: Mapping[str, Any]) -> str:
 def _input_and_output(config: Mapping[str, Any]) -> str:
     height, width = config["image_size"]
     settings = ", ".join(f"{key} {value}" for key, value in config["backbone"].items() if key != "_target_" and value is not None)
+    network = f"Network: {_architecture(config)}{f' ({settings})' if settings else ''}."
+    if "embedding_size" not in config:
+        lines = [f"- `{name}`: {output['kind'].replace('_', ' ')}{_entries(output)}" for name, output in config["outputs"].items()]
+        return f"Pictures of {height}x{width} pixels, RGB, as x / 127.5 - 1. Out come:\n\n" + "\n".join(lines) + f"\n\n{network}"
     return (
         f"Faces of {height}x{width} pixels, RGB, aligned by five points to the usual template, as x / 127.5 - 1. "
         f"Out come {config['embedding_size']} numbers a face; compare them by their cosine.\n\n"
-        f"Network: {_architecture(config)}{f' ({settings})' if settings else ''}."
+        f"{network}"
     )
+
+
+def _entries(output: Mapping[str, Any]) -> str:
+    names = f" of {', '.join(output['names'])}" if output.get("names") else ""
+    unit = f" in {output['unit']}" if output.get("unit") else ""
+    limits = f"; thresholds {', '.join(f'{limit:.3f}' for limit in output['thresholds'])}" if output.get("thresholds") else ""
+    return names + unit + limits
 
 
 def _data_name(recipe: Mapping[str, Any]) -> str | None:

@@ -81,8 +81,10 @@ def _open(
     if path.suffix == ".onnx":
         _refuse_settings_of_released(path, num_heads=num_heads, channels=channels)
         from transface.export.onnx_backbone import OnnxBackbone
+        from transface.export.onnx_network import OnnxNetwork, stated_outputs
 
-        return FaceModel(OnnxBackbone(path), provenance={"source": path.name})
+        network: nn.Module = OnnxBackbone(path) if stated_outputs(path) is None else OnnxNetwork(path)
+        return FaceModel(network, provenance={"source": path.name})
     if path.name == WEIGHTS_FILE and (path.parent / CONFIG_FILE).is_file():
         path = path.parent
     if path.is_dir() and (path / CONFIG_FILE).is_file():

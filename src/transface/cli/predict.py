@@ -1,0 +1,121 @@
+"""`transface predict`: what a model answers about one photograph, a folder of them or a pack, by name."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from transface.cli.config.compose import plain, run_verb
+from transface.cli.config.errors import UserError
+from transface.cli.config.model_options import open_model, points_of, progress_bar, quoted, words_and_keys
+
+SHOWN = 20  # pictures on the screen where nothing is written
+
+
+def main(argv: list[str]) -> int:
+    """Run `transface predict PHOTO|FOLDER checkpoint=...`; return 1 where a picture failed."""
+    argv = ["json=true" if word == "--json" else word for word in argv]
+    words, keys = words_and_keys(argv)
+    if len(words) > 1:
+        raise UserError(f"predict takes one photograph or folder, got {', '.join(words)}: put them into a folder or a .txt list")
+    run = [*keys, f"images={quoted(words[0])}"] if words else keys
+    return int(run_verb("predict", run, predict) or 0)
+
+
+def predict(cfg: DictConfig) -> int:
+    """Print or write the answers; return 1 where a picture failed, else 0."""
+    if cfg.output is not None and Path(cfg.output).suffix not in (".json", ".parquet"):
+        raise UserError(f"output must end in .json or .parquet, got {cfg.output}")
+    if not Path(cfg.images).exists():
+        raise FileNotFoundError(f"no picture, folder or pack at {cfg.images}")
+    from transface.images.files import list_images
+    from transface.inference.predict import predict_pictures
+    from transface.inference.predictions_file import as_json, write_overlay, write_predictions
+
+    pictures = pictures_of(Path(cfg.images), list_images)
+    model = open_model(cfg)
+    with progress_bar("predicting", len(pictures)) as progress:
+        found = predict_pictures(
+            model,
+            pictures,
+            points=points_of(cfg),
+            outputs=plain(cfg.outputs),
+            fit=cfg.fit,
+            batch_size=cfg.batch_size,
+            progress=progress,
+        )
+    chosen = picked(found, plain(cfg.labels), model.outputs)
+    if cfg.overlay is not None:
+        for prediction, (_, picture) in zip(chosen, pictures, strict=True):
+            if not prediction.error:
+                write_overlay(prediction, picture, cfg.overlay, outputs=model.outputs)
+    failed = [prediction for prediction in chosen if prediction.error]
+    if cfg.output is not None:
+        write_predictions(chosen, cfg.output)
+        print(f"{cfg.output}: {len(chosen) - len(failed)} pictures answered{f', {len(failed)} failed' if failed else ''}")
+    elif cfg.json:
+        print(json.dumps(as_json(chosen), indent=1, allow_nan=False))
+    else:
+        show(chosen, model.outputs)
+    if failed and not cfg.json:
+        for prediction in failed[:SHOWN]:
+            print(f"failed: {prediction.image}: {prediction.error}")
+        if len(failed) > SHOWN:
+            print(f"... and {len(failed) - SHOWN} more failed")
+    return 1 if failed else 0
+
+
+def pictures_of(path: Path, list_images: Any) -> list[tuple[str, Any]]:
+    """Return (name, path or bytes) of one photograph, of a folder's, a list's, a pair set's or a pack's."""
+    if path.suffix == ".bin":
+        from transface.data.benchmarks.pairs import read_pair_set
+
+        return [(str(index), bytes(image)) for index, image in enumerate(read_pair_set(path).images)]
+    if path.suffix == ".rec" or (path / "train.rec").is_file():
+        from transface.data.sources.identity_pack import IdentityPack
+
+        pack = IdentityPack(path)
+        return [(str(pack.key(index)), pack.encoded(index)) for index in range(len(pack))]
+    found = list_images(path)
+    return [(name, found.root / name) for name in found.names]
+
+
+def picked(found: Any, labels: list[str] | None, outputs: Any) -> Any:
+    """Return predictions with the chosen labels alone of outputs that hold several at once.
+
+    Raises:
+        UserError: for a label that no output has.
+    """
+    if not labels:
+        return found
+    known = [name for output in outputs.values() if output.kind == "several_of" for name in output.names]
+    unknown = [label for label in labels if label not in known]
+    if unknown:
+        raise UserError(f"labels: the model knows no {', '.join(unknown)}; it knows {', '.join(known) or 'no labels'}")
+
+    def chosen(face: Any) -> Any:
+        answers = {
+            name: {label: value[label] for label in labels if label in value} if outputs[name].kind == "several_of" else value
+            for name, value in face.outputs.items()
+        }
+        return face._replace(outputs=answers)
+
+    return [prediction._replace(faces=[chosen(face) for face in prediction.faces]) for prediction in found]
+
+
+def show(found: Any, outputs: Any) -> None:
+    """Print the answers, a line an output."""
+    from transface.inference.answers import spoken_answer
+
+    for prediction in found[:SHOWN]:
+        for place, face in enumerate(prediction.faces):
+            print(prediction.image if len(prediction.faces) == 1 else f"{prediction.image}, face {place + 1}")
+            for name, value in face.outputs.items():
+                if outputs[name].kind == "several_of":
+                    for label, probability in sorted(value.items(), key=lambda item: -item[1]):
+                        print(f"  {label:<24}{100 * probability:5.1f} %")
+                else:
+                    print(f"  {name:<24}{spoken_answer(outputs[name], value)}")
+    if len(found) > SHOWN:
+        print(f"... and {len(found) - SHOWN} more pictures: output=answers.json writes all")

@@ -1,0 +1,148 @@
+"""Answers for many pictures: each read once, its faces cut out by points where they are given, what fails listed with its reason.
+
+Shapes: F faces of a picture, h x w its pixels, H x W those of the network's image.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from transface.images.alignment import FACE_SIZE, align_image, similarity_transforms, template_points
+from transface.images.fit import Fit, Placement, placement
+from transface.images.user_images import fitted, read_picture
+from transface.inference.answers import plain_answer
+from transface.inference.face_model import FaceModel
+
+
+class FoundFace(NamedTuple):
+    """One face of a picture.
+
+    Attributes:
+        box: (4,) left, top, right, bottom in the picture's pixels, or None where nothing told it.
+        points: (5, 2) in the picture's pixels, or None.
+        outputs: the answers as plain values, by name; points in the picture's pixels, regions a (H, W) tensor of indices.
+    """
+
+    box: list[float] | None
+    points: list[list[float]] | None
+    outputs: dict[str, Any]
+
+
+class Prediction(NamedTuple):
+    """One picture: its name, its faces, and why it failed ("" where it did not)."""
+
+    image: str
+    faces: list[FoundFace]
+    error: str = ""
+
+
+class _Cut(NamedTuple):
+    """A face as the network sees it (3, H, W), and the (2, 3) transform from the network's pixels back to the picture's."""
+
+    image: Tensor
+    back: Tensor
+    points: Tensor | None
+
+
+def predict_pictures(
+    model: FaceModel,
+    pictures: Sequence[tuple[str, Any]],
+    *,
+    points: Mapping[str, Any] | None = None,
+    outputs: Sequence[str] | None = None,
+    fit: Fit = "refuse",
+    batch_size: int = 64,
+    progress: Callable[[int], object] = int,
+) -> list[Prediction]:
+    """Return a Prediction for every picture, in order.
+
+    Args:
+        pictures: (name, path or encoded bytes or array) of each.
+        points: by name, five points (5, 2) or (F, 5, 2): each face is cut out and aligned; a picture without any fails. None: each picture is one
+            face, cut out already.
+        outputs: names of the answers wanted; None: all.
+        fit: what to do with a picture of another size that has no points (images/fit.py).
+        batch_size: faces in one forward pass.
+        progress: told how many pictures are done.
+
+    Raises:
+        ValueError: for a name the model does not answer.
+    """
+    wanted = list(model.outputs) if outputs is None else list(outputs)
+    found: list[Prediction] = []
+    for start in range(0, len(pictures), batch_size):
+        group = pictures[start : start + batch_size]
+        cuts: list[list[_Cut]] = []
+        errors: list[str] = []
+        for name, picture in group:
+            try:
+                cuts.append(_cut(model, name, picture, points=points, fit=fit))
+                errors.append("")
+            except (ValueError, OSError) as error:
+                cuts.append([])
+                errors.append(" ".join(str(error).split()))
+        faces = [cut for own in cuts for cut in own]
+        rows = _answered(model, faces, wanted, batch_size)
+        taken = 0
+        for (name, _), own, reason in zip(group, cuts, errors, strict=True):
+            answers = [_face(model, wanted, cut, rows[taken + place]) for place, cut in enumerate(own)]
+            taken += len(own)
+            found.append(Prediction(name, answers, reason))
+        progress(len(group))
+    return found
+
+
+def _cut(model: FaceModel, name: str, picture: Any, *, points: Mapping[str, Any] | None, fit: Fit) -> list[_Cut]:
+    pixels = read_picture(picture, name=name)
+    height, width = model.image_size
+    if points is None:
+        image = fitted(pixels[None], model.image_size, fit=fit, name=name)[0]
+        return [_Cut(image, _back(placement((pixels.shape[1], pixels.shape[2]), model.image_size, fit=fit, name=name)), None)]
+    if height != width:
+        raise ValueError(f"alignment makes square faces, the model takes {height}x{width}: leave points out")
+    key = name if name in points else Path(name).name
+    if key not in points:
+        raise ValueError(f"there are no points for {name}")
+    rows = torch.as_tensor(points[key], dtype=torch.float64)
+    rows = rows[None] if rows.ndim == 2 else rows
+    images = align_image(pixels, rows, size=height)
+    forward = similarity_transforms(rows, template_points() * (height / FACE_SIZE))
+    return [_Cut(image, _inverse(move), own) for image, move, own in zip(images, forward, rows, strict=True)]
+
+
+def _back(place: Placement) -> Tensor:
+    """Return the (2, 3) transform from the network's pixels back to those of the picture that was fitted so."""
+    down, across = place.source[0] / place.inner[0], place.source[1] / place.inner[1]
+    rows = [[across, 0.0, place.source_left - across * place.left], [0.0, down, place.source_top - down * place.top]]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _inverse(transform: Tensor) -> Tensor:
+    square = torch.cat([transform, transform.new_tensor([[0.0, 0.0, 1.0]])])
+    return torch.linalg.inv(square)[:2]
+
+
+def _answered(model: FaceModel, faces: Sequence[_Cut], wanted: Sequence[str], batch_size: int) -> list[dict[str, Tensor]]:
+    if not faces:
+        return []
+    stacked = torch.stack([cut.image if cut.image.dtype == torch.uint8 else cut.image.float() for cut in faces])
+    answers = model.predict(stacked, outputs=wanted, batch_size=batch_size)
+    return [{name: rows[place] for name, rows in answers.items()} for place in range(len(faces))]
+
+
+def _face(model: FaceModel, wanted: Sequence[str], cut: _Cut, rows: Mapping[str, Tensor]) -> FoundFace:
+    answers = {}
+    for name in wanted:
+        row = rows[name]
+        if model.outputs[name].kind == "points":
+            row = row.double() @ cut.back[:, :2].T + cut.back[:, 2]
+        answers[name] = plain_answer(model.outputs[name], row)
+    if cut.points is None:
+        return FoundFace(None, None, answers)
+    height, width = model.image_size
+    corners = torch.tensor([[0.0, 0.0], [width, 0.0], [0.0, height], [width, height]], dtype=torch.float64) @ cut.back[:, :2].T + cut.back[:, 2]
+    box = [*corners.min(0).values.tolist(), *corners.max(0).values.tolist()]
+    return FoundFace(box, cut.points.tolist(), answers)
