@@ -9,6 +9,7 @@ VERBS = {
     "align": "cut faces out of photographs: transface align FOLDER output=FACES detector=mtcnn",
     "embed": "embed a folder of faces: transface embed checkpoint=... images=FOLDER output=faces.npz",
     "predict": "what a model answers about a photograph or a folder: transface predict photo.jpg checkpoint=...",
+    "cluster": "group embedded faces into people: transface cluster faces.npz output=people.csv",
     "export": "write a model for use elsewhere: transface export checkpoint=... format=onnx",
     "compare": "say how alike two faces are: transface compare a.jpg b.jpg checkpoint=...",
     "search": "find a face in a folder: transface search checkpoint=... gallery=FOLDER query=a.jpg",

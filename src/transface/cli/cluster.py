@@ -1,0 +1,64 @@
+"""`transface cluster`: the embeddings of faces, grouped into people."""
+
+import csv
+import io
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from transface.cli.config.compose import run_verb
+from transface.cli.config.errors import UserError
+from transface.cli.config.model_options import quoted, words_and_keys
+
+NAMED = 10
+
+
+def main(argv: list[str]) -> int:
+    """Run `transface cluster faces.npz output=people.csv`."""
+    words, keys = words_and_keys(argv)
+    if len(words) > 1:
+        raise UserError(f"cluster takes one file of embeddings, got {', '.join(words)}")
+    run_verb("cluster", [*(f"embeddings={quoted(word)}" for word in words), *keys], cluster)
+    return 0
+
+
+def cluster(cfg: DictConfig) -> None:
+    """Write the clusters, print how many there are, which may be one person, and how good they are where people are known."""
+    from transface.artifacts import write_whole
+    from transface.inference.clusters import cluster_faces
+    from transface.inference.folders.embeddings_file import read_embeddings
+
+    found = read_embeddings(cfg.embeddings)
+    names = [str(name) for name in found.names]
+    clusters = cluster_faces(
+        found.vectors, min_cluster_size=cfg.min_cluster_size, same_person=cfg.same_person, suggest_from=cfg.suggest_from
+    )
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["name", "cluster", "probability"])
+    rows.writerows([name, label, f"{value:.4f}"] for name, label, value in zip(names, clusters.labels, clusters.probabilities, strict=True))
+    write_whole(cfg.output, text.getvalue())
+    count = int(clusters.labels.max(initial=-1)) + 1
+    print(f"{cfg.output}: {len(names)} faces in {count} clusters, {int((clusters.labels < 0).sum())} in none")
+    for merge in clusters.merges[:NAMED]:
+        print(f"clusters {merge.first} and {merge.second} may be one person (cosine {merge.cosine:.3f})")
+    if cfg.people is not None:
+        print_scores(cfg.people, names, clusters.labels)
+
+
+def print_scores(path: str, names: list[str], labels: object) -> None:
+    """Print pairwise and BCubed scores against the people of a CSV; faces in no cluster count as clusters of one."""
+    import numpy as np
+
+    from transface.evaluation.recognition.own_lists import read_table
+    from transface.metrics.clustering import bcubed_scores, pairwise_scores
+
+    table = read_table(Path(path))
+    if not {"name", "person"} <= table.columns:
+        raise UserError(f"{path} must have the columns name and person, it has {', '.join(sorted(table.columns))}")
+    people = dict(zip(table.column("name"), table.column("person"), strict=True))
+    if missing := [name for name in names if name not in people]:
+        raise UserError(f"{path} does not say who is on {missing[0]} ({len(missing)} such faces)")
+    numbers = np.unique([people[name] for name in names], return_inverse=True)[1]
+    for kind, scores in (("pairwise", pairwise_scores(numbers, np.asarray(labels))), ("BCubed", bcubed_scores(numbers, np.asarray(labels)))):
+        print(f"{kind}: precision {scores.precision:.4f}, recall {scores.recall:.4f}, F {scores.f:.4f}")

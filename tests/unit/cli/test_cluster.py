@@ -1,0 +1,39 @@
+"""`transface cluster` from a file of embeddings to a table of people."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transface.__main__ import main
+from transface.inference.folders.embeddings_file import NamedEmbeddings, write_embeddings
+
+
+@pytest.fixture
+def embeddings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    vectors = np.repeat(rng.normal(size=(4, 16)), 5, axis=0) + 0.05 * rng.normal(size=(20, 16))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    names = np.array([f"p{place // 5}/{place}.jpg" for place in range(20)])
+    path = tmp_path / "faces.npz"
+    write_embeddings(path, NamedEmbeddings(names, vectors.astype(np.float32), np.ones(20, np.float32), np.array([], dtype=np.str_), {"model": "m"}))
+    (tmp_path / "people.txt.csv").write_text("name,person\n" + "".join(f"{name},{name[:2]}\n" for name in names))
+    return path
+
+
+def test_people_are_written_and_scored(embeddings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cluster", str(embeddings), "output=out.csv", "people=people.txt.csv"]) == 0
+    told = capsys.readouterr().out
+    assert "20 faces in 4 clusters, 0 in none" in told
+    assert "BCubed: precision 1.0000, recall 1.0000, F 1.0000" in told
+    lines = (embeddings.parent / "out.csv").read_text().splitlines()
+    assert lines[0] == "name,cluster,probability"
+    assert len({line.split(",")[1] for line in lines[1:6]}) == 1
+
+
+def test_a_list_that_lacks_a_face_is_refused_in_one_line(embeddings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (embeddings.parent / "few.csv").write_text("name,person\np0/0.jpg,a\n")
+    assert main(["cluster", str(embeddings), "people=few.csv"]) == 2
+    assert "does not say who is on p0/1.jpg (19 such faces)" in capsys.readouterr().err
+    assert main(["cluster", "absent.npz"]) == 2
