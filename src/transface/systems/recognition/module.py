@@ -15,6 +15,7 @@ from transface.data.augment.mixup import MixedFaces, Mixup
 from transface.data.batches import FaceBatch
 from transface.distributed import global_mean
 from transface.images.pixels import normalise, random_flip
+from transface.systems.recognition.teacher import RecognitionTeacher
 from transface.training.module import NamedLosses, OptimizerFactory, TrainingModule
 from transface.training.optimization.parameter_groups import DecayRule, freeze, group_parameters
 from transface.training.optimization.schedules import Schedule
@@ -30,6 +31,7 @@ class RecognitionModule(TrainingModule):
         weighting: EHSM or None; needs a backbone with tokens.
         augmentation: further changes of the batch, (images, generator) -> images, or None.
         mixup: mixes faces in pairs, and their losses alike, or None.
+        distillation: a frozen teacher of the embeddings, which sees the faces before augmentation, or None; not with mixup.
         flip_probability: share of the images mirrored.
         decay_rule: "matrices" or "released", see training/optimization/parameter_groups.py.
         layer_decay, frozen: for fine-tuning, see training/optimization/parameter_groups.py.
@@ -54,6 +56,7 @@ class RecognitionModule(TrainingModule):
         weighting: nn.Module | None = None,
         augmentation: nn.Module | None = None,
         mixup: Mixup | None = None,
+        distillation: RecognitionTeacher | None = None,
         flip_probability: float = 0.5,
         decay_rule: DecayRule = "matrices",
         layer_decay: float = 1.0,
@@ -73,12 +76,17 @@ class RecognitionModule(TrainingModule):
             check_backbone(backbone)
         if weighting is not None and not math.prod(getattr(backbone, "grid_size", (0, 0))):
             raise ValueError(f"EHSM needs a backbone with patches, {type(backbone).__name__} has none: set weighting=none")
+        if distillation is not None:
+            if mixup is not None:
+                raise ValueError("a teacher knows no mixed faces: set mixup to null, or distillation=none")
+            distillation.check_student(backbone)
         self.network = backbone
         self.classifier = classifier
         self.perturbation = perturbation
         self.weighting = weighting
         self.augmentation = augmentation
         self.mixup = mixup
+        self.distillation = distillation
         self.flip_probability = flip_probability
         self.decay_rule = decay_rule
         self.layer_decay = layer_decay
@@ -108,6 +116,7 @@ class RecognitionModule(TrainingModule):
                 "let the loader's collate_fn return one (transface.data.batches)"
             )
         images = random_flip(normalise(batch.images, dtype=self._image_dtype()), generator=generator, probability=self.flip_probability)
+        whole = images
         if self.augmentation is not None:
             images = self.augmentation(images, generator)
         if self.perturbation is not None:
@@ -119,7 +128,11 @@ class RecognitionModule(TrainingModule):
             weights = self.weighting(features.tokens)
             self._log_weights(weights.detach())
             per_sample = weights * per_sample
-        return NamedLosses({"margin": global_mean(per_sample)}, num_samples=len(batch.images))
+        terms = {"margin": global_mean(per_sample)}
+        if self.distillation is None:
+            return NamedLosses(terms, num_samples=len(batch.images))
+        terms["distillation"] = self.distillation(features.embedding, whole)
+        return NamedLosses(terms, {"distillation": self.distillation.weight}, num_samples=len(batch.images))
 
     def _image_dtype(self) -> torch.dtype:
         """Return float64 where the whole model is in it, else float32."""
@@ -146,7 +159,9 @@ class RecognitionModule(TrainingModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         groups = group_parameters(self.backbone, self.decay_rule, layer_decay=self.layer_decay)
-        return [*groups, {"params": list(self.classifier.parameters())}]
+        groups.append({"params": list(self.classifier.parameters())})
+        projector = [] if self.distillation is None else list(self.distillation.parameters())
+        return [*groups, {"params": projector}] if projector else groups
 
     def clipped_parameters(self) -> Iterable[nn.Parameter]:
         return self.backbone.parameters()

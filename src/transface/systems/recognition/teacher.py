@@ -1,0 +1,61 @@
+"""A frozen recognition model teaches another: the student sees the changed faces (occluded, augmented), the teacher the faces as they are.
+
+Beside the margin, by the embedding losses of losses/embedding_distillation.py; MaskInv (FG 2021) is this with masks drawn on the student's faces.
+Shapes: B faces, E embedding size.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transface.losses.embedding_distillation import EmbeddingLoss, embedding_distillation
+
+
+class RecognitionTeacher(nn.Module):
+    """A teacher and the loss by which it teaches. The teacher is neither trained nor saved.
+
+    Args of the constructor:
+        teacher: any opened model (transface.load: our runs, released weights, ONNX), or a backbone.
+        student_size: E of the student.
+        kind: "cosine", "mse" or "relational".
+        weight: of the loss; "mse" needs hundreds.
+        teacher_size: of the teacher, where it does not tell.
+
+    Raises:
+        ValueError: for an unknown kind or a negative weight.
+    """
+
+    def __init__(
+        self, teacher: nn.Module, *, student_size: int, kind: EmbeddingLoss = "cosine", weight: float = 1.0, teacher_size: int | None = None
+    ) -> None:
+        super().__init__()
+        network: Any = getattr(teacher, "backbone", teacher)
+        embedding_distillation(kind, torch.ones(1, 2), torch.ones(1, 2))
+        if not weight >= 0:
+            raise ValueError(f"distillation.weight must be 0 or more, got {weight}")
+        self.kind: EmbeddingLoss = kind
+        self.weight = weight
+        self._teacher = (network.eval().requires_grad_(False),)
+        width = int(teacher_size or network.embedding_size)
+        self.projector = nn.Identity() if kind == "relational" or width == student_size else nn.Linear(student_size, width, bias=False)
+
+    @property
+    def teacher(self) -> nn.Module:
+        """The frozen teacher, in eval mode."""
+        return self._teacher[0]
+
+    def check_student(self, student: nn.Module) -> None:
+        """Raise ValueError where teacher and student take images of other sizes."""
+        sizes = [tuple(int(side) for side in getattr(network, "image_size")) for network in (self.teacher, student)]  # noqa: B009
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"the teacher takes images of {sizes[0]} pixels, the student of {sizes[1]}: they see the same faces")
+
+    def forward(self, embeddings: Tensor, whole: Tensor) -> Tensor:
+        """Return the scalar loss of a student's embeddings (B, E) against the teacher's of the unchanged faces (B, 3, H, W)."""
+        first = next(self.teacher.parameters(), None)
+        if first is not None and first.device != whole.device:
+            self.teacher.to(whole.device)
+        with torch.no_grad():
+            taught = self._teacher[0](whole if first is None else whole.to(first.dtype)).embedding
+        return embedding_distillation(self.kind, self.projector(embeddings), taught.to(embeddings.dtype))

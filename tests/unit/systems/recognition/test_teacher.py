@@ -1,0 +1,56 @@
+"""A recognition teacher: frozen, unsaved, of any width; the student sees the changed faces, the teacher the whole ones."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from transface.backbones.mobilefacenet import MobileFaceNet
+from transface.classifiers.full_softmax import FullSoftmax
+from transface.data.augment.occluders import OccluderAugmentation
+from transface.data.augment.surgical_mask import SurgicalMask
+from transface.data.batches import FaceBatch
+from transface.margins.cosface import CosFace
+from transface.systems.recognition.module import RecognitionModule
+from transface.systems.recognition.teacher import RecognitionTeacher
+
+
+def module(teacher: RecognitionTeacher | None) -> RecognitionModule:
+    torch.manual_seed(0)
+    return RecognitionModule(
+        MobileFaceNet(embedding_size=32),
+        FullSoftmax(4, embedding_size=32, margin=CosFace(scale=16.0, margin=0.1)),
+        augmentation=OccluderAugmentation(SurgicalMask(), probability=1.0),
+        distillation=teacher,
+        optimizer=partial(torch.optim.SGD, lr=0.1),
+    )
+
+
+def batch() -> FaceBatch:
+    images = torch.randint(0, 256, (4, 3, 112, 112), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return FaceBatch(images, torch.arange(4), torch.arange(4))
+
+
+def test_the_teacher_sees_whole_faces_and_is_no_part_of_what_is_trained_or_saved() -> None:
+    torch.manual_seed(1)
+    network, seen = MobileFaceNet(embedding_size=48), []
+    own = module(RecognitionTeacher(network, student_size=32, weight=2.0))
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = own.losses(batch(), torch.Generator().manual_seed(0))
+    found.total().backward()
+    assert float(found.total()) == pytest.approx(float(found.terms["margin"]) + 2 * float(found.terms["distillation"]), rel=1e-5)
+    assert any(torch.allclose(seen[0][0], one) for one in (batch().images[0] / 127.5 - 1, (batch().images[0] / 127.5 - 1).flip(-1)))
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert all(p.grad is None for p in network.parameters())
+    assert [name for name in own.state_dict() if name.startswith("distillation")] == ["distillation.projector.weight"]
+    grouped = {id(p) for group in own.parameter_groups() for p in group["params"]}
+    assert id(own.distillation.projector.weight) in grouped  # type: ignore[union-attr]
+    assert not grouped & {id(p) for p in network.parameters()}
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="weight must be"):
+        RecognitionTeacher(MobileFaceNet(embedding_size=8), student_size=8, weight=-1.0)
+    with pytest.raises(ValueError, match="kind must be"):
+        RecognitionTeacher(MobileFaceNet(embedding_size=8), student_size=8, kind="other")  # type: ignore[arg-type]
