@@ -29,6 +29,7 @@ def predict(cfg: DictConfig) -> int:
         raise UserError(f"output must end in .json or .parquet, got {cfg.output}")
     if not Path(cfg.images).exists():
         raise FileNotFoundError(f"no picture, folder or pack at {cfg.images}")
+    from transface.images.detectors.opening import open_detector
     from transface.images.files import list_images
     from transface.inference.predict import predict_pictures
     from transface.inference.predictions_file import as_json, write_overlay, write_predictions
@@ -40,6 +41,8 @@ def predict(cfg: DictConfig) -> int:
             model,
             pictures,
             points=points_of(cfg),
+            detector=None if cfg.detector is None else open_detector(cfg.detector, device=model.device),
+            faces=cfg.faces,
             outputs=plain(cfg.outputs),
             fit=cfg.fit,
             batch_size=cfg.batch_size,

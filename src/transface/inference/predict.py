@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from transface.images.alignment import FACE_SIZE, align_image, similarity_transforms, template_points
+from transface.images.alignment import align_image, similarity_transforms, template_points
+from transface.images.alignment_check import check_points
+from transface.images.detection import Detector, Policy
+from transface.images.faces import as_bytes, find_faces
 from transface.images.fit import Fit, Placement, placement
 from transface.images.user_images import fitted, read_picture
 from transface.inference.answers import plain_answer
@@ -24,11 +28,13 @@ class FoundFace(NamedTuple):
         box: (4,) left, top, right, bottom in the picture's pixels, or None where nothing told it.
         points: (5, 2) in the picture's pixels, or None.
         outputs: the answers as plain values, by name; points in the picture's pixels, regions a (H, W) tensor of indices.
+        score: the detector's, or None.
     """
 
     box: list[float] | None
     points: list[list[float]] | None
     outputs: dict[str, Any]
+    score: float | None = None
 
 
 class Prediction(NamedTuple):
@@ -45,6 +51,8 @@ class _Cut(NamedTuple):
     image: Tensor
     back: Tensor
     points: Tensor | None
+    box: list[float] | None = None
+    score: float | None = None
 
 
 def predict_pictures(
@@ -52,6 +60,8 @@ def predict_pictures(
     pictures: Sequence[tuple[str, Any]],
     *,
     points: Mapping[str, Any] | None = None,
+    detector: Detector | None = None,
+    faces: Policy = "all",
     outputs: Sequence[str] | None = None,
     fit: Fit = "refuse",
     batch_size: int = 64,
@@ -63,14 +73,17 @@ def predict_pictures(
         pictures: (name, path or encoded bytes or array) of each.
         points: by name, five points (5, 2) or (F, 5, 2): each face is cut out and aligned; a picture without any fails. None: each picture is one
             face, cut out already.
+        detector: finds the faces of each picture, of which `faces` says which are taken; a picture without any fails.
         outputs: names of the answers wanted; None: all.
         fit: what to do with a picture of another size that has no points (images/fit.py).
         batch_size: faces in one forward pass.
         progress: told how many pictures are done.
 
     Raises:
-        ValueError: for a name the model does not answer.
+        ValueError: for a name the model does not answer, or points and a detector.
     """
+    if points is not None and detector is not None:
+        raise ValueError("give points or a detector, not both")
     wanted = list(model.outputs) if outputs is None else list(outputs)
     found: list[Prediction] = []
     for start in range(0, len(pictures), batch_size):
@@ -79,13 +92,13 @@ def predict_pictures(
         errors: list[str] = []
         for name, picture in group:
             try:
-                cuts.append(_cut(model, name, picture, points=points, fit=fit))
+                cuts.append(_cut(model, name, picture, points=points, fit=fit) if detector is None else _found(model, name, picture, detector, faces))
                 errors.append("")
             except (ValueError, OSError) as error:
                 cuts.append([])
                 errors.append(" ".join(str(error).split()))
-        faces = [cut for own in cuts for cut in own]
-        rows = _answered(model, faces, wanted, batch_size)
+        shown = [cut for own in cuts for cut in own]
+        rows = _answered(model, shown, wanted, batch_size)
         taken = 0
         for (name, _), own, reason in zip(group, cuts, errors, strict=True):
             answers = [_face(model, wanted, cut, rows[taken + place]) for place, cut in enumerate(own)]
@@ -97,20 +110,30 @@ def predict_pictures(
 
 def _cut(model: FaceModel, name: str, picture: Any, *, points: Mapping[str, Any] | None, fit: Fit) -> list[_Cut]:
     pixels = read_picture(picture, name=name)
-    height, width = model.image_size
     if points is None:
         image = fitted(pixels[None], model.image_size, fit=fit, name=name)[0]
         return [_Cut(image, _back(placement((pixels.shape[1], pixels.shape[2]), model.image_size, fit=fit, name=name)), None)]
-    if height != width:
-        raise ValueError(f"alignment makes square faces, the model takes {height}x{width}: leave points out")
     key = name if name in points else Path(name).name
     if key not in points:
         raise ValueError(f"there are no points for {name}")
     rows = torch.as_tensor(points[key], dtype=torch.float64)
     rows = rows[None] if rows.ndim == 2 else rows
-    images = align_image(pixels, rows, size=height)
-    forward = similarity_transforms(rows, template_points() * (height / FACE_SIZE))
+    for own in rows:
+        check_points(own, name=name, picture=(pixels.shape[1], pixels.shape[2]))
+    images = align_image(pixels, rows, size=model.image_size)
+    forward = similarity_transforms(rows, template_points(model.image_size))
     return [_Cut(image, _inverse(move), own) for image, move, own in zip(images, forward, rows, strict=True)]
+
+
+def _found(model: FaceModel, name: str, picture: Any, detector: Detector, faces: Policy) -> list[_Cut]:
+    ((found, reason),) = find_faces(detector, [as_bytes(read_picture(picture, name=name))], take=faces, size=model.image_size)
+    if not found:
+        raise ValueError(reason)
+    points = torch.from_numpy(np.stack([face.points for face in found])).double()
+    forward = similarity_transforms(points, template_points(model.image_size))
+    return [
+        _Cut(face.image, _inverse(move), own, face.box.tolist(), face.score) for face, move, own in zip(found, forward, points, strict=True)
+    ]
 
 
 def _back(place: Placement) -> Tensor:
@@ -144,5 +167,7 @@ def _face(model: FaceModel, wanted: Sequence[str], cut: _Cut, rows: Mapping[str,
         return FoundFace(None, None, answers)
     height, width = model.image_size
     corners = torch.tensor([[0.0, 0.0], [width, 0.0], [0.0, height], [width, height]], dtype=torch.float64) @ cut.back[:, :2].T + cut.back[:, 2]
+    if cut.box is not None:
+        return FoundFace(cut.box, cut.points.tolist(), answers, cut.score)
     box = [*corners.min(0).values.tolist(), *corners.max(0).values.tolist()]
     return FoundFace(box, cut.points.tolist(), answers)

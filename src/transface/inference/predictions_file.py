@@ -31,6 +31,7 @@ def as_json(predictions: Sequence[Prediction], regions: dict[str, str] | None = 
             {
                 "box": face.box,
                 "points": face.points,
+                **({} if face.score is None else {"score": face.score}),
                 "outputs": {
                     name: (regions or {}).get(f"{prediction.image}/{place}/{name}") if isinstance(value, torch.Tensor) else value
                     for name, value in face.outputs.items()
