@@ -12,7 +12,9 @@ from transface.margins.arcface import ArcFace
 from transface.margins.combined import CombinedMargin
 from transface.margins.cosface import CosFace
 from transface.margins.curricularface import CurricularFace
+from transface.margins.elasticface import ElasticFace
 from transface.margins.magface import MagFace
+from transface.margins.x2softmax import X2Softmax
 
 MARGINS = {
     "arcface": lambda **k: ArcFace(**k),
@@ -22,6 +24,10 @@ MARGINS = {
     "combined": lambda **k: CombinedMargin(m1=1.35, m2=0.3, m3=0.2, **k),
     "adaface": lambda **k: AdaFace(**k),
     "magface": lambda **k: MagFace(**k),
+    "magface_easy": lambda **k: MagFace(applies_to="positive_cosines", **k),
+    "elasticface_arc": lambda **k: ElasticFace(**k),
+    "elasticface_cos_plus": lambda **k: ElasticFace(kind="cos", margin=0.35, deviation=0.02, pairing="exact", **k),
+    "x2softmax": lambda **k: X2Softmax(**k),
     "curricularface": lambda **k: CurricularFace(**k),
 }
 B, C = 12, 9
@@ -119,7 +125,7 @@ def test_a_setting_out_of_range_is_refused_by_name(name, setting, value) -> None
         MARGINS[name](**{setting: value})
 
 
-@pytest.mark.parametrize("name", ["arcface", "arcface_released", "cosface", "combined", "curricularface"])
+@pytest.mark.parametrize("name", ["arcface", "arcface_released", "cosface", "combined", "curricularface", "x2softmax"])
 def test_the_target_logit_falls_with_the_angle_within_pi(name) -> None:
     angles = torch.linspace(0.01, math.pi - 0.6, 200, dtype=torch.float64)
     if name == "combined":

@@ -6,7 +6,9 @@ Shapes: B faces, C classes.
 """
 
 import math
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from transface.margins.angles import add_angle
@@ -23,6 +25,8 @@ class MagFace(nn.Module):
         lowest_margin_radians: l_m.
         highest_margin_radians: u_m.
         regulariser_weight: lambda_g.
+        applies_to: the samples that get the margin: "all", or "positive_cosines" (the "easy margin" of the released configuration), which
+            leaves the logit s cos(theta) where the own cosine is not above 0.
         filter_threshold: cosines of other classes above it are set to 0, or None.
 
     Raises:
@@ -40,6 +44,7 @@ class MagFace(nn.Module):
         lowest_margin_radians: float = 0.45,
         highest_margin_radians: float = 0.8,
         regulariser_weight: float = 35.0,
+        applies_to: Literal["all", "positive_cosines"] = "all",
         filter_threshold: float | None = None,
     ) -> None:
         super().__init__()
@@ -51,6 +56,9 @@ class MagFace(nn.Module):
         if highest_margin_radians < lowest_margin_radians or not 0 <= regulariser_weight < math.inf:
             got = f"{lowest_margin_radians} and {highest_margin_radians}, {regulariser_weight}"
             raise ValueError(f"margins must grow with the norm and regulariser_weight must be finite and at least 0, got {got}")
+        if applies_to not in ("all", "positive_cosines"):
+            raise ValueError(f"applies_to must be 'all' or 'positive_cosines', got {applies_to!r}")
+        self.applies_to = applies_to
         self.scale, self.lowest_norm, self.highest_norm = scale, lowest_norm, highest_norm
         self.lowest_margin_radians, self.highest_margin_radians = lowest_margin_radians, highest_margin_radians
         self.regulariser_weight, self.filter_threshold = regulariser_weight, filter_threshold
@@ -67,7 +75,10 @@ class MagFace(nn.Module):
 
     def target_logits(self, target_cosines: Tensor, norms: Tensor | None) -> Tensor:
         """Return s cos(theta + m(a)) (B,), monotonic beyond pi as in ArcFace."""
-        return self.scale * add_angle(target_cosines, self.margins(require_norms(norms).to(target_cosines.dtype)))
+        moved = add_angle(target_cosines, self.margins(require_norms(norms).to(target_cosines.dtype)))
+        if self.applies_to == "positive_cosines":
+            moved = torch.where(target_cosines > 0, moved, target_cosines)
+        return self.scale * moved
 
     def other_logits(self, cosines: Tensor, target_cosines: Tensor) -> Tensor:
         """Return s cos(theta_j) (B, C), filtered."""

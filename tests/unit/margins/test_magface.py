@@ -48,3 +48,11 @@ def test_norms_out_of_order_are_refused() -> None:
 def test_a_regulariser_weight_of_no_use_is_refused(weight: float) -> None:
     with pytest.raises(ValueError, match="regulariser_weight must be finite and at least 0"):
         MagFace(regulariser_weight=weight)
+
+
+def test_the_easy_margin_leaves_cosines_that_are_not_positive() -> None:
+    cosines, norms = torch.tensor([-0.7, 0.0, 0.3], dtype=torch.float64), torch.full((3,), 40.0, dtype=torch.float64)
+    everywhere, easy = (MagFace(applies_to=which).target_logits(cosines, norms) for which in ("all", "positive_cosines"))
+    assert torch.equal(easy[:2], 64 * cosines[:2])
+    assert easy[2] == everywhere[2]
+    assert (everywhere[:2] < easy[:2]).all()
