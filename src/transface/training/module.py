@@ -148,7 +148,6 @@ class TrainingModule(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         path = Path(str(self.trainer.ckpt_path))
-        upgrade(checkpoint)
         self.check_checkpoint(checkpoint, path)
         sharded = {name: self.get_parameter(name).detach() for name in sharded_parameter_names(self)}
         checkpoint["state_dict"].update(sharded)
@@ -156,7 +155,8 @@ class TrainingModule(lightning.LightningModule):
         self._resumed_optimizer.resumed = True
 
     def check_checkpoint(self, checkpoint: dict[str, Any], path: Path) -> None:
-        """Raise ValueError where what a file holds is no state of a run of this module; nothing is loaded."""
+        """Raise ValueError where what a file holds is no state of a run of this module; nothing is loaded, older names are renewed in place."""
+        upgrade(checkpoint)
         check_checkpoint(
             checkpoint,
             path,
