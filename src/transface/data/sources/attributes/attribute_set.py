@@ -1,0 +1,140 @@
+"""Images with attributes, their people and their splits, opened by what lies at a path: CelebA's form, LFWA's, or a table.
+
+Shapes: n images, A attributes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transface.data.labels.attributes import AttributeLabels
+from transface.seeds import seed_from
+
+Split = Literal["train", "val", "test", "all"]
+TRAIN, VAL, TEST = 0, 1, 2
+SPLIT_NUMBERS = {"train": TRAIN, "val": VAL, "test": TEST}
+
+
+class AttributeSet(NamedTuple):
+    """What a list of images says.
+
+    Attributes:
+        root: the folder that the paths are relative to.
+        paths: n.
+        labels: of n images.
+        splits: (n,) int8: 0 train, 1 val, 2 test.
+        identities: (n,) int64 number of the person, or None where nobody says who it is.
+    """
+
+    root: Path
+    paths: list[str]
+    labels: AttributeLabels
+    splits: NDArray[np.int8]
+    identities: NDArray[np.int64] | None
+
+    def rows(self, split: Split) -> NDArray[np.int64]:
+        """Return the places of a split's images, in the list's order.
+
+        Raises:
+            ValueError: for another word, or an empty split.
+        """
+        if split not in get_args(Split):
+            raise ValueError(f"split must be train, val, test or all, got {split!r}")
+        found = np.arange(len(self.paths)) if split == "all" else np.flatnonzero(self.splits == SPLIT_NUMBERS[split])
+        if not len(found):
+            raise ValueError(f"{self.root} has no images in its split {split!r}: {self.describe()}")
+        return found
+
+    def describe(self) -> str:
+        """Return how many images each split has."""
+        return ", ".join(f"{int((self.splits == number).sum())} {name}" for name, number in SPLIT_NUMBERS.items())
+
+
+def open_attributes(
+    root: str | Path,
+    *,
+    labels: Sequence[str] | None = None,
+    without: Sequence[str] = (),
+    val_identity_share: float = 0.1,
+    unknown: int | None = None,
+    seed: int = 0,
+) -> AttributeSet:
+    """Return the set at `root`: a folder in CelebA's form or LFWA's, or a .csv or .parquet table (see table.py).
+
+    Args:
+        labels: the attributes to keep, in this order; None: all.
+        without: attributes to leave out.
+        val_identity_share: share of the training people (of the images, where people are not known) put aside as val where the set has no val.
+        unknown: of a table in which -1, 0 and 1 all occur: the one that means that nobody knows.
+        seed: of the choice of these people.
+
+    Raises:
+        FileNotFoundError: nothing is there, or a list or image is missing.
+        ValueError: what is there is none of these, or not as it should be.
+    """
+    from transface.data.sources.attributes.celeba import is_celeba, read_celeba
+    from transface.data.sources.attributes.lfwa import is_lfwa, read_lfwa
+    from transface.data.sources.attributes.table import read_table
+
+    root = Path(root)
+    if not root.exists():
+        raise FileNotFoundError(f"no attribute data at {root}: expected a folder in CelebA's or LFWA's form, or a .csv or .parquet table")
+    if root.suffix.lower() in (".csv", ".parquet"):
+        found = read_table(root, unknown=unknown, labels=labels)
+    elif unknown is not None:
+        raise ValueError(f"unknown={unknown} is for tables: the lists in {root} say it themselves")
+    elif is_celeba(root):
+        found = read_celeba(root)
+    elif is_lfwa(root):
+        found = read_lfwa(root)
+    else:
+        raise ValueError(
+            f"{root} holds no attributes: expected list_attr_celeba.txt or .csv (CelebA), lfw_att_40.mat (LFWA), or give a .csv or .parquet table"
+        )
+    found = found._replace(labels=found.labels.chosen(labels, without=without))
+    return found if (found.splits == VAL).any() else put_val_aside(found, val_identity_share, seed=seed)
+
+
+def put_val_aside(given: AttributeSet, share: float, *, seed: int = 0) -> AttributeSet:
+    """Return the set with a share of the people of its training split in val: whole people, so that nobody is in both.
+
+    Which ones follows from the seed and the number of the person alone. Without identities every image counts as a person. A share of 0
+    puts nobody aside.
+
+    Raises:
+        ValueError: for a share outside 0..1.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"val_identity_share must be at least 0 and below 1, got {share}")
+    people = np.arange(len(given.paths)) if given.identities is None else given.identities
+    training = np.unique(people[given.splits == TRAIN])
+    count = round(share * len(training))
+    if not count:
+        return given
+    order = np.argsort([seed_from("val", seed, int(person)) for person in training], kind="stable")
+    splits = given.splits.copy()
+    splits[(given.splits == TRAIN) & np.isin(people, training[order[:count]])] = VAL
+    return given._replace(splits=splits)
+
+
+def binary_labels(values: NDArray[Any], names: Sequence[str], *, where: object, unknown: int | None = None) -> AttributeLabels:
+    """Return the labels of a table of -1, 0 and 1, (n, A): 1 is yes; -1 is no where 0 does not occur, 0 is no where -1 does not.
+
+    Args:
+        where: what an error calls the table.
+        unknown: where all three occur: which of -1 and 0 means that nobody knows. Default -1.
+
+    Raises:
+        ValueError: for another value, naming its row and column.
+    """
+    if unknown not in (None, -1, 0):
+        raise ValueError(f"unknown must be -1 or 0, got {unknown}")
+    if (wrong := np.argwhere((values != -1) & (values != 0) & (values != 1))).size:
+        row, column = (int(place) for place in wrong[0])
+        raise ValueError(f"{where}: attributes are -1, 0 or 1; {names[column]} of image {row} is {values[row, column]}")
+    both = bool((values == -1).any() and (values == 0).any())
+    known = values != (-1 if unknown is None else unknown) if both or unknown is not None else np.ones(values.shape, dtype=bool)
+    return AttributeLabels((values == 1).astype(np.uint8), names, known=known)
