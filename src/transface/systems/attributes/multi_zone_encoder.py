@@ -14,10 +14,12 @@ from timm.data.config import resolve_model_data_config
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from transface.backbones.features import image_sides
 from transface.backbones.weights.finetuning import load_pretrained
+from transface.backbones.weights.rebuild import rebuildable
 from transface.systems.attributes.class_rows import class_attention, class_rows
 from transface.systems.attributes.zone_interactions import ZoneLayout, make_interaction
 from transface.systems.attributes.zone_token_attention import ZoneTokenAttention
@@ -38,6 +40,7 @@ class ZoneFeatures(NamedTuple):
     attention: Tensor | None = None
 
 
+@rebuildable
 class MultiZoneEncoder(nn.Module):
     """A timm vision transformer with a class token, its blocks in zones.
 
@@ -51,6 +54,7 @@ class MultiZoneEncoder(nn.Module):
         zone_token_heads: its heads; None takes the transformer's.
         num_class_tokens: class tokens; those beyond the model's own start as its copies with a little noise, and their mean is read.
         image_size: of the images, one side or (height, width).
+        input_size: at which the transformer sees them, resized inside; None: image_size.
         pretrained: load timm's weights, from the machine's cache or from where timm keeps them.
         gradient_checkpointing: recompute each zone in the backward pass.
         model_settings: further arguments of timm.create_model, such as drop_path_rate.
@@ -73,6 +77,7 @@ class MultiZoneEncoder(nn.Module):
         zone_token_heads: int | None = None,
         num_class_tokens: int = 1,
         image_size: int | Sequence[int] = 224,
+        input_size: int | Sequence[int] | None = None,
         pretrained: bool = False,
         gradient_checkpointing: bool = False,
         model_settings: Mapping[str, Any] | None = None,
@@ -80,7 +85,8 @@ class MultiZoneEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.image_size = image_sides(image_size)
-        self.model: Any = create_transformer(name, self.image_size, pretrained=pretrained, settings=model_settings or {})
+        self.input_size = self.image_size if input_size is None else image_sides(input_size)
+        self.model: Any = create_transformer(name, self.input_size, pretrained=pretrained, settings=model_settings or {})
         self.gradient_checkpointing = gradient_checkpointing
         self.zone_sizes = zone_sizes(len(self.model.blocks), zones)
         self.width = int(self.model.embed_dim)
@@ -159,6 +165,8 @@ class MultiZoneEncoder(nn.Module):
     def embed(self, images: Tensor) -> tuple[Tensor, list[dict[str, Any]]]:
         """Return the tokens (B, T, D) before the first block, and what each block is called with besides them."""
         model = self.model
+        if self.input_size != tuple(images.shape[-2:]):
+            images = F.interpolate(images, self.input_size, mode="bilinear", align_corners=False, antialias=True)
         tokens = model.patch_embed(images * self.factor + self.shift)
         arguments: list[dict[str, Any]] = [{} for _ in model.blocks]
         if isinstance(model, Eva):

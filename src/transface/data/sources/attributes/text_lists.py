@@ -4,7 +4,7 @@ Shapes: n lines, C columns of numbers.
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,0 +1,42 @@
+"""The data of attributes: CelebA, LFWA, or a table of one's own.
+
+Shapes: n images, A attributes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transface.backbones.features import image_sides
+from transface.data.sources.attributes.attribute_set import Split, open_attributes
+from transface.data.sources.image_files import ImageFiles, PathTable
+from transface.data.sources.labelled import LabelledImages
+from transface.training.datamodule import TrainingData
+
+
+class AttributesData(TrainingData):
+    """Batches of photographs with their attributes.
+
+    Args:
+        root, labels, without, val_identity_share, unknown: as open_attributes takes them.
+        split: which images to train on.
+        image_size: of every image, one side or (height, width); CelebA's are (218, 178).
+        settings: of TrainingData: batch sizes, order, workers, decoding, seed.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        labels: Sequence[str] | None = None,
+        without: Sequence[str] = (),
+        val_identity_share: float = 0.1,
+        unknown: int | None = None,
+        split: Split = "train",
+        image_size: int | Sequence[int] = (218, 178),
+        **settings: Any,
+    ) -> None:
+        opened = open_attributes(root, labels=labels, without=without, val_identity_share=val_identity_share, unknown=unknown)
+        images = ImageFiles(opened.root, PathTable(opened.paths), image_size=image_sides(image_size))
+        self.opened = opened
+        super().__init__(LabelledImages(images, opened.labels, rows=opened.rows(split)), facts=opened.labels.facts(), **settings)
