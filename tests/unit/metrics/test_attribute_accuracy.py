@@ -55,8 +55,8 @@ def test_calibration_error_equals_a_loop_over_bins() -> None:
 
 def test_the_best_threshold_is_as_good_as_the_best_of_all() -> None:
     found = best_thresholds(SCORES, VALUES, KNOWN)
-    reached = attribute_counts(SCORES >= found, VALUES, KNOWN).accuracy()
-    grid = [attribute_counts(SCORES >= cut, VALUES, KNOWN).accuracy() for cut in np.linspace(-0.001, 1.001, 2005)]
+    reached = attribute_counts(found <= SCORES, VALUES, KNOWN).accuracy()
+    grid = [attribute_counts(cut <= SCORES, VALUES, KNOWN).accuracy() for cut in np.linspace(-0.001, 1.001, 2005)]
     np.testing.assert_allclose(reached, np.max(grid, axis=0))
 
 
