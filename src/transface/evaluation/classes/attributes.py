@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.backbones.features import image_sides
-from transface.data.sources.attributes.attribute_set import AttributeSet, Split, open_attributes
+from transface.data.sources.attributes.attribute_set import AttributeSet, Split
+from transface.data.sources.attributes.opening import open_attributes
 from transface.data.sources.image_files import ImageFiles, PathTable
 from transface.data.sources.labelled import LabelledImages
 from transface.evaluation.labelled import LabelledSource

@@ -69,8 +69,9 @@ class AttributeNetwork(nn.Module):
         if found and len(found) != len(self.label_names):
             raise ValueError(f"thresholds are one a label, got {len(found)} for {len(self.label_names)} labels")
         self.outputs["attributes"] = Output("several_of", self.label_names, thresholds=found)
-        if hasattr(self, "built_with"):
-            self.built_with["thresholds"] = list(found) or None
+        built_with: Any = getattr(self, "built_with", None)
+        if built_with is not None:
+            built_with["thresholds"] = list(found) or None
 
     def zones(self, images: Tensor, *, attention: bool = False) -> ZonePredictions:
         """Return what every zone says of images (B, 3, H, W), RGB float in [-1, 1].
@@ -99,8 +100,9 @@ class AttributeNetwork(nn.Module):
             for name in [name for name in self.heads if name != f"zone_{self.exit}"]:
                 del self.heads[name]
         self.stripped = True
-        if hasattr(self, "built_with"):
-            self.built_with["stripped"] = True
+        built_with: Any = getattr(self, "built_with", None)
+        if built_with is not None:
+            built_with["stripped"] = True
         return self
 
     def layer_index(self, parameter_name: str) -> int:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from transface.backbones.features import image_sides
-from transface.data.sources.attributes.attribute_set import Split, open_attributes
+from transface.data.sources.attributes.attribute_set import Split
+from transface.data.sources.attributes.opening import open_attributes
 from transface.data.sources.image_files import ImageFiles, PathTable
 from transface.data.sources.labelled import LabelledImages
 from transface.training.datamodule import TrainingData

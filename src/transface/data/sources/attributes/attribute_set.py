@@ -1,4 +1,4 @@
-"""Images with attributes, their people and their splits, opened by what lies at a path: CelebA's form, LFWA's, or a table.
+"""Images with attributes, their people and their splits, whatever list they were read from.
 
 Shapes: n images, A attributes.
 """
@@ -51,51 +51,6 @@ class AttributeSet(NamedTuple):
     def describe(self) -> str:
         """Return how many images each split has."""
         return ", ".join(f"{int((self.splits == number).sum())} {name}" for name, number in SPLIT_NUMBERS.items())
-
-
-def open_attributes(
-    root: str | Path,
-    *,
-    labels: Sequence[str] | None = None,
-    without: Sequence[str] = (),
-    val_identity_share: float = 0.1,
-    unknown: int | None = None,
-    seed: int = 0,
-) -> AttributeSet:
-    """Return the set at `root`: a folder in CelebA's form or LFWA's, or a .csv or .parquet table (see table.py).
-
-    Args:
-        labels: the attributes to keep, in this order; None: all.
-        without: attributes to leave out.
-        val_identity_share: share of the training people (of the images, where people are not known) put aside as val where the set has no val.
-        unknown: of a table in which -1, 0 and 1 all occur: the one that means that nobody knows.
-        seed: of the choice of these people.
-
-    Raises:
-        FileNotFoundError: nothing is there, or a list or image is missing.
-        ValueError: what is there is none of these, or not as it should be.
-    """
-    from transface.data.sources.attributes.celeba import is_celeba, read_celeba
-    from transface.data.sources.attributes.lfwa import is_lfwa, read_lfwa
-    from transface.data.sources.attributes.table import read_table
-
-    root = Path(root)
-    if not root.exists():
-        raise FileNotFoundError(f"no attribute data at {root}: expected a folder in CelebA's or LFWA's form, or a .csv or .parquet table")
-    if root.suffix.lower() in (".csv", ".parquet"):
-        found = read_table(root, unknown=unknown, labels=labels)
-    elif unknown is not None:
-        raise ValueError(f"unknown={unknown} is for tables: the lists in {root} say it themselves")
-    elif is_celeba(root):
-        found = read_celeba(root)
-    elif is_lfwa(root):
-        found = read_lfwa(root)
-    else:
-        raise ValueError(
-            f"{root} holds no attributes: expected list_attr_celeba.txt or .csv (CelebA), lfw_att_40.mat (LFWA), or give a .csv or .parquet table"
-        )
-    found = found._replace(labels=found.labels.chosen(labels, without=without))
-    return found if (found.splits == VAL).any() else put_val_aside(found, val_identity_share, seed=seed)
 
 
 def put_val_aside(given: AttributeSet, share: float, *, seed: int = 0) -> AttributeSet:

@@ -82,8 +82,8 @@ def _labels(table: Any, names: list[str], path: Path, unknown: int | None) -> At
         if (wrong := np.flatnonzero(whole != np.round(whole))).size:
             raise ValueError(f"{path}: labels are -1, 0, 1 or empty; {name} of row {int(wrong[0]) + 1} is {whole[int(wrong[0])]:g}")
         values[:, place] = whole
-    if (wrong := np.argwhere(np.abs(values) > 1)).size:
-        row, place = (int(number) for number in wrong[0])
+    if (beyond := np.argwhere(np.abs(values) > 1)).size:
+        row, place = (int(number) for number in beyond[0])
         raise ValueError(f"{path}: labels are -1, 0, 1 or empty; {names[place]} of row {row + 1} is {values[row, place]}")
     # An empty cell must not decide what -1 and 0 mean.
     found = binary_labels(np.where(empty, 1, values), names, where=path, unknown=unknown)

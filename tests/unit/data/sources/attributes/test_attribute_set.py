@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from transface.data.labels.attributes import CELEBA_NAMES
-from transface.data.sources.attributes.attribute_set import open_attributes
+from transface.data.sources.attributes.opening import open_attributes
 
 VALUES = np.where(np.random.default_rng(0).random((6, 40)) < 0.4, 1, -1)
 NAMES = [f"{number:06d}.jpg" for number in range(1, 7)]
