@@ -29,7 +29,8 @@ def writing_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")  # processes of several machines may write it at once
+    # Processes of several machines may write it at once; without its ending, so that nobody takes what a kill leaves for a whole file.
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         yield partial
         _sync(partial)

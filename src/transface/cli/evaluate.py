@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from transface.artifacts import code_commit
 from transface.cli.config.compose import instantiate, plain, run_verb
 from transface.cli.config.model_options import checkpoint_hash, chosen_device, open_model
-from transface.cli.runs.run_folder import code_commit
 from transface.cli.screen import print_results
 
 PIXELS = "pixels"

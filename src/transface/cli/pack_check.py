@@ -114,7 +114,7 @@ def _print_report(report: Any) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    from transface.cli.runs.run_folder import write_whole
+    from transface.artifacts import write_whole
 
     write_whole(path, json.dumps(content, indent=1) + "\n")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from transface.artifacts import write_whole
 from transface.cli.config.compose import run_verb
 from transface.cli.config.errors import UserError
 from transface.cli.config.model_options import (
@@ -18,7 +19,6 @@ from transface.cli.config.model_options import (
     warn_of,
     words_and_keys,
 )
-from transface.cli.runs.run_folder import write_whole
 
 
 def main(argv: list[str]) -> int:

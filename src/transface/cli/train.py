@@ -9,13 +9,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from transface.artifacts import code_commit
 from transface.cli.config.compose import instantiate, plain, run_verb
 from transface.cli.config.errors import UserError, one_line, user_line
 from transface.cli.config.value_types import home_of, parts
 from transface.cli.runs.child_processes import children_repeat, refuse_machine_alone
 from transface.cli.runs.loggers import make_loggers, tell_config
 from transface.cli.runs.recorded_run import repeat_of
-from transface.cli.runs.run_folder import checkpoint_of, code_commit, make_room, record_environment, record_run
+from transface.cli.runs.run_folder import checkpoint_of, make_room, record_environment, record_run
 from transface.cli.runs.trials import in_trials
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,6 @@ import logging
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from transface.artifacts import code_commit, package_versions, write_whole
 from transface.cli.config.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -128,21 +128,6 @@ def set_aside(folder: Path) -> None:
     print(f"{folder} held an earlier run: moved to {target}", flush=True)
 
 
-def code_commit() -> str | None:
-    """Return the commit of the checkout this package runs from, with a + if files were changed, or None."""
-    folder = Path(__file__).resolve().parents[4]
-    if not (folder / ".git").exists():
-        return None
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain", "-uno"], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+" if dirty else "")
-
-
 def record_run(folder: Path, config: dict[str, Any], *, composed: DictConfig | None = None) -> None:
     """Write config.yaml (resolved) into the run's folder.
 
@@ -163,8 +148,6 @@ def record_environment(folder: Path, *, world_size: int) -> None:
     """Write environment.json into the run's folder: versions, commit, machine, command, and the variables that bear on a run."""
     if not is_main_process():
         return
-    from transface.artifacts import package_versions
-
     environment = {
         "versions": package_versions(),
         "python": platform.python_version(),
@@ -185,10 +168,3 @@ def devices() -> list[str]:
     import torch
 
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file in one move: it is there whole or not at all."""
-    fresh = path.with_name(f".{path.name}.fresh")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)

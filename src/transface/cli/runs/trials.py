@@ -13,10 +13,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict, read_write
 
+from transface.artifacts import write_whole
 from transface.cli.config.compose import plain
 from transface.cli.config.errors import UserError
 from transface.cli.runs.loggers import close_loggers
-from transface.cli.runs.run_folder import FINISHED, HELD, LOCK, is_main_process, set_aside, write_whole
+from transface.cli.runs.run_folder import FINISHED, HELD, LOCK, is_main_process, set_aside
 
 log = logging.getLogger(__name__)
 Task = Callable[[DictConfig], float | None]

@@ -1,8 +1,8 @@
 """Report files: written whole or not at all, named by what they hold."""
 
-import os
-import tempfile
 from pathlib import Path
+
+from transface.artifacts import writing_file
 
 _MAGIC = (
     (b"\x89PNG", ".png", "image/png"),
@@ -13,16 +13,9 @@ _MAGIC = (
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file by way of a temporary one, so that a stop leaves the old file or the new one; make its folder if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
-        try:
-            stream.write(content)
-        except BaseException:
-            os.unlink(stream.name)
-            raise
-    os.chmod(stream.name, 0o644)
-    os.replace(stream.name, path)
+    """Write a file of bytes so that a stop leaves the old file or the new one, make its folder if need be, and return its path."""
+    with writing_file(path) as stream:
+        stream.write(content)
     return path
 
 
