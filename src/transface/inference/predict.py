@@ -15,7 +15,7 @@ from transface.images.alignment import align_image, similarity_transforms, templ
 from transface.images.alignment_check import check_points
 from transface.images.detection import Detector, Policy
 from transface.images.faces import as_bytes, find_faces
-from transface.images.fit import Fit, Placement, placement
+from transface.images.fit import Fit, fit_matrix
 from transface.images.user_images import fitted, read_picture
 from transface.inference.answers import plain_answer
 from transface.inference.face_model import FaceModel
@@ -112,7 +112,8 @@ def _cut(model: FaceModel, name: str, picture: Any, *, points: Mapping[str, Any]
     pixels = read_picture(picture, name=name)
     if points is None:
         image = fitted(pixels[None], model.image_size, fit=fit, name=name)[0]
-        return [_Cut(image, _back(placement((pixels.shape[1], pixels.shape[2]), model.image_size, fit=fit, name=name)), None)]
+        move = fit_matrix((pixels.shape[1], pixels.shape[2]), model.image_size, fit=fit)
+        return [_Cut(image, _inverse(move), None)]
     key = name if name in points else Path(name).name
     if key not in points:
         raise ValueError(f"there are no points for {name}")
@@ -134,13 +135,6 @@ def _found(model: FaceModel, name: str, picture: Any, detector: Detector, faces:
     return [
         _Cut(face.image, _inverse(move), own, face.box.tolist(), face.score) for face, move, own in zip(found, forward, points, strict=True)
     ]
-
-
-def _back(place: Placement) -> Tensor:
-    """Return the (2, 3) transform from the network's pixels back to those of the picture that was fitted so."""
-    down, across = place.source[0] / place.inner[0], place.source[1] / place.inner[1]
-    rows = [[across, 0.0, place.source_left - across * place.left], [0.0, down, place.source_top - down * place.top]]
-    return torch.tensor(rows, dtype=torch.float64)
 
 
 def _inverse(transform: Tensor) -> Tensor:
