@@ -56,8 +56,9 @@ test-mxnet: .venv-mxnet/.installed ## RecordIO against the real mxnet 1.9.1, in 
 test-insightface: $(STAMP) .insightface/.installed ## exported models in InsightFace's own recogniser class, the package installed apart
 	PYTHONPATH=.insightface $(BIN)/python -m pytest -q -p no:cacheprovider tests/unit/export/test_insightface.py
 
-lint: $(STAMP) ## ruff and mypy strict
+lint: $(STAMP) ## ruff (rules and format) and mypy strict
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 bench: $(STAMP) ## what DPAP and EHSM add to a training step (about 5 minutes on 2 cores)

@@ -1,9 +1,11 @@
-"""How fast data comes: decoding, readers beside the usual way, memory, the start of workers on a huge index, randomness of block shuffling.
+"""How fast data comes: decoding, readers beside the usual way, memory, the start of workers on a huge index, randomness
+of block shuffling.
 
-    python benchmarks/data.py [speed memory index shuffle pack] [--images 12800] [--rounds 7] [--reads 200000] [--records 17451890] [--pack-images 100000]
+    python benchmarks/data.py [speed memory index shuffle pack] [--images 12800] [--rounds 7] [--reads 200000]
+    [--records 17451890] [--pack-images 100000]
 
-One core, one thread. In `speed` the ways take turns, so that a busy machine slows all alike; the median of the rounds is told, by the
-clock and by processor time (which other people's work does not touch).
+One core, one thread. In `speed` the ways take turns, so that a busy machine slows all alike; the median of the rounds
+is told, by the clock and by processor time (which other people's work does not touch).
 """
 
 import argparse
@@ -97,12 +99,19 @@ def speed(root: Path, options: argparse.Namespace) -> bool:
 
     count = len(batches) * BATCH
     size = sum(len(pack.encoded(i)) for i in range(1000)) / 1000
-    print(f"speed: {count} JPEGs of quality {QUALITY}, 112x112, {size:.0f} bytes, batches of {BATCH}, one process, one thread")
+    print(
+        f"speed: {count} JPEGs of quality {QUALITY}, 112x112, {size:.0f} bytes, batches of {BATCH}, one process, one"
+        " thread"
+    )
     found = time_ways({"decoder alone": decoder, ".rec to uint8 batch": ours}, count=count, rounds=options.rounds)
-    found |= time_ways({"PIL, ToTensor, Normalize": usual_way}, count=len(batches[::4]) * BATCH, rounds=max(options.rounds // 2, 1))
+    found |= time_ways(
+        {"PIL, ToTensor, Normalize": usual_way}, count=len(batches[::4]) * BATCH, rounds=max(options.rounds // 2, 1)
+    )
     for name, (by_clock, by_processor) in found.items():
         print(f"  {name:28s} {by_clock:8.0f} images/s by the clock, {by_processor:8.0f} by processor time")
-    loader = make_loader(pack, RankBatches(SequentialOrder(len(pack)), BATCH), num_workers=1, pin_memory=False, prefetch_factor=8)
+    loader = make_loader(
+        pack, RankBatches(SequentialOrder(len(pack)), BATCH), num_workers=1, pin_memory=False, prefetch_factor=8
+    )
     rates = []
     for _ in range(3):
         arrived, started = 0, 0.0
@@ -142,12 +151,17 @@ def memory(root: Path, options: argparse.Namespace) -> bool:
                 seen.append(resident())
         epoch += 1
     grown = seen[-1] - seen[len(seen) // 4]
-    print(f"memory: {reads} reads; resident after a quarter {seen[len(seen) // 4]:.0f} MiB, at the end {seen[-1]:.0f} MiB: {grown:+.1f} MiB")
+    print(
+        f"memory: {reads} reads; resident after a quarter {seen[len(seen) // 4]:.0f} MiB, at the end {seen[-1]:.0f}"
+        f" MiB: {grown:+.1f} MiB"
+    )
     return grown < 20
 
 
 def start_worker(pickled: bytes, place: int, answers: "multiprocessing.Queue[tuple[float, float, float]]") -> None:
-    """A worker's first act: get the pack, read one image; then tell seconds by clock and processor, and MiB of its own that took."""
+    """A worker's first act: get the pack, read one image; then tell seconds by clock and processor, and MiB of its own
+    that took.
+    """
     before, clock, processor = own_memory(os.getpid()), time.perf_counter(), time.process_time()
     pack: IdentityPack = pickle.loads(pickled)
     pack.encoded(place)
@@ -163,7 +177,10 @@ def index(root: Path, options: argparse.Namespace) -> bool:
         before, clock, processor = resident(), time.perf_counter(), time.process_time()
         opened = IdentityPack(path.parent)
         opened.encoded(options.records // 2)
-        spent = f"{time.perf_counter() - clock:.2f} s by the clock, {time.process_time() - processor:.2f} s of processor time"
+        spent = (
+            f"{time.perf_counter() - clock:.2f} s by the clock, {time.process_time() - processor:.2f} s of processor"
+            " time"
+        )
         print(f"  {name}: {spent}, {resident() - before:+.0f} MiB resident")
         ok = ok and resident() - before < 300
     pickled = pickle.dumps(opened)
@@ -175,7 +192,10 @@ def index(root: Path, options: argparse.Namespace) -> bool:
         worker.start()
         clock, processor, own = answers.get()
         worker.join()
-        print(f"  worker by {method}, from start of its work to its first record: {clock:.3f} s ({processor:.3f} of processor), {own:+.1f} MiB of its own")
+        print(
+            f"  worker by {method}, from start of its work to its first record: {clock:.3f} s ({processor:.3f} of"
+            f" processor), {own:+.1f} MiB of its own"
+        )
         ok = ok and own < 300 and processor < 2
     return ok
 
@@ -206,13 +226,16 @@ def shuffle(_: Path, __: argparse.Namespace) -> bool:
     people, images = 20_000, 50
     labels = np.repeat(np.arange(people), images)
     print(f"shuffle: {len(labels)} images of {people} people lying together, batch {BATCH}, neighbours within 1024")
-    print("  block x blocks in the buffer   displacement (1/3)   pairs of neighbours (perfect)   distinct people (perfect)")
+    print(
+        "  block x blocks in the buffer   displacement (1/3)   pairs of neighbours (perfect)   distinct people"
+        " (perfect)"
+    )
     for block, blocks in ((1024, 1), (1024, 8), (1024, 64), (1024, 256), (256, 256), (64, 1024)):
         order = BlockOrder(len(labels), block_size=block, buffer_blocks=blocks)(0)
         q = measure_shuffle(order, labels, batch_size=BATCH)
         print(
-            f"  {block:5d} x {blocks:<5d}                 {q.displacement:.3f}               {q.neighbour_share:.4f} ({q.neighbour_share_perfect:.4f})"
-            f"                 {q.identities:.3f} ({q.identities_perfect:.3f})"
+            f"  {block:5d} x {blocks:<5d}                 {q.displacement:.3f}               {q.neighbour_share:.4f}"
+            f" ({q.neighbour_share_perfect:.4f})                 {q.identities:.3f} ({q.identities_perfect:.3f})"
         )
     return True
 
@@ -225,7 +248,9 @@ def pack(root: Path, options: argparse.Namespace) -> bool:
         started = time.perf_counter()
         plan = plan_by_identity(open_folder(root / "folder"))
         summary = write_pack(root / f"pack{threads}", plan, num_threads=threads)
-        print(f"pack: from-folder, {threads} threads: {summary.num_images / (time.perf_counter() - started):.0f} images/s")
+        print(
+            f"pack: from-folder, {threads} threads: {summary.num_images / (time.perf_counter() - started):.0f} images/s"
+        )
         report = check_pack(root / f"pack{threads}", num_threads=threads)
         print(f"      check, {threads} threads: {report.num_images / report.seconds:.0f} images/s")
     return True

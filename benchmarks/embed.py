@@ -3,8 +3,9 @@
     python benchmarks/embed.py                            # face_vit_t, one thread
     python benchmarks/embed.py --backbone iresnet50 --threads 2 --batch-sizes 8 16
 
-The ways take turns within each round; medians over the rounds count, and a share is the median of each round's own. "bare" is normalised float images straight
-into the backbone; "pixels" is embed of a uint8 tensor, "files" embed of JPEG files, both with normalisation, copies and unit vectors.
+The ways take turns within each round; medians over the rounds count, and a share is the median of each round's own.
+"bare" is normalised float images straight into the backbone; "pixels" is embed of a uint8 tensor, "files" embed of JPEG
+files, both with normalisation, copies and unit vectors.
 """
 
 import argparse
@@ -81,7 +82,9 @@ def ways_of(model: FaceModel, pictures: np.ndarray, folder: Path, batch_size: in
 
 
 def measure(ways: dict[str, Callable[[], object]], *, images: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Return for each way the median and the best images/s of a round, and the median of its share of the bare pass's speed in that round."""
+    """Return for each way the median and the best images/s of a round, and the median of its share of the bare pass's
+    speed in that round.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
         names = list(ways)[turn % len(ways) :] + list(ways)[: turn % len(ways)]
@@ -117,13 +120,21 @@ def main() -> None:
         for batch_size in chosen.batch_sizes:
             ways = ways_of(model, pictures, Path(folder), batch_size)
             found[str(batch_size)] = measure(ways, images=chosen.images, rounds=chosen.rounds)
-            row = ", ".join(f"{name} {rates['median']:.1f} (best {rates['best']:.1f})" for name, rates in found[str(batch_size)].items())
+            row = ", ".join(
+                f"{name} {rates['median']:.1f} (best {rates['best']:.1f})"
+                for name, rates in found[str(batch_size)].items()
+            )
             print(f"{chosen.backbone}, batch {batch_size}, images/s: {row}", flush=True)
     best = max(found, key=lambda batch_size: found[batch_size]["bare"]["median"])
     for name in ("pixels", "files", "onnxruntime"):
-        print(f"at the best batch size of the bare pass ({best}): {name} {100 * found[best][name]['share']:.1f} % of it")
+        print(
+            f"at the best batch size of the bare pass ({best}): {name} {100 * found[best][name]['share']:.1f} % of it"
+        )
     if chosen.json:
-        chosen.json.write_text(json.dumps({"backbone": chosen.backbone, "threads": chosen.threads, "images_per_second": found}, indent=1) + "\n")
+        chosen.json.write_text(
+            json.dumps({"backbone": chosen.backbone, "threads": chosen.threads, "images_per_second": found}, indent=1)
+            + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
     python benchmarks/head.py --classes 2000000 --batch 256 --ways streamed --step
     python benchmarks/head.py --ways streamed sampled           # partial_fc at sample_rate .1 beside
 
-Each measurement is a fresh process, the ways take turns. "Above" is the peak of the resident memory above weights, gradients and
-embeddings; "in all" is the process's peak. --step adds AdamW's state and a step. Linux only (/proc).
+Each measurement is a fresh process, the ways take turns. "Above" is the peak of the resident memory above weights,
+gradients and embeddings; "in all" is the process's peak. --step adds AdamW's state and a step. Linux only (/proc).
 """
 
 import argparse
@@ -92,7 +92,16 @@ def measure(way: str, *, classes: int, batch: int, size: int, chunk: int | None,
 
 def run_apart(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the measurement of a fresh process."""
-    command = [sys.executable, __file__, "--measure", way, "--classes", str(arguments.classes), "--batch", str(arguments.batch)]
+    command = [
+        sys.executable,
+        __file__,
+        "--measure",
+        way,
+        "--classes",
+        str(arguments.classes),
+        "--batch",
+        str(arguments.batch),
+    ]
     command += ["--size", str(arguments.size), "--threads", str(arguments.threads)]
     command += ["--chunk", str(arguments.chunk)] if arguments.chunk else []
     command += ["--step"] if arguments.step else []
@@ -118,16 +127,24 @@ def main() -> None:
         print(json.dumps(measure(arguments.measure, **sizes, chunk=arguments.chunk, step=arguments.step)))
         return
     results = [run_apart(way, arguments) for _ in range(arguments.repeats) for way in arguments.ways]
-    print(f"{arguments.classes:,} classes x batch {arguments.batch:,} x {arguments.size}, float32, {arguments.threads} threads, ", end="")
+    print(
+        f"{arguments.classes:,} classes x batch {arguments.batch:,} x {arguments.size}, float32, {arguments.threads}"
+        " threads, ",
+        end="",
+    )
     print(f"torch {torch.__version__}, median of {arguments.repeats}\n")
-    print("| way | forward + backward, s | of all threads, s | above, MB | AdamW step, s | in all, MB | loss | gradient norm |")
+    print(
+        "| way | forward + backward, s | of all threads, s | above, MB | AdamW step, s | in all, MB | loss | gradient"
+        " norm |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for way in arguments.ways:
         own = [result for result in results if result["way"] == way]
         middle = {name: statistics.median(result[name] for result in own) for name in own[0] if name != "way"}
         print(
-            f"| {way} | {middle['seconds']:.2f} | {middle['processor_seconds']:.2f} | {middle['above'] / MEGABYTE:,.0f} | {middle['step_seconds']:.2f} "
-            f"| {middle['in_all'] / MEGABYTE:,.0f} | {middle['loss']:.5f} | {middle['gradient_norm']:.5g} |"
+            f"| {way} | {middle['seconds']:.2f} | {middle['processor_seconds']:.2f} | {middle['above'] / MEGABYTE:,.0f}"
+            f" | {middle['step_seconds']:.2f} | {middle['in_all'] / MEGABYTE:,.0f} | {middle['loss']:.5f} |"
+            f" {middle['gradient_norm']:.5g} |"
         )
 
 

@@ -1,10 +1,12 @@
-"""IJB-C at full size on made-up embeddings: seconds and memory of reading, pooling, scoring, TAR by both rules, and 1,000 bootstraps.
+"""IJB-C at full size on made-up embeddings: seconds and memory of reading, pooling, scoring, TAR by both rules, and
+1,000 bootstraps.
 
 python benchmarks/ijbc.py [--scale 1.0] [--reference] [--bootstraps 1000]
 
-Full size: 469,375 embeddings of 512 numbers, 23,124 templates (3,531 in galleries), 3,531 people, 15,658,489 pairs, 19,557 genuine.
---reference also runs the plain way (a float64 loop over templates, a gather of both sides of every pair, scikit-learn's roc_curve).
-Targets on 2 cores: reading 3 s; pooling + scores + TAR 6 s and 4 GB beyond the embeddings; intervals 20 s more.
+Full size: 469,375 embeddings of 512 numbers, 23,124 templates (3,531 in galleries), 3,531 people, 15,658,489 pairs,
+19,557 genuine. --reference also runs the plain way (a float64 loop over templates, a gather of both sides of every
+pair, scikit-learn's roc_curve). Targets on 2 cores: reading 3 s; pooling + scores + TAR 6 s and 4 GB beyond the
+embeddings; intervals 20 s more.
 """
 
 import argparse
@@ -33,7 +35,13 @@ class Sizes(NamedTuple):
     def scaled(cls, scale: float) -> "Sizes":
         people = max(int(NUM_PEOPLE * scale), 20)
         templates = int(people * NUM_TEMPLATES / NUM_PEOPLE)
-        return cls(templates * NUM_IMAGES // NUM_TEMPLATES, templates, people, int(NUM_PAIRS * scale**2), int(NUM_GENUINE * scale))
+        return cls(
+            templates * NUM_IMAGES // NUM_TEMPLATES,
+            templates,
+            people,
+            int(NUM_PAIRS * scale**2),
+            int(NUM_GENUINE * scale),
+        )
 
 
 class Madeup(NamedTuple):
@@ -51,18 +59,25 @@ def make_protocol(sizes: Sizes, random: np.random.Generator) -> Madeup:
     person = np.concatenate([np.arange(sizes.people), random.integers(0, sizes.people, sizes.templates - sizes.people)])
     ids = np.sort(random.choice(np.arange(1, 2 * sizes.templates), sizes.templates, replace=False))
     ids = random.permutation(ids)  # galleries and probes lie mixed among the ids, as in the real lists
-    template = np.sort(np.concatenate([np.arange(sizes.templates), random.integers(0, sizes.templates, sizes.images - sizes.templates)]))
+    template = np.sort(
+        np.concatenate(
+            [np.arange(sizes.templates), random.integers(0, sizes.templates, sizes.images - sizes.templates)]
+        )
+    )
     media = random.integers(0, 140_000, sizes.images)
     probes = np.arange(sizes.people, sizes.templates)
     genuine = np.stack([person[probes], probes], axis=1)[random.permutation(len(probes))[: sizes.genuine]]
     impostor = np.stack(
-        [random.integers(0, sizes.people, sizes.pairs), random.integers(sizes.people, sizes.templates, sizes.pairs)], axis=1
+        [random.integers(0, sizes.people, sizes.pairs), random.integers(sizes.people, sizes.templates, sizes.pairs)],
+        axis=1,
     )
     impostor = impostor[person[impostor[:, 0]] != person[impostor[:, 1]]][: sizes.pairs - len(genuine)]
     pairs = np.concatenate([genuine, impostor])
     order = random.permutation(len(pairs))
     is_same = (np.arange(len(pairs)) < len(genuine))[order]
-    return Madeup(ids[template], media, random.random(sizes.images).astype(np.float32), ids[pairs[order]], is_same, person)
+    return Madeup(
+        ids[template], media, random.random(sizes.images).astype(np.float32), ids[pairs[order]], is_same, person
+    )
 
 
 def make_embeddings(protocol: Madeup, random: np.random.Generator) -> np.ndarray:
@@ -71,8 +86,11 @@ def make_embeddings(protocol: Madeup, random: np.random.Generator) -> np.ndarray
     ids_in_order = protocol.template_ids[np.sort(first)]
     person_of_id = dict(zip(ids_in_order.tolist(), protocol.person_of_template.tolist(), strict=True))
     person = np.array([person_of_id[i] for i in np.unique(protocol.template_ids).tolist()])[number]
-    # What all images of a template share (light, pose) is stronger than the person, in some templates more than in others.
-    shared = random.standard_normal((len(first), SIZE), dtype=np.float32) * random.uniform(0.5, 4, (len(first), 1)).astype(np.float32)
+    # What all images of a template share (light, pose) is stronger than the person, in some templates more than in
+    # others.
+    shared = random.standard_normal((len(first), SIZE), dtype=np.float32) * random.uniform(
+        0.5, 4, (len(first), 1)
+    ).astype(np.float32)
     embeddings = random.standard_normal((len(person), SIZE), dtype=np.float32)
     for start in range(0, len(person), 8192):
         part = slice(start, start + 8192)
@@ -86,17 +104,24 @@ def write_lists(root: Path, protocol: Madeup) -> None:
     rows = map("{} {} {}".format, names, protocol.template_ids.tolist(), protocol.media_ids.tolist())
     (root / "meta" / "ijbc_face_tid_mid.txt").write_text("\n".join(rows) + "\n")
     points = np.random.default_rng(0).random((len(names), 10)) * 100
-    lines = (f"{n} {' '.join(map('{:.3f}'.format, p))} {s:.6f}\n" for n, p, s in zip(names, points, protocol.detector_scores, strict=True))
+    lines = (
+        f"{n} {' '.join(map('{:.3f}'.format, p))} {s:.6f}\n"
+        for n, p, s in zip(names, points, protocol.detector_scores, strict=True)
+    )
     (root / "meta" / "ijbc_name_5pts_score.txt").write_text("".join(lines))
     with (root / "meta" / "ijbc_template_pair_label.txt").open("w") as stream:
         for start in range(0, len(protocol.pairs), 500_000):
             part = slice(start, start + 500_000)
             pairs, same = protocol.pairs[part], protocol.is_same[part].astype(int)
-            stream.write("\n".join(map("{} {} {}".format, pairs[:, 0].tolist(), pairs[:, 1].tolist(), same.tolist())) + "\n")
+            stream.write(
+                "\n".join(map("{} {} {}".format, pairs[:, 0].tolist(), pairs[:, 1].tolist(), same.tolist())) + "\n"
+            )
 
 
 class Cost(NamedTuple):
-    """Wall seconds, processor seconds (which other programs hardly lengthen), and the peak of memory beyond the start in GB."""
+    """Wall seconds, processor seconds (which other programs hardly lengthen), and the peak of memory beyond the start
+    in GB.
+    """
 
     wall: float
     processor: float
@@ -125,7 +150,10 @@ def measured(costs: dict[str, Cost], name: str) -> Iterator[None]:
         stop.set()
         watcher.join()
         costs[name] = cost._replace(memory=max(peak[0] - start, 0) / 1e9)
-        print(f"{name:28s} {costs[name].wall:7.2f} s wall {cost.processor:7.2f} s processor {costs[name].memory:6.2f} GB", flush=True)
+        print(
+            f"{name:28s} {costs[name].wall:7.2f} s wall {cost.processor:7.2f} s processor {costs[name].memory:6.2f} GB",
+            flush=True,
+        )
 
 
 def run_ours(root: Path, embeddings: np.ndarray, num_bootstraps: int, costs: dict[str, Cost]) -> np.ndarray:
@@ -138,7 +166,9 @@ def run_ours(root: Path, embeddings: np.ndarray, num_bootstraps: int, costs: dic
     with measured(costs, "read three lists"):
         protocol = read_template_set(root)
     with measured(costs, "pool templates"):
-        pooled = pool_templates(embeddings, protocol.template_ids, protocol.media_ids, detector_scores=protocol.detector_scores)
+        pooled = pool_templates(
+            embeddings, protocol.template_ids, protocol.media_ids, detector_scores=protocol.detector_scores
+        )
     with measured(costs, "score pairs"):
         scores = score_pairs(pooled, protocol.pair_templates)
     with measured(costs, "TAR by both rules"):
@@ -156,7 +186,10 @@ def run_ours(root: Path, embeddings: np.ndarray, num_bootstraps: int, costs: dic
             num_bootstraps=num_bootstraps,
         )
     for nearest, strict, error in zip(points[0::2], points[1::2], errors, strict=True):
-        print(f"  FAR {nearest.target:g}: nearest {100 * nearest.tar:.2f}  strict {100 * strict.tar:.2f}  +- {100 * error:.2f} %")
+        print(
+            f"  FAR {nearest.target:g}: nearest {100 * nearest.tar:.2f}  strict {100 * strict.tar:.2f}  +-"
+            f" {100 * error:.2f} %"
+        )
     return scores
 
 
@@ -167,10 +200,14 @@ def run_reference(protocol: Madeup, embeddings: np.ndarray, scores: np.ndarray, 
         faces = embeddings * protocol.detector_scores[:, None]
         ids = np.unique(protocol.template_ids)
         features = np.zeros((len(ids), SIZE))
-        for row, members in enumerate(np.split(np.arange(len(faces)), np.flatnonzero(np.diff(protocol.template_ids)) + 1)):
+        for row, members in enumerate(
+            np.split(np.arange(len(faces)), np.flatnonzero(np.diff(protocol.template_ids)) + 1)
+        ):
             media = protocol.media_ids[members]
             features[row] = sum(faces[members[media == m]].mean(axis=0) for m in np.unique(media))
-        features = features[np.argsort(protocol.template_ids[np.r_[0, np.flatnonzero(np.diff(protocol.template_ids)) + 1]])]
+        features = features[
+            np.argsort(protocol.template_ids[np.r_[0, np.flatnonzero(np.diff(protocol.template_ids)) + 1]])
+        ]
         features /= np.linalg.norm(features, axis=1, keepdims=True)
     with measured(costs, "reference: score"):
         row_of = np.zeros(ids[-1] + 1, int)
@@ -204,7 +241,10 @@ def main(arguments: list[str] | None = None, report: Callable[[str], Any] = prin
         embeddings = make_embeddings(protocol, random)
         scores = run_ours(Path(folder), embeddings, options.bootstraps, costs)
     core = [costs[name] for name in ("pool templates", "score pairs", "TAR by both rules")]
-    report(f"pooling + scores + TAR: {sum(c.wall for c in core):.2f} s wall, {sum(c.processor for c in core):.2f} s processor")
+    report(
+        f"pooling + scores + TAR: {sum(c.wall for c in core):.2f} s wall, {sum(c.processor for c in core):.2f} s"
+        " processor"
+    )
     if options.reference:
         run_reference(protocol, embeddings, scores, costs)
         plain = sum(cost.wall for name, cost in costs.items() if name.startswith("reference"))

@@ -1,12 +1,14 @@
 """What DPAP and EHSM add to a training step, and what mixing costs against a NumPy loop.
 
-    python benchmarks/step.py [--rounds 30] [--backbone face_vit_t] [--batch 32] [--identities 10572] [--threads 1] [--device cpu]
+    python benchmarks/step.py [--rounds 30] [--backbone face_vit_t] [--batch 32] [--identities 10572] [--threads 1]
+    [--device cpu]
 
 Four kinds of step take turns on one model, so that a busy machine slows all alike:
   plain      uint8 images to [-1, 1], backbone, ArcFace, mean loss, backward, AdamW
-  transface  the same with DPAP and EHSM as this package has them (a float32 run ranks patches in bfloat16 where the hardware multiplies it)
-  float32    that with perturbation.scoring_precision=null: patches ranked in float32 everywhere
-  released   the same by the released design: the whole batch scored in training mode, neck and all; patches mixed one by one in NumPy
+  transface  the same with DPAP and EHSM as this package has them (a float32 run ranks patches in bfloat16 where the
+  hardware multiplies it) float32    that with perturbation.scoring_precision=null: patches ranked in float32 everywhere
+  released   the same by the released design: the whole batch scored in training mode, neck and all; patches mixed one
+  by one in NumPy
 """
 
 import argparse
@@ -40,7 +42,9 @@ def mix_in_numpy(source: np.ndarray, reference: np.ndarray, ratio: float) -> np.
 
 
 def perturb_as_released(images: Tensor, backbone: FaceViT, draw: Perturbation) -> Tensor:
-    """Return images perturbed by the released design: every image scored, by the whole model in training mode, then a loop."""
+    """Return images perturbed by the released design: every image scored, by the whole model in training mode, then a
+    loop.
+    """
     with torch.no_grad():
         importance = backbone(images).patch_importance
     chosen = dominant_patches(importance, NUM_PATCHES).tolist()
@@ -53,7 +57,9 @@ def perturb_as_released(images: Tensor, backbone: FaceViT, draw: Perturbation) -
 
     for image, others, cells, ratios in zip(*(part.tolist() for part in draw), strict=True):
         for index, other, other_cell, ratio in zip(chosen[image], others, cells, ratios, strict=True):
-            pixels[cell(image, index)] = mix_in_numpy(pixels[cell(image, index)], pixels[cell(other, other_cell)], ratio)
+            pixels[cell(image, index)] = mix_in_numpy(
+                pixels[cell(image, index)], pixels[cell(other, other_cell)], ratio
+            )
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).to(images.device) / 127.5 - 1
 
 
@@ -101,14 +107,18 @@ class Step:
 
 
 class Seconds(NamedTuple):
-    """What one action took in each round: by the clock on the wall, and of processor time (which other programs hardly lengthen)."""
+    """What one action took in each round: by the clock on the wall, and of processor time (which other programs hardly
+    lengthen).
+    """
 
     wall: list[float]
     processor: list[float]
 
 
 def take_turns(actions: list[Callable[[], object]], rounds: int, synchronize: Callable[[], object]) -> list[Seconds]:
-    """Return the seconds of each action in each round, after one round that does not count; the order turns with each round."""
+    """Return the seconds of each action in each round, after one round that does not count; the order turns with each
+    round.
+    """
     seconds = [Seconds([], []) for _ in actions]
     for number in range(rounds + 1):
         for offset in range(len(actions)):
@@ -123,7 +133,9 @@ def take_turns(actions: list[Callable[[], object]], rounds: int, synchronize: Ca
     return seconds
 
 
-def measure_mixing(num_patches: int, side: int, device: torch.device, synchronize: Callable[[], object]) -> tuple[float, float]:
+def measure_mixing(
+    num_patches: int, side: int, device: torch.device, synchronize: Callable[[], object]
+) -> tuple[float, float]:
     """Return the median seconds to mix that many patches by a NumPy loop and by mix_amplitudes."""
     source, reference = torch.rand(2, num_patches, 3, side, side, device=device) * 255
     ratio = torch.rand(num_patches, 1, device=device)
@@ -146,7 +158,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="What DPAP and EHSM add to a training step.")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--backbone", default="face_vit_t", choices=["face_vit_t", "face_vit_s", "face_vit_b", "face_vit_l"])
+    parser.add_argument(
+        "--backbone", default="face_vit_t", choices=["face_vit_t", "face_vit_s", "face_vit_b", "face_vit_l"]
+    )
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--identities", type=int, default=10572)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -162,18 +176,30 @@ def main(arguments: list[str] | None = None) -> None:
     step = Step(getattr(face_vit, options.backbone)(), options.identities, options.batch, device)
     names = ["plain", "transface", "float32", "released"]
     seconds = take_turns([getattr(step, name) for name in names], options.rounds, synchronize)
-    print(f"{options.backbone}, batch {options.batch}, {options.identities:,} identities, {device}, {options.threads} thread(s), torch {torch.__version__}")
+    print(
+        f"{options.backbone}, batch {options.batch}, {options.identities:,} identities, {device}, {options.threads}"
+        f" thread(s), torch {torch.__version__}"
+    )
     print(f"median of {options.rounds} interleaved rounds; the limit for transface is {LIMIT_STEP:.2f}")
     print(f"{'step':10} {'ms':>9} {'/ plain':>8} {'half of the rounds':>19} {'/ plain, processor time':>24}")
     plain = [statistics.median(times) for times in seconds[0]]
     for name, times in zip(names, seconds, strict=True):
         wall, processor = (statistics.median(values) for values in times)
         low, _, high = statistics.quantiles([x / y for x, y in zip(times.wall, seconds[0].wall, strict=True)], n=4)
-        print(f"{name:10} {wall * 1e3:9.1f} {wall / plain[0]:8.3f} {f'{low:.3f} to {high:.3f}':>19} {processor / plain[1]:24.3f}")
+        print(
+            f"{name:10} {wall * 1e3:9.1f} {wall / plain[0]:8.3f} {f'{low:.3f} to {high:.3f}':>19}"
+            f" {processor / plain[1]:24.3f}"
+        )
     whole = options.batch * NUM_PATCHES
-    for what, count in ((f"mixing a whole batch (limit {LIMIT_MIXING:.0f}x)", whole), ("mixing what a step draws", max(1, whole // 5))):
+    for what, count in (
+        (f"mixing a whole batch (limit {LIMIT_MIXING:.0f}x)", whole),
+        ("mixing what a step draws", max(1, whole // 5)),
+    ):
         loop, ours = measure_mixing(count, 9, device, synchronize)
-        print(f"{what}, {count} patches: NumPy loop {loop * 1e3:.2f} ms, mix_amplitudes {ours * 1e3:.3f} ms, {loop / ours:.1f}x")
+        print(
+            f"{what}, {count} patches: NumPy loop {loop * 1e3:.2f} ms, mix_amplitudes {ours * 1e3:.3f} ms,"
+            f" {loop / ours:.1f}x"
+        )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""What validation inside training costs: three pair sets beside their bare forward passes, memory; and ten folds beside the published loop.
+"""What validation inside training costs: three pair sets beside their bare forward passes, memory; and ten folds beside
+the published loop.
 
     python benchmarks/validation.py [--pairs 6000] [--threads 1] [--rounds 1] [--folds-only]
 
-Targets: seconds at most 1.10 of the forward passes', memory at most 500 MB beyond the start; ten-fold evaluation of 6,000 pairs, 512
-numbers each, at least 20 times as fast as a loop over 400 thresholds and 10 folds. The network is FaceViT with patch 14, width 128,
-depth 4, on the CPU; faces are 200 drawn ones, encoded as JPEG, repeated.
+Targets: seconds at most 1.10 of the forward passes', memory at most 500 MB beyond the start; ten-fold evaluation of
+6,000 pairs, 512 numbers each, at least 20 times as fast as a loop over 400 thresholds and 10 folds. The network is
+FaceViT with patch 14, width 128, depth 4, on the CPU; faces are 200 drawn ones, encoded as JPEG, repeated.
 """
 
 import argparse
@@ -95,7 +96,8 @@ def validation(num_pairs: int, rounds: int) -> bool:
             ratios.append(taken / bare)
             peaks.append(peak.highest)
             print(
-                f"{NUM_SETS} x {num_images} images: forward passes {bare:.1f} s, validation {taken:.1f} s = {ratios[-1]:.3f}, {peak.highest:.0f} MB",
+                f"{NUM_SETS} x {num_images} images: forward passes {bare:.1f} s, validation {taken:.1f} s ="
+                f" {ratios[-1]:.3f}, {peak.highest:.0f} MB",
                 flush=True,
             )
     return median(ratios) <= TIME_LIMIT and max(peaks) <= MEMORY_LIMIT
@@ -135,8 +137,14 @@ def ten_folds(num_pairs: int) -> bool:
 
     found = verify_pairs(embeddings, same)
     assert found.fold_accuracies.tolist() == loop()
-    ours, theirs = median(seconds(lambda: verify_pairs(embeddings, same)) for _ in range(9)), median(seconds(loop) for _ in range(3))
-    print(f"ten folds of {num_pairs} pairs: {1000 * ours:.1f} ms, the loop {1000 * theirs:.0f} ms: {theirs / ours:.0f} times")
+    ours, theirs = (
+        median(seconds(lambda: verify_pairs(embeddings, same)) for _ in range(9)),
+        median(seconds(loop) for _ in range(3)),
+    )
+    print(
+        f"ten folds of {num_pairs} pairs: {1000 * ours:.1f} ms, the loop {1000 * theirs:.0f} ms: {theirs / ours:.0f}"
+        " times"
+    )
     return theirs / ours >= LEAST_SPEEDUP
 
 

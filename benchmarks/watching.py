@@ -1,4 +1,5 @@
-"""What watching a run costs: a look of MethodObserver, its pictures, and Throughput, as shares of the steps they are spread over.
+"""What watching a run costs: a look of MethodObserver, its pictures, and Throughput, as shares of the steps they are
+spread over.
 
     python benchmarks/watching.py [--backbone face_vit_t] [--batch 128] [--identities 10572] [--rounds 5]
 
@@ -63,7 +64,11 @@ def main() -> int:
     module.log = module.log_dict = unheard
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (settings.batch, 3, *backbone.image_size), dtype=torch.uint8, generator=generator)
-    batch = FaceBatch(images, torch.randint(0, settings.identities, (settings.batch,), generator=generator), torch.arange(settings.batch))
+    batch = FaceBatch(
+        images,
+        torch.randint(0, settings.identities, (settings.batch,), generator=generator),
+        torch.arange(settings.batch),
+    )
     steps = optimizer(module.parameter_groups())
 
     def step() -> None:
@@ -73,7 +78,12 @@ def main() -> int:
 
     observer = MethodObserver("unused")
     faces = observer.num_faces
-    parts = {"backbone": backbone, "classifier": classifier, "perturbation": module.perturbation, "weighting": module.weighting}
+    parts = {
+        "backbone": backbone,
+        "classifier": classifier,
+        "perturbation": module.perturbation,
+        "weighting": module.weighting,
+    }
 
     def looking() -> Any:
         return look(batch.images[:faces], batch.labels[:faces], generator=generator, **parts)
@@ -83,11 +93,20 @@ def main() -> int:
     drawing = seconds(lambda: method_pictures(view), settings.rounds)
     throughput = throughput_seconds()
     shares = {
-        f"a look at {faces} faces every {observer.every_n_steps} steps": (one_look, one_look / observer.every_n_steps / one_step),
-        f"three pictures every {observer.pictures_every_n_steps} steps": (drawing, drawing / observer.pictures_every_n_steps / one_step),
+        f"a look at {faces} faces every {observer.every_n_steps} steps": (
+            one_look,
+            one_look / observer.every_n_steps / one_step,
+        ),
+        f"three pictures every {observer.pictures_every_n_steps} steps": (
+            drawing,
+            drawing / observer.pictures_every_n_steps / one_step,
+        ),
         "throughput, every step": (throughput, throughput / one_step),
     }
-    print(f"{settings.backbone}, batch {settings.batch}, {settings.identities} identities: a step takes {one_step:.3f} s of one core")
+    print(
+        f"{settings.backbone}, batch {settings.batch}, {settings.identities} identities: a step takes {one_step:.3f} s"
+        " of one core"
+    )
     for name, (taken, share) in shares.items():
         print(f"{name:<42} {1000 * taken:9.3f} ms   {100 * share:7.4f} % of a step")
     return int(sum(share for _, share in shares.values()) > LIMIT)
@@ -98,7 +117,12 @@ def throughput_seconds(calls: int = 10_000) -> float:
     callback = Throughput(every_n_steps=10)
     logger = SimpleNamespace(log_metrics=unheard)
     trainer: Any = SimpleNamespace(
-        loggers=[logger], world_size=1, global_step=0, estimated_stepping_batches=1e6, accumulate_grad_batches=1, precision="32-true"
+        loggers=[logger],
+        world_size=1,
+        global_step=0,
+        estimated_stepping_batches=1e6,
+        accumulate_grad_batches=1,
+        precision="32-true",
     )
     module: Any = SimpleNamespace(device=torch.device("cpu"))
     callback.on_train_start(trainer, module)

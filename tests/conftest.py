@@ -16,7 +16,9 @@ TOLERANCES = {
 
 
 def shared_folder() -> Path:
-    """Return the folder of parity packs and real photographs: TRANSFACE_SHARED, by default ../shared beside the checkout."""
+    """Return the folder of parity packs and real photographs: TRANSFACE_SHARED, by default ../shared beside the
+    checkout.
+    """
     return Path(os.environ.get("TRANSFACE_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 
 

@@ -1,4 +1,6 @@
-"""Train and benchmark face models. `load`, `faces`, `similarity` and `threshold` arrive on first use, so that importing this stays quick."""
+"""Train and benchmark face models. `load`, `faces`, `similarity` and `threshold` arrive on first use, so that importing
+this stays quick.
+"""
 
 from typing import TYPE_CHECKING, Any
 

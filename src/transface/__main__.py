@@ -5,7 +5,9 @@ import sys
 
 VERBS = {
     "train": "train a model: transface train experiment=demo",
-    "evaluate": "verify faces with a checkpoint: transface evaluate checkpoint=... protocol=pair_sets protocol.files=[a.bin]",
+    "evaluate": (
+        "verify faces with a checkpoint: transface evaluate checkpoint=... protocol=pair_sets protocol.files=[a.bin]"
+    ),
     "align": "cut faces out of photographs: transface align FOLDER output=FACES detector=mtcnn",
     "embed": "embed a folder of faces: transface embed checkpoint=... images=FOLDER output=faces.npz",
     "predict": "what a model answers about a photograph or a folder: transface predict photo.jpg checkpoint=...",
@@ -36,7 +38,9 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb and return its exit code: 0, 1 (something was found or failed), or 2 (the call or the input is wrong)."""
+    """Run one verb and return its exit code: 0, 1 (something was found or failed), or 2 (the call or the input is
+    wrong).
+    """
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())

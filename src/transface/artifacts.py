@@ -1,7 +1,7 @@
 """Files written whole or not at all, hashed, cached, and stamped with the versions and the commit that made them.
 
-One home for all of it: whatever leaves a file behind writes it through here. A stop, a full disk or a power cut leaves the old file or the
-new one, never a part.
+One home for all of it: whatever leaves a file behind writes it through here. A stop, a full disk or a power cut leaves
+the old file or the new one, never a part.
 """
 
 import contextlib
@@ -17,19 +17,33 @@ from pathlib import Path
 from typing import IO
 
 # What shapes a number or a checkpoint, in the order it is told.
-PACKAGES = ("transface", "torch", "torchvision", "timm", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "scikit-learn")
+PACKAGES = (
+    "transface",
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning",
+    "torchmetrics",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "scikit-learn",
+)
 
 
 @contextlib.contextmanager
 def writing_path(path: str | Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to, and move what lies there to `path` once the block ends; of one that fails nothing is left.
+    """Give a path beside `path` to write to, and move what lies there to `path` once the block ends; of one that fails
+    nothing is left.
 
-    The bytes reach the disk before the move, and the move before this returns. The folder is made if need be. Whoever may read the folder may
-    read the file. For libraries that want a path; `writing_file` is for those that take an open file.
+    The bytes reach the disk before the move, and the move before this returns. The folder is made if need be. Whoever
+    may read the folder may read the file. For libraries that want a path; `writing_file` is for those that take an open
+    file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Processes of several machines may write it at once; without its ending, so that nobody takes what a kill leaves for a whole file.
+    # Processes of several machines may write it at once; without its ending, so that nobody takes what a kill leaves
+    # for a whole file.
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         yield partial
@@ -56,7 +70,9 @@ def write_whole(path: str | Path, content: str | bytes) -> Path:
 
 
 def _sync(path: Path) -> None:
-    """Wait until what was written at `path`, a file or a folder's list of names, is on the disk, where the file system can say so."""
+    """Wait until what was written at `path`, a file or a folder's list of names, is on the disk, where the file system
+    can say so.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -90,12 +106,16 @@ def platform_versions() -> dict[str, str]:
 
 
 def code_commit() -> str | None:
-    """Return the commit of the checkout this package runs from, with a + if files were changed; None outside a checkout."""
+    """Return the commit of the checkout this package runs from, with a + if files were changed; None outside a
+    checkout.
+    """
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
         dirty = subprocess.run(
             ["git", "status", "--porcelain", "-uno"], cwd=folder, capture_output=True, text=True, check=True
         ).stdout.strip()
@@ -117,7 +137,9 @@ def cache_folder() -> Path:
 
 
 def kept_path(kind: str, files: Sequence[Path], *, ending: str) -> Path:
-    """Return the name of what is kept of `files`: another one as soon as the place, size or time of any of them changes."""
+    """Return the name of what is kept of `files`: another one as soon as the place, size or time of any of them
+    changes.
+    """
     states = [(path.resolve(), path.stat()) for path in files]
     text = "\n".join(f"{path} {state.st_size} {state.st_mtime_ns}" for path, state in states)
     name = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]

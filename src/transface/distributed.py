@@ -14,7 +14,9 @@ from torch.autograd.function import once_differentiable
 
 
 class Traffic(NamedTuple):
-    """Payload bytes of this rank since the start or the last `reset_traffic`, by collective, before any algorithm's own factor."""
+    """Payload bytes of this rank since the start or the last `reset_traffic`, by collective, before any algorithm's own
+    factor.
+    """
 
     gathered: int
     scattered: int
@@ -25,7 +27,9 @@ _traffic = {"gathered": 0, "scattered": 0, "reduced": 0}
 
 
 def traffic() -> Traffic:
-    """Return the bytes this rank has put through gathers (received), reduce-scatters (sent) and all-reduces (payload)."""
+    """Return the bytes this rank has put through gathers (received), reduce-scatters (sent) and all-reduces
+    (payload).
+    """
     return Traffic(**_traffic)
 
 
@@ -89,7 +93,10 @@ def all_gather_rows(tensors: list[Tensor], *, sizes: list[int]) -> list[Tensor]:
     """
     if not is_distributed():
         return [tensor.detach() for tensor in tensors]
-    rows = [tensor.detach().reshape(len(tensor), math.prod(tensor.shape[1:])).contiguous().view(torch.uint8) for tensor in tensors]
+    rows = [
+        tensor.detach().reshape(len(tensor), math.prod(tensor.shape[1:])).contiguous().view(torch.uint8)
+        for tensor in tensors
+    ]
     packed = rows[0].new_zeros(max(sizes), sum(row.shape[1] for row in rows))
     if len(rows[0]):
         torch.cat(rows, dim=1, out=packed[: len(rows[0])])
@@ -99,7 +106,8 @@ def all_gather_rows(tensors: list[Tensor], *, sizes: list[int]) -> list[Tensor]:
     whole = torch.cat([part[:size] for part, size in zip(everyone, sizes, strict=True)])
     pieces = whole.split([row.shape[1] for row in rows], dim=1)
     return [
-        piece.contiguous().view(tensor.dtype).reshape(len(whole), *tensor.shape[1:]) for piece, tensor in zip(pieces, tensors, strict=True)
+        piece.contiguous().view(tensor.dtype).reshape(len(whole), *tensor.shape[1:])
+        for piece, tensor in zip(pieces, tensors, strict=True)
     ]
 
 
@@ -130,7 +138,8 @@ class GatheredFaces(NamedTuple):
 
 
 def gather_faces(embeddings: Tensor, labels: Tensor, *, sizes: list[int], dtype: torch.dtype) -> GatheredFaces:
-    """Return the embeddings, in dtype, and labels of all ranks, from one collective. Embeddings travel in their own type.
+    """Return the embeddings, in dtype, and labels of all ranks, from one collective. Embeddings travel in their own
+    type.
 
     The gradient goes back, summed over ranks, in dtype and times W, because DDP divides the backbone's gradients by W.
     """
@@ -141,7 +150,9 @@ def gather_faces(embeddings: Tensor, labels: Tensor, *, sizes: list[int], dtype:
 
 class _GatherFaces(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, embeddings: Tensor, labels: Tensor, sizes: list[int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, embeddings: Tensor, labels: Tensor, sizes: list[int], dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
         ctx.sizes, ctx.dtype = sizes, embeddings.dtype
         everyone, every_label = all_gather_rows([embeddings, labels], sizes=sizes)
         ctx.mark_non_differentiable(every_label)
@@ -183,10 +194,11 @@ def copy_from_first(tensors: list[Tensor]) -> None:
 
 
 def global_mean(per_sample: Tensor) -> Tensor:
-    """Return a scalar whose gradients, averaged over ranks by DDP, are those of the mean over the batches of all ranks together.
+    """Return a scalar whose gradients, averaged over ranks by DDP, are those of the mean over the batches of all ranks
+    together.
 
-    It is sum(per_sample) * W / G: on even batches the local mean, on one process the plain mean. Averaged over ranks it is the global mean.
-    No host synchronisation.
+    It is sum(per_sample) * W / G: on even batches the local mean, on one process the plain mean. Averaged over ranks it
+    is the global mean. No host synchronisation.
     """
     if not is_distributed():
         return per_sample.mean()

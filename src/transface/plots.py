@@ -1,4 +1,5 @@
-"""Figures that look alike: palette, axes, and the two forms a figure leaves in, PNG (light) and SVG (follows the page's light or dark).
+"""Figures that look alike: palette, axes, and the two forms a figure leaves in, PNG (light) and SVG (follows the page's
+light or dark).
 
 No pyplot, so no global state: a Figure is made, drawn on and saved by whoever holds it.
 """
@@ -17,7 +18,9 @@ SERIES = ("#1f5fd1", "#c8470a", "#0a7d58", "#9333b0", "#946c00", "#0d7288", "#bf
 DARK_SERIES = ("#7db0ff", "#ff9860", "#46d3a2", "#d898f2", "#e8c440", "#4fcbe0", "#ff7dac", "#b4bcc8")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 # The page's style sheet gives these names a light and a dark value.
-CSS_NAMES = {INK: "--ink", FAINT: "--faint", GRID: "--grid", PAPER: "--paper"} | {c: f"--series-{i}" for i, c in enumerate(SERIES)}
+CSS_NAMES = {INK: "--ink", FAINT: "--faint", GRID: "--grid", PAPER: "--paper"} | {
+    c: f"--series-{i}" for i, c in enumerate(SERIES)
+}
 
 
 def line_style(index: int) -> dict[str, Any]:
@@ -25,13 +28,18 @@ def line_style(index: int) -> dict[str, Any]:
     return {"color": SERIES[index % len(SERIES)], "linestyle": DASHES[index % len(DASHES)]}
 
 
-def blank_figure(width: float = 6.4, height: float = 4.2, *, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
+def blank_figure(
+    width: float = 6.4, height: float = 4.2, *, columns: int = 1, rows: int = 1
+) -> tuple[Figure, list[Axes]]:
     """Return an empty figure (inches) and its axes, row by row, in the house's style."""
     figure = Figure(figsize=(width, height), facecolor=PAPER)
     # Margins in inches, stated: working them out (constrained layout) would double the time a report takes.
     left, right, bottom, top, between, above = 0.72, 0.15, 0.52, 0.36, 0.78, 0.78
     figure.subplots_adjust(left=left / width, right=1 - right / width, bottom=bottom / height, top=1 - top / height)
-    inner = ((width - left - right - (columns - 1) * between) / columns, (height - bottom - top - (rows - 1) * above) / rows)
+    inner = (
+        (width - left - right - (columns - 1) * between) / columns,
+        (height - bottom - top - (rows - 1) * above) / rows,
+    )
     figure.subplots_adjust(wspace=between / inner[0], hspace=above / inner[1])
     grid = figure.subplots(rows, columns, squeeze=False)
     axes = [ax for row in grid for ax in row]
@@ -63,7 +71,16 @@ def label_axes(ax: Axes, *, x: str, y: str, title: str = "") -> None:
 def add_legend(ax: Axes, *, location: Any = "best", **options: Any) -> None:
     """Draw the legend of labelled curves, if there are any."""
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc=location, fontsize=9, frameon=True, framealpha=0.85, facecolor=PAPER, edgecolor=GRID, labelcolor=INK, **options)
+        ax.legend(
+            loc=location,
+            fontsize=9,
+            frameon=True,
+            framealpha=0.85,
+            facecolor=PAPER,
+            edgecolor=GRID,
+            labelcolor=INK,
+            **options,
+        )
 
 
 def percent_axis(axis: Any) -> None:
@@ -85,7 +102,9 @@ def to_png(figure: Figure, *, dpi: int = 130) -> bytes:
 
 
 def to_svg(figure: Figure, *, prefix: str) -> str:
-    """Return the figure as an <svg> element for a page: text as text, the palette as CSS variables, every id starting with `prefix`."""
+    """Return the figure as an <svg> element for a page: text as text, the palette as CSS variables, every id starting
+    with `prefix`.
+    """
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -100,5 +119,8 @@ def to_svg(figure: Figure, *, prefix: str) -> str:
     # The page's own font, whichever way this matplotlib states one.
     text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
     text = re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1", text)
-    opening = f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" style="max-width:{100 * figure.get_figwidth():.0f}px" viewBox="\\1">'
+    opening = (
+        f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" style="max-width:{100 * figure.get_figwidth():.0f}px"'
+        ' viewBox="\\1">'
+    )
     return re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', opening, text, count=1)

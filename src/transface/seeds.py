@@ -1,4 +1,5 @@
-"""Randomness that depends on where training is, not on how it got there: every draw of a step follows from (seed, epoch, batch, rank).
+"""Randomness that depends on where training is, not on how it got there: every draw of a step follows from (seed,
+epoch, batch, rank).
 
 So a resumed run draws what the uninterrupted one drew, without storing a generator's state, and ranks draw differently.
 """

@@ -6,7 +6,8 @@ from torch import Tensor
 def check_shape(x: Tensor, expected: str, *, name: str = "tensor") -> dict[str, int]:
     """Return the size bound to each letter of `expected`, or raise where `x` differs.
 
-    `expected` has one word per dimension: a number must match; a letter is bound at its first use and must match after it.
+    `expected` has one word per dimension: a number must match; a letter is bound at its first use and must match after
+    it.
 
     Raises:
         ValueError: naming the tensor, the expected and the actual shape.

@@ -1,4 +1,6 @@
-"""The order of floors of the house: each file imports only what stands lower, systems stay apart, no circles, no drawers."""
+"""The order of floors of the house: each file imports only what stands lower, systems stay apart, no circles, no
+drawers.
+"""
 
 import ast
 from pathlib import Path
@@ -113,4 +115,6 @@ def test_only_cli_knows_hydra() -> None:
         for node in ast.walk(ast.parse(text)):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not any(n.split(".")[0] in {"hydra", "omegaconf"} for n in names), f"{name} imports Hydra or OmegaConf"
+            assert not any(n.split(".")[0] in {"hydra", "omegaconf"} for n in names), (
+                f"{name} imports Hydra or OmegaConf"
+            )

@@ -28,4 +28,6 @@ def test_every_file_and_name_on_the_page_exists(page: Path) -> None:
     for file, name in REFERENCE.findall(page.read_text(encoding="utf-8")):
         homes = [home / file for home in (ROOT / "src" / "transface", ROOT / "tests", ROOT) if (home / file).is_file()]
         assert homes, f"{page.name} names {file}, which is nowhere"
-        assert any(name in defined_in(home) for home in homes), f"{page.name} names {name}, which {file} does not define"
+        assert any(name in defined_in(home) for home in homes), (
+            f"{page.name} names {name}, which {file} does not define"
+        )

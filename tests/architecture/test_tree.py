@@ -1,4 +1,6 @@
-"""The annotated tree of docs/architecture.md is the package as it is: each file with the first line of its docstring (TRANSFACE_RENEW_TREE=1 writes it)."""
+"""The annotated tree of docs/architecture.md is the package as it is: each file with the first line of its docstring
+(TRANSFACE_RENEW_TREE=1 writes it).
+"""
 
 import ast
 import os
@@ -25,7 +27,8 @@ def tree() -> str:
 def first_line(path: Path) -> str:
     if path.suffix != ".py":
         return ""
-    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(docstring.split("\n\n")[0].split())
 
 
 def test_the_tree_in_the_page_is_the_package() -> None:
@@ -35,9 +38,16 @@ def test_the_tree_in_the_page_is_the_package() -> None:
     if os.environ.get("TRANSFACE_RENEW_TREE"):
         page.write_text(before + BEGIN + tree() + END + after, encoding="utf-8")
         return
-    assert written == tree(), "the tree in docs/architecture.md is old: TRANSFACE_RENEW_TREE=1 pytest tests/architecture/test_tree.py renews it"
+    assert written == tree(), (
+        "the tree in docs/architecture.md is old: TRANSFACE_RENEW_TREE=1 pytest tests/architecture/test_tree.py"
+        " renews it"
+    )
 
 
 def test_every_file_says_what_it_is_in_its_first_line() -> None:
-    silent = [str(path.relative_to(ROOT)) for path in (ROOT / "src").rglob("*.py") if path.name != "__init__.py" and not first_line(path)]
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "src").rglob("*.py")
+        if path.name != "__init__.py" and not first_line(path)
+    ]
     assert not silent

@@ -16,7 +16,9 @@ from transface.backbones.timm_face import TimmFace
 from transface.backbones.weights.rebuild import build_backbone
 
 BACKBONES: dict[str, Callable[[], nn.Module]] = {
-    "face_vit": lambda: FaceViT(embed_dim=16, depth=2, num_heads=4, embedding_size=24, drop_path_rate=0.3, token_drop_rate=0.3),
+    "face_vit": lambda: FaceViT(
+        embed_dim=16, depth=2, num_heads=4, embedding_size=24, drop_path_rate=0.3, token_drop_rate=0.3
+    ),
     "face_vit_without_gate": lambda: FaceViT(embed_dim=16, depth=2, num_heads=4, embedding_size=24, gate="none"),
     "iresnet": lambda: IResNet((1, 1, 1, 1), embedding_size=24, dropout=0.4),
     "mobilefacenet": lambda: MobileFaceNet((1, 1, 1, 1), width=1, embedding_size=24),

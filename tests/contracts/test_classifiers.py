@@ -1,4 +1,6 @@
-"""What every classifier promises: per-sample losses of the right type, gradients for embeddings and centres, chunks that do not matter."""
+"""What every classifier promises: per-sample losses of the right type, gradients for embeddings and centres, chunks
+that do not matter.
+"""
 
 from collections.abc import Callable
 
@@ -65,7 +67,9 @@ def test_a_batch_is_its_faces_one_by_one(make, faces) -> None:
 
 def test_the_chunk_size_does_not_matter(make, faces) -> None:
     whole, chunked = (make(C, E, CosFace(), chunk_size=size).double() for size in (None, 7))
-    torch.testing.assert_close(whole(faces[0].double(), faces[1]), chunked(faces[0].double(), faces[1]), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        whole(faces[0].double(), faces[1]), chunked(faces[0].double(), faces[1]), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_a_centre_s_gradient_is_across_it(make, faces) -> None:

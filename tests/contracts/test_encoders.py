@@ -1,4 +1,6 @@
-"""Every timm model is an encoder: tokens in their grid, prefix tokens, layers, any size, no parameter without a gradient."""
+"""Every timm model is an encoder: tokens in their grid, prefix tokens, layers, any size, no parameter without a
+gradient.
+"""
 
 import pytest
 import timm
@@ -7,7 +9,16 @@ import torch
 from transface.backbones.features import EncodedImages, Encoder
 from transface.backbones.timm_encoder import TimmEncoder
 
-NAMES = ["test_vit", "test_vit2", "test_vit3", "test_vit4", "test_resnet", "test_efficientnet", "test_convnext", "test_byobnet"]
+NAMES = [
+    "test_vit",
+    "test_vit2",
+    "test_vit3",
+    "test_vit4",
+    "test_resnet",
+    "test_efficientnet",
+    "test_convnext",
+    "test_byobnet",
+]
 LAYERED = ["test_vit", "test_vit4", "test_resnet", "test_convnext"]
 
 
@@ -38,7 +49,10 @@ def test_the_tokens_of_the_last_layer_come_last(name: str) -> None:
 
 
 def test_no_layers_asked_for_change_nothing_in_the_tokens() -> None:
-    plain, layered = TimmEncoder("test_vit", image_size=64).eval(), TimmEncoder("test_vit", image_size=64, layers=[1]).eval()
+    plain, layered = (
+        TimmEncoder("test_vit", image_size=64).eval(),
+        TimmEncoder("test_vit", image_size=64, layers=[1]).eval(),
+    )
     layered.load_state_dict(plain.state_dict())
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():

@@ -1,4 +1,6 @@
-"""The Python examples of README.md and of the pages on models run as they stand, in a folder as their readers have it."""
+"""The Python examples of README.md and of the pages on models run as they stand, in a folder as their readers have
+it.
+"""
 
 import io
 import re
@@ -39,7 +41,12 @@ def smooth(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def released_names(backbone: FaceViT) -> dict[str, torch.Tensor]:
-    theirs = {"gate.squeeze.": "senet.0.", "gate.excite.": "senet.2.", "neck.project.": "feature.0.", "neck.project_norm.": "feature.1."}
+    theirs = {
+        "gate.squeeze.": "senet.0.",
+        "gate.excite.": "senet.2.",
+        "neck.project.": "feature.0.",
+        "neck.project_norm.": "feature.1.",
+    }
     theirs |= {"neck.embed.": "feature.2.", "neck.embed_norm.": "feature.3."}
     state = {}
     for name, value in backbone.state_dict().items():
@@ -63,9 +70,14 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     is_same = np.arange(200) % 2 == 0
     arrays = {"scores": rng.normal(is_same * 0.5, 0.2).clip(-1, 1), "is_same": is_same}
     for name in ("easy", "medium", "hard"):
-        write_result(Result("pair_sets", name, "F1", (Measure("accuracy", 0.9),), arrays=arrays), tmp_path / "runs" / "demo" / "results")
+        write_result(
+            Result("pair_sets", name, "F1", (Measure("accuracy", 0.9),), arrays=arrays),
+            tmp_path / "runs" / "demo" / "results",
+        )
         (tmp_path / "data" / "demo").mkdir(parents=True, exist_ok=True)
-        write_pair_set(tmp_path / "data" / "demo" / f"{name}.bin", [jpeg(smooth(rng, 112)) for _ in range(20)], [True, False] * 5)
+        write_pair_set(
+            tmp_path / "data" / "demo" / f"{name}.bin", [jpeg(smooth(rng, 112)) for _ in range(20)], [True, False] * 5
+        )
     write_identity_pack(tmp_path / "data" / "demo", 4, images_per_identity=8)
     for name, size in (("a", 112), ("b", 112), ("photo", 400)):
         (tmp_path / f"{name}.jpg").write_bytes(jpeg(smooth(rng, size)))
@@ -84,7 +96,9 @@ def commands(page: str) -> list[str]:
     return re.findall(r"^ {4}(transface \w+ .*?)(?:\s{2,}#.*)?$", (ROOT / page).read_text(encoding="utf-8"), re.M)
 
 
-@pytest.mark.parametrize("command", [command for page in (*PAGES, "docs/evaluation.md") for command in commands(page) if "<" not in command])
+@pytest.mark.parametrize(
+    "command", [command for page in (*PAGES, "docs/evaluation.md") for command in commands(page) if "<" not in command]
+)
 def test_the_commands_of_the_page_compose(command: str) -> None:
     _, verb, *words = shlex.split(command)
     keys = words_and_keys(words)[1] if verb in ("compare", "search") else words

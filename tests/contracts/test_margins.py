@@ -1,4 +1,6 @@
-"""What every margin promises: two elementwise parts that join, finite gradients, chunks that do not matter, no state moves in eval."""
+"""What every margin promises: two elementwise parts that join, finite gradients, chunks that do not matter, no state
+moves in eval.
+"""
 
 import copy
 import math
@@ -45,7 +47,11 @@ def margin(request: pytest.FixtureRequest) -> nn.Module:
 def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     cosines = torch.rand(B, C, generator=generator, dtype=torch.float64) * 2 - 1
-    return cosines, torch.randint(C, (B,), generator=generator), torch.rand(B, generator=generator, dtype=torch.float64) * 60 + 5
+    return (
+        cosines,
+        torch.randint(C, (B,), generator=generator),
+        torch.rand(B, generator=generator, dtype=torch.float64) * 60 + 5,
+    )
 
 
 def test_logits_join_the_two_parts(margin, inputs) -> None:
@@ -119,7 +125,10 @@ def test_filtered_classes_get_a_logit_of_zero_and_no_gradient(name, inputs) -> N
 
 
 @pytest.mark.parametrize("name", sorted(MARGINS))
-@pytest.mark.parametrize(("setting", "value"), [("scale", 0.0), ("scale", math.inf), ("scale", math.nan), ("filter_threshold", 1.5), ("filter_threshold", 0.0)])
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("scale", 0.0), ("scale", math.inf), ("scale", math.nan), ("filter_threshold", 1.5), ("filter_threshold", 0.0)],
+)
 def test_a_setting_out_of_range_is_refused_by_name(name, setting, value) -> None:
     with pytest.raises(ValueError, match=f"{setting} must .*{value}"):
         MARGINS[name](**{setting: value})

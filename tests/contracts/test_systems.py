@@ -1,4 +1,6 @@
-"""What is shared holds for a system that is not recognition: trained, killed, resumed, validated, swept, reported, exported, opened, used."""
+"""What is shared holds for a system that is not recognition: trained, killed, resumed, validated, swept, reported,
+exported, opened, used.
+"""
 
 import csv
 import json
@@ -54,7 +56,15 @@ system:
   seed: ${seed}
 monitor: val/mean/mae
 """
-WORDS = ("system=toy", "trainer=cpu", "logger=csv", "optimizer.lr=1e-2", "schedule=constant", "trainer.log_every_n_steps=1", "checkpoint.every_n_steps=2")
+WORDS = (
+    "system=toy",
+    "trainer=cpu",
+    "logger=csv",
+    "optimizer.lr=1e-2",
+    "schedule=constant",
+    "trainer.log_every_n_steps=1",
+    "checkpoint.every_n_steps=2",
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +88,11 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parents[1] / "src"), str(HERE)]), "OMP_NUM_THREADS": "1"}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(HERE.parents[1] / "src"), str(HERE)]),
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def command(*words: str) -> list[str]:
@@ -106,7 +120,9 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def trained(room: Path) -> Path:
     """A run of six epochs by the command line."""
-    done = subprocess.run(command("name=whole", "trainer.max_epochs=6"), cwd=room, env=environment(), capture_output=True, text=True)
+    done = subprocess.run(
+        command("name=whole", "trainer.max_epochs=6"), cwd=room, env=environment(), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return room / "runs" / "whole"
 
@@ -119,7 +135,9 @@ def test_it_imports_nothing_of_recognition() -> None:
 
 
 def test_only_what_the_system_reads_is_composed(room: Path) -> None:
-    shown = subprocess.run(command("--cfg", "job"), cwd=room, env=environment(), capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        command("--cfg", "job"), cwd=room, env=environment(), capture_output=True, text=True, check=True
+    ).stdout
     keys = {line.partition(":")[0] for line in shown.splitlines() if line and not line.startswith((" ", "-", "#"))}
     assert {"data", "network", "system", "protocol", "optimizer"} <= keys
     assert not keys & {"margin", "classifier", "perturbation", "weighting", "embedding_size", "backbone"}
@@ -129,7 +147,9 @@ def test_its_best_checkpoint_is_that_of_the_lowest_error(trained: Path) -> None:
     content = torch.load(trained / "checkpoints" / "last" / "trainer.ckpt", weights_only=True)
     writer = next(state for name, state in content["callbacks"].items() if "CheckpointWriter" in name)
     with (trained / "metrics.csv").open(newline="") as file:
-        errors = {int(row["step"]): float(row["val/mean/mae"]) for row in csv.DictReader(file) if row.get("val/mean/mae")}
+        errors = {
+            int(row["step"]): float(row["val/mean/mae"]) for row in csv.DictReader(file) if row.get("val/mean/mae")
+        }
     assert len(errors) == 6
     assert writer["best_step"] == min(errors, key=errors.__getitem__)
     assert os.readlink(trained / "checkpoints" / "best") == f"step-{writer['best_step']:09d}"
@@ -142,7 +162,9 @@ def test_its_best_checkpoint_is_that_of_the_lowest_error(trained: Path) -> None:
 
 
 def test_a_killed_run_ends_bit_for_bit_where_the_whole_one_does(room: Path, trained: Path) -> None:
-    process = subprocess.Popen(command("name=killed", "trainer.max_epochs=6"), cwd=room, env=environment(), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command("name=killed", "trainer.max_epochs=6"), cwd=room, env=environment(), stdout=subprocess.DEVNULL
+    )
     folder = room / "runs" / "killed" / "checkpoints"
     for _ in range(2000):
         if (folder / "step-000000004").exists() or process.poll() is not None:
@@ -150,7 +172,13 @@ def test_a_killed_run_ends_bit_for_bit_where_the_whole_one_does(room: Path, trai
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    again = subprocess.run(command("name=killed", "trainer.max_epochs=6", "resume=auto"), cwd=room, env=environment(), capture_output=True, text=True)
+    again = subprocess.run(
+        command("name=killed", "trainer.max_epochs=6", "resume=auto"),
+        cwd=room,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
     assert again.returncode == 0, again.stderr
     whole, resumed = weights(trained), weights(room / "runs" / "killed")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
@@ -174,14 +202,20 @@ def test_it_is_opened_and_answers_by_name(trained: Path, room: Path) -> None:
     (result,) = read_results([trained / "results"])
     with (room / "data" / "labels.csv").open() as file:
         years = [float(row["years"]) for row in csv.DictReader(file) if row["part"] == "val"]
-    opened = transface.load(trained / "checkpoints" / "last").predict([str(room / "data" / f"{index}.png") for index in range(48, 64)])
-    assert float((opened["years"] - torch.tensor(years)).abs().mean()) == pytest.approx(result.measure("mae").value, rel=1e-4)
+    opened = transface.load(trained / "checkpoints" / "last").predict(
+        [str(room / "data" / f"{index}.png") for index in range(48, 64)]
+    )
+    assert float((opened["years"] - torch.tensor(years)).abs().mean()) == pytest.approx(
+        result.measure("mae").value, rel=1e-4
+    )
     assert model.describe()["years"] == {"kind": "number", "unit": "years"}
     with pytest.raises(ValueError, match="gives no embedding, it answers smiling, years"):
         model.embed(str(room / "data" / "0.png"))
 
 
-def test_the_command_line_predicts_in_the_stated_form(call: Any, trained: Path, room: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_predicts_in_the_stated_form(
+    call: Any, trained: Path, room: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (room / "broken").mkdir(exist_ok=True)
     (room / "broken" / "good.png").write_bytes((room / "data" / "50.png").read_bytes())
     (room / "broken" / "half.png").write_bytes((room / "data" / "50.png").read_bytes()[:60])
@@ -196,7 +230,9 @@ def test_the_command_line_predicts_in_the_stated_form(call: Any, trained: Path, 
     assert (face["box"], face["points"]) == (None, None)
     smiling, years = face["outputs"]["smiling"], face["outputs"]["years"]
     assert set(smiling) == {"label", "probability", "probabilities"}
-    assert smiling["probabilities"][smiling["label"]] == smiling["probability"] == max(smiling["probabilities"].values())
+    assert (
+        smiling["probabilities"][smiling["label"]] == smiling["probability"] == max(smiling["probabilities"].values())
+    )
     assert set(years) == {"value", "unit", "low", "high"}
     assert years["unit"] == "years"
     assert [path.name for path in (room / "drawn").iterdir()] == ["good.png.png"]
@@ -217,7 +253,18 @@ def test_its_export_has_named_outputs_and_answers_alike(call: Any, trained: Path
 
 
 def test_a_sweep_over_seeds_is_reported_with_intervals_and_the_lowest_error_is_best(call: Any, room: Path) -> None:
-    assert call("train", "-m", "name=swept", "trainer.max_epochs=2", "system.years_weight=0.01,1.0", "seed=0,1,2", "report=false") == 0
+    assert (
+        call(
+            "train",
+            "-m",
+            "name=swept",
+            "trainer.max_epochs=2",
+            "system.years_weight=0.01,1.0",
+            "seed=0,1,2",
+            "report=false",
+        )
+        == 0
+    )
     assert call("report", "sweep=runs/swept") == 0
     text = (room / "runs" / "swept" / "report" / "report.md").read_text()
     assert "MAE (years)" in text

@@ -1,4 +1,6 @@
-"""A second system in two dozen lines: two classes and a number in years of 48 px images. It imports nothing of recognition."""
+"""A second system in two dozen lines: two classes and a number in years of 48 px images. It imports nothing of
+recognition.
+"""
 
 import csv
 from collections.abc import Sequence
@@ -56,7 +58,9 @@ class ToyYears(ToyLabels):
 def read(root: str | Path, kind: type[ToyLabels], part: str) -> LabelledImages:
     with (Path(root) / "labels.csv").open() as file:
         rows = list(csv.DictReader(file))
-    labels = ToyRows(np.array([int(r["smiling"]) for r in rows]), np.array([float(r["years"]) for r in rows], dtype=np.float32))
+    labels = ToyRows(
+        np.array([int(r["smiling"]) for r in rows]), np.array([float(r["years"]) for r in rows], dtype=np.float32)
+    )
     images = ImageFiles(root, PathTable(r["path"] for r in rows), image_size=(48, 48))
     return LabelledImages(images, kind(labels), rows=[index for index, r in enumerate(rows) if r["part"] == part])
 

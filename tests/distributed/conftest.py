@@ -27,7 +27,11 @@ def _rank(rank: int, world_size: int, folder: Path, work: Callable[[int], Any]) 
         torch.set_num_threads(1)
         if world_size > 1:
             dist.init_process_group(
-                "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world_size, timeout=timedelta(seconds=60)
+                "gloo",
+                init_method=f"file://{folder}/meeting",
+                rank=rank,
+                world_size=world_size,
+                timeout=timedelta(seconds=60),
             )
         torch.save(work(rank), folder / f"{rank}.result")
     except BaseException:
@@ -54,7 +58,9 @@ def run_ranks(tmp_path_factory: pytest.TempPathFactory) -> RunRanks:
                 process.kill()
         errors = [path.read_text() for path in sorted(folder.glob("*.error"))]
         assert not errors, "\n".join(errors)
-        assert all(process.exitcode == 0 for process in ranks), f"ranks ended with {[process.exitcode for process in ranks]}"
+        assert all(process.exitcode == 0 for process in ranks), (
+            f"ranks ended with {[process.exitcode for process in ranks]}"
+        )
         return [torch.load(folder / f"{rank}.result", weights_only=False) for rank in range(world_size)]
 
     return run

@@ -1,4 +1,6 @@
-"""Centres saved on four ranks and loaded on one, two, three and eight: weights and moments bit for bit, and the same next step."""
+"""Centres saved on four ranks and loaded on one, two, three and eight: weights and moments bit for bit, and the same
+next step.
+"""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +27,9 @@ class Step(NamedTuple):
 
 
 def build(rate: float, optimizer: str) -> tuple[PartialFC, torch.optim.Optimizer]:
-    classifier = PartialFC(CLASSES, SIZE, ArcFace(16.0, 0.3), sample_rate=rate).double()  # what processors round apart is far below the tolerance
+    classifier = PartialFC(
+        CLASSES, SIZE, ArcFace(16.0, 0.3), sample_rate=rate
+    ).double()  # what processors round apart is far below the tolerance
     if optimizer == "sgd":
         return classifier, SGD([classifier.centers], lr=0.1, momentum=0.9, weight_decay=0.01)
     return classifier, AdamW([classifier.centers], lr=0.01, weight_decay=0.1)
@@ -33,7 +37,10 @@ def build(rate: float, optimizer: str) -> tuple[PartialFC, torch.optim.Optimizer
 
 def take_step(rank: int, step: int, classifier: PartialFC, optimizer: torch.optim.Optimizer) -> Step:
     generator = torch.Generator().manual_seed(step)
-    faces, labels = torch.randn(FACES, SIZE, generator=generator, dtype=torch.float64), torch.randint(CLASSES, (FACES,), generator=generator)
+    faces, labels = (
+        torch.randn(FACES, SIZE, generator=generator, dtype=torch.float64),
+        torch.randint(CLASSES, (FACES,), generator=generator),
+    )
     losses = classifier(*(part.tensor_split(world_size())[rank] for part in (faces, labels)))
     optimizer.zero_grad()
     global_mean(losses).backward()
@@ -67,10 +74,16 @@ def test_any_number_of_ranks_goes_on_from_four(run_ranks: Any, tmp_path: Path, r
         assert torch.equal(torch.cat([part.centers for part in loaded]), torch.cat([part.centers for part in saved]))
         assert set(loaded[0].state) == set(saved[0].state) != set()
         for name in saved[0].state:
-            assert torch.equal(torch.cat([part.state[name] for part in loaded]), torch.cat([part.state[name] for part in saved])), name
+            assert torch.equal(
+                torch.cat([part.state[name] for part in loaded]), torch.cat([part.state[name] for part in saved])
+            ), name
         near = {"rtol": 1e-10, "atol": 1e-10}
-        torch.testing.assert_close(torch.cat([part.losses for part in went_on]), torch.cat([part.losses for part in following]), **near)
-        torch.testing.assert_close(torch.cat([part.centers for part in went_on]), torch.cat([part.centers for part in following]), **near)
+        torch.testing.assert_close(
+            torch.cat([part.losses for part in went_on]), torch.cat([part.losses for part in following]), **near
+        )
+        torch.testing.assert_close(
+            torch.cat([part.centers for part in went_on]), torch.cat([part.centers for part in following]), **near
+        )
 
 
 def test_a_whole_parameter_s_step_comes_back_as_a_number(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""transface.distributed on gloo ranks: what is gathered, summed, scattered, counted; and that nothing happens on one process."""
+"""transface.distributed on gloo ranks: what is gathered, summed, scattered, counted; and that nothing happens on one
+process.
+"""
 
 from typing import Any
 
@@ -53,7 +55,12 @@ def test_scattered_rows_are_the_sum_s_own_share(run_ranks: Any) -> None:
 
 def test_everyone_gets_the_tensors_of_the_first(run_ranks: Any) -> None:
     def work(rank: int) -> list[Tensor]:
-        own = [torch.full((2, 3), float(rank + 1)), torch.tensor(rank + 7), torch.full((4,), rank + 0.5), torch.zeros(0)]
+        own = [
+            torch.full((2, 3), float(rank + 1)),
+            torch.tensor(rank + 7),
+            torch.full((4,), rank + 0.5),
+            torch.zeros(0),
+        ]
         distributed.copy_from_first(own)
         return own
 

@@ -34,11 +34,15 @@ class Projection(nn.Module):
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_ranks_share_the_work_and_the_result(run_ranks: Any, tmp_path: Path, world_size: int) -> None:
     images = torch.randint(0, 256, (46, 3, 8, 8), dtype=torch.uint8)
-    write_pair_set(tmp_path / "made.bin", [encode_png(image).numpy().tobytes() for image in images], np.arange(23) % 3 == 0)
+    write_pair_set(
+        tmp_path / "made.bin", [encode_png(image).numpy().tobytes() for image in images], np.arange(23) % 3 == 0
+    )
 
     def work(rank: int) -> tuple[dict[str, float], int]:
         backbone = Projection()
-        (result,) = PairSets([tmp_path / "made.bin"]).evaluate(Embedder(backbone, batch_size=4, progress=False), detailed=False)
+        (result,) = PairSets([tmp_path / "made.bin"]).evaluate(
+            Embedder(backbone, batch_size=4, progress=False), detailed=False
+        )
         return {measure.name: measure.value for measure in result.measures}, backbone.num_images
 
     alone, everything = work(0)

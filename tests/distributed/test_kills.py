@@ -1,4 +1,6 @@
-"""kill -9 of a two-process run at any moment, then resume=true: the end is bit for bit that of the run that was never killed."""
+"""kill -9 of a two-process run at any moment, then resume=true: the end is bit for bit that of the run that was never
+killed.
+"""
 
 import os
 import random
@@ -17,9 +19,22 @@ from transface.training.checkpoints.reader import read_checkpoint
 
 STEPS = 900
 SETTINGS = [
-    *("experiment=demo", "backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "backbone.drop_path_rate=0.1"),
+    *(
+        "experiment=demo",
+        "backbone.depth=1",
+        "backbone.embed_dim=16",
+        "backbone.num_heads=2",
+        "backbone.drop_path_rate=0.1",
+    ),
     *("classifier=partial_fc", "embedding_size=16", "classifier.sample_rate=0.5", "margin=adaface", "margin.scale=32"),
-    *("trainer=ddp", "trainer.accelerator=cpu", "devices=2", "trainer.max_epochs=-1", f"trainer.max_steps={STEPS}", "schedule.warmup_epochs=0"),
+    *(
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "devices=2",
+        "trainer.max_epochs=-1",
+        f"trainer.max_steps={STEPS}",
+        "schedule.warmup_epochs=0",
+    ),
     *("data.total_batch_size=8", "data.num_workers=0", "protocol.files=[]", "checkpoint.every_n_steps=3", "logger=csv"),
 ]
 
@@ -27,8 +42,21 @@ SETTINGS = [
 def start(pack: Path, runs: Path, *words: str) -> subprocess.Popen[bytes]:
     source = Path(__file__).parents[2] / "src"
     environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, "-W", "ignore", "-m", "transface", "train", *SETTINGS, f"data.root={pack}", f"paths.runs={runs}", *words]
-    return subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "transface",
+        "train",
+        *SETTINGS,
+        f"data.root={pack}",
+        f"paths.runs={runs}",
+        *words,
+    ]
+    return subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:
@@ -42,18 +70,24 @@ def final_state(run: Path) -> dict[str, torch.Tensor]:
     content = read_checkpoint(folder)
     state = {name: value for name, value in content["state_dict"].items() if isinstance(value, torch.Tensor)}
     for index, moments in content["optimizer_states"][0]["state"].items():
-        state |= {f"optimizer.{index}.{name}": value for name, value in moments.items() if isinstance(value, torch.Tensor)}
+        state |= {
+            f"optimizer.{index}.{name}": value for name, value in moments.items() if isinstance(value, torch.Tensor)
+        }
     for file in sorted(folder.glob("centers-*.safetensors")):
         state |= {f"{file.name}.{name}": value for name, value in load_file(file).items()}
     return state
 
 
 def latest_step(run: Path) -> int:
-    return max((int(path.name[5:]) for path in (run / "checkpoints").glob("step-*") if path.name[5:].isdigit()), default=-1)
+    return max(
+        (int(path.name[5:]) for path in (run / "checkpoints").glob("step-*") if path.name[5:].isdigit()), default=-1
+    )
 
 
 def kill_once(pack: Path, runs: Path, moments: random.Random) -> None:
-    """Start the run, or go on with it, and kill it: one time in five while it starts, else some moments after it wrote a checkpoint."""
+    """Start the run, or go on with it, and kill it: one time in five while it starts, else some moments after it wrote
+    a checkpoint.
+    """
     run = runs / "killed"
     before = latest_step(run)
     process = start(pack, runs, "name=killed", f"resume={'true' if before >= 0 else 'false'}")

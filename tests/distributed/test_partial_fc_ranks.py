@@ -1,4 +1,6 @@
-"""partial_fc on two, three and four gloo processes against one: losses, backbone gradients and centres of five steps."""
+"""partial_fc on two, three and four gloo processes against one: losses, backbone gradients and centres of five
+steps.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -38,18 +40,27 @@ def batch(step: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(step)
     faces = FACES if step < STEPS - 1 else 3
     drawn = torch.randn(faces, 5, generator=generator, dtype=torch.float64).to(dtype)
-    return drawn, torch.randint(CLASSES, (faces,), generator=generator), torch.rand(faces, generator=generator, dtype=torch.float64).to(dtype)
+    return (
+        drawn,
+        torch.randint(CLASSES, (faces,), generator=generator),
+        torch.rand(faces, generator=generator, dtype=torch.float64).to(dtype),
+    )
 
 
 def train(rank: int, *, dtype: torch.dtype, rate: float, optimizer: str, margin: str) -> Run:
-    """Five steps of a small backbone under DDP, each rank on its slice of the global batch, the loss weighted per sample."""
+    """Five steps of a small backbone under DDP, each rank on its slice of the global batch, the loss weighted per
+    sample.
+    """
     torch.manual_seed(0)
     backbone: nn.Module = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, SIZE)).to(dtype)
     classifier = PartialFC(CLASSES, SIZE, MARGINS[margin](), sample_rate=rate, chunk_size=4, seed=3).to(dtype)
     if is_distributed():
         backbone = DistributedDataParallel(backbone)
     parameters = [*backbone.parameters(), classifier.centers]
-    steps = {"adamw": AdamW(parameters, lr=0.01, weight_decay=0.1), "sgd": SGD(parameters, lr=0.05, momentum=0.9, weight_decay=0.01)}
+    steps = {
+        "adamw": AdamW(parameters, lr=0.01, weight_decay=0.1),
+        "sgd": SGD(parameters, lr=0.05, momentum=0.9, weight_decay=0.01),
+    }
     losses, gradients, weights = [], [], []
     for step in range(STEPS):
         faces, labels, sample_weights = (part.tensor_split(world_size())[rank] for part in batch(step, dtype))

@@ -1,4 +1,6 @@
-"""A run with sharded centres and batch norm, stopped after an epoch and resumed on another number of ranks: the same next loss and the same end."""
+"""A run with sharded centres and batch norm, stopped after an epoch and resumed on another number of ranks: the same
+next loss and the same end.
+"""
 
 import os
 import socket
@@ -31,7 +33,9 @@ class FirstLoss(lightning.Callback):
 
     loss = torch.tensor(float("nan"))
 
-    def on_before_backward(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: Tensor) -> None:
+    def on_before_backward(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: Tensor
+    ) -> None:
         if self.loss.isnan():
             self.loss = loss.detach().clone()
 
@@ -50,28 +54,58 @@ class Pool(nn.Module):
 
 def batches(rank: int) -> list[FaceBatch]:
     generator = torch.Generator().manual_seed(1)
-    colours = torch.randint(256, (BATCHES, FACES, 3, 1, 1), generator=generator, dtype=torch.uint8).expand(-1, -1, -1, 112, 112)
+    colours = torch.randint(256, (BATCHES, FACES, 3, 1, 1), generator=generator, dtype=torch.uint8).expand(
+        -1, -1, -1, 112, 112
+    )
     labels = torch.randint(CLASSES, (BATCHES, FACES), generator=generator)
-    return [FaceBatch(*(part.tensor_split(world_size())[rank] for part in whole)) for whole in zip(colours, labels, labels, strict=True)]
+    return [
+        FaceBatch(*(part.tensor_split(world_size())[rank] for part in whole))
+        for whole in zip(colours, labels, labels, strict=True)
+    ]
 
 
 def fit(rank: int, folder: Path, *, epochs: int, resume: Path | None, port: int) -> dict[str, Tensor]:
-    ranks = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": world_size(), "LOCAL_WORLD_SIZE": world_size()}
-    os.environ |= {name: str(value) for name, value in ranks.items()} | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "GROUP_RANK": 0,
+        "WORLD_SIZE": world_size(),
+        "LOCAL_WORLD_SIZE": world_size(),
+    }
+    os.environ |= {name: str(value) for name, value in ranks.items()} | {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
     os.environ["TORCHELASTIC_RUN_ID"] = "test"
     module = RecognitionModule(
-        Pool(), PartialFC(CLASSES, SIZE, AdaFace(16.0, momentum=0.2), sample_rate=0.6), flip_probability=0.0, optimizer=lambda groups: AdamW(groups, lr=0.05)
-    )  # fmt: skip
+        Pool(),
+        PartialFC(CLASSES, SIZE, AdaFace(16.0, momentum=0.2), sample_rate=0.6),
+        flip_probability=0.0,
+        optimizer=lambda groups: AdamW(groups, lr=0.05),
+    )
     settings: dict[str, Any] = {"strategy": "auto"}
     if world_size() > 1:
-        settings = {"strategy": ShardedDDPStrategy(), "plugins": [TorchElasticEnvironment(), SyncedBatchNorms()], "devices": world_size()}
+        settings = {
+            "strategy": ShardedDDPStrategy(),
+            "plugins": [TorchElasticEnvironment(), SyncedBatchNorms()],
+            "devices": world_size(),
+        }
     first = FirstLoss()
     trainer = lightning.Trainer(
-        accelerator="cpu", max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        use_distributed_sampler=False, callbacks=[first, CheckpointWriter(folder, every_n_steps=None)], **settings,
-    )  # fmt: skip
+        accelerator="cpu",
+        max_epochs=epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        callbacks=[first, CheckpointWriter(folder, every_n_steps=None)],
+        **settings,
+    )
     loader = torch.utils.data.DataLoader(batches(rank), batch_size=None)
-    trainer.fit(module, loader, ckpt_path=None if resume is None else str(resume), weights_only=None if resume is None else True)
+    trainer.fit(
+        module, loader, ckpt_path=None if resume is None else str(resume), weights_only=None if resume is None else True
+    )
     moments = trainer.optimizers[0].state[module.classifier.centers]
     return {
         "weight": module.backbone.linear.weight.detach(),
@@ -116,7 +150,9 @@ def test_a_run_of_two_ranks_goes_on_on_one_two_and_three(fit_on: Any, tmp_path: 
         for name, value in straight.items():
             if ranks == 2:
                 assert torch.equal(resumed[name], value), name
-            torch.testing.assert_close(resumed[name], value, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+            torch.testing.assert_close(
+                resumed[name], value, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+            )
 
 
 @pytest.mark.slow
@@ -129,4 +165,6 @@ def test_the_next_step_after_four_ranks_is_the_same_on_one_two_three_and_eight(f
         resumed = fit_on(ranks, tmp_path / f"on{ranks}", epochs=2, resume=saved)
         assert float(resumed["first_loss"]) == pytest.approx(float(expected["first_loss"]), rel=1e-6)
         for name, value in expected.items():
-            torch.testing.assert_close(resumed[name], value, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+            torch.testing.assert_close(
+                resumed[name], value, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+            )

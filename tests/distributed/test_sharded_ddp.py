@@ -38,11 +38,26 @@ class Module(lightning.LightningModule):
 
 
 def fit(rank: int, folder: Path, port: int, classifier: nn.Module) -> dict[str, Any]:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world_size()), "RANK": str(rank)}
-    os.environ |= {"LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(world_size()), "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(world_size()),
+        "RANK": str(rank),
+    }
+    os.environ |= {
+        "LOCAL_RANK": str(rank),
+        "LOCAL_WORLD_SIZE": str(world_size()),
+        "TORCHELASTIC_RUN_ID": "test",
+        "GROUP_RANK": "0",
+    }
     generator = torch.Generator().manual_seed(1)
-    faces, labels = torch.randn(STEPS * FACES, 3, generator=generator), torch.randint(CLASSES, (STEPS * FACES,), generator=generator)
-    batches = [[part.split(FACES)[step].tensor_split(world_size())[rank] for part in (faces, labels)] for step in range(STEPS)]
+    faces, labels = (
+        torch.randn(STEPS * FACES, 3, generator=generator),
+        torch.randint(CLASSES, (STEPS * FACES,), generator=generator),
+    )
+    batches = [
+        [part.split(FACES)[step].tensor_split(world_size())[rank] for part in (faces, labels)] for step in range(STEPS)
+    ]
     module = Module(classifier)
     settings: dict[str, Any] = {"strategy": "auto"}
     if world_size() > 1 and isinstance(classifier, PartialFC):
@@ -51,11 +66,22 @@ def fit(rank: int, folder: Path, port: int, classifier: nn.Module) -> dict[str, 
     if world_size() > 1:
         settings = {"strategy": ShardedDDPStrategy(), "plugins": [TorchElasticEnvironment()], "devices": world_size()}
     trainer = lightning.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        use_distributed_sampler=False, default_root_dir=folder, **settings,
-    )  # fmt: skip
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        **settings,
+    )
     trainer.fit(module, torch.utils.data.DataLoader(batches, batch_size=None))
-    return {"weight": module.backbone.weight.detach(), "centers": module.classifier.centers.detach(), "ignored": module.ignored}
+    return {
+        "weight": module.backbone.weight.detach(),
+        "centers": module.classifier.centers.detach(),
+        "ignored": module.ignored,
+    }
 
 
 def whole_centers() -> Tensor:
@@ -100,4 +126,6 @@ def test_two_ranks_fit_full_softmax_as_one_process_with_the_margin_s_statistics(
 def test_sharded_parameters_are_found_by_name_wherever_they_are() -> None:
     classifier = PartialFC(5, 2, ArcFace())
     assert sharded_parameter_names(classifier) == ["centers"]
-    assert sharded_parameter_names(nn.ModuleDict({"a": nn.ModuleDict({"b": classifier}), "c": nn.Linear(1, 1)})) == ["a.b.centers"]
+    assert sharded_parameter_names(nn.ModuleDict({"a": nn.ModuleDict({"b": classifier}), "c": nn.Linear(1, 1)})) == [
+        "a.b.centers"
+    ]

@@ -1,4 +1,6 @@
-"""Batch norm over three ranks with batches of other sizes is that of one process with all faces: values, gradients, running statistics."""
+"""Batch norm over three ranks with batches of other sizes is that of one process with all faces: values, gradients,
+running statistics.
+"""
 
 from typing import Any
 
@@ -14,7 +16,9 @@ SIZES = [4, 1, 3]
 
 def network() -> nn.Module:
     generator = torch.Generator().manual_seed(1)
-    parts = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 3), nn.BatchNorm1d(3, affine=False)).double()
+    parts = nn.Sequential(
+        nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 3), nn.BatchNorm1d(3, affine=False)
+    ).double()
     for parameter in parts.parameters():
         nn.init.normal_(parameter, generator=generator)
     return parts
@@ -22,14 +26,21 @@ def network() -> nn.Module:
 
 def faces() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(2)
-    return (torch.randn(sum(SIZES), 5, generator=generator, dtype=torch.float64), torch.rand(sum(SIZES), 3, generator=generator, dtype=torch.float64))
+    return (
+        torch.randn(sum(SIZES), 5, generator=generator, dtype=torch.float64),
+        torch.rand(sum(SIZES), 3, generator=generator, dtype=torch.float64),
+    )
 
 
 def learn(model: nn.Module, images: Tensor, weights: Tensor) -> dict[str, Tensor]:
     per_sample = (model(images) * weights).square().sum(1)
     distributed.global_mean(per_sample).backward()
     inner = model.module if isinstance(model, DistributedDataParallel) else model
-    return {"losses": per_sample.detach()} | {name: p.grad for name, p in inner.named_parameters()} | dict(inner.named_buffers())
+    return (
+        {"losses": per_sample.detach()}
+        | {name: p.grad for name, p in inner.named_parameters()}
+        | dict(inner.named_buffers())
+    )
 
 
 def test_three_ranks_normalise_as_one(run_ranks: Any) -> None:

@@ -23,7 +23,9 @@ class Traffic(NamedTuple):
 
 def step_traffic(*, ranks: int, longest: int, faces: int, size: int, width: int) -> Traffic:
     """Bytes of a partial_fc step as docs/scaling.md has them."""
-    return Traffic(8 * ranks + ranks * longest * (width * size + 8), 4 * ranks * longest * size, 12 * faces + 8 * faces + 8)
+    return Traffic(
+        8 * ranks + ranks * longest * (width * size + 8), 4 * ranks * longest * size, 12 * faces + 8 * faces + 8
+    )
 
 
 def memory(*, classes: int, ranks: int, rate: float, size: int) -> dict[str, float]:
@@ -54,7 +56,9 @@ def test_a_step_s_bytes_are_the_formulas(run_ranks: Any, kind: torch.dtype, rate
 
 
 def test_the_table_holds_what_the_formulas_give() -> None:
-    lines = [line for line in SCALING.read_text().splitlines() if line.startswith(tuple(f"| {name}" for name in IDENTITIES))]
+    lines = [
+        line for line in SCALING.read_text().splitlines() if line.startswith(tuple(f"| {name}" for name in IDENTITIES))
+    ]
     assert len(lines) == 12
     for line in lines:
         name, devices, rate, *numbers = (cell.strip() for cell in line.strip("|").split("|"))

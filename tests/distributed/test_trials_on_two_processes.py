@@ -1,4 +1,6 @@
-"""A sweep whose trials take two processes each: Lightning's children repeat the trial, not the sweep, and leave nothing for the next one."""
+"""A sweep whose trials take two processes each: Lightning's children repeat the trial, not the sweep, and leave nothing
+for the next one.
+"""
 
 import json
 import os
@@ -31,7 +33,9 @@ def train(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     source = str(Path(__file__).parents[2] / "src")
     environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
     command = [sys.executable, "-m", "transface", "train", *SMALL, *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=900)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=900
+    )
 
 
 def test_each_trial_of_a_sweep_has_two_processes(tmp_path: Path) -> None:

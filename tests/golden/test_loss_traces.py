@@ -1,4 +1,6 @@
-"""Short loss traces: a refactor leaves them equal; a change of maths renews them in its own commit (TRANSFACE_RENEW_GOLDEN=1) and says why."""
+"""Short loss traces: a refactor leaves them equal; a change of maths renews them in its own commit
+(TRANSFACE_RENEW_GOLDEN=1) and says why.
+"""
 
 import json
 import os
@@ -38,7 +40,9 @@ class StripedFaces(Dataset):
         person, shift = torch.arange(40) % 10, torch.arange(40) // 10
         wave = torch.sin((rows[None] + 3 * shift[:, None]) * (0.2 + 0.11 * person[:, None]))
         colour = torch.stack([person * 20 + 40, 240 - person * 20, 120 + 0 * person], dim=1)
-        self.images = (colour[:, :, None, None] * (0.75 + 0.25 * wave)[:, None, :, None]).expand(-1, -1, -1, 36).to(torch.uint8)
+        self.images = (
+            (colour[:, :, None, None] * (0.75 + 0.25 * wave)[:, None, :, None]).expand(-1, -1, -1, 36).to(torch.uint8)
+        )
 
     def __len__(self) -> int:
         return 40
@@ -57,7 +61,10 @@ class Recorder(lightning.Callback):
 
 
 def parts(name: str) -> dict[str, Any]:
-    released = {"perturbation": DPAP(3, probability=0.5, quantize=True, scoring_precision=None), "weighting": EHSM(entropy="std")}
+    released = {
+        "perturbation": DPAP(3, probability=0.5, quantize=True, scoring_precision=None),
+        "weighting": EHSM(entropy="std"),
+    }
     return {
         "arcface": {"classifier": FullSoftmax(10, 16, ArcFace(32.0)), "optimizer": partial(AdamW, lr=2e-3)},
         "transface_paper": {
@@ -66,19 +73,30 @@ def parts(name: str) -> dict[str, Any]:
             "weighting": EHSM(),
             "optimizer": partial(AdamW, lr=2e-3),
         },
-        "transface_released": {"classifier": FullSoftmax(10, 16, ArcFace(32.0, gradient="straight_through")), "optimizer": partial(AdamW, lr=2e-3)} | released,
-        "partial_fc_cosface_sgd": {"classifier": PartialFC(10, 16, CosFace(32.0), sample_rate=0.6), "optimizer": partial(SGD, lr=0.05, momentum=0.9)},
+        "transface_released": {
+            "classifier": FullSoftmax(10, 16, ArcFace(32.0, gradient="straight_through")),
+            "optimizer": partial(AdamW, lr=2e-3),
+        }
+        | released,
+        "partial_fc_cosface_sgd": {
+            "classifier": PartialFC(10, 16, CosFace(32.0), sample_rate=0.6),
+            "optimizer": partial(SGD, lr=0.05, momentum=0.9),
+        },
     }[name]
 
 
 def trace(name: str) -> list[float]:
     """Return the losses of twelve steps."""
     torch.manual_seed(4)
-    backbone = FaceViT(36, 9, embed_dim=16, depth=2, num_heads=2, embedding_size=16, drop_path_rate=0.1, token_drop_rate=0.1)
+    backbone = FaceViT(
+        36, 9, embed_dim=16, depth=2, num_heads=2, embedding_size=16, drop_path_rate=0.1, token_drop_rate=0.1
+    )
     module = RecognitionModule(backbone, schedule=Polynomial(warmup_steps=3), clip_norm=1.0, **parts(name))
     data = RecognitionData(source=StripedFaces(), total_batch_size=8, num_workers=0)
     recorder = Recorder()
-    trainer = make_trainer(callbacks=[recorder], accelerator="cpu", devices=1, max_steps=12, logger=False, enable_progress_bar=False)
+    trainer = make_trainer(
+        callbacks=[recorder], accelerator="cpu", devices=1, max_steps=12, logger=False, enable_progress_bar=False
+    )
     trainer.fit(module, datamodule=data)
     return recorder.losses
 

@@ -26,7 +26,9 @@ def test_faces_decoded_on_the_device_are_near_those_of_the_cpu(tmp_path: Path) -
     assert difference.mean() < 2  # the two decoders enlarge the colour planes differently
 
 
-@pytest.mark.parametrize("name", ["RandomResizedCrop", "LowResolution", "ColourJitter", "GaussianBlur", "RandomErasing", "RandAugment"])
+@pytest.mark.parametrize(
+    "name", ["RandomResizedCrop", "LowResolution", "ColourJitter", "GaussianBlur", "RandomErasing", "RandAugment"]
+)
 def test_augmentations_stay_on_the_device(name: str) -> None:
     images = normalise(torch.randint(0, 256, (8, 3, 112, 112), dtype=torch.uint8, device="cuda"))
     generator = torch.Generator("cuda").manual_seed(0)

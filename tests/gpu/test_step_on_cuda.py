@@ -1,4 +1,6 @@
-"""A training step on a CUDA device: the same losses as on the CPU, bf16 near them, DPAP and EHSM on the device. Skipped without one."""
+"""A training step on a CUDA device: the same losses as on the CPU, bf16 near them, DPAP and EHSM on the device. Skipped
+without one.
+"""
 
 from typing import Any
 
@@ -20,7 +22,9 @@ def losses(device: str, *, autocast: bool = False) -> Any:
     torch.manual_seed(0)
     backbone = FaceViT(112, 9, embed_dim=64, depth=2, num_heads=4, embedding_size=64).eval().to(device)
     classifier = FullSoftmax(50, 64, ArcFace(32.0)).to(device)
-    images = torch.randint(0, 256, (8, 3, 112, 112), generator=torch.Generator().manual_seed(1), dtype=torch.uint8).to(device)
+    images = torch.randint(0, 256, (8, 3, 112, 112), generator=torch.Generator().manual_seed(1), dtype=torch.uint8).to(
+        device
+    )
     labels = torch.arange(8, device=device)
     with torch.autocast(device, torch.bfloat16, enabled=autocast):
         features = backbone(normalise(images))

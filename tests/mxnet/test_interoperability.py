@@ -1,4 +1,5 @@
-"""RecordIO against the real mxnet 1.9.1, each way, byte for byte. Run by `make test-mxnet` in an environment of its own.
+"""RecordIO against the real mxnet 1.9.1, each way, byte for byte. Run by `make test-mxnet` in an environment of its
+own.
 
 No fixtures of tests/conftest.py here: that environment has neither torch nor this package's other needs.
 """
@@ -29,7 +30,9 @@ class Sample(NamedTuple):
 
 
 def samples(seed: int) -> list[Sample]:
-    """Records of every kind: scalar and array labels, empty and long payloads, magic numbers on and off the boundary."""
+    """Records of every kind: scalar and array labels, empty and long payloads, magic numbers on and off the
+    boundary.
+    """
     draw = random.Random(seed)
     keys = sorted(draw.sample(range(1000), 40))
     drawn = []

@@ -1,4 +1,5 @@
-"""Files written by commit 115ab01 (before networks had named outputs) still open: a checkpoint, an exported folder, a result.
+"""Files written by commit 115ab01 (before networks had named outputs) still open: a checkpoint, an exported folder, a
+result.
 
 All three are of one tiny run: six made-up people, three steps, SGD. The numbers below were printed by that commit.
 """
@@ -24,12 +25,15 @@ EMBEDDINGS = [
     [-0.1835, -0.3259, -0.0271, -0.2267, -0.0023, 0.7832, -0.2312, -0.3758],
     [-0.3552, -0.1000, -0.0735, -0.0055, -0.3432, -0.2427, 0.2300, 0.7930],
 ]
-SETTINGS = """experiment=demo data.root=data data.total_batch_size=8 data.num_workers=0 backbone.patch_size=16 backbone.embed_dim=8
-backbone.depth=1 backbone.num_heads=2 embedding_size=8 perturbation.num_patches=4 trainer.max_epochs=2 protocol.files=[data/easy.bin]
-validation.every_n_epochs=1 logger=csv optimizer=sgd optimizer.momentum=0 schedule.warmup_epochs=0 report=false name=old"""
+SETTINGS = """experiment=demo data.root=data data.total_batch_size=8 data.num_workers=0 backbone.patch_size=16
+backbone.embed_dim=8 backbone.depth=1 backbone.num_heads=2 embedding_size=8 perturbation.num_patches=4
+trainer.max_epochs=2 protocol.files=[data/easy.bin] validation.every_n_epochs=1 logger=csv optimizer=sgd
+optimizer.momentum=0 schedule.warmup_epochs=0 report=false name=old"""
 
 
-@pytest.mark.parametrize("path", [CHECKPOINT, CHECKPOINT / "trainer.ckpt", EXPORTED], ids=["checkpoint", "file", "exported"])
+@pytest.mark.parametrize(
+    "path", [CHECKPOINT, CHECKPOINT / "trainer.ckpt", EXPORTED], ids=["checkpoint", "file", "exported"]
+)
 def test_an_old_model_opens_and_gives_the_same_embeddings(path: Path) -> None:
     model = transface.load(path)
     assert model.fingerprint() == FINGERPRINT
@@ -51,7 +55,9 @@ def test_an_old_result_is_read_and_its_measures_know_their_unit_and_direction(tm
     assert read_result(tmp_path / "new" / RESULT.name).measures == result.measures
 
 
-def test_an_old_run_is_resumed_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_old_run_is_resumed_from_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_identity_pack("data", num_identities=6, images_per_identity=4)
     write_pair_sets("data", num_pairs=20, num_identities=6)

@@ -40,10 +40,14 @@ class Pack:
 
 def assert_close(ours: Any, recorded: Any, limit: float = 2e-5) -> None:
     """Fail unless the largest difference is below `limit` times the largest recorded value."""
-    ours, recorded = (np.asarray(one.detach() if isinstance(one, Tensor) else one, dtype=np.float64) for one in (ours, recorded))
+    ours, recorded = (
+        np.asarray(one.detach() if isinstance(one, Tensor) else one, dtype=np.float64) for one in (ours, recorded)
+    )
     assert ours.shape == recorded.shape
     difference = np.abs(ours - recorded).max()
-    assert difference <= limit * max(np.abs(recorded).max(), 1e-12), f"differs by {difference} of {np.abs(recorded).max()}"
+    assert difference <= limit * max(np.abs(recorded).max(), 1e-12), (
+        f"differs by {difference} of {np.abs(recorded).max()}"
+    )
 
 
 def small_model(cfg: dict[str, Any], layers: list[int]) -> Faceptor:

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from transface.metrics.error_discard import best_area, error_discard_curve, pair_quality, partial_area, threshold_at_error
+from transface.metrics.error_discard import (
+    best_area,
+    error_discard_curve,
+    pair_quality,
+    partial_area,
+    threshold_at_error,
+)
 from transface.metrics.token_quality import token_distances, token_quality
 
 PACK = Path(os.environ.get("TRANSFACE_SHARED", Path(__file__).parents[3] / "shared")) / "parity" / "fiqa"
@@ -40,11 +46,17 @@ def runs() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("run", "blocks"), runs())
 def test_scores_are_the_released_ones(run: str, blocks: str) -> None:
     z = load("ntfiqa.npz")
-    inside = "in/" if blocks == "all" else next(k for k in z if k.startswith(f"in/blocks_{blocks}") and k.endswith("/tokens"))[: -len("tokens")]
+    inside = (
+        "in/"
+        if blocks == "all"
+        else next(k for k in z if k.startswith(f"in/blocks_{blocks}") and k.endswith("/tokens"))[: -len("tokens")]
+    )
     tokens, received = z[f"{inside}tokens"], z[f"{inside}attention_received_per_block"]
     if tokens.shape[1] < 2:
         pytest.skip("one block has no distance")
-    distances = token_distances(torch.from_numpy(tokens), torch.from_numpy(z["in/norm_weight"]), torch.from_numpy(z["in/norm_bias"]))
+    distances = token_distances(
+        torch.from_numpy(tokens), torch.from_numpy(z["in/norm_weight"]), torch.from_numpy(z["in/norm_bias"])
+    )
     scaling = float(run.split("scaling_")[1].split("_")[0]) if "scaling_" in run else 8.0
     attention = None
     if "attention_last" in run:
@@ -56,7 +68,11 @@ def test_scores_are_the_released_ones(run: str, blocks: str) -> None:
 
 
 def edc_runs() -> list[str]:
-    return sorted({key.split("/out/")[0] for key in load("edc.npz") if "/out/" in key}) if (PACK / "edc.npz").is_file() else []
+    return (
+        sorted({key.split("/out/")[0] for key in load("edc.npz") if "/out/" in key})
+        if (PACK / "edc.npz").is_file()
+        else []
+    )
 
 
 @pytest.mark.parametrize("run", edc_runs())
@@ -67,12 +83,18 @@ def test_curves_and_areas_are_the_released_ones(run: str) -> None:
     quality = qualities.prod(-1) if "product" in case else pair_quality(qualities)
     word, value = setting.rsplit("_", 1)
     nonmated = case.startswith("nonmated")
-    threshold = float(value) if word == "threshold" else threshold_at_error(similarity, 1 - float(value) if nonmated and word != "quantile" else float(value))
+    threshold = (
+        float(value)
+        if word == "threshold"
+        else threshold_at_error(similarity, 1 - float(value) if nonmated and word != "quantile" else float(value))
+    )
     errors = similarity >= threshold if nonmated else similarity < threshold
     curve = error_discard_curve(errors, quality)
     np.testing.assert_array_equal(curve.discarded, z[f"{run}/out/discard_fraction"])
     np.testing.assert_array_equal(curve.error, z[f"{run}/out/error_fraction"])
-    for limit, area, best in zip(z[f"{run}/out/limit"], z[f"{run}/out/pauc"], z[f"{run}/out/area_under_theoretical_best"], strict=True):
+    for limit, area, best in zip(
+        z[f"{run}/out/limit"], z[f"{run}/out/pauc"], z[f"{run}/out/area_under_theoretical_best"], strict=True
+    ):
         assert partial_area(curve, float(limit)) == pytest.approx(float(area), abs=1e-9)
         assert best_area(float(curve.error[0]), float(limit)) == pytest.approx(float(best), abs=1e-9)
 

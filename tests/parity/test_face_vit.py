@@ -15,7 +15,11 @@ def recorded(shared: Path) -> dict[str, np.ndarray]:
 
 
 def test_embedding_gate_and_tokens_equal_the_released_model(recorded: dict[str, np.ndarray]) -> None:
-    state = {"module." + key.removeprefix("state/"): torch.from_numpy(value) for key, value in recorded.items() if key.startswith("state/")}
+    state = {
+        "module." + key.removeprefix("state/"): torch.from_numpy(value)
+        for key, value in recorded.items()
+        if key.startswith("state/")
+    }
     model = load_released(state, num_heads=4)
     with torch.no_grad():
         features = model(torch.from_numpy(recorded["images"]))
@@ -27,9 +31,15 @@ def test_embedding_gate_and_tokens_equal_the_released_model(recorded: dict[str, 
 
 
 def test_a_wrong_number_of_heads_gives_another_embedding(recorded: dict[str, np.ndarray]) -> None:
-    state = {key.removeprefix("state/"): torch.from_numpy(value) for key, value in recorded.items() if key.startswith("state/")}
+    state = {
+        key.removeprefix("state/"): torch.from_numpy(value)
+        for key, value in recorded.items()
+        if key.startswith("state/")
+    }
     # The recorded model is close to its start, where attention is all but flat; sharper attention shows the heads.
     state = {key: value * 30 if key.endswith("qkv.weight") else value for key, value in state.items()}
     with torch.no_grad():
-        four, eight = (load_released(state, num_heads=heads)(torch.from_numpy(recorded["images"])).embedding for heads in (4, 8))
+        four, eight = (
+            load_released(state, num_heads=heads)(torch.from_numpy(recorded["images"])).embedding for heads in (4, 8)
+        )
     assert (four - eight).abs().max() > 1e-3

@@ -31,7 +31,9 @@ def tower_of(pack: Pack) -> ClipViT:
 
 def test_every_level_at_both_sizes_equals_the_recorded_one_from_the_file_before_loading(pack: Pack) -> None:
     tower = tower_of(pack)
-    checkpoint = pack.state("module.backbone_module.") | {"visual.positional_embedding": pack["ckpt_positional_embedding"]}
+    checkpoint = pack.state("module.backbone_module.") | {
+        "visual.positional_embedding": pack["ckpt_positional_embedding"]
+    }
     load_clip_tower(tower, {"state_dict": checkpoint})
     assert_close(tower.positional_embedding, pack["sd/module.backbone_module.visual.positional_embedding"])
     for tag in pack.cfg["inputs"]:

@@ -66,7 +66,10 @@ def test_memory_and_positions_equal_the_recorded_ones(pack: Pack) -> None:
 def test_all_tasks_in_one_pass_give_the_tokens_of_one_at_a_time(pack: Pack) -> None:
     model = Decoding(pack).double()
     for tag in pack.cfg["grids"]:
-        maps = {layer: pack[f"in/{tag}/level_{layer:02d}"].double().flatten(2).transpose(1, 2) for layer in model.memory.layers}
+        maps = {
+            layer: pack[f"in/{tag}/level_{layer:02d}"].double().flatten(2).transpose(1, 2)
+            for layer in model.memory.layers
+        }
         side = pack.cfg["grids"][tag][0]
         memory = model.memory(maps, (side, side))
         names = pack.cfg["task_names"]

@@ -43,7 +43,9 @@ def test_random_similarities_equal_the_recorded_ones(pack: Pack) -> None:
     arrays = pack.arrays
     for kind in sorted({key.split("/")[0] for key in pack.below("random/")}):
         start = f"random/{kind}/"
-        drawn = zip(arrays[start + "in/shift_px"], arrays[start + "in/angle_rad"], arrays[start + "in/scale"], strict=True)
+        drawn = zip(
+            arrays[start + "in/shift_px"], arrays[start + "in/angle_rad"], arrays[start + "in/scale"], strict=True
+        )
         for index, (shift, angle, scale) in enumerate(drawn):
             ours = g.about_centre(arrays[start + "in/matrix"], shift=shift, radians=angle, scale=scale)
             close(ours, arrays[start + "out/matrix"][index])
@@ -52,7 +54,9 @@ def test_random_similarities_equal_the_recorded_ones(pack: Pack) -> None:
 def test_similarities_of_five_points_equal_the_recorded_ones(pack: Pack) -> None:
     target = pack.arrays["five_point/out/target_xy"]
     close(g.lapa_target(), target)
-    for points, recorded in zip(pack.arrays["five_point/in/points_xy"], pack.arrays["five_point/out/matrix"], strict=True):
+    for points, recorded in zip(
+        pack.arrays["five_point/in/points_xy"], pack.arrays["five_point/out/matrix"], strict=True
+    ):
         close(g.similarity(points, target), recorded)
 
 
@@ -62,12 +66,16 @@ def test_the_warp_and_its_inverse_equal_the_recorded_ones(pack: Pack, factor: fl
     matrix = arrays["warp/in/matrix"]
     forward = g.warp_points(arrays["warp/in/points_xy"], matrix, size, factor)
     close(forward, arrays[start + "points_forward"])
-    close(g.unwarp_points(arrays["warp/in/warped_points_xy"], matrix, size, factor), arrays[start + "warped_points_back"])
+    close(
+        g.unwarp_points(arrays["warp/in/warped_points_xy"], matrix, size, factor), arrays[start + "warped_points_back"]
+    )
     positions = g.sampling_map(matrix, size, factor)
     close(positions, arrays[start + "map_xy"])
     image = g.sample_bilinear(arrays["in/image_uint8"].astype(np.float32) / 255, positions)
     assert np.quantile(np.abs(image - arrays[start + "image"]), 0.99) < 1e-5
-    np.testing.assert_array_equal(g.sample_nearest(arrays["in/label_uint8"], positions), arrays[start + "label_nearest"])
+    np.testing.assert_array_equal(
+        g.sample_nearest(arrays["in/label_uint8"], positions), arrays[start + "label_nearest"]
+    )
     original = arrays["in/label_uint8"].shape
     logits = arrays["warp/in/logits_hwk"]
     back = g.sample_bilinear(logits, g.inverse_map(matrix, size, factor, original))

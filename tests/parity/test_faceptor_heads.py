@@ -26,7 +26,9 @@ def loaded(head: nn.Module, pack: Pack, released: str) -> nn.Module:
 
 def attribute_head(pack: Pack) -> tuple[AttributeHead, dict[int, torch.Tensor]]:
     cfg = pack.cfg
-    head = AttributeHead(cfg["in_features"], dict(zip(cfg["attr_tasks"], cfg["attr_outputs"], strict=True)), cfg["attr_width"])
+    head = AttributeHead(
+        cfg["in_features"], dict(zip(cfg["attr_tasks"], cfg["attr_outputs"], strict=True)), cfg["attr_width"]
+    )
     loaded(head, pack, cfg["attr_tasks"][0].split("_")[0])
     return head, {layer: pack[f"in/level_{layer:02d}"] for layer in ATTRIBUTE_LAYERS}
 

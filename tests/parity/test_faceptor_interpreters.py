@@ -49,7 +49,9 @@ def test_values_and_maps_equal_the_recorded_ones(pack: Pack) -> None:
     maps = readers.map(tokens, features)
     assert_close(maps, pack["out/map_v2"])
     assert_close(upsampled_regions(maps, tuple(pack.cfg["parsing_out"])).permute(0, 2, 3, 1), pack["out/parsing_map"])
-    assert_close(upsampled_regions(maps, (512, 512)).permute(0, 2, 3, 1)[:, 5::16, 3::16], pack["out/parsing_map_512_every_16th"])
+    assert_close(
+        upsampled_regions(maps, (512, 512)).permute(0, 2, 3, 1)[:, 5::16, 3::16], pack["out/parsing_map_512_every_16th"]
+    )
     assert_close(maps.sigmoid(), pack["out/landmark_heatmap_sigmoid"])
     assert_close(soft_argmax(maps), pack["out/landmark_normalised"])
 

@@ -27,7 +27,11 @@ def test_errors_in_original_pixels_equal_the_recorded_ones(pack: Pack, name: str
     predicted = apply_matrix(np.linalg.inv(arrays["in/crop_matrix"].astype(np.float64)), aligned)
     np.testing.assert_allclose(predicted, arrays["out/pred_landmarks_xy"], atol=1e-3)
     points, boxes, rows = arrays["in/landmarks_xy"], arrays["in/box_y1x1y2x2"], LANDMARK_SETS[name]
-    units = {"box": box_unit(boxes), "diag": diagonal_unit(boxes), "inter_ocular": distance_between(points, *rows.eye_corners)}
+    units = {
+        "box": box_unit(boxes),
+        "diag": diagonal_unit(boxes),
+        "inter_ocular": distance_between(points, *rows.eye_corners),
+    }
     if rows.pupils is not None:
         units["inter_pupil"] = distance_between(points, *rows.pupils)
     checked = 0

@@ -1,4 +1,6 @@
-"""Parameter counts, learning rates, stochastic depth, loss weights and order of images against what the released code says."""
+"""Parameter counts, learning rates, stochastic depth, loss weights and order of images against what the released code
+says.
+"""
 
 import json
 from pathlib import Path
@@ -41,7 +43,9 @@ def count(part: torch.nn.Module) -> int:
     ("kind", "published"),
     [("base", 103_200_001), ("full", 103_335_681), ("naive", 178_911_058), ("stage2_rafdb", 103_335_681 + 985_600)],
 )
-def test_parameter_counts_and_shapes_are_the_published_ones(recorded: dict[str, Any], kind: str, published: int) -> None:
+def test_parameter_counts_and_shapes_are_the_published_ones(
+    recorded: dict[str, Any], kind: str, published: int
+) -> None:
     own = model(kind)
     assert count(own) == published == recorded["models"][kind]["parameters"]["without_losses"]
     assert count(own.encoder) == recorded["models"][kind]["parameters"]["backbone"]

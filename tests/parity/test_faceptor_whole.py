@@ -79,7 +79,9 @@ def test_one_training_step_gives_the_recorded_gradients_and_weights(shared: Path
     cfg = pack.cfg
     if name == "whole_stage2":
         for key, parameter in model.named_parameters():
-            parameter.requires_grad_(key.startswith("memory.projections.") and not key.startswith("memory.projections.0."))
+            parameter.requires_grad_(
+                key.startswith("memory.projections.") and not key.startswith("memory.projections.0.")
+            )
         model.memory.layer_embedding.requires_grad_(True)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     _, losses = losses_of(pack, model.train(), classifier)
@@ -110,11 +112,17 @@ def test_one_training_step_gives_the_recorded_gradients_and_weights(shared: Path
     nn.utils.clip_grad_norm_(parameters, cfg["clip_norm"])
     encoder = [p for p in model.encoder.parameters() if p.grad is not None]
     rest = [p for p in parameters if all(p is not one for one in encoder)]
-    groups = [{"params": group, "lr": rate} for group, rate in ((encoder, cfg["lr_backbone"]), (rest, cfg["lr_other"])) if group]
+    groups = [
+        {"params": group, "lr": rate}
+        for group, rate in ((encoder, cfg["lr_backbone"]), (rest, cfg["lr_other"]))
+        if group
+    ]
     torch.optim.AdamW(groups, betas=cfg["betas"], eps=cfg["adam_eps"], weight_decay=cfg["weight_decay"]).step()
     for key in pack.below("after_step/"):
         recorded = pack[f"after_step/{key}"]
-        after = own(key, model.state_dict(), None if classifier is None else classifier.detach()).reshape(recorded.shape)
+        after = own(key, model.state_dict(), None if classifier is None else classifier.detach()).reshape(
+            recorded.shape
+        )
         gradient = own(key, gradients, None if classifier is None else classifier.grad).reshape(recorded.shape)
         rate = cfg["lr_backbone"] if "backbone_module" in key else cfg["lr_other"]
         certain = gradient.abs() > 1e-6

@@ -1,4 +1,6 @@
-"""Template features, pair scores and TAR equal those recorded from the published IJB-C script, from arrays and from its meta files."""
+"""Template features, pair scores and TAR equal those recorded from the published IJB-C script, from arrays and from its
+meta files.
+"""
 
 from pathlib import Path
 
@@ -21,7 +23,12 @@ def test_the_recorded_run_is_reproduced(
     original, flipped = np.split(recorded["embedding_original_then_flipped"], 2, axis=1)
     monkeypatch.setattr(ijbc, "DIRECT_PAIRS", direct_pairs)
     pooled = pool_templates(
-        original, protocol.template_ids, protocol.media_ids, flipped=flipped, detector_scores=recorded["detector_score"], mode=mode
+        original,
+        protocol.template_ids,
+        protocol.media_ids,
+        flipped=flipped,
+        detector_scores=recorded["detector_score"],
+        mode=mode,
     )
     np.testing.assert_array_equal(pooled.ids, recorded[f"{recorded_as}/template_ids"])
     np.testing.assert_allclose(pooled.features, recorded[f"{recorded_as}/template_features"], atol=1e-6)
@@ -38,5 +45,7 @@ def test_the_meta_files_hold_what_was_recorded(shared: Path) -> None:
     np.testing.assert_array_equal(protocol.template_ids, recorded["template_id"])
     np.testing.assert_array_equal(protocol.media_ids, recorded["media_id"])
     np.testing.assert_allclose(protocol.detector_scores, recorded["detector_score"], atol=1e-6)
-    np.testing.assert_array_equal(protocol.pair_templates, np.stack([recorded["pair_template_1"], recorded["pair_template_2"]], axis=1))
+    np.testing.assert_array_equal(
+        protocol.pair_templates, np.stack([recorded["pair_template_1"], recorded["pair_template_2"]], axis=1)
+    )
     np.testing.assert_array_equal(protocol.pair_is_same, recorded["pair_label"] == 1)

@@ -71,7 +71,9 @@ def test_elasticface_is_the_released_one(pack: dict[str, np.ndarray]) -> None:
 def test_x2softmax_is_the_released_one(pack: dict[str, np.ndarray]) -> None:
     for case in cases(pack):
         hyper = settings(pack, case)
-        margin = X2Softmax(hyper["s"], hyper["a"], vertex_radians=hyper["h"], height=hyper["k"], gradient="straight_through")
+        margin = X2Softmax(
+            hyper["s"], hyper["a"], vertex_radians=hyper["h"], height=hyper["k"], gradient="straight_through"
+        )
         assert_head_gives(pack, case, margin)
 
 
@@ -96,7 +98,9 @@ def assert_head_gives(pack: dict[str, np.ndarray], case: str, margin: nn.Module)
     labels = of_case(pack, case, "label")
     embeddings, weight = of_case(pack, case, "embedding").requires_grad_(), of_case(pack, case, "weight")
     cosines = F.normalize(embeddings.detach()) @ F.normalize(weight).T
-    assert_near(margin.eval()(cosines, labels, embeddings.detach().norm(dim=1)), tensor(pack, f"{case}/out_logits"), 2e-5)
+    assert_near(
+        margin.eval()(cosines, labels, embeddings.detach().norm(dim=1)), tensor(pack, f"{case}/out_logits"), 2e-5
+    )
     head = FullSoftmax(*weight.shape, margin, chunk_size=7)
     head.centers = nn.Parameter(weight)
     loss = head(embeddings, labels).mean()

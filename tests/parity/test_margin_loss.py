@@ -1,4 +1,6 @@
-"""Margin losses and gradients against numbers recorded from the released TransFace code (straight-through, weight detached)."""
+"""Margin losses and gradients against numbers recorded from the released TransFace code (straight-through, weight
+detached).
+"""
 
 from pathlib import Path
 

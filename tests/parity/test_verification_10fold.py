@@ -15,7 +15,9 @@ def test_ten_fold_figures_equal_the_recorded_ones(shared: Path, difficulty: str)
     embeddings, is_same = recorded[f"{difficulty}/embeddings"], recorded[f"{difficulty}/is_same"]
     result = verify_pairs(embeddings, is_same)
     np.testing.assert_array_equal(result.fold_accuracies, recorded[f"{difficulty}/fold_accuracy"])
-    np.testing.assert_array_equal(fold_accuracies(torch.from_numpy(embeddings), torch.from_numpy(is_same)), result.fold_accuracies)
+    np.testing.assert_array_equal(
+        fold_accuracies(torch.from_numpy(embeddings), torch.from_numpy(is_same)), result.fold_accuracies
+    )
     assert result.accuracy_mean == recorded[f"{difficulty}/accuracy_mean"]
     assert result.accuracy_std == recorded[f"{difficulty}/accuracy_std"]
     np.testing.assert_array_equal(THRESHOLDS, recorded[f"{difficulty}/thresholds_squared_distance"])

@@ -19,8 +19,22 @@ from transface.inference.face_model import FaceModel
 from transface.inference.publishing import publish
 from transface.synthetic.datasets import write_identity_pack, write_ijbc_folder, write_pair_sets
 
-SMALL = ["backbone.depth=1", "backbone.embed_dim=16", "backbone.num_heads=2", "embedding_size=16", "schedule.warmup_epochs=0"]
-SHORT = ["experiment=demo", *SMALL, "data.total_batch_size=4", "data.num_workers=0", "trainer.max_epochs=-1", "trainer.max_steps=2", "protocol.files=[]"]
+SMALL = [
+    "backbone.depth=1",
+    "backbone.embed_dim=16",
+    "backbone.num_heads=2",
+    "embedding_size=16",
+    "schedule.warmup_epochs=0",
+]
+SHORT = [
+    "experiment=demo",
+    *SMALL,
+    "data.total_batch_size=4",
+    "data.num_workers=0",
+    "trainer.max_epochs=-1",
+    "trainer.max_steps=2",
+    "protocol.files=[]",
+]
 
 
 class Outcome(NamedTuple):
@@ -106,7 +120,9 @@ def test_a_label_out_of_range(call: Callable[..., Outcome], pack: Path, tmp_path
 
 
 @pytest.mark.parametrize("payload", [b"this is no image", b""])
-def test_an_image_that_cannot_be_decoded(call: Callable[..., Outcome], pack: Path, tmp_path: Path, payload: bytes) -> None:
+def test_an_image_that_cannot_be_decoded(
+    call: Callable[..., Outcome], pack: Path, tmp_path: Path, payload: bytes
+) -> None:
     code, line = call("train", *SHORT, "trainer.max_steps=4", f"data.root={rewritten(pack, tmp_path, payload=payload)}")
     assert code == 2
     assert "5" in line
@@ -123,9 +139,18 @@ def test_an_image_of_another_size(call: Callable[..., Outcome], pack: Path, tmp_
     assert "112" in line
 
 
-def test_a_bad_image_is_skipped_when_asked(call: Callable[..., Outcome], pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_image_is_skipped_when_asked(
+    call: Callable[..., Outcome], pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     broken = rewritten(pack, tmp_path, payload=b"no image")
-    words = ("train", *SHORT, "trainer.max_steps=3", f"data.root={broken}", "data.on_bad_record=skip", "data.max_bad_share=0.5")
+    words = (
+        "train",
+        *SHORT,
+        "trainer.max_steps=3",
+        f"data.root={broken}",
+        "data.on_bad_record=skip",
+        "data.max_bad_share=0.5",
+    )
     assert main(list(words)) == 0
     assert "1 of the 12 records read in this epoch were bad and skipped" in capsys.readouterr().out
     assert call(*words[:-1], "data.max_bad_share=0.0").code == 2
@@ -182,7 +207,10 @@ def test_an_unknown_config_key(call: Callable[..., Outcome], pack: Path) -> None
         ("data.total_batch_size=abc", "data.total_batch_size must be a whole number, got 'abc'"),
         ("data.sources=faces", "data.sources must be a list, [a,b], got 'faces'"),
         ("optimizer.betas=0.9", "optimizer.betas must be a list, [a,b], got 0.9"),
-        ("validation.every_n_steps=abc", "transface: validation.every_n_steps must be a whole number or null, got 'abc'"),
+        (
+            "validation.every_n_steps=abc",
+            "transface: validation.every_n_steps must be a whole number or null, got 'abc'",
+        ),
         ("name=''", "the run's folder would be 'runs/', which holds all runs: give name=..."),
         ("name=..", "the run's folder would be 'runs/..', which holds all runs"),
         ("system.flip_probability=2", "system.flip_probability must be in 0..1, got 2"),
@@ -193,7 +221,10 @@ def test_an_unknown_config_key(call: Callable[..., Outcome], pack: Path) -> None
         ("schedule.power=-1", "schedule.power must be finite and at least 0, got -1"),
         ("checkpoint.every_n_minutes=-1", "checkpoint.every_n_minutes must be above 0 or null, got -1"),
         ("resume=maybe", "no checkpoint at maybe"),
-        ("data.total_batch_size=5 gradient_accumulation=3", "data.total_batch_size=5 cannot be dealt to 1 devices x 3 accumulated batches: take 3"),
+        (
+            "data.total_batch_size=5 gradient_accumulation=3",
+            "data.total_batch_size=5 cannot be dealt to 1 devices x 3 accumulated batches: take 3",
+        ),
     ],
 )
 def test_a_misspelt_or_impossible_setting_costs_one_line_and_the_earlier_run_nothing(
@@ -208,7 +239,9 @@ def test_a_misspelt_or_impossible_setting_costs_one_line_and_the_earlier_run_not
     assert kept.is_file()
 
 
-def test_several_machines_of_which_nothing_tells(call: Callable[..., Outcome], pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_machines_of_which_nothing_tells(
+    call: Callable[..., Outcome], pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in TELL_OF_OTHER_MACHINES:
         monkeypatch.delenv(name, raising=False)
     code, line = call("train", *SHORT, f"data.root={pack}", "num_nodes=2")
@@ -242,7 +275,9 @@ def test_a_checkpoint_of_another_architecture(call: Callable[..., Outcome], pack
 
 
 @pytest.mark.parametrize(("word", "part"), [("classifier=partial_fc", "classifier"), ("optimizer=sgd", "optimizer")])
-def test_a_checkpoint_of_another_classifier_or_optimizer(call: Callable[..., Outcome], pack: Path, word: str, part: str) -> None:
+def test_a_checkpoint_of_another_classifier_or_optimizer(
+    call: Callable[..., Outcome], pack: Path, word: str, part: str
+) -> None:
     assert call("train", *SHORT, f"data.root={pack}").code == 0
     code, line = call("train", *SHORT, f"data.root={pack}", "resume=true", "trainer.max_steps=3", word)
     assert code == 2
@@ -250,12 +285,20 @@ def test_a_checkpoint_of_another_classifier_or_optimizer(call: Callable[..., Out
 
 
 def test_resuming_a_run_that_has_ended_does_nothing_and_says_so(
-    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+    pack: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["train", *SHORT, f"data.root={pack}"]) == 0
     folder = tmp_path / "runs/demo"
-    before = {path: path.read_bytes() for path in [folder / "metrics.csv", *(folder / "checkpoints").rglob("*.*")] if path.is_file()}
+    before = {
+        path: path.read_bytes()
+        for path in [folder / "metrics.csv", *(folder / "checkpoints").rglob("*.*")]
+        if path.is_file()
+    }
     assert main(["train", *SHORT, f"data.root={pack}", "resume=true"]) == 0
     assert "training had ended at step 2 already: nothing was done" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in before} == before
@@ -366,14 +409,24 @@ def test_template_pairs_of_one_class(call: Callable[..., Outcome], ijbc: Path, t
 @pytest.mark.parametrize("protocol", ["ijbc", "pair_sets"])
 def test_scores_that_are_no_numbers(call: Callable[..., Outcome], ijbc: Path, tmp_path: Path, protocol: str) -> None:
     model = small_model(tmp_path / "model", broken=True)
-    source = f"protocol.root={ijbc}" if protocol == "ijbc" else f"protocol.files=[{write_pair_sets(tmp_path, 20, num_identities=4)['easy']}]"
+    source = (
+        f"protocol.root={ijbc}"
+        if protocol == "ijbc"
+        else f"protocol.files=[{write_pair_sets(tmp_path, 20, num_identities=4)['easy']}]"
+    )
     code, line = call("evaluate", f"checkpoint={model}", f"protocol={protocol}", source)
     assert code == 2
     assert "NaN" in line
 
 
 def test_an_image_list_that_is_not_that_of_the_cache(call: Callable[..., Outcome], ijbc: Path, tmp_path: Path) -> None:
-    words = ["evaluate", f"checkpoint={small_model(tmp_path / 'model')}", "protocol=ijbc", "cache=embeddings", "protocol.num_bootstraps=10"]
+    words = [
+        "evaluate",
+        f"checkpoint={small_model(tmp_path / 'model')}",
+        "protocol=ijbc",
+        "cache=embeddings",
+        "protocol.num_bootstraps=10",
+    ]
     assert call(*words, f"protocol.root={ijbc}").code == 0
     copy = changed(ijbc, tmp_path, "face_tid_mid", lambda lines: lines[::-1])
     code, line = call(*words, f"protocol.root={copy}")
@@ -399,13 +452,17 @@ def test_an_image_list_that_is_not_that_of_the_cache(call: Callable[..., Outcome
         (["protocol=lfw"], "pairs_csv"),
     ],
 )
-def test_a_protocol_that_cannot_run_says_why(call: Callable[..., Outcome], ijbc: Path, words: list[str], message: str) -> None:
+def test_a_protocol_that_cannot_run_says_why(
+    call: Callable[..., Outcome], ijbc: Path, words: list[str], message: str
+) -> None:
     code, line = call("evaluate", "checkpoint=pixels", *(word.format(ijbc=ijbc) for word in words))
     assert code == 2
     assert message in line
 
 
-def test_a_validation_protocol_that_cannot_run_is_refused_before_the_first_step(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:
+def test_a_validation_protocol_that_cannot_run_is_refused_before_the_first_step(
+    call: Callable[..., Outcome], pack: Path, tmp_path: Path
+) -> None:
     words = [word for word in SHORT if not word.startswith("protocol")]
     code, line = call("train", *words, f"data.root={pack}", "protocol=ijbc", "protocol.root=nowhere")
     assert code == 2
@@ -413,7 +470,14 @@ def test_a_validation_protocol_that_cannot_run_is_refused_before_the_first_step(
     assert not (tmp_path / "runs/demo/config.yaml").exists(), "an earlier run would still lie there"
 
 
-def test_training_validates_on_any_protocol(call: Callable[..., Outcome], pack: Path, ijbc: Path, tmp_path: Path) -> None:
+def test_training_validates_on_any_protocol(
+    call: Callable[..., Outcome], pack: Path, ijbc: Path, tmp_path: Path
+) -> None:
     words = [word for word in SHORT if not word.startswith("protocol")]
-    assert call("train", *words, f"data.root={pack}", "protocol=ijbc", f"protocol.root={ijbc}", "validation.every_n_steps=2").code == 0
+    assert (
+        call(
+            "train", *words, f"data.root={pack}", "protocol=ijbc", f"protocol.root={ijbc}", "validation.every_n_steps=2"
+        ).code
+        == 0
+    )
     assert "val/ijbc/tar@far=1e-04/strict" in (tmp_path / "runs/demo/metrics.csv").read_text()

@@ -1,6 +1,8 @@
-"""Every experiment, variant, sweep, debug, callback, logger and trainer config composes, builds and trains for two steps on made-up faces.
+"""Every experiment, variant, sweep, debug, callback, logger and trainer config composes, builds and trains for two
+steps on made-up faces.
 
-Networks and batches are shrunk, nothing else is changed: a key that is not there, a part that cannot be built, a name that is misspelt fails.
+Networks and batches are shrunk, nothing else is changed: a key that is not there, a part that cannot be built, a name
+that is misspelt fails.
 """
 
 import itertools
@@ -126,7 +128,9 @@ def test_every_debug_config_trains(name: str, faces: Path, runs: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in options("callbacks") if name != "default"])
 def test_every_callback_config_trains(name: str, faces: Path, runs: Path) -> None:
     whole = "defaults:" in (CONF / "callbacks" / f"{name}.yaml").read_text()
-    cfg = composed(faces, "experiment=transface/vit_t_pack", f"callbacks={name}" if whole else f"callbacks=[default,{name}]")
+    cfg = composed(
+        faces, "experiment=transface/vit_t_pack", f"callbacks={name}" if whole else f"callbacks=[default,{name}]"
+    )
     assert train(cfg) is not None
     if name == "method":
         pictures = {path.parent.name for path in (runs / "runs" / "transface_vit_t_pack" / "method").rglob("*.png")}
@@ -139,7 +143,14 @@ def test_every_logger_config_logs(name: str, faces: Path, runs: Path, monkeypatc
     monkeypatch.setenv("WANDB_MODE", "offline")
     if name in ("wandb", "mlflow"):
         pytest.importorskip(name, reason=f"{name} is not installed: pip install {name}")
-    assert train(composed(faces, "experiment=transface/vit_t_pack", f"logger={name}", "trainer.log_every_n_steps=1", "report=true")) is not None
+    assert (
+        train(
+            composed(
+                faces, "experiment=transface/vit_t_pack", f"logger={name}", "trainer.log_every_n_steps=1", "report=true"
+            )
+        )
+        is not None
+    )
     close_loggers()
     folder = runs / "runs" / "transface_vit_t_pack"
     assert (folder / "metrics.csv").is_file() == (name not in ("none", "tensorboard"))
@@ -150,7 +161,9 @@ def test_every_logger_config_logs(name: str, faces: Path, runs: Path, monkeypatc
 
 
 def test_early_stopping_stops_a_run_that_gets_no_better(faces: Path, runs: Path) -> None:
-    cfg = composed(faces, "experiment=transface/vit_t_pack", "callbacks=[default,early_stopping]", "checkpoint.every_n_steps=null")
+    cfg = composed(
+        faces, "experiment=transface/vit_t_pack", "callbacks=[default,early_stopping]", "checkpoint.every_n_steps=null"
+    )
     cfg.callbacks.early_stopping.update(patience=1, min_delta=1.0)
     cfg.trainer.max_steps = -1
     train(cfg)
@@ -161,7 +174,9 @@ def test_early_stopping_stops_a_run_that_gets_no_better(faces: Path, runs: Path)
 def test_a_time_budget_reaches_the_trainer(faces: Path, runs: Path) -> None:
     from transface.cli.train import build_trainer
 
-    timers = [part for part in build_trainer(composed(faces, "time_budget=00:11:30:00")).callbacks if isinstance(part, Timer)]
+    timers = [
+        part for part in build_trainer(composed(faces, "time_budget=00:11:30:00")).callbacks if isinstance(part, Timer)
+    ]
     assert [timer.time_remaining() for timer in timers] == [11.5 * 3600]
 
 
@@ -197,7 +212,9 @@ def test_every_sweep_changes_something_that_is_there(name: str, faces: Path, run
 def test_every_trainer_config_builds_a_trainer(name: str, faces: Path) -> None:
     from transface.cli.train import build_trainer
 
-    cfg = compose("train", [f"trainer={name}", "trainer.accelerator=cpu", "devices=1", f"data.root={faces}", "logger=none"])
+    cfg = compose(
+        "train", [f"trainer={name}", "trainer.accelerator=cpu", "devices=1", f"data.root={faces}", "logger=none"]
+    )
     trainer = build_trainer(cfg)
     assert trainer.num_nodes == 1
     assert trainer.max_epochs == 20
@@ -207,7 +224,9 @@ def test_every_trainer_config_builds_a_trainer(name: str, faces: Path) -> None:
 def test_every_launcher_config_composes(name: str) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = hydra.compose("train", [f"hydra/launcher={name}", "devices=8", "num_nodes=2", "data.root=x"], return_hydra_config=True)
+        cfg = hydra.compose(
+            "train", [f"hydra/launcher={name}", "devices=8", "num_nodes=2", "data.root=x"], return_hydra_config=True
+        )
     launcher = plain(cfg.hydra.launcher)
     assert launcher["timeout_min"] > 60
     if name == "slurm":
@@ -222,7 +241,12 @@ def test_every_augmentation_trains(name: str, faces: Path, runs: Path) -> None:
 
 
 def test_augmentations_follow_each_other_as_named(faces: Path, runs: Path) -> None:
-    cfg = composed(faces, "experiment=transface/vit_t_pack", "augmentation=[erasing,blur,mixup]", "augmentation.blur.probability=1.0")
+    cfg = composed(
+        faces,
+        "experiment=transface/vit_t_pack",
+        "augmentation=[erasing,blur,mixup]",
+        "augmentation.blur.probability=1.0",
+    )
     assert [key for key in cfg.augmentation if key != "_target_"] == ["erasing", "blur"]
     assert cfg.mixup.alpha == 0.2
     assert train(cfg) is not None
@@ -230,12 +254,18 @@ def test_augmentations_follow_each_other_as_named(faces: Path, runs: Path) -> No
 
 @pytest.mark.parametrize("name", options("order"))
 def test_every_order_trains(name: str, faces: Path, runs: Path) -> None:
-    small = {"class_balanced": ["order.classes_per_batch=4", "order.images_per_class=2"], "in_blocks": ["order.block_size=4"]}
+    small = {
+        "class_balanced": ["order.classes_per_batch=4", "order.images_per_class=2"],
+        "in_blocks": ["order.block_size=4"],
+    }
     assert train(composed(faces, "experiment=transface/vit_t_pack", f"order={name}", *small.get(name, []))) is not None
 
 
 def test_faces_decoded_on_the_device_train_alike(faces: Path, runs: Path) -> None:
-    values = [train(composed(faces, "experiment=transface/vit_t_pack", f"name={where}", f"data.decode={where}")) for where in ("workers", "device")]
+    values = [
+        train(composed(faces, "experiment=transface/vit_t_pack", f"name={where}", f"data.decode={where}"))
+        for where in ("workers", "device")
+    ]
     assert values[0] == values[1]
     rows = [(runs / "runs" / where / "metrics.csv").read_text() for where in ("workers", "device")]
     assert len(rows[0].splitlines()) == len(rows[1].splitlines())

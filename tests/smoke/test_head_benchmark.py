@@ -1,4 +1,6 @@
-"""benchmarks/head.py measures what it says: one loss and one gradient for both ways, and what is in memory above them."""
+"""benchmarks/head.py measures what it says: one loss and one gradient for both ways, and what is in memory above
+them.
+"""
 
 import importlib.util
 import sys

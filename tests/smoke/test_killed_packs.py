@@ -1,4 +1,6 @@
-"""Pack verbs killed by SIGKILL at random moments and started again end with the bytes of a run that was never stopped."""
+"""Pack verbs killed by SIGKILL at random moments and started again end with the bytes of a run that was never
+stopped.
+"""
 
 import os
 import random
@@ -24,9 +26,19 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def start(words: list[str], root: Path, out: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "transface", "pack", *(word.format(root=root, out=out) for word in words), "--threads", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "transface",
+        "pack",
+        *(word.format(root=root, out=out) for word in words),
+        "--threads",
+        "2",
+    ]
     path = str(Path(__file__).resolve().parents[2] / "src")
-    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(
+        command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""A sweep killed half-way and started again ends with all its results, each trial run once: in one process, as jobs of submitit, and by Optuna."""
+"""A sweep killed half-way and started again ends with all its results, each trial run once: in one process, as jobs of
+submitit, and by Optuna.
+"""
 
 import csv
 import json
@@ -78,17 +80,23 @@ def check_each_ran_once(folder: Path, before: dict[str, int]) -> None:
         trial = folder / name
         assert steps_of(trial) == list(range(12)), f"{name} logged {steps_of(trial)}"
         if name in before:
-            assert (trial / "checkpoints" / "last" / "trainer.ckpt").stat().st_mtime_ns == before[name], f"{name} was run again"
+            assert (trial / "checkpoints" / "last" / "trainer.ckpt").stat().st_mtime_ns == before[name], (
+                f"{name} was run again"
+            )
 
 
 def stamps(folder: Path) -> dict[str, int]:
-    return {name: (folder / name / "checkpoints" / "last" / "trainer.ckpt").stat().st_mtime_ns for name in finished(folder)}
+    return {
+        name: (folder / name / "checkpoints" / "last" / "trainer.ckpt").stat().st_mtime_ns for name in finished(folder)
+    }
 
 
 def test_a_grid_killed_half_way_ends_with_four_results_each_run_once(folder: Path) -> None:
     grid = folder / "runs" / "grid"
     process = start(folder, *GRID)
-    wait_until(lambda: len(finished(grid)) >= 1 and (grid / NAMES[1] / "checkpoints" / "step-000000004").is_dir(), process)
+    wait_until(
+        lambda: len(finished(grid)) >= 1 and (grid / NAMES[1] / "checkpoints" / "step-000000004").is_dir(), process
+    )
     kill(process, group=True)
     before = stamps(grid)
     assert 1 <= len(before) < 4
@@ -116,7 +124,15 @@ def test_the_same_through_submitits_local_executor(folder: Path, group: bool) ->
 def test_a_job_warned_of_preemption_saves_is_queued_again_and_ends(folder: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     grid = folder / "runs" / "grid"
-    process = start(folder, "-m", "name=grid", "seed=0", "trainer.max_epochs=60", "hydra/launcher=local", "validation.every_n_epochs=null")
+    process = start(
+        folder,
+        "-m",
+        "name=grid",
+        "seed=0",
+        "trainer.max_epochs=60",
+        "hydra/launcher=local",
+        "validation.every_n_epochs=null",
+    )
     wait_until(lambda: (grid / "checkpoints" / "step-000000004").is_dir(), process)
     jobs = [int(path.name) for path in (grid / ".submitit").iterdir() if path.name.isdigit()]
     children = Path(f"/proc/{jobs[0]}/task/{jobs[0]}/children").read_text().split()

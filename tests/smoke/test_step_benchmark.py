@@ -19,13 +19,17 @@ def test_mixing_of_the_benchmark_reference_equals_ours() -> None:
 def test_the_released_design_perturbs_what_ours_perturbs() -> None:
     backbone = BENCHMARK["FaceViT"](40, 9, embed_dim=16, depth=1, num_heads=4, embedding_size=8)
     images = torch.rand(4, 3, 40, 40) * 2 - 1
-    draw = BENCHMARK["draw_perturbation"](4, 16, num_patches=7, probability=0.5, alpha=1.0, generator=torch.Generator().manual_seed(2))
+    draw = BENCHMARK["draw_perturbation"](
+        4, 16, num_patches=7, probability=0.5, alpha=1.0, generator=torch.Generator().manual_seed(2)
+    )
     changed = (BENCHMARK["perturb_as_released"](images, backbone, draw) - images).abs().amax((1, 2, 3)) > 0.1
     assert changed.nonzero().flatten().tolist() == draw.images.tolist()
 
 
 def test_all_four_steps_move_the_weights() -> None:
-    step = BENCHMARK["Step"](BENCHMARK["FaceViT"](40, 9, embed_dim=16, depth=1, num_heads=4, embedding_size=8), 5, 4, torch.device("cpu"))
+    step = BENCHMARK["Step"](
+        BENCHMARK["FaceViT"](40, 9, embed_dim=16, depth=1, num_heads=4, embedding_size=8), 5, 4, torch.device("cpu")
+    )
     for name in ("plain", "transface", "float32", "released"):
         before = step.classifier.centers.detach().clone()
         getattr(step, name)()

@@ -1,4 +1,6 @@
-"""A signal that means "end", sent to the whole process group of a training with loader workers: it saves, says so, and ends with its code."""
+"""A signal that means "end", sent to the whole process group of a training with loader workers: it saves, says so, and
+ends with its code.
+"""
 
 import os
 import signal
@@ -39,7 +41,13 @@ def start(folder: Path, name: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "transface", "train", *SMALL[:-1], f"name={name}"]
     return subprocess.Popen(
-        command, cwd=folder, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=folder,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -53,7 +61,11 @@ def wait_for_steps(folder: Path, name: str, process: subprocess.Popen[str]) -> N
     raise AssertionError("no step was logged")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143)], ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143)],
+    ids=lambda value: str(value),
+)
 def test_a_signal_to_the_group_saves_and_ends_the_run(folder: Path, number: signal.Signals, code: int) -> None:
     name = f"by_{number.name}"
     process = start(folder, name)

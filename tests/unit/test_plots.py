@@ -3,7 +3,17 @@
 import re
 import xml.etree.ElementTree as ET
 
-from transface.plots import CSS_NAMES, SERIES, add_legend, blank_figure, label_axes, line_style, power_of_ten_axis, to_png, to_svg
+from transface.plots import (
+    CSS_NAMES,
+    SERIES,
+    add_legend,
+    blank_figure,
+    label_axes,
+    line_style,
+    power_of_ten_axis,
+    to_png,
+    to_svg,
+)
 
 
 def drawn():

@@ -1,6 +1,8 @@
-"""The image tower of CLIP as an encoder: FaRL's weights load as they are, images of any size, the tokens of chosen blocks.
+"""The image tower of CLIP as an encoder: FaRL's weights load as they are, images of any size, the tokens of chosen
+blocks.
 
-FaRL (CVPR 2022, arXiv 2112.03109), Faceptor (ECCV 2024, arXiv 2403.09500) section 3.1. Deviations: docs/papers/faceptor.md.
+FaRL (CVPR 2022, arXiv 2112.03109), Faceptor (ECCV 2024, arXiv 2403.09500) section 3.1. Deviations:
+docs/papers/faceptor.md.
 Shapes: B images, N patches, D token width, S side of the grid of patches.
 """
 
@@ -18,7 +20,8 @@ from transface.backbones.weights.rebuild import rebuildable
 
 
 def resize_positions(positions: Tensor, grid_size: tuple[int, int]) -> Tensor:
-    """Return a table of positions (1 + S*S, D) resized to (1 + rows*columns, D); the first row, of the class token, is kept.
+    """Return a table of positions (1 + S*S, D) resized to (1 + rows*columns, D); the first row, of the class token, is
+    kept.
 
     Bicubic, half-pixel centres, no antialiasing: as the released models resize theirs.
 
@@ -77,11 +80,13 @@ class ClipViT(nn.Module):
 
     Args of the constructor:
         image_size: the size its own images have; a call takes images of any size that the patches divide.
-        position_size: side in pixels of the square images the kept table of positions is made for; each call resizes it to its images.
+        position_size: side in pixels of the square images the kept table of positions is made for; each call resizes it
+            to its images.
         patch_size, width, depth, num_heads: of the transformer.
         output_width: columns of the unused projection.
         drop_path: stochastic depth of the last block; it grows linearly from 0 at the first.
-        layers: blocks, counted from 0 (negative: from the last), whose tokens go into EncodedImages.layers; none: no layers.
+        layers: blocks, counted from 0 (negative: from the last), whose tokens go into EncodedImages.layers; none: no
+            layers.
 
     Raises:
         ValueError: for a layer it lacks, or sizes that do not fit.
@@ -110,7 +115,9 @@ class ClipViT(nn.Module):
         self.grid_size = self.grid_of(*self.image_size)
         self.conv1 = nn.Conv2d(3, width, patch_size, patch_size, bias=False)
         self.class_embedding = nn.Parameter(width**-0.5 * torch.randn(width))
-        self.positional_embedding = nn.Parameter(width**-0.5 * torch.randn((position_size // patch_size) ** 2 + 1, width))
+        self.positional_embedding = nn.Parameter(
+            width**-0.5 * torch.randn((position_size // patch_size) ** 2 + 1, width)
+        )
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = ClipTransformer(width, depth, num_heads, drop_path)
         self.ln_post = nn.LayerNorm(width)
@@ -144,10 +151,14 @@ class ClipViT(nn.Module):
             if index in self.layers:
                 found[index] = tokens
         chosen = [found[layer] for layer in self.layers]
-        return EncodedImages(tokens[:, 1:], tokens[:, :1], tuple(one[:, 1:] for one in chosen), tuple(one[:, :1] for one in chosen))
+        return EncodedImages(
+            tokens[:, 1:], tokens[:, :1], tuple(one[:, 1:] for one in chosen), tuple(one[:, :1] for one in chosen)
+        )
 
     def layer_index(self, parameter_name: str) -> int:
-        """Return the depth of a parameter for layer-wise learning rates: 0 below the blocks, then 1 a block, last what stands after them."""
+        """Return the depth of a parameter for layer-wise learning rates: 0 below the blocks, then 1 a block, last what
+        stands after them.
+        """
         words = parameter_name.split(".")
         if words[0] == "transformer":
             return 1 + int(words[2])
@@ -155,7 +166,8 @@ class ClipViT(nn.Module):
 
 
 def load_clip_tower(tower: ClipViT, state: Mapping[str, Tensor]) -> None:
-    """Load the image tower of a CLIP-style file (FaRL's, OpenAI's): keys under "visual." or bare; positions are resized once.
+    """Load the image tower of a CLIP-style file (FaRL's, OpenAI's): keys under "visual." or bare; positions are resized
+    once.
 
     Raises:
         ValueError: if a tensor is missing, too many, or has another shape.
@@ -167,10 +179,14 @@ def load_clip_tower(tower: ClipViT, state: Mapping[str, Tensor]) -> None:
         side = round((len(tower.positional_embedding) - 1) ** 0.5)
         visual["positional_embedding"] = resize_positions(visual["positional_embedding"].float(), (side, side))
     wrong = sorted(
-        key for key in own.keys() | visual.keys() if getattr(visual.get(key), "shape", None) != getattr(own.get(key), "shape", None)
+        key
+        for key in own.keys() | visual.keys()
+        if getattr(visual.get(key), "shape", None) != getattr(own.get(key), "shape", None)
     )
     if wrong:
-        raise ValueError(f"not the weights of this tower: {len(wrong)} tensors differ in name or shape, first {', '.join(wrong[:3])}")
+        raise ValueError(
+            f"not the weights of this tower: {len(wrong)} tensors differ in name or shape, first {', '.join(wrong[:3])}"
+        )
     tower.load_state_dict(visual)
 
 

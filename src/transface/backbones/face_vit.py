@@ -72,7 +72,9 @@ class FaceViT(nn.Module):
         """
         super().__init__()
         self.image_size = image_sides(image_size)
-        _check_sizes(self.image_size, patch_size, embed_dim=embed_dim, num_heads=num_heads, depth=depth, mlp_ratio=mlp_ratio)
+        _check_sizes(
+            self.image_size, patch_size, embed_dim=embed_dim, num_heads=num_heads, depth=depth, mlp_ratio=mlp_ratio
+        )
         _check_settings(depth, token_drop_rate, drop_path_rate, gate, layer_token_blocks)
         self.patch_size = patch_size
         self.grid_size = (self.image_size[0] // patch_size, self.image_size[1] // patch_size)
@@ -136,18 +138,24 @@ class FaceViT(nn.Module):
         return FaceFeatures(self.neck(tokens), tokens, importance, layer_tokens)
 
     def patch_importance(self, images: Tensor) -> Tensor | None:
-        """Return what ranks the patches (B, N), the gate before its sigmoid, without running the neck; None without a gate."""
+        """Return what ranks the patches (B, N), the gate before its sigmoid, without running the neck; None without a
+        gate.
+        """
         return None if self.gate is None else self.gate.ranking(self.encode(images).tokens)
 
     def layer_index(self, parameter_name: str) -> int:
-        """Return the depth of a parameter: 0 for the patch embedding, i + 1 for block i, depth + 1 for all after the blocks."""
+        """Return the depth of a parameter: 0 for the patch embedding, i + 1 for block i, depth + 1 for all after the
+        blocks.
+        """
         words = parameter_name.split(".")
         if words[0] in {"patch_embed", "pos_embed"}:
             return 0
         return int(words[1]) + 1 if words[0] == "blocks" else len(self.blocks) + 1
 
 
-def _check_sizes(image_size: tuple[int, int], patch_size: int, *, embed_dim: int, num_heads: int, depth: int, mlp_ratio: float) -> None:
+def _check_sizes(
+    image_size: tuple[int, int], patch_size: int, *, embed_dim: int, num_heads: int, depth: int, mlp_ratio: float
+) -> None:
     if not 1 <= patch_size <= min(image_size):
         raise ValueError(f"patch_size must be between 1 and the side of the image {image_size}, got {patch_size}")
     if num_heads < 1 or embed_dim < 1 or embed_dim % num_heads:
@@ -156,9 +164,13 @@ def _check_sizes(image_size: tuple[int, int], patch_size: int, *, embed_dim: int
         raise ValueError(f"depth must be at least 1 and mlp_ratio leave the MLP a width, got {depth} and {mlp_ratio}")
 
 
-def _check_settings(depth: int, token_drop_rate: float, drop_path_rate: float, gate: str, layer_token_blocks: Sequence[int]) -> None:
+def _check_settings(
+    depth: int, token_drop_rate: float, drop_path_rate: float, gate: str, layer_token_blocks: Sequence[int]
+) -> None:
     if not (0 <= token_drop_rate < 1 and 0 <= drop_path_rate < 1):
-        raise ValueError(f"token_drop_rate and drop_path_rate must be in [0, 1), got {token_drop_rate} and {drop_path_rate}")
+        raise ValueError(
+            f"token_drop_rate and drop_path_rate must be in [0, 1), got {token_drop_rate} and {drop_path_rate}"
+        )
     if gate not in {"sigmoid", "none"}:
         raise ValueError(f"gate must be 'sigmoid' or 'none', got {gate!r}")
     if any(not 0 <= block < depth for block in layer_token_blocks):

@@ -1,4 +1,5 @@
-"""The contracts between a network and all that follows: what it answers by name, what an encoder and a face backbone promise.
+"""The contracts between a network and all that follows: what it answers by name, what an encoder and a face backbone
+promise.
 
 Shapes: B faces, E embedding size, N patches (tokens), P prefix tokens, D token width.
 """
@@ -22,7 +23,8 @@ class Output(NamedTuple):
             "number": (B,) the value in `unit`, or (B, 3) value, lower and upper end of its interval;
             "points": (B, P, 2) x and y in pixels of the network's image;
             "regions": logits (B, R, H, W) of the classes of every pixel.
-        names: of the classes, labels, points or regions, in the order of that axis; empty for a number and an embedding.
+        names: of the classes, labels, points or regions, in the order of that axis; empty for a number and an
+            embedding.
         unit: of a number, e.g. "years".
         thresholds: of "several_of": the probability from which each label counts as given; empty: 0.5 for all.
     """
@@ -61,7 +63,9 @@ def as_output(value: Any) -> Output:
         'years'
     """
     try:
-        found = value if isinstance(value, Output) else Output(**value) if isinstance(value, Mapping) else Output(*value)
+        found = (
+            value if isinstance(value, Output) else Output(**value) if isinstance(value, Mapping) else Output(*value)
+        )
     except TypeError as error:
         raise ValueError(f"an output is {{kind, names, unit, thresholds}}, got {value!r}: {error}") from None
     found = Output(found.kind, tuple(map(str, found.names)), str(found.unit), tuple(map(float, found.thresholds)))
@@ -69,7 +73,8 @@ def as_output(value: Any) -> Output:
         raise ValueError(f"an output's kind is one of {', '.join(get_args(OutputKind))}, got {found.kind!r}")
     if (found.kind in ("embedding", "number")) == bool(found.names):
         raise ValueError(
-            f"an output of kind {found.kind} {'has no names' if found.names else 'needs the names of its entries'}, got {list(found.names)}"
+            f"an output of kind {found.kind} {'has no names' if found.names else 'needs the names of its entries'}, got"
+            f" {list(found.names)}"
         )
     if found.thresholds and len(found.thresholds) != len(found.names):
         raise ValueError(f"thresholds are one a label, got {len(found.thresholds)} for {len(found.names)} labels")
@@ -173,7 +178,9 @@ class Backbone(Protocol):
     def __call__(self, images: Tensor) -> FaceFeatures: ...
 
     def patch_importance(self, images: Tensor) -> Tensor | None:
-        """Return (B, N) what ranks the patches, in the order of FaceFeatures.patch_importance and without its saturation, or None; no neck is run."""
+        """Return (B, N) what ranks the patches, in the order of FaceFeatures.patch_importance and without its
+        saturation, or None; no neck is run.
+        """
         ...
 
 

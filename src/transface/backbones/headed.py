@@ -39,7 +39,9 @@ class HeadedNetwork(nn.Module):
         self.image_size = (int(size[0]), int(size[1]))
         self.dropout = nn.Dropout(dropout)
         features = int(getattr(encoder, "token_width", 0) or getattr(encoder, "embedding_size", 0))
-        self.heads = nn.ModuleDict({name: nn.Linear(features, _width_of(name, output)) for name, output in self.outputs.items()})
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(features, _width_of(name, output)) for name, output in self.outputs.items()}
+        )
         for head in self.heads.values():
             assert isinstance(head, nn.Linear)
             nn.init.trunc_normal_(head.weight, std=0.02)
@@ -70,7 +72,9 @@ class HeadedNetwork(nn.Module):
         return self.answers(self.features(images))
 
     def layer_index(self, parameter_name: str) -> int:
-        """Return the depth of a parameter for layer-wise learning rates: that of the encoder, the heads after all of it."""
+        """Return the depth of a parameter for layer-wise learning rates: that of the encoder, the heads after all of
+        it.
+        """
         own = getattr(self.encoder, "layer_index", None)
         if own is None:
             return 0 if parameter_name.startswith("encoder.") else 1
@@ -80,7 +84,12 @@ class HeadedNetwork(nn.Module):
 
 
 def _width_of(name: str, output: Output) -> int:
-    widths = {"one_of": len(output.names), "several_of": len(output.names), "number": 1, "points": 2 * len(output.names)}
+    widths = {
+        "one_of": len(output.names),
+        "several_of": len(output.names),
+        "number": 1,
+        "points": 2 * len(output.names),
+    }
     if output.kind not in widths:
         raise ValueError(f"output {name} of kind {output.kind} needs more than a linear head: use {', '.join(widths)}")
     if not name.isidentifier():

@@ -1,4 +1,5 @@
-"""IResNet 18 to 200, the convolutional backbones of ArcFace, named as in arcface_torch so that its weights fit as they are.
+"""IResNet 18 to 200, the convolutional backbones of ArcFace, named as in arcface_torch so that its weights fit as they
+are.
 
 ArcFace (CVPR 2019, arXiv 1801.07698), improved residual units (arXiv 2004.04989).
 Shapes: B faces, E embedding size, C channels. Images are RGB, float, in [-1, 1].
@@ -34,7 +35,9 @@ class ResidualUnit(nn.Module):
         self.bn3 = nn.BatchNorm2d(channels)
         self.downsample: nn.Module | None = None
         if in_channels != channels or (stride > 1 and shortcut == "convolution"):
-            self.downsample = nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
         elif stride > 1:
             self.downsample = nn.MaxPool2d(1, stride)
 
@@ -46,12 +49,14 @@ class ResidualUnit(nn.Module):
 
 @rebuildable
 class IResNet(nn.Module):
-    """Four stages of residual units, each halving the image, then one linear layer over the whole map. It has no tokens.
+    """Four stages of residual units, each halving the image, then one linear layer over the whole map. It has no
+    tokens.
 
     Args of the constructor:
         depths: units in each of the four stages.
         dropout: before the linear layer.
-        first_shortcut: how the first unit of the first stage halves its input: "convolution" (arcface_torch) or "subsample" (AdaFace).
+        first_shortcut: how the first unit of the first stage halves its input: "convolution" (arcface_torch) or
+            "subsample" (AdaFace).
         gradient_checkpointing: recompute each stage in backward: less memory, one more forward.
         weights: a file to start from, ours or released.
     """
@@ -89,7 +94,8 @@ class IResNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(WIDTHS[3] * -(-self.image_size[0] // 16) * -(-self.image_size[1] // 16), embedding_size)
         self.features = nn.BatchNorm1d(embedding_size)
-        # The scale of the embedding is the margin's affair, so the last norm only shifts; it stays a parameter to fit released weights.
+        # The scale of the embedding is the margin's affair, so the last norm only shifts; it stays a parameter to fit
+        # released weights.
         self.features.weight.requires_grad_(False)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -111,7 +117,9 @@ class IResNet(nn.Module):
         """Return None: a convolutional backbone ranks no patches."""
 
     def layer_index(self, parameter_name: str) -> int:
-        """Return the depth of a parameter: 0 for the first convolution, then one for each unit, then one for all after them."""
+        """Return the depth of a parameter: 0 for the first convolution, then one for each unit, then one for all after
+        them.
+        """
         words = parameter_name.split(".")
         if not words[0].startswith("layer"):
             return 0 if words[0] in {"conv1", "bn1", "prelu"} else sum(self.depths) + 1

@@ -1,6 +1,7 @@
 """LoRA through peft: a frozen backbone whose chosen layers learn a correction of low rank.
 
-LoRA (ICLR 2022, arXiv 2106.09685): W x becomes W x + (alpha / rank) B A x, with A (rank, in) and B (out, rank) trained alone.
+LoRA (ICLR 2022, arXiv 2106.09685): W x becomes W x + (alpha / rank) B A x, with A (rank, in) and B (out, rank) trained
+alone.
 """
 
 from collections.abc import Sequence
@@ -21,13 +22,15 @@ def with_lora(
     layers: Sequence[str] = TRANSFORMER_LAYERS,
     trained: Sequence[str] = TRAINED_PARTS,
 ) -> nn.Module:
-    """Return the same backbone, frozen but for low-rank corrections of `layers` and for the parts whose names begin with `trained`.
+    """Return the same backbone, frozen but for low-rank corrections of `layers` and for the parts whose names begin
+    with `trained`.
 
     At the start it gives what it gave before: B is zero. `merge_lora` takes the corrections into the weights.
 
     Args:
         layers: ends of the names of linear or convolution layers.
-        trained: parts trained in full, by default the gate and the neck, which are new where the weights came from elsewhere.
+        trained: parts trained in full, by default the gate and the neck, which are new where the weights came from
+            elsewhere.
 
     Raises:
         ValueError: if peft is not installed, rank is below 1, or no layer has such a name.
@@ -49,7 +52,9 @@ def with_lora(
 
 
 def merge_lora(backbone: nn.Module) -> nn.Module:
-    """Return the same backbone with every low-rank correction added to the weight it belongs to: the plain network again."""
+    """Return the same backbone with every low-rank correction added to the weight it belongs to: the plain network
+    again.
+    """
     _peft()
     from peft.tuners.tuners_utils import BaseTunerLayer
 

@@ -41,7 +41,9 @@ class ConvolutionNorm(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 to `hidden` channels, 3x3 on each channel apart, 1x1 without activation; plus the input if the stride is 1."""
+    """1x1 to `hidden` channels, 3x3 on each channel apart, 1x1 without activation; plus the input if the stride is
+    1.
+    """
 
     def __init__(self, in_channels: int, channels: int, hidden: int, *, stride: int) -> None:
         super().__init__()
@@ -85,7 +87,8 @@ class GlobalDepthwise(nn.Module):
 
 @rebuildable
 class MobileFaceNet(nn.Module):
-    """Stages of bottlenecks that halve the image four times, then a depthwise convolution over the whole map. It has no tokens.
+    """Stages of bottlenecks that halve the image four times, then a depthwise convolution over the whole map. It has no
+    tokens.
 
     With the defaults, 2,059,520 parameters.
 
@@ -108,7 +111,9 @@ class MobileFaceNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(depths) != 4 or min(depths) < 1 or width < 1:
-            raise ValueError(f"depths must be four positive numbers and width at least 1, got {tuple(depths)} and {width}")
+            raise ValueError(
+                f"depths must be four positive numbers and width at least 1, got {tuple(depths)} and {width}"
+            )
         self.image_size = image_sides(image_size)
         self.embedding_size, self.patch_size, self.grid_size = check_embedding_size(embedding_size), 0, (0, 0)
         narrow, wide = 64 * width, 128 * width

@@ -1,4 +1,6 @@
-"""Opens released weights: recognises their family by the keys, builds the backbone of their shapes, loads it strictly."""
+"""Opens released weights: recognises their family by the keys, builds the backbone of their shapes, loads it
+strictly.
+"""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -17,27 +19,33 @@ log = logging.getLogger(__name__)
 NARROW = 128
 
 
-def load_released(source: str | Path | Mapping[str, Any], *, num_heads: int | None = None, channels: Channels | None = None) -> nn.Module:
+def load_released(
+    source: str | Path | Mapping[str, Any], *, num_heads: int | None = None, channels: Channels | None = None
+) -> nn.Module:
     """Return the backbone, in eval mode, that a released state dict was made by, with its weights.
 
-    Width, depth, patch size, grid and embedding size follow from the shapes. Whatever channels the weights were trained on, the backbone
-    takes RGB.
+    Width, depth, patch size, grid and embedding size follow from the shapes. Whatever channels the weights were trained
+    on, the backbone takes RGB.
 
     Args:
         source: a .pt/.pth/.ckpt/.safetensors file, or a state dict; prefixes such as `module.` are taken off.
-        num_heads: of a vision transformer, where no shape tells it; without it that of the released models (4 below width 128).
-        channels: those the weights were trained on, where the family's usual ones are wrong (AdaFace bgr, all others rgb).
+        num_heads: of a vision transformer, where no shape tells it; without it that of the released models (4 below
+            width 128).
+        channels: those the weights were trained on, where the family's usual ones are wrong (AdaFace bgr, all others
+            rgb).
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no state dict, holds code, is of no known family, or some weights do not fit (all are listed).
+        ValueError: if it is no state dict, holds code, is of no known family, or some weights do not fit (all are
+            listed).
     """
     state, family = read_released(source, channels=channels)
     if num_heads is not None and family.architecture != "face_vit":
         raise ValueError(f"num_heads is for vision transformers; these are {family.name} weights")
     if family.name == OWN_FAMILY and num_heads is None:
         log.warning(
-            "the number of heads is in no shape of a bare state dict: that of the released models is taken; num_heads=... says otherwise"
+            "the number of heads is in no shape of a bare state dict: that of the released models is taken;"
+            " num_heads=... says otherwise"
         )
     model = build_vit(state, num_heads) if family.architecture == "face_vit" else BUILDERS[family.architecture](state)
     # Models trained without token drop have no mask token; evaluation needs none.
@@ -66,7 +74,9 @@ def build_vit(state: State, num_heads: int | None = None) -> FaceViT:
 
 def build_iresnet(state: State) -> IResNet:
     """Return an IResNet of the shapes in `state`."""
-    depths = [1 + max(int(key.split(".")[1]) for key in state if key.startswith(f"layer{stage}.")) for stage in (1, 2, 3, 4)]
+    depths = [
+        1 + max(int(key.split(".")[1]) for key in state if key.startswith(f"layer{stage}.")) for stage in (1, 2, 3, 4)
+    ]
     embedding_size, inputs = state["fc.weight"].shape
     return IResNet(
         depths,

@@ -30,19 +30,22 @@ class TokenGrid(NamedTuple):
 
 @rebuildable
 class TimmEncoder(nn.Module):
-    """A timm model without its classifier: what it makes of every patch, of the whole (class token, registers), and in between.
+    """A timm model without its classifier: what it makes of every patch, of the whole (class token, registers), and in
+    between.
 
-    Tokens are those of a transformer, or the cells of the last map of any other model. The patch of a token is the part of the image in its
-    cell: image side // grid side pixels. Images are normalised as the model was trained, and resized inside if it takes another size than the
-    images have. Parameters no token depends on (a pooling head, say) are frozen.
+    Tokens are those of a transformer, or the cells of the last map of any other model. The patch of a token is the part
+    of the image in its
+    cell: image side // grid side pixels. Images are normalised as the model was trained, and resized inside if it takes
+    another size than the images have. Parameters no token depends on (a pooling head, say) are frozen.
 
     Args of the constructor:
         name: a timm model name; `timm.list_models()` has them all.
         pretrained: load timm's weights, from the machine's cache or from where timm keeps them.
         image_size: side of the images, or (height, width).
-        input_size: side at which the model sees them, or (height, width); by default image_size, or the model's own if it does not take that.
-        layers: the layers, counted from 0 (negative: from the last), whose tokens go into EncodedImages.layers: blocks of a transformer, stages of a
-            convolutional model.
+        input_size: side at which the model sees them, or (height, width); by default image_size, or the model's own if
+            it does not take that.
+        layers: the layers, counted from 0 (negative: from the last), whose tokens go into EncodedImages.layers: blocks
+            of a transformer, stages of a convolutional model.
         gradient_checkpointing: recompute each block in backward: less memory, one more forward.
         model_settings: further arguments of timm.create_model, such as drop_path_rate.
         weights: a file to start from, ours or plain timm weights.
@@ -70,7 +73,9 @@ class TimmEncoder(nn.Module):
         super().__init__()
         self.image_size = image_sides(image_size)
         self.layers = tuple(layers)
-        grid = self._build(name, None if input_size is None else image_sides(input_size), pretrained, model_settings or {})
+        grid = self._build(
+            name, None if input_size is None else image_sides(input_size), pretrained, model_settings or {}
+        )
         config = resolve_model_data_config(self.model)
         mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
         # From [-1, 1] straight to the model's own normalisation: one multiplication and one addition.
@@ -84,8 +89,12 @@ class TimmEncoder(nn.Module):
         if weights is not None:
             load_pretrained(self, weights)
 
-    def _build(self, name: str, input_size: tuple[int, int] | None, pretrained: bool, settings: dict[str, Any]) -> TokenGrid:
-        """Make `model` and `input_size` and return the tokens it gives; windows and strides that do not fit the faces' size get its own."""
+    def _build(
+        self, name: str, input_size: tuple[int, int] | None, pretrained: bool, settings: dict[str, Any]
+    ) -> TokenGrid:
+        """Make `model` and `input_size` and return the tokens it gives; windows and strides that do not fit the faces'
+        size get its own.
+        """
         _require_known(name)
         own = tuple(timm.get_pretrained_cfg(name).input_size[1:])  # type: ignore[union-attr]
         sizes = list(dict.fromkeys([self.image_size, own])) if input_size is None else [input_size]
@@ -96,7 +105,9 @@ class TimmEncoder(nn.Module):
             except (ArithmeticError, AssertionError, IndexError, RuntimeError, ValueError) as error:
                 reason = error
         tried = " nor of ".join(f"{rows}x{columns}" for rows, columns in sizes)
-        raise ValueError(f"timm's {name} makes no grid of tokens of images of {tried}: {str(reason).splitlines()[0]}") from reason
+        raise ValueError(
+            f"timm's {name} makes no grid of tokens of images of {tried}: {str(reason).splitlines()[0]}"
+        ) from reason
 
     @torch.enable_grad()
     def _freeze_unused_and_measure(self) -> TokenGrid:
@@ -106,7 +117,9 @@ class TimmEncoder(nn.Module):
         features = self._features(torch.zeros(1, 3, *self.input_size, device=parameter.device, dtype=parameter.dtype))
         self.model.train(was_training)
         if not isinstance(features, Tensor):
-            raise ValueError(f"{type(self.model).__name__} gives a {type(features).__name__} of features, not one grid of tokens")
+            raise ValueError(
+                f"{type(self.model).__name__} gives a {type(features).__name__} of features, not one grid of tokens"
+            )
         used = {id(parameter) for parameter in _parameters_behind(features)}
         for parameter in self.model.parameters():
             if id(parameter) not in used:
@@ -117,7 +130,9 @@ class TimmEncoder(nn.Module):
         count = features.shape[1] - self.num_prefix_tokens
         rows, columns = getattr(getattr(self.model, "patch_embed", None), "grid_size", None) or (round(count**0.5),) * 2
         if features.ndim != 3 or rows * columns != count:
-            raise ValueError(f"{type(self.model).__name__} gives {tuple(features.shape)} for one image, which is no grid of tokens")
+            raise ValueError(
+                f"{type(self.model).__name__} gives {tuple(features.shape)} for one image, which is no grid of tokens"
+            )
         return TokenGrid(rows, columns, features.shape[2])
 
     @property
@@ -134,7 +149,9 @@ class TimmEncoder(nn.Module):
     def _layer_of(self) -> dict[str, int]:
         matcher = getattr(self.model, "group_matcher", None)
         if matcher is None:
-            raise ValueError(f"timm does not say what the layers of {type(self.model).__name__} are: use layer_decay=1.0")
+            raise ValueError(
+                f"timm does not say what the layers of {type(self.model).__name__} are: use layer_decay=1.0"
+            )
         return group_parameters(self.model, matcher(coarse=False), reverse=True)
 
     def _features(self, inputs: Tensor) -> Tensor:
@@ -186,18 +203,28 @@ class TimmEncoder(nn.Module):
         return self.encode(images)
 
     def layer_index(self, parameter_name: str) -> int:
-        """Return the depth of a parameter as timm counts layers for layer-wise learning rates; what is not timm's is deepest."""
+        """Return the depth of a parameter as timm counts layers for layer-wise learning rates; what is not timm's is
+        deepest.
+        """
         last = max(self._layer_of.values()) + 1
-        return self._layer_of.get(parameter_name.removeprefix("model."), last) if parameter_name.startswith("model.") else last
+        return (
+            self._layer_of.get(parameter_name.removeprefix("model."), last)
+            if parameter_name.startswith("model.")
+            else last
+        )
 
 
 def _require_known(name: str) -> None:
     if not timm.is_model(name):
         similar = ", ".join(timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:5])
-        raise ValueError(f"timm {timm.__version__} has no model {name!r}" + (f"; it has {similar} and others" if similar else ""))
+        raise ValueError(
+            f"timm {timm.__version__} has no model {name!r}" + (f"; it has {similar} and others" if similar else "")
+        )
 
 
-def _create(name: str, size: tuple[int, int], pretrained: bool, settings: dict[str, Any]) -> tuple[Any, tuple[int, int]]:
+def _create(
+    name: str, size: tuple[int, int], pretrained: bool, settings: dict[str, Any]
+) -> tuple[Any, tuple[int, int]]:
     """Return the timm model and the size at which it sees images."""
     settings = {"pretrained": pretrained, "num_classes": 0} | settings
     try:

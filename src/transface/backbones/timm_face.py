@@ -19,7 +19,8 @@ from transface.backbones.weights.rebuild import rebuildable
 
 @rebuildable
 class TimmFace(TimmEncoder):
-    """A timm model whose patch tokens are gated and all feed the embedding, as in FaceViT. Class and register tokens feed nothing.
+    """A timm model whose patch tokens are gated and all feed the embedding, as in FaceViT. Class and register tokens
+    feed nothing.
 
     Args of the constructor:
         name, pretrained, image_size, input_size, gradient_checkpointing, model_settings: as TimmEncoder takes them.
@@ -77,5 +78,7 @@ class TimmFace(TimmEncoder):
         return FaceFeatures(self.neck(tokens), tokens, importance, encoded.layers or None)
 
     def patch_importance(self, images: Tensor) -> Tensor | None:
-        """Return what ranks the patches (B, N), the gate before its sigmoid, without running the neck; None without a gate."""
+        """Return what ranks the patches (B, N), the gate before its sigmoid, without running the neck; None without a
+        gate.
+        """
         return None if self.gate is None else self.gate.ranking(self.encode(images).tokens)

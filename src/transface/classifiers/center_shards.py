@@ -58,7 +58,11 @@ def check_sizes(num_identities: int, embedding_size: int, *, chunk_size: int | N
     Raises:
         ValueError: naming it.
     """
-    sizes = {"num_identities": num_identities, "embedding_size": embedding_size, "chunk_size": 1 if chunk_size is None else chunk_size}
+    sizes = {
+        "num_identities": num_identities,
+        "embedding_size": embedding_size,
+        "chunk_size": 1 if chunk_size is None else chunk_size,
+    }
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {size}")

@@ -1,7 +1,8 @@
-"""Walks the classes in chunks: the log-sum-exp of a margin's logits and its gradients, without a (batch x classes) buffer.
+"""Walks the classes in chunks: the log-sum-exp of a margin's logits and its gradients, without a (batch x classes)
+buffer.
 
-Forward keeps an online log-sum-exp; backward makes each chunk again. The gradient of the centres is written chunk by chunk into its
-one buffer, through their normalisation.
+Forward keeps an online log-sum-exp; backward makes each chunk again. The gradient of the centres is written chunk by
+chunk into its one buffer, through their normalisation.
 Shapes: B faces, E embedding size, R rows of centres walked, n rows of a chunk.
 """
 
@@ -102,7 +103,13 @@ class WalkGradients(NamedTuple):
 
 
 def walk_gradients(
-    unit_embeddings: Tensor, centers: Tensor, *, walk: Walk, logsumexp: Tensor, grad_logsumexp: Tensor, grad_target: Tensor
+    unit_embeddings: Tensor,
+    centers: Tensor,
+    *,
+    walk: Walk,
+    logsumexp: Tensor,
+    grad_logsumexp: Tensor,
+    grad_target: Tensor,
 ) -> WalkGradients:
     """Return the gradients of sum(grad_logsumexp * logsumexp + grad_target * target_cosines).
 

@@ -25,7 +25,9 @@ class FullSoftmax(nn.Module):
         ValueError: if a size is not positive.
     """
 
-    def __init__(self, num_identities: int, embedding_size: int, margin: Margin, *, chunk_size: int | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, num_identities: int, embedding_size: int, margin: Margin, *, chunk_size: int | None = None, seed: int = 0
+    ) -> None:
         super().__init__()
         check_sizes(num_identities, embedding_size, chunk_size=chunk_size)
         self.num_identities, self.embedding_size, self.chunk_size = num_identities, embedding_size, chunk_size
@@ -35,4 +37,6 @@ class FullSoftmax(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the losses (B,) of embeddings (B, E), not normalised, with labels (B,) int64."""
         check_shape(embeddings, f"B {self.embedding_size}", name="embeddings")
-        return margin_cross_entropy(embeddings, self.centers, labels=labels, margin=self.margin, chunk_size=self.chunk_size)
+        return margin_cross_entropy(
+            embeddings, self.centers, labels=labels, margin=self.margin, chunk_size=self.chunk_size
+        )

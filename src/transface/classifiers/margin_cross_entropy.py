@@ -46,7 +46,9 @@ class WalkTerms(torch.autograd.Function):
     """Terms of a walk, with its gradient: forward keeps (B,) numbers only, backward walks again."""
 
     @staticmethod
-    def forward(ctx: Any, unit_embeddings: Tensor, centers: Tensor, walk: Walk, shards: Shards | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, unit_embeddings: Tensor, centers: Tensor, walk: Walk, shards: Shards | None
+    ) -> tuple[Tensor, Tensor]:
         local = others_logsumexp(unit_embeddings, centers, walk)
         joined = local if shards is None else shards.join(local)
         ctx.save_for_backward(unit_embeddings, centers, joined)
@@ -61,12 +63,19 @@ class WalkTerms(torch.autograd.Function):
             grad_target, grad_logsumexp = ctx.shards.join_gradients(torch.stack([grad_target, grad_logsumexp]))
         with torch.autocast(unit_embeddings.device.type, enabled=False):
             gradients = walk_gradients(
-                unit_embeddings, centers, walk=ctx.walk, logsumexp=joined, grad_logsumexp=grad_logsumexp, grad_target=grad_target
+                unit_embeddings,
+                centers,
+                walk=ctx.walk,
+                logsumexp=joined,
+                grad_logsumexp=grad_logsumexp,
+                grad_target=grad_target,
             )
         grad_centers = gradients.centers
         if ctx.walk.rows is not None:
             rows = ctx.walk.rows[None]
-            grad_centers = torch.sparse_coo_tensor(rows, grad_centers, centers.shape, is_coalesced=True, check_invariants=False)
+            grad_centers = torch.sparse_coo_tensor(
+                rows, grad_centers, centers.shape, is_coalesced=True, check_invariants=False
+            )
         return gradients.unit_embeddings, grad_centers, None, None
 
 
@@ -104,29 +113,37 @@ def own_cosines(unit_embeddings: Tensor, centers: Tensor, labels: Tensor) -> Ten
 
 
 def check_labels(labels: Tensor, num_identities: int, *, num_faces: int) -> None:
-    """Raise where labels are not one whole number a face, or one is no class; that is seen on the CPU only, where looking costs no wait.
+    """Raise where labels are not one whole number a face, or one is no class; that is seen on the CPU only, where
+    looking costs no wait.
 
     Raises:
         ValueError: with what came, or the offending label.
     """
     if labels.shape != (num_faces,) or labels.dtype not in (torch.int64, torch.int32):
-        raise ValueError(f"labels must be ({num_faces},) int64, one for each embedding, got {tuple(labels.shape)} {labels.dtype}")
+        raise ValueError(
+            f"labels must be ({num_faces},) int64, one for each embedding, got {tuple(labels.shape)} {labels.dtype}"
+        )
     if labels.device.type != "cpu" or not len(labels):
         return
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest >= num_identities:
         wrong = lowest if lowest < 0 else highest
-        raise ValueError(f"labels must be in 0..{num_identities - 1} (num_identities - 1), got {wrong}: check the data's labels")
+        raise ValueError(
+            f"labels must be in 0..{num_identities - 1} (num_identities - 1), got {wrong}: check the data's labels"
+        )
 
 
 def frozen_margin(margin: Margin) -> Margin:
-    """Return the margin as it is now: its running statistics may move again before backward walks the classes a second time."""
+    """Return the margin as it is now: its running statistics may move again before backward walks the classes a second
+    time.
+    """
     module = cast(nn.Module, margin)
     return copy.deepcopy(margin) if any(True for _ in module.buffers()) else margin
 
 
 def sample_losses(margin: Margin, terms: Terms, norms: Tensor) -> Tensor:
-    """Return the per-sample losses (B,): softplus of (others - target), exact at both ends, plus the margin's regulariser of the norms.
+    """Return the per-sample losses (B,): softplus of (others - target), exact at both ends, plus the margin's
+    regulariser of the norms.
 
     A margin's loss ceiling bounds their value and leaves their gradient.
     """
@@ -137,10 +154,13 @@ def sample_losses(margin: Margin, terms: Terms, norms: Tensor) -> Tensor:
     return losses + margin.regulariser(norms) if isinstance(margin, RegularisesNorms) else losses
 
 
-def margin_cross_entropy(embeddings: Tensor, centers: Tensor, *, labels: Tensor, margin: Margin, chunk_size: int | None = None) -> Tensor:
+def margin_cross_entropy(
+    embeddings: Tensor, centers: Tensor, *, labels: Tensor, margin: Margin, chunk_size: int | None = None
+) -> Tensor:
     """Return the per-sample losses (B,) of embeddings (B, E) against centres (C, E), in float32 (float64 if either is).
 
-    Peak memory beyond inputs and gradients: a few (B x n) and (n x E) chunks. A margin in training moves its statistics first.
+    Peak memory beyond inputs and gradients: a few (B x n) and (n x E) chunks. A margin in training moves its statistics
+    first.
 
     Raises:
         ValueError: if there is not one label for each embedding, or one is not in 0..C-1 (on the CPU).

@@ -1,7 +1,7 @@
 """partial_fc: class centres split by class range over ranks, and a share of the other classes sampled each step.
 
-The faces of all ranks are gathered, each rank walks its own classes, the softmax is joined by an all-reduce of maximum and sum.
-Well-known as Partial FC (CVPR 2022, arXiv 2203.15565). Memory and traffic: docs/scaling.md.
+The faces of all ranks are gathered, each rank walks its own classes, the softmax is joined by an all-reduce of maximum
+and sum. Well-known as Partial FC (CVPR 2022, arXiv 2203.15565). Memory and traffic: docs/scaling.md.
 Shapes: B faces of this rank, G faces of all ranks, E embedding size, C identities, R of them on this rank, W ranks.
 """
 
@@ -32,13 +32,14 @@ from transface.shapes import check_shape
 class PartialFC(nn.Module):
     """Per-sample margin cross-entropy with centres split over ranks; on one process it needs no process group.
 
-    In training with sample_rate < 1 a step's softmax has the own classes of all faces of all ranks, and random others up to
-    int(sample_rate * C) classes in all. The draw follows from (seed, draws so far) and no rank, so any number of ranks samples the same
-    classes, and each rank keeps its share of them. The centres' gradient is then sparse, with rows for the sampled classes: step it with
-    transface.training.optimization.optimizers, which move those rows only.
+    In training with sample_rate < 1 a step's softmax has the own classes of all faces of all ranks, and random others
+    up to int(sample_rate * C) classes in all. The draw follows from (seed, draws so far) and no rank, so any number of
+    ranks samples the same classes, and each rank keeps its share of them. The centres' gradient is then sparse, with
+    rows for the sampled classes: step it with transface.training.optimization.optimizers, which move those rows only.
 
-    Gradients are those of the mean over the faces of all ranks when each rank calls backward on distributed.global_mean(losses), or on
-    losses.mean() where all batches have the same size, and when DDP averages the backbone's gradients and leaves the centres alone.
+    Gradients are those of the mean over the faces of all ranks when each rank calls backward on
+    distributed.global_mean(losses), or on losses.mean() where all batches have the same size, and when DDP averages the
+    backbone's gradients and leaves the centres alone.
 
     Args:
         num_identities: C.
@@ -79,7 +80,8 @@ class PartialFC(nn.Module):
         self.centers = nn.Parameter(first_centers(*self.classes, embedding_size=embedding_size, seed=seed))
 
     def place(self) -> None:
-        """Keep only the centres of this rank, if the process group came up after the constructor. Call it before the optimizer is made.
+        """Keep only the centres of this rank, if the process group came up after the constructor. Call it before the
+        optimizer is made.
 
         Raises:
             RuntimeError: if this rank's classes are not among those held.
@@ -88,7 +90,9 @@ class PartialFC(nn.Module):
         if wanted == self.classes:
             return
         if wanted.start < self.classes.start or wanted.stop > self.classes.stop:
-            raise RuntimeError(f"this rank holds the centres of classes {self.classes} and needs {wanted}: load them from a checkpoint")
+            raise RuntimeError(
+                f"this rank holds the centres of classes {self.classes} and needs {wanted}: load them from a checkpoint"
+            )
         rows = self.centers.detach()[wanted.start - self.classes.start : wanted.stop - self.classes.start].clone()
         self.centers, self.classes = nn.Parameter(rows), wanted
 
@@ -103,7 +107,8 @@ class PartialFC(nn.Module):
         return self.num_identities
 
     def check_optimizer(self, optimizer: Optimizer) -> None:
-        """Raise where centres are sampled and the optimizer would fail at their sparse gradient, or move the other rows too.
+        """Raise where centres are sampled and the optimizer would fail at their sparse gradient, or move the other rows
+        too.
 
         Raises:
             ValueError: naming optimizers that do.
@@ -111,12 +116,13 @@ class PartialFC(nn.Module):
         if self.sample_rate < 1 and not getattr(optimizer, "steps_sampled_rows", False):
             kind = f"{type(optimizer).__module__}.{type(optimizer).__name__}"
             raise ValueError(
-                f"sample_rate below 1 needs an optimizer that moves the sampled centres alone, {kind} does not: take AdamW or SGD of "
-                "transface.training.optimization.optimizers, or put SampledRows before its class"
+                f"sample_rate below 1 needs an optimizer that moves the sampled centres alone, {kind} does not: take"
+                " AdamW or SGD of transface.training.optimization.optimizers, or put SampledRows before its class"
             )
 
     def sample(self, labels: Tensor) -> Tensor | None:
-        """Return the classes (S,) of the next training step's softmax, sorted, for labels (G,) of all ranks; None means all of them.
+        """Return the classes (S,) of the next training step's softmax, sorted, for labels (G,) of all ranks; None means
+        all of them.
 
         Random priorities decide: the own classes come first, then the others with the highest.
         """
@@ -139,8 +145,8 @@ class PartialFC(nn.Module):
         check_labels(labels, self.num_identities, num_faces=len(embeddings))
         if self.classes != shard_range(self.num_identities, world_size(), rank=rank()):
             raise RuntimeError(
-                f"centres are placed as classes {self.classes}, not for rank {rank()} of {world_size()}: call place() first, "
-                "as training.sharded_ddp.ShardedDDPStrategy does"
+                f"centres are placed as classes {self.classes}, not for rank {rank()} of {world_size()}: call place()"
+                " first, as training.sharded_ddp.ShardedDDPStrategy does"
             )
         with torch.autocast(embeddings.device.type, enabled=False):
             dtype = working_type(embeddings, self.centers)

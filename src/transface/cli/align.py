@@ -42,11 +42,16 @@ def align(cfg: DictConfig) -> None:
             device=str(chosen_device(cfg.device)),
             progress=progress,
         )
-    print(f"{done.output}: {done.num_faces} faces of {done.num_pictures} pictures; {TABLE} holds boxes, points and scores")
+    print(
+        f"{done.output}: {done.num_faces} faces of {done.num_pictures} pictures; {TABLE} holds boxes, points and scores"
+    )
     for name, reason in list(done.failed.items())[:NAMED]:
         print(f"no face of {name}: {reason}", file=sys.stderr)
     if done.failed:
-        print(f"{len(done.failed)} of {done.num_pictures} pictures gave no face: {done.output / SHEET} shows them", file=sys.stderr)
+        print(
+            f"{len(done.failed)} of {done.num_pictures} pictures gave no face: {done.output / SHEET} shows them",
+            file=sys.stderr,
+        )
     if done.doubtful:
         first = next(iter(done.doubtful))
         print(f"{len(done.doubtful)} pictures are doubtful, {first} the first: {done.doubtful[first]}", file=sys.stderr)

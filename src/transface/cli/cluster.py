@@ -23,7 +23,9 @@ def main(argv: list[str]) -> int:
 
 
 def cluster(cfg: DictConfig) -> None:
-    """Write the clusters, print how many there are, which may be one person, and how good they are where people are known."""
+    """Write the clusters, print how many there are, which may be one person, and how good they are where people are
+    known.
+    """
     from transface.artifacts import write_whole
     from transface.inference.clusters import cluster_faces
     from transface.inference.folders.embeddings_file import read_embeddings
@@ -36,7 +38,10 @@ def cluster(cfg: DictConfig) -> None:
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["name", "cluster", "probability"])
-    rows.writerows([name, label, f"{value:.4f}"] for name, label, value in zip(names, clusters.labels, clusters.probabilities, strict=True))
+    rows.writerows(
+        [name, label, f"{value:.4f}"]
+        for name, label, value in zip(names, clusters.labels, clusters.probabilities, strict=True)
+    )
     write_whole(cfg.output, text.getvalue())
     count = int(clusters.labels.max(initial=-1)) + 1
     print(f"{cfg.output}: {len(names)} faces in {count} clusters, {int((clusters.labels < 0).sum())} in none")
@@ -60,5 +65,8 @@ def print_scores(path: str, names: list[str], labels: object) -> None:
     if missing := [name for name in names if name not in people]:
         raise UserError(f"{path} does not say who is on {missing[0]} ({len(missing)} such faces)")
     numbers = np.unique([people[name] for name in names], return_inverse=True)[1]
-    for kind, scores in (("pairwise", pairwise_scores(numbers, np.asarray(labels))), ("BCubed", bcubed_scores(numbers, np.asarray(labels)))):
+    for kind, scores in (
+        ("pairwise", pairwise_scores(numbers, np.asarray(labels))),
+        ("BCubed", bcubed_scores(numbers, np.asarray(labels))),
+    ):
         print(f"{kind}: precision {scores.precision:.4f}, recall {scores.recall:.4f}, F {scores.f:.4f}")

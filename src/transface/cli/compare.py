@@ -4,7 +4,15 @@ from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
 from transface.cli.config.errors import UserError
-from transface.cli.config.model_options import chosen_threshold, open_model, points_for, points_of, quoted, warn_of, words_and_keys
+from transface.cli.config.model_options import (
+    chosen_threshold,
+    open_model,
+    points_for,
+    points_of,
+    quoted,
+    warn_of,
+    words_and_keys,
+)
 
 
 def main(argv: list[str]) -> int:
@@ -24,12 +32,21 @@ def compare(cfg: DictConfig) -> None:
     limit = chosen_threshold(cfg)
     names = [str(cfg.first), str(cfg.second)]
     vectors = open_model(cfg).embed(
-        names, points=points_for(points_of(cfg), names), flip=cfg.flip, fit=cfg.fit, detector=cfg.detector, faces=cfg.faces
+        names,
+        points=points_for(points_of(cfg), names),
+        flip=cfg.flip,
+        fit=cfg.fit,
+        detector=cfg.detector,
+        faces=cfg.faces,
     )
     cosine = float(similarity(vectors[0], vectors[1]))
     print(f"similarity {cosine:.4f}")
     if limit is not None:
         verdict = "same person" if cosine >= limit.cosine else "different people"
-        measured = f" (FAR {limit.far:g}, TAR {limit.tar:.4f} over {limit.num_impostors} impostor pairs)" if limit.num_impostors else ""
+        measured = (
+            f" (FAR {limit.far:g}, TAR {limit.tar:.4f} over {limit.num_impostors} impostor pairs)"
+            if limit.num_impostors
+            else ""
+        )
         print(f"{verdict}: the threshold is {limit.cosine:.4f}{measured}")
         warn_of(limit, cfg)

@@ -52,7 +52,11 @@ def evaluate(cfg: DictConfig) -> None:
         model_settings={name: cfg[name] for name in ("averaged", "num_heads", "channels")},
     )
     results = stamped(
-        protocol.evaluate(embedder), label=subject.label, checkpoint=subject.path, config=plain(cfg), commit=code_commit() or ""
+        protocol.evaluate(embedder),
+        label=subject.label,
+        checkpoint=subject.path,
+        config=plain(cfg),
+        commit=code_commit() or "",
     )
     folder = unmixed_folder(folder, results) if cfg.output is None and folder == HERE else folder
     paths = [write_result(result, folder) for result in results]
@@ -69,11 +73,15 @@ def open_subject(cfg: DictConfig) -> Subject:
         usable_device(chosen_device(cfg.device))
         return Subject(PixelBackbone(), cfg.name or "raw pixels", "", "")
     model = open_model(cfg)
-    return Subject(model.backbone, cfg.name or run_name(Path(cfg.checkpoint)), str(cfg.checkpoint), checkpoint_hash(cfg.checkpoint))
+    return Subject(
+        model.backbone, cfg.name or run_name(Path(cfg.checkpoint)), str(cfg.checkpoint), checkpoint_hash(cfg.checkpoint)
+    )
 
 
 def run_name(path: Path) -> str:
-    """Return the name of the run a checkpoint belongs to: the folder above `checkpoints`, or the last word of the path."""
+    """Return the name of the run a checkpoint belongs to: the folder above `checkpoints`, or the last word of the
+    path.
+    """
     parts = [part for part in path.parts if part not in (".", "")]
     return parts[parts.index("checkpoints") - 1] if "checkpoints" in parts[1:] else path.stem
 
@@ -90,7 +98,9 @@ def results_folder(cfg: DictConfig) -> Path:
 
 
 def unmixed_folder(folder: Path, results: Sequence[Any]) -> Path:
-    """Return the folder, or one below it named after the model where it holds results of the same names by another model."""
+    """Return the folder, or one below it named after the model where it holds results of the same names by another
+    model.
+    """
     found = results[0].provenance
     if all(is_of_model(folder / f"{result.stem}.json", found.checkpoint_hash) for result in results):
         return folder

@@ -1,4 +1,6 @@
-"""`transface export`: a model for use elsewhere, as ONNX, torch.export program or safetensors folder, checked before it is let out."""
+"""`transface export`: a model for use elsewhere, as ONNX, torch.export program or safetensors folder, checked before it
+is let out.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,16 @@ def main(argv: list[str]) -> int:
 
 
 def export(cfg: DictConfig) -> None:
-    """Write the model in the wanted format and print how well it agrees with PyTorch, and its accuracy before and after."""
+    """Write the model in the wanted format and print how well it agrees with PyTorch, and its accuracy before and
+    after.
+    """
     check_settings(cfg)
     model = open_model(cfg)
     if not model.embedding_size and (cfg.precision != "float32" or cfg.verify):
-        raise UserError(f"precision and verify are for models with an embedding, this one answers {', '.join(model.outputs)}: leave them out")
+        raise UserError(
+            f"precision and verify are for models with an embedding, this one answers {', '.join(model.outputs)}: leave"
+            " them out"
+        )
     path = output_path(cfg)
     if path.exists() and not cfg.overwrite:
         raise FileExistsError(f"{path} is there already: choose another output, or overwrite=true")
@@ -34,7 +41,9 @@ def export(cfg: DictConfig) -> None:
     elif cfg.format == "torch_export":
         from transface.export.to_torch_export import export_program
 
-        print(f"{path}: {export_program(model.backbone, path, tolerance=cfg.tolerance, faces=real_faces(cfg, model, 16))}")
+        print(
+            f"{path}: {export_program(model.backbone, path, tolerance=cfg.tolerance, faces=real_faces(cfg, model, 16))}"
+        )
     else:
         export_onnx_file(cfg, model, path)
 
@@ -52,10 +61,13 @@ def check_settings(cfg: DictConfig) -> None:
     if cfg.precision != "float32" and cfg.format != "onnx":
         raise UserError(f"precision={cfg.precision} is for format=onnx, got format={cfg.format}")
     if Path(cfg.checkpoint).suffix.lower() == ".onnx":
-        raise UserError(f"{cfg.checkpoint} is an export already: give the run, checkpoint or weights that it was made from")
+        raise UserError(
+            f"{cfg.checkpoint} is an export already: give the run, checkpoint or weights that it was made from"
+        )
     if cfg.precision == "int8" and not cfg.images:
         raise UserError(
-            "precision=int8 is calibrated on real faces: give images=FOLDER (or a .bin pair set) with a few hundred aligned ones"
+            "precision=int8 is calibrated on real faces: give images=FOLDER (or a .bin pair set) with a few hundred"
+            " aligned ones"
         )
 
 
@@ -68,7 +80,9 @@ def output_path(cfg: DictConfig) -> Path:
 
 
 def model_name(checkpoint: Path) -> str:
-    """Return what a model is called: the run's name for anything inside runs/<name>/checkpoints, else the file's name."""
+    """Return what a model is called: the run's name for anything inside runs/<name>/checkpoints, else the file's
+    name.
+    """
     for folder in (checkpoint, *checkpoint.parents):
         if folder.name == "checkpoints" and folder.parent.name:
             return folder.parent.name
@@ -100,8 +114,16 @@ def export_onnx_file(cfg: DictConfig, model: Any, path: Path) -> None:
     from transface.export.low_precision import to_float16, to_int8
     from transface.export.to_onnx import export_onnx
 
-    metadata = {"source": str(model.provenance.get("source", "")), **({"embedding_size": model.embedding_size} if model.embedding_size else {})}
-    settings = {"opset": cfg.opset, "input_name": cfg.input_name, "output_name": cfg.output_name, "tolerance": cfg.tolerance}
+    metadata = {
+        "source": str(model.provenance.get("source", "")),
+        **({"embedding_size": model.embedding_size} if model.embedding_size else {}),
+    }
+    settings = {
+        "opset": cfg.opset,
+        "input_name": cfg.input_name,
+        "output_name": cfg.output_name,
+        "tolerance": cfg.tolerance,
+    }
     faces = real_faces(cfg, model, 16)
     before = accuracies(cfg, model)
     with tempfile.TemporaryDirectory() as folder:
@@ -132,12 +154,15 @@ def report_agreement(cfg: DictConfig, model: Any, path: Path, faces: Any) -> Non
     if agreement.min_cosine < cfg.min_cosine:
         remove_graph(path)
         raise ExportError(
-            f"{cfg.precision} gives a cosine of {agreement.min_cosine:.4f} with the PyTorch model, below min_cosine={cfg.min_cosine}"
+            f"{cfg.precision} gives a cosine of {agreement.min_cosine:.4f} with the PyTorch model, below"
+            f" min_cosine={cfg.min_cosine}"
         )
 
 
 def real_faces(cfg: DictConfig, model: Any, count: int) -> Any:
-    """Return up to `count` of the faces in `images`, spread over it, as (N, 3, H, W) floats in [-1, 1]; None where there are none."""
+    """Return up to `count` of the faces in `images`, spread over it, as (N, 3, H, W) floats in [-1, 1]; None where
+    there are none.
+    """
     if not cfg.images:
         return None
     import torch
@@ -185,4 +210,7 @@ def report_accuracies(cfg: DictConfig, path: Path, before: dict[str, Any]) -> No
     for name, was in before.items():
         now = after[name]
         change = 100 * (now.accuracy_mean - was.accuracy_mean)
-        print(f"{name}: accuracy {100 * was.accuracy_mean:.3f} % before, {100 * now.accuracy_mean:.3f} % after ({change:+.3f} points)")
+        print(
+            f"{name}: accuracy {100 * was.accuracy_mean:.3f} % before, {100 * now.accuracy_mean:.3f} % after"
+            f" ({change:+.3f} points)"
+        )

@@ -18,7 +18,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str]) -> int:
-    """Run `transface pack <verb> ...` and return its exit code: 0, 1 where `check` found something, 2 for a user's mistake."""
+    """Run `transface pack <verb> ...` and return its exit code: 0, 1 where `check` found something, 2 for a user's
+    mistake.
+    """
     with reported() as outcome:
         try:
             options = _build_parser().parse_args(argv)
@@ -32,12 +34,16 @@ def main(argv: list[str]) -> int:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="transface pack", description="Make, change and check packs of faces (train.rec, train.idx, property).")
+    parser = _Parser(
+        prog="transface pack", description="Make, change and check packs of faces (train.rec, train.idx, property)."
+    )
     verbs = parser.add_subparsers(title="verbs", metavar="verb", required=True, parser_class=_Parser)
 
     images = _verb(verbs, "from-folder", _from_images, "write a pack from a folder with one folder a person")
     _add_images(images, "folder with one folder a person")
-    listed = _verb(verbs, "from-list", _from_images, "write a pack from a .csv or .parquet list (columns path, label) or a .lst")
+    listed = _verb(
+        verbs, "from-list", _from_images, "write a pack from a .csv or .parquet list (columns path, label) or a .lst"
+    )
     _add_images(listed, "the list")
     listed.add_argument("--root", type=Path, help="folder that its paths are relative to (default: the list's)")
 
@@ -57,28 +63,51 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_pack(split)
     split.add_argument("outputs", type=Path, nargs="+")
     split.add_argument("--shares", type=float, nargs="+", required=True, help="what part each output gets, e.g. .9 .1")
-    split.add_argument("--by", choices=("identity", "image"), default="identity", help="identity: nobody is in two of them (default)")
+    split.add_argument(
+        "--by", choices=("identity", "image"), default="identity", help="identity: nobody is in two of them (default)"
+    )
     split.add_argument("--seed", type=int, default=0)
 
     merge = _verb(verbs, "merge", _merge, "write several packs as one; their people stay apart")
     merge.add_argument("packs", type=Path, nargs="+")
     merge.add_argument("--output", type=Path, required=True)
-    merge.add_argument("--label-offsets", type=int, nargs="+", help="what is added to each pack's labels (default: the people before it)")
+    merge.add_argument(
+        "--label-offsets",
+        type=int,
+        nargs="+",
+        help="what is added to each pack's labels (default: the people before it)",
+    )
     merge.add_argument("--size", type=size, help="of their images (default: what the property files say)")
 
     checked = _verb(verbs, "check", check, "look for whatever is wrong with a pack; exit code 1 if something is")
     _add_pack(checked)
     checked.add_argument("--json", type=Path, help="write the whole report here")
     checked.add_argument("--sheet", type=Path, help="write a contact sheet (PNG) of samples and suspects here")
-    checked.add_argument("--allow", nargs="+", default=[], metavar="KIND", help="kinds of findings that are no reason for exit code 1")
-    checked.add_argument("--near-bits", type=int, default=12, help="how many of 256 bits two images may differ in to look the same (0..15)")
     checked.add_argument(
-        "--against", type=Path, nargs="+", default=[], metavar="BIN", help="pair sets whose people must not be in the pack"
+        "--allow", nargs="+", default=[], metavar="KIND", help="kinds of findings that are no reason for exit code 1"
     )
     checked.add_argument(
-        "--checkpoint", type=Path, help="model that says who looks alike; needed by --against, enough to find look-alike identities"
+        "--near-bits",
+        type=int,
+        default=12,
+        help="how many of 256 bits two images may differ in to look the same (0..15)",
     )
-    checked.add_argument("--alike", type=float, default=0.6, help="cosine from which two look like one person (default 0.6)")
+    checked.add_argument(
+        "--against",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="BIN",
+        help="pair sets whose people must not be in the pack",
+    )
+    checked.add_argument(
+        "--checkpoint",
+        type=Path,
+        help="model that says who looks alike; needed by --against, enough to find look-alike identities",
+    )
+    checked.add_argument(
+        "--alike", type=float, default=0.6, help="cosine from which two look like one person (default 0.6)"
+    )
     checked.add_argument("--device", default="cpu")
     for verb in (images, listed, folder, shuffle, split, merge, checked):
         verb.add_argument("--threads", type=count, default=os.cpu_count() or 1)
@@ -93,19 +122,29 @@ def _verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], int], what:
 
 def _add_pack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pack", type=Path, help="folder of train.rec")
-    parser.add_argument("--size", type=size, help="of its images: 112, or HEIGHTxWIDTH (default: what its property file says)")
+    parser.add_argument(
+        "--size", type=size, help="of its images: 112, or HEIGHTxWIDTH (default: what its property file says)"
+    )
 
 
 def _add_images(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("images", type=Path, help=what)
     parser.add_argument("output", type=Path, help="folder of the new pack")
-    parser.add_argument("--size", type=size, default=(112, 112), help="of the pack's images: 112 (default), or HEIGHTxWIDTH, as 218x178")
+    parser.add_argument(
+        "--size", type=size, default=(112, 112), help="of the pack's images: 112 (default), or HEIGHTxWIDTH, as 218x178"
+    )
     fits = ("refuse", "resize", "letterbox", "center_crop", "stretch")
-    parser.add_argument("--fit", choices=fits, default="refuse", help="what happens to images of another size (default: refuse)")
+    parser.add_argument(
+        "--fit", choices=fits, default="refuse", help="what happens to images of another size (default: refuse)"
+    )
     parser.add_argument("--points", type=Path, help="CSV of image,x1,y1,...,x5,y5: align faces by these points")
-    parser.add_argument("--detector", help="find and align one face in each photograph: mtcnn, yunet:FILE.onnx, scrfd:FILE.onnx")
+    parser.add_argument(
+        "--detector", help="find and align one face in each photograph: mtcnn, yunet:FILE.onnx, scrfd:FILE.onnx"
+    )
     policies = ("largest", "central", "score", "only")
-    parser.add_argument("--faces", choices=policies, default="largest", help="which of a photograph's faces (default: largest)")
+    parser.add_argument(
+        "--faces", choices=policies, default="largest", help="which of a photograph's faces (default: largest)"
+    )
     parser.add_argument("--quality", type=int, default=95, help="of JPEGs written anew (default 95)")
     parser.add_argument("--min-images", type=count, default=1, help="leave out people with fewer")
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be used, and list them")
@@ -185,7 +224,9 @@ def _shuffle(options: argparse.Namespace) -> int:
 
     pack = open_pack(options.pack, size=options.size)
     with progress("shuffle", len(pack)) as tell:
-        _tell_written(shuffle_pack(pack, options.output, seed=options.seed, num_threads=options.threads, on_progress=tell))
+        _tell_written(
+            shuffle_pack(pack, options.output, seed=options.seed, num_threads=options.threads, on_progress=tell)
+        )
     return 0
 
 
@@ -195,7 +236,13 @@ def _split(options: argparse.Namespace) -> int:
     pack = open_pack(options.pack, size=options.size)
     with progress("split", len(pack)) as tell:
         summaries = split_pack(
-            pack, options.outputs, shares=options.shares, by=options.by, seed=options.seed, num_threads=options.threads, on_progress=tell
+            pack,
+            options.outputs,
+            shares=options.shares,
+            by=options.by,
+            seed=options.seed,
+            num_threads=options.threads,
+            on_progress=tell,
         )
     for summary in summaries:
         _tell_written(summary)
@@ -207,6 +254,8 @@ def _merge(options: argparse.Namespace) -> int:
 
     packs = [open_pack(pack, size=options.size) for pack in options.packs]
     with progress("merge", sum(map(len, packs))) as tell:
-        summary = merge_packs(packs, options.output, label_offsets=options.label_offsets, num_threads=options.threads, on_progress=tell)
+        summary = merge_packs(
+            packs, options.output, label_offsets=options.label_offsets, num_threads=options.threads, on_progress=tell
+        )
     _tell_written(summary)
     return 0

@@ -1,4 +1,6 @@
-"""`transface pack check`: what is wrong with a pack, whose people look alike or like those of a test set, on the screen, as JSON and as a sheet."""
+"""`transface pack check`: what is wrong with a pack, whose people look alike or like those of a test set, on the
+screen, as JSON and as a sheet.
+"""
 
 import argparse
 import contextlib
@@ -25,7 +27,9 @@ def check(options: argparse.Namespace) -> int:
         _make_room(path)
     embed = _embedder(options.checkpoint, options.device) if options.checkpoint is not None else None
     with progress("check", _num_records(options.pack)) as tell:
-        report = check_pack(options.pack, size=options.size, near_bits=options.near_bits, num_threads=options.threads, on_progress=tell)
+        report = check_pack(
+            options.pack, size=options.size, near_bits=options.near_bits, num_threads=options.threads, on_progress=tell
+        )
     if embed is not None:
         _compare(report, embed, options)
     _print_report(report)
@@ -40,7 +44,9 @@ def _make_room(path: Path) -> None:
     """Make the folder of an output, and refuse one that cannot be written: before hours of looking, not after them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UserError(f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'no permission'}; choose another name")
+        raise UserError(
+            f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'no permission'}; choose another name"
+        )
 
 
 def _num_records(pack: Path) -> int:
@@ -79,7 +85,9 @@ def _compare(report: Any, embed: Callable[[Any], Any], options: argparse.Namespa
         return
     faces = TolerantDataset(pack, on_bad_record="skip", max_bad_share=1.0)
     with progress("embed", len(pack)) as tell:
-        means = identity_means(faces, embed, labels=pack.labels, num_identities=pack.num_identities, on_progress=tell).to(options.device)
+        means = identity_means(
+            faces, embed, labels=pack.labels, num_identities=pack.num_identities, on_progress=tell
+        ).to(options.device)
     people, first_image = np.unique(pack.labels, return_index=True)
     key = {label: pack.key(place) for label, place in zip(people.tolist(), first_image.tolist(), strict=True)}
     for first, second, cosine in look_alikes(means, threshold=options.alike):
@@ -101,7 +109,11 @@ def _print_report(report: Any) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
     sizes = ", ".join(f"{name} {value:g}" for name, value in report.images_per_identity.items())
     speed = f", {report.num_images / report.seconds:.0f} images/s" if report.seconds else ""
-    console.print(f"{report.root}: {report.num_images} images of {report.num_identities} identities{speed}", highlight=False, markup=False)
+    console.print(
+        f"{report.root}: {report.num_images} images of {report.num_identities} identities{speed}",
+        highlight=False,
+        markup=False,
+    )
     if sizes:
         console.print(f"images per identity: {sizes}", highlight=False, markup=False)
     if report.is_clean:
@@ -132,6 +144,8 @@ def _draw(report: Any, options: argparse.Namespace) -> None:
         pack = open_pack(options.pack, size=options.size, on_bad_record="skip")
         rows += sample_rows(pack)
     with contextlib.suppress(ValueError):
-        rows += suspect_rows(report, RecordReader(find_rec(options.pack), check_end=False), people=pack, test_sets=test_sets)
+        rows += suspect_rows(
+            report, RecordReader(find_rec(options.pack), check_end=False), people=pack, test_sets=test_sets
+        )
     write_sheet(options.sheet, rows)
     print(f"contact sheet: {options.sheet}")

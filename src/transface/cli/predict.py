@@ -18,7 +18,9 @@ def main(argv: list[str]) -> int:
     argv = ["json=true" if word == "--json" else word for word in argv]
     words, keys = words_and_keys(argv)
     if len(words) > 1:
-        raise UserError(f"predict takes one photograph or folder, got {', '.join(words)}: put them into a folder or a .txt list")
+        raise UserError(
+            f"predict takes one photograph or folder, got {', '.join(words)}: put them into a folder or a .txt list"
+        )
     run = [*keys, f"images={quoted(words[0])}"] if words else keys
     return int(run_verb("predict", run, predict) or 0)
 
@@ -56,7 +58,9 @@ def predict(cfg: DictConfig) -> int:
     failed = [prediction for prediction in chosen if prediction.error]
     if cfg.output is not None:
         write_predictions(chosen, cfg.output)
-        print(f"{cfg.output}: {len(chosen) - len(failed)} pictures answered{f', {len(failed)} failed' if failed else ''}")
+        print(
+            f"{cfg.output}: {len(chosen) - len(failed)} pictures answered{f', {len(failed)} failed' if failed else ''}"
+        )
     elif cfg.json:
         print(json.dumps(as_json(chosen), indent=1, allow_nan=False))
     else:
@@ -99,7 +103,9 @@ def picked(found: Any, labels: list[str] | None, outputs: Any) -> Any:
 
     def chosen(face: Any) -> Any:
         answers = {
-            name: {label: value[label] for label in labels if label in value} if outputs[name].kind == "several_of" else value
+            name: {label: value[label] for label in labels if label in value}
+            if outputs[name].kind == "several_of"
+            else value
             for name, value in face.outputs.items()
         }
         return face._replace(outputs=answers)

@@ -14,7 +14,8 @@ transface report RUN [RUN ...] [output=DIR] [format=html,md]
     Several runs: side by side, compared pair by pair, into reports/<names>.
 
 transface report sweep=DIR [metric=NAME] [output=DIR] [format=html,md]
-    The trials below DIR: the table and the curve of the metric over the swept values, and the best setting, into DIR/report.
+    The trials below DIR: the table and the curve of the metric over the swept values, and the best setting, into
+    DIR/report.
 
 transface report ablation=DIR [baseline=NAME] [metric=NAME] [output=DIR] [format=html,md]
     The variants below DIR, several seeds each: mean, interval and paired tests against the baseline, into DIR/report.
@@ -23,7 +24,8 @@ transface report occlusion=DIR [output=DIR] [format=html,md]
     The stages of a chain below DIR: students combined, the table over seeds, paired tests, into DIR/report.
 
 A RUN is a folder that 'transface train' or 'transface evaluate' wrote (config.yaml, metrics.csv, results/*.json).
-metric=NAME: a measure ("accuracy", the mean over all sets; "lfw/accuracy", of one set) or a column of metrics.csv ("val/mean/accuracy").
+metric=NAME: a measure ("accuracy", the mean over all sets; "lfw/accuracy", of one set) or a column of metrics.csv
+    ("val/mean/accuracy").
 format: html (one self-contained file), md (Markdown with PNGs beside it) or both, which is the default.
 """
 OPTIONS = ("sweep", "ablation", "occlusion", "baseline", "metric", "output", "format")
@@ -42,7 +44,8 @@ def main(argv: Sequence[str]) -> int:
     folders, options = read_arguments(argv)
     formats = tuple(options.get("format", "html,md").split(","))
     kind = next((name for name in ("sweep", "ablation", "occlusion") if name in options), "runs")
-    path = {"sweep": report_sweep, "ablation": report_ablation, "occlusion": report_occlusion, "runs": report_runs}[kind](folders, options, formats)
+    writers = {"sweep": report_sweep, "ablation": report_ablation, "occlusion": report_occlusion, "runs": report_runs}
+    path = writers[kind](folders, options, formats)
     print(path)
     return 0
 
@@ -58,7 +61,10 @@ def read_arguments(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     for word in argv:
         key, equals, value = word.partition("=")
         if word.startswith("-") or (equals and key not in OPTIONS and not Path(word).exists()):
-            raise ValueError(f"no option {key!r} of 'transface report': there are {', '.join(f'{name}=' for name in OPTIONS)} and --help")
+            raise ValueError(
+                f"no option {key!r} of 'transface report': there are {', '.join(f'{name}=' for name in OPTIONS)} and"
+                " --help"
+            )
         if not equals or key not in OPTIONS:
             folders.append(word)
         elif key in options:
@@ -73,13 +79,16 @@ def check_together(folders: Sequence[str], options: dict[str, str]) -> None:
     """Raise ValueError where arguments do not go together."""
     chosen = [name for name in ("sweep", "ablation", "occlusion") if name in options]
     if len(chosen) > 1 or (chosen and folders):
-        raise ValueError(f"give run folders, sweep=DIR or ablation=DIR: one of the three, got {', '.join([*folders, *chosen])}")
+        raise ValueError(
+            f"give run folders, sweep=DIR or ablation=DIR: one of the three, got {', '.join([*folders, *chosen])}"
+        )
     if not chosen and not folders:
         raise ValueError("no run to report: give a run folder (runs/demo), sweep=DIR or ablation=DIR; --help says more")
     for name, needed in (("metric", chosen and chosen != ["occlusion"]), ("baseline", "ablation" in options)):
         if name in options and not needed:
             raise ValueError(
-                f"{name}= has no effect here: it goes with {'ablation=DIR' if name == 'baseline' else 'sweep=DIR or ablation=DIR'}"
+                f"{name}= has no effect here: it goes with"
+                f" {'ablation=DIR' if name == 'baseline' else 'sweep=DIR or ablation=DIR'}"
             )
     empty = [name for name, value in options.items() if not value]
     if empty:
@@ -92,14 +101,18 @@ def report_runs(folders: Sequence[str], options: dict[str, str], formats: tuple[
     from transface.reports.run_report import write_comparison, write_run_report
 
     if len(folders) == 1:
-        return write_run_report(folders[0], pictures=pictures_of(folders[0]), output=options.get("output"), formats=formats)
+        return write_run_report(
+            folders[0], pictures=pictures_of(folders[0]), output=options.get("output"), formats=formats
+        )
     runs = [read_run(folder) for folder in folders]
     together = "-and-".join(dict.fromkeys(run.label for run in runs))[:120]
     return write_comparison(runs, options.get("output") or os.path.join("reports", together), formats=formats)
 
 
 def pictures_of(folder: str) -> dict[str, Any]:
-    """Return the pictures that need the run's model, {} where it cannot be opened: the rest of a report is made from files alone."""
+    """Return the pictures that need the run's model, {} where it cannot be opened: the rest of a report is made from
+    files alone.
+    """
     from transface.cli.run_pictures import dominant_patches_of
 
     try:
@@ -113,7 +126,9 @@ def report_sweep(_: Sequence[str], options: dict[str, str], formats: tuple[str, 
     """Write the report of a sweep and return its path."""
     from transface.reports.sweep_report import write_sweep_report
 
-    return write_sweep_report(options["sweep"], metric=options.get("metric"), output=options.get("output"), formats=formats)
+    return write_sweep_report(
+        options["sweep"], metric=options.get("metric"), output=options.get("output"), formats=formats
+    )
 
 
 def report_occlusion(_: Sequence[str], options: dict[str, str], formats: tuple[str, ...]) -> Path:

@@ -1,4 +1,6 @@
-"""The pictures of a run's report that need its model: dominant patches and the perturbed faces, on faces of its validation sets."""
+"""The pictures of a run's report that need its model: dominant patches and the perturbed faces, on faces of its
+validation sets.
+"""
 
 import logging
 from pathlib import Path
@@ -22,7 +24,11 @@ def dominant_patches_of(run_folder: str | Path) -> dict[str, Any]:
     rows, columns = backbone.grid_size
     floats = normalise(images)
     counts = [count for count in NUM_PATCHES if count <= rows * columns]
-    if not counts or tuple(images.shape[-2:]) != tuple(backbone.image_size) or backbone.patch_importance(floats[:1]) is None:
+    if (
+        not counts
+        or tuple(images.shape[-2:]) != tuple(backbone.image_size)
+        or backbone.patch_importance(floats[:1]) is None
+    ):
         return {}
     importance, perturbed = perturbed_faces(backbone, images, num_patches=counts)
     figure = dominant_patches_picture(images, importance, perturbed, backbone.grid_size, backbone.patch_size)

@@ -1,4 +1,6 @@
-"""What `transface evaluate` shows of its results: a table for each kind of measures, TAR by both rules side by side, warnings below."""
+"""What `transface evaluate` shows of its results: a table for each kind of measures, TAR by both rules side by side,
+warnings below.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +24,9 @@ def print_results(results: Sequence[Any]) -> None:
 
 
 def measure_tables(results: Sequence[Any]) -> list[Any]:
-    """Return a table for each kind of results (those of the same measures): a row a set and mode; TAR and best_* are left out."""
+    """Return a table for each kind of results (those of the same measures): a row a set and mode; TAR and best_* are
+    left out.
+    """
     from rich.table import Table
 
     kinds: dict[tuple[str, ...], list[Any]] = {}
@@ -64,6 +68,8 @@ def tar_tables(results: Sequence[Any]) -> list[Any]:
         table.add_column(heading, overflow="fold")
     last: tuple[str, str] = ("", "")
     for (name, mode, far), cells in rows.items():
-        table.add_row(*(("", "") if (name, mode) == last else (name, mode)), far, *(cells.get(rule, "") for rule in rules))
+        table.add_row(
+            *(("", "") if (name, mode) == last else (name, mode)), far, *(cells.get(rule, "") for rule in rules)
+        )
         last = (name, mode)
     return [table]

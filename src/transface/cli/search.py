@@ -46,7 +46,13 @@ def search(cfg: DictConfig) -> None:
     points = points_of(cfg)
     found = gallery_embeddings(cfg, model, gallery, points)
     paths = [queries.root / name for name in queries.names]
-    settings = {"batch_size": cfg.batch_size, "flip": cfg.flip, "fit": cfg.fit, "detector": cfg.detector, "faces": cfg.faces}
+    settings = {
+        "batch_size": cfg.batch_size,
+        "flip": cfg.flip,
+        "fit": cfg.fit,
+        "detector": cfg.detector,
+        "faces": cfg.faces,
+    }
     vectors = model.embed(paths, points=points_for(points, queries.names), **settings)
     index = FaceIndex(found.vectors, engine=cfg.engine, device=chosen_device(cfg.device))
     hits = index.search(vectors, cfg.top_k)
@@ -57,7 +63,10 @@ def search(cfg: DictConfig) -> None:
         print_answer(answers[-1], limit)
     warn_of(limit, cfg)
     page.parent.mkdir(parents=True, exist_ok=True)
-    title = f"{len(queries.names)} of {queries.root.name or cfg.query} among {len(found.names)} faces of {gallery.root.name or cfg.gallery}"
+    title = (
+        f"{len(queries.names)} of {queries.root.name or cfg.query} among {len(found.names)} faces of"
+        f" {gallery.root.name or cfg.gallery}"
+    )
     write_whole(page, search_page(answers, title=title, threshold=None if limit is None else limit.cosine))
     print(f"{page}: the same with thumbnails ({index.engine} search)")
 

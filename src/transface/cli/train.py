@@ -46,7 +46,8 @@ def train(cfg: DictConfig) -> float | None:
     from transface.training.checkpoints.reader import read_checkpoint
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    # Lightning looks for the position in the loader; ours is in the data module (TrainingData.state_dict), and resuming is exact.
+    # Lightning looks for the position in the loader; ours is in the data module (TrainingData.state_dict), and resuming
+    # is exact.
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
     lightning.seed_everything(cfg.seed, verbose=False)
     data = instantiate(cfg.data)
@@ -81,14 +82,20 @@ def check_settings(cfg: DictConfig) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UserError(f"{name} must be a whole number, at least {least}, got {value!r}")
     runs, folder = Path(cfg.paths.runs).resolve(), Path(cfg.paths.run).resolve()
-    if runs == folder or (runs.is_dir() and runs.is_relative_to(folder)):  # starting anew there would set every other run aside
+    if runs == folder or (
+        runs.is_dir() and runs.is_relative_to(folder)
+    ):  # starting anew there would set every other run aside
         raise UserError(
-            f"the run's folder would be {cfg.paths.run!r}, which holds all runs: give name=... of a folder below {cfg.paths.runs}"
+            f"the run's folder would be {cfg.paths.run!r}, which holds all runs: give name=... of a folder below"
+            f" {cfg.paths.runs}"
         )
     if isinstance(cfg.devices, str) and cfg.devices != "auto" and not re.fullmatch(r"-?\d+(,\d+)*", cfg.devices):
         raise UserError(f"devices must be a number, a list of them, or auto, got {cfg.devices!r}")
     if cfg.time_budget is not None and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", str(cfg.time_budget)):
-        raise UserError(f"time_budget must be days:hours:minutes:seconds, e.g. '00:11:30:00' (quoted in a file), got {cfg.time_budget!r}")
+        raise UserError(
+            "time_budget must be days:hours:minutes:seconds, e.g. '00:11:30:00' (quoted in a file), got"
+            f" {cfg.time_budget!r}"
+        )
 
 
 def with_facts(cfg: DictConfig, facts: Mapping[str, Any]) -> DictConfig:
@@ -103,7 +110,9 @@ def with_facts(cfg: DictConfig, facts: Mapping[str, Any]) -> DictConfig:
                 continue
             stated = node[name]
             if isinstance(stated, int) and isinstance(value, int) and stated < value:
-                raise UserError(f"{home_of(node, name)} is {stated}, the data has {value}: leave it null to take the data's")
+                raise UserError(
+                    f"{home_of(node, name)} is {stated}, the data has {value}: leave it null to take the data's"
+                )
             if stated is None:
                 with open_dict(node):
                     node[name] = value
@@ -116,14 +125,19 @@ def editable(cfg: DictConfig) -> DictConfig:
 
 
 def build_trainer(cfg: DictConfig, *, resumed: bool = False) -> Any:
-    """Return the Lightning trainer with its callbacks and loggers; those of a resumed run go on in the same run of their service."""
+    """Return the Lightning trainer with its callbacks and loggers; those of a resumed run go on in the same run of
+    their service.
+    """
     from lightning.pytorch.callbacks import LearningRateMonitor
 
     from transface.training.callbacks.rank_failures import RankFailures
     from transface.training.checkpoints.writer import CheckpointWriter
 
     loggers = make_loggers(cfg.logger, folder=Path(cfg.paths.run) if resumed else None)
-    callbacks = [RankFailures(cfg.paths.run, user_line=user_line), *(instantiate(node) for node in cfg.callbacks.values() if node)]
+    callbacks = [
+        RankFailures(cfg.paths.run, user_line=user_line),
+        *(instantiate(node) for node in cfg.callbacks.values() if node),
+    ]
     if not loggers:  # it raises where nobody is told
         callbacks = [part for part in callbacks if not isinstance(part, LearningRateMonitor)]
     for writer in callbacks:
@@ -160,26 +174,38 @@ def finish(cfg: DictConfig, trainer: Any, module: Any) -> float | None:
 
 
 def write_results(cfg: DictConfig, validations: Iterable[Any]) -> None:
-    """Write what the final weights were validated with to results/, so that runs and trials can be compared pair by pair."""
+    """Write what the final weights were validated with to results/, so that runs and trials can be compared pair by
+    pair.
+    """
     from transface.evaluation.protocol import stamped
     from transface.evaluation.results import write_result
 
     folder = Path(cfg.paths.run)
     results = [result for part in validations for result in part.results]
     checkpoint = str(folder / "checkpoints" / "last")
-    for result in stamped(results, label=folder.name, checkpoint=checkpoint, config=plain(cfg), commit=code_commit() or ""):
+    for result in stamped(
+        results, label=folder.name, checkpoint=checkpoint, config=plain(cfg), commit=code_commit() or ""
+    ):
         write_result(result, folder / "results")
 
 
 def write_report(folder: Path) -> None:
-    """Write the run's report; a run without anything to report has none, and a report that fails costs the run nothing."""
+    """Write the run's report; a run without anything to report has none, and a report that fails costs the run
+    nothing.
+    """
     from transface.cli.report import report_runs
 
     try:
         report_runs([str(folder)], {}, ("html", "md"))
     except (ValueError, OSError) as error:
         log.info("no report of %s: %s", folder, one_line(str(error)))
-    except Exception as error:  # ours: the trained weights and their results are written, and a sweep has more trials to run
+    except (
+        Exception
+    ) as error:  # ours: the trained weights and their results are written, and a sweep has more trials to run
         log.warning(
-            "no report of %s: %s: %s; 'transface report %s' shows where", folder, type(error).__name__, one_line(str(error)), folder
+            "no report of %s: %s: %s; 'transface report %s' shows where",
+            folder,
+            type(error).__name__,
+            one_line(str(error)),
+            folder,
         )

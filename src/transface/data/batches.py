@@ -16,7 +16,8 @@ class FaceBatch(NamedTuple):
 
     Attributes:
         images: (B, 3, H, W), uint8, RGB.
-        labels: a tensor of any dtype and shape whose first axis is B (identities: (B,), int64), or a NamedTuple of such.
+        labels: a tensor of any dtype and shape whose first axis is B (identities: (B,), int64), or a NamedTuple of
+            such.
         keys: (B,), int64, position of each image in its data set (to find an offending one again).
     """
 
@@ -26,14 +27,17 @@ class FaceBatch(NamedTuple):
 
 
 class EncodedFaces(NamedTuple):
-    """Faces as they were read: `payloads` are B encoded images, `labels` their rows: an array with first axis B, or a NamedTuple of such."""
+    """Faces as they were read: `payloads` are B encoded images, `labels` their rows: an array with first axis B, or a
+    NamedTuple of such.
+    """
 
     payloads: list[bytes]
     labels: Rows
 
 
 class EncodedBatch(NamedTuple):
-    """Faces that are decoded where they are used: tensors, so that they cross processes and page-locked memory like any batch.
+    """Faces that are decoded where they are used: tensors, so that they cross processes and page-locked memory like any
+    batch.
 
     Attributes:
         data: the bytes of all images, one after the other, uint8.

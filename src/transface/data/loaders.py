@@ -1,4 +1,6 @@
-"""Makes loaders whose workers read and decode whole batches, and batches of encoded images that are decoded where they are used."""
+"""Makes loaders whose workers read and decode whole batches, and batches of encoded images that are decoded where they
+are used.
+"""
 
 import os
 import signal
@@ -24,7 +26,9 @@ def as_it_is(batch: Any) -> Any:
 
 
 class _FirstIsLeft:
-    """A signal handler of a loader's worker: the first of each kind is left to the main process, the second ends the worker."""
+    """A signal handler of a loader's worker: the first of each kind is left to the main process, the second ends the
+    worker.
+    """
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
@@ -36,9 +40,11 @@ class _FirstIsLeft:
 
 
 def leave_signals(worker: int) -> None:  # noqa: ARG001 - what a DataLoader calls it with
-    """Let a loader's worker outlive a signal that means "end" and was sent to the whole process group: the main process saves and ends it.
+    """Let a loader's worker outlive a signal that means "end" and was sent to the whole process group: the main process
+    saves and ends it.
 
-    `timeout`, systemd, `kill %1`, srun and scancel signal every process of a job; a worker that died of it would take the run with it.
+    `timeout`, systemd, `kill %1`, srun and scancel signal every process of a job; a worker that died of it would take
+    the run with it.
     """
     handler = _FirstIsLeft()
     for name in ENDING_SIGNALS:

@@ -54,7 +54,8 @@ class OccludedSource(LabelledSource):
         return self._occluded(super().read(indices, size), indices)
 
     def _occluded(self, images: Tensor, indices: Sequence[int]) -> Tensor:
-        names = [self.dataset.images.paths[int(self.dataset.rows[index])] for index in indices]  # type: ignore[attr-defined]
+        paths = self.dataset.images.paths  # type: ignore[attr-defined]
+        names = [paths[int(self.dataset.rows[index])] for index in indices]
         numbers = numbers_of_samples(self.occluder, names, seed=self.seed)
         points = None
         if self.points is not None:
@@ -132,7 +133,10 @@ class OccludedFaces:
         """
         columns = [name for name in self.opened.columns if name in runner.outputs]
         if not columns:
-            raise ValueError(f"the network answers {', '.join(runner.outputs) or 'nothing'}, the labels are {', '.join(self.opened.columns)}")
+            raise ValueError(
+                f"the network answers {', '.join(runner.outputs) or 'nothing'}, the labels are"
+                f" {', '.join(self.opened.columns)}"
+            )
         results: list[Result] = []
         for view in self.occluders:
             for column in columns:
@@ -148,7 +152,8 @@ class OccludedFaces:
 
 
 def _renamed(source: LabelledSource, output: Output) -> LabelledSource:
-    """Return the source with classes numbered as the network numbers them, where both have the same words in another order.
+    """Return the source with classes numbered as the network numbers them, where both have the same words in another
+    order.
 
     Raises:
         ValueError: if the set has words the network does not know.

@@ -1,6 +1,7 @@
 """What a protocol promises to whoever runs it, and how its results are stamped with what made them.
 
-A protocol is a class with plain constructor arguments; `evaluate` runs its images through the network and returns one Result for each set and mode.
+A protocol is a class with plain constructor arguments; `evaluate` runs its images through the network and returns one
+Result for each set and mode.
 """
 
 import dataclasses
@@ -28,7 +29,8 @@ class BenchmarkProtocol(Protocol):
     def prepare(self) -> None:
         """Read the lists and hold them against each other and what lies there; raises FileNotFoundError or ValueError.
 
-        `evaluate` does so by itself. Training does it before the first step, so that a misspelt path does not end it hours later.
+        `evaluate` does so by itself. Training does it before the first step, so that a misspelt path does not end it
+        hours later.
         """
         ...
 
@@ -41,20 +43,31 @@ class BenchmarkProtocol(Protocol):
 
 
 def check_settings(
-    *, fars: Sequence[float] = (), fpirs: Sequence[float] = (), ranks: Sequence[int] = (), num_bootstraps: int = 0, max_impostors: int = 1
+    *,
+    fars: Sequence[float] = (),
+    fpirs: Sequence[float] = (),
+    ranks: Sequence[int] = (),
+    num_bootstraps: int = 0,
+    max_impostors: int = 1,
 ) -> None:
-    """Raise ValueError naming a setting of a protocol that cannot be: when it is built, not after its faces are embedded."""
+    """Raise ValueError naming a setting of a protocol that cannot be: when it is built, not after its faces are
+    embedded.
+    """
     for name, rates in (("fars", fars), ("fpirs", fpirs)):
         if not all(0 <= rate <= 1 for rate in rates):
             raise ValueError(f"{name} must lie in [0, 1], got {list(rates)}")
     if not all(rank >= 1 for rank in ranks):
         raise ValueError(f"ranks must be at least 1, got {list(ranks)}")
     if num_bootstraps < 0 or max_impostors < 1:
-        raise ValueError(f"num_bootstraps must be at least 0 and max_impostors at least 1, got {num_bootstraps} and {max_impostors}")
+        raise ValueError(
+            f"num_bootstraps must be at least 0 and max_impostors at least 1, got {num_bootstraps} and {max_impostors}"
+        )
 
 
 def provenance(runner: ModelRunner, *, started: float, seed: int) -> Provenance:
-    """Return what a protocol itself knows of what made a result begun at time.perf_counter() `started`; `stamped` adds the rest."""
+    """Return what a protocol itself knows of what made a result begun at time.perf_counter() `started`; `stamped` adds
+    the rest.
+    """
     device = runner.device
     name = f"{device.type}: {_cuda_name(device.index)}" if device.type == "cuda" else device.type
     return Provenance(
@@ -68,11 +81,17 @@ def provenance(runner: ModelRunner, *, started: float, seed: int) -> Provenance:
 
 
 def stamped(
-    results: Iterable[Result], *, label: str = "", checkpoint: str = "", config: Mapping[str, Any] | None = None, commit: str = ""
+    results: Iterable[Result],
+    *,
+    label: str = "",
+    checkpoint: str = "",
+    config: Mapping[str, Any] | None = None,
+    commit: str = "",
 ) -> list[Result]:
     """Return the results with the run's label, checkpoint path, resolved config and commit in their provenance."""
     told = {"label": label, "checkpoint": checkpoint, "config": dict(config or {}), "commit": commit}
-    return [dataclasses.replace(r, provenance=dataclasses.replace(r.provenance, **told)) for r in results]  # type: ignore[arg-type]
+    noted = [dataclasses.replace(r.provenance, **told) for r in results]  # type: ignore[arg-type]
+    return [dataclasses.replace(r, provenance=p) for r, p in zip(results, noted, strict=True)]
 
 
 def _cuda_name(index: int | None) -> str:

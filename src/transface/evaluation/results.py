@@ -1,11 +1,13 @@
-"""One result of one protocol: a JSON of numbers with intervals and provenance, an .npz of scores and thumbnails beside it.
+"""One result of one protocol: a JSON of numbers with intervals and provenance, an .npz of scores and thumbnails beside
+it.
 
-Reports, tables and comparisons are made from these two files alone. `write_result` makes `<stem>.json` and `<stem>.npz`;
-`read_result` gives a Result back, whose `scores_path` names the .npz (None where it is missing). docs/evaluation.md shows one.
+Reports, tables and comparisons are made from these two files alone. `write_result` makes `<stem>.json` and
+`<stem>.npz`; `read_result` gives a Result back, whose `scores_path` names the .npz (None where it is missing).
+docs/evaluation.md shows one.
 
-Arrays in the .npz: `scores` (P,) similarity of each pair, higher is more alike (cosine), `is_same` (P,) bool, in protocol order;
-optionally `subjects` (P, 2) unsigned, the two people of each pair; `correct` (P,) bool for ten-fold protocols, `folds` (P,);
-`thumbnail_<k>` encoded JPEG/PNG bytes as uint8, named by HardPair.thumbnails.
+Arrays in the .npz: `scores` (P,) similarity of each pair, higher is more alike (cosine), `is_same` (P,) bool, in
+protocol order; optionally `subjects` (P, 2) unsigned, the two people of each pair; `correct` (P,) bool for ten-fold
+protocols, `folds` (P,); `thumbnail_<k>` encoded JPEG/PNG bytes as uint8, named by HardPair.thumbnails.
 """
 
 import dataclasses
@@ -34,7 +36,8 @@ class Measure(NamedTuple):
     """One number of a result.
 
     Attributes:
-        name: e.g. "accuracy", "mae", "eer", "threshold_cosine", "tar@far=1e-04/nearest", ".../strict", "rank-1", "tpir@fpir=0.01".
+        name: e.g. "accuracy", "mae", "eer", "threshold_cosine", "tar@far=1e-04/nearest", ".../strict", "rank-1",
+            "tpir@fpir=0.01".
         value: in `unit`; rates are fractions in [0, 1], not per cent.
         low: lower end of the 95 % interval, or None where none is estimated.
         high: upper end, or None.
@@ -55,13 +58,17 @@ class Measure(NamedTuple):
 
 
 def format_number(value: float, unit: Unit) -> str:
-    """Return a value as it is printed everywhere: rates in per cent with two decimals, ratios with four, the rest with two or three."""
+    """Return a value as it is printed everywhere: rates in per cent with two decimals, ratios with four, the rest with
+    two or three.
+    """
     decimals = {"rate": 2, "ratio": 4, "years": 2, "pixels": 2}.get(unit, 3)
     return f"{100 * value if unit == 'rate' else value:.{decimals}f}"
 
 
 def format_measure(measure: Measure, *, with_unit: bool = False) -> str:
-    """Return a measure as it is printed everywhere: value, +- its spread, its 95 % interval in brackets, and its unit if asked for."""
+    """Return a measure as it is printed everywhere: value, +- its spread, its 95 % interval in brackets, and its unit
+    if asked for.
+    """
     text = format_number(measure.value, measure.unit)
     if measure.std is not None:
         text += f" +- {format_number(measure.std, measure.unit)}"
@@ -77,7 +84,8 @@ def unit_word(unit: Unit) -> str:
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve thinned to at most a few hundred points; `low` and `high` are its 95 % band, empty where none was estimated.
+    """A curve thinned to at most a few hundred points; `low` and `high` are its 95 % band, empty where none was
+    estimated.
 
     Attributes:
         x, y: values of equal length.
@@ -103,7 +111,9 @@ class ResultTable:
 
 @dataclass(frozen=True)
 class HardSample:
-    """A sample the model gets most wrong: its index, its name, what was answered and what is true, and its pictures' keys in the .npz."""
+    """A sample the model gets most wrong: its index, its name, what was answered and what is true, and its pictures'
+    keys in the .npz.
+    """
 
     sample: int
     name: str
@@ -114,7 +124,8 @@ class HardSample:
 
 @dataclass(frozen=True)
 class RocCurve:
-    """A ROC curve thinned to at most a few hundred points, FAR rising; a DET curve is (far, 1 - tar). The lists are of equal length.
+    """A ROC curve thinned to at most a few hundred points, FAR rising; a DET curve is (far, 1 - tar). The lists are of
+    equal length.
 
     Attributes:
         far: false accept rates.
@@ -191,7 +202,8 @@ class Result:
     """All there is to report of one protocol on one set in one mode.
 
     Attributes:
-        protocol: "pair_sets", "ijbc", "ijbb", "ijbc_identification", "tinyface", "rfw", "folder", "pairs_csv", "attributes", ...
+        protocol: "pair_sets", "ijbc", "ijbb", "ijbc_identification", "tinyface", "rfw", "folder", "pairs_csv",
+            "attributes", ...
         name: the set, e.g. "lfw"; rows of a table.
         mode: how answers were made, e.g. "F1" (flip-sum), "N1D1F1" for IJB.
         measures: in the order to print them; the first is the headline.
@@ -206,10 +218,11 @@ class Result:
         curves: by title.
         tables: by title, e.g. one row an attribute.
         hardest: by title, the samples the model gets most wrong, the worst first.
-        samples_hash: SHA-256 of the samples (pairs, images) and labels: results with equal hashes can be compared sample by sample.
+        samples_hash: SHA-256 of the samples (pairs, images) and labels: results with equal hashes can be compared
+            sample by sample.
         provenance: what made it.
-        arrays: the .npz beside the JSON, filled for writing, empty after reading (use `read_arrays`). For paired tests "correct" (N,) or
-            (N, A) bool, or "error" (N,); "subjects" (N,) where people are known.
+        arrays: the .npz beside the JSON, filled for writing, empty after reading (use `read_arrays`). For paired tests
+            "correct" (N,) or (N, A) bool, or "error" (N,); "subjects" (N,) where people are known.
         scores_path: the .npz this was read from, or None.
     """
 
@@ -247,13 +260,17 @@ class Result:
 
 
 def file_word(name: str) -> str:
-    """Return a name as part of a file's: other names give other words, also where a letter had to be replaced ("a b" is not "a-b")."""
+    """Return a name as part of a file's: other names give other words, also where a letter had to be replaced ("a b" is
+    not "a-b").
+    """
     word = "".join(c if c.isalnum() or c in "-._" else "-" for c in name)
     return word if word == name else f"{word}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def write_result(result: Result, folder: str | Path) -> Path:
-    """Write `<folder>/<result.stem>.json` and, where there are arrays, `.npz`, each whole or not at all; return the JSON's path."""
+    """Write `<folder>/<result.stem>.json` and, where there are arrays, `.npz`, each whole or not at all; return the
+    JSON's path.
+    """
     folder = Path(folder)
     text = json.dumps({"schema": SCHEMA, **_as_json(result)}, indent=1, allow_nan=False)
     if result.arrays:
@@ -285,7 +302,9 @@ def read_result(path: str | Path) -> Result:
 
 
 def read_results(paths: Iterable[str | Path]) -> list[Result]:
-    """Return the results of .json files and of all result .json files in given folders (at any depth), sorted by path."""
+    """Return the results of .json files and of all result .json files in given folders (at any depth), sorted by
+    path.
+    """
     found: list[Result] = []
     for path in map(Path, paths):
         if path.is_dir():
@@ -312,7 +331,13 @@ def read_arrays(result: Result) -> dict[str, NDArray[Any]]:
     try:
         with np.load(result.scores_path, allow_pickle=False) as stored:
             return {key: stored[key] for key in stored.files}
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, AttributeError) as error:  # a plain .npy has no `files`
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        EOFError,
+        AttributeError,
+    ) as error:  # a plain .npy has no `files`
         raise ValueError(f"{result.scores_path} is broken ({error}): remove it, or evaluate again") from error
 
 
@@ -329,7 +354,9 @@ def hash_samples(*arrays: NDArray[Any], names: Sequence[str] = ()) -> str:
 
 def _as_json(result: Result) -> dict[str, Any]:
     return {
-        item.name: _plain(getattr(result, item.name)) for item in dataclasses.fields(result) if item.name not in {"arrays", "scores_path"}
+        item.name: _plain(getattr(result, item.name))
+        for item in dataclasses.fields(result)
+        if item.name not in {"arrays", "scores_path"}
     }
 
 
@@ -358,7 +385,9 @@ def _from_json(content: Mapping[str, Any], arrays_path: Path) -> Result:
             "hardest_impostor": tuple(HardPair(**pair) for pair in fields["hardest_impostor"]),
             "curves": {title: Curve(**curve) for title, curve in fields["curves"].items()},
             "tables": {title: _table(table) for title, table in fields["tables"].items()},
-            "hardest": {title: tuple(HardSample(**sample) for sample in samples) for title, samples in fields["hardest"].items()},
+            "hardest": {
+                title: tuple(HardSample(**sample) for sample in samples) for title, samples in fields["hardest"].items()
+            },
             "provenance": Provenance(**fields["provenance"]),
             "scores_path": arrays_path if arrays_path.is_file() else None,
         }
@@ -366,7 +395,9 @@ def _from_json(content: Mapping[str, Any], arrays_path: Path) -> Result:
 
 
 def _table(content: Mapping[str, Any]) -> ResultTable:
-    rows = {name: [None if cell is None else Measure(**cell) for cell in cells] for name, cells in content["rows"].items()}
+    rows = {
+        name: [None if cell is None else Measure(**cell) for cell in cells] for name, cells in content["rows"].items()
+    }
     return ResultTable(list(content["columns"]), rows)
 
 
@@ -378,6 +409,10 @@ def _from_first_schema(fields: dict[str, Any]) -> dict[str, Any]:
     fields["role"] = "baseline" if "pixel" in str(fields["provenance"].get("label", "")) else ""
     for measure in fields["measures"]:
         name = measure["name"]
-        measure["unit"] = "" if "threshold" in name else "ratio" if name.startswith("auc") or "ratio" in name else "rate"
-        measure["better"] = None if "threshold" in name else "lower" if name.startswith("eer") or "error" in name else "higher"
+        measure["unit"] = (
+            "" if "threshold" in name else "ratio" if name.startswith("auc") or "ratio" in name else "rate"
+        )
+        measure["better"] = (
+            None if "threshold" in name else "lower" if name.startswith("eer") or "error" in name else "higher"
+        )
     return fields

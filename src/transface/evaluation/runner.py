@@ -1,6 +1,8 @@
-"""Runs a frozen network over images: decoding overlapped with the network, all its named outputs, mirrored images too, over all ranks.
+"""Runs a frozen network over images: decoding overlapped with the network, all its named outputs, mirrored images too,
+over all ranks.
 
-The one place that runs networks for an evaluation, and checks what they answer. Shapes: M images, B of them in a batch, H x W pixels.
+The one place that runs networks for an evaluation, and checks what they answer. Shapes: M images, B of them in a batch,
+H x W pixels.
 """
 
 import contextlib
@@ -29,8 +31,8 @@ class ModelRunner:
     """Runs image sources through one frozen network.
 
     Args:
-        network: images (B, 3, H, W) in [-1, 1] -> a NamedTuple with a field for each of its `outputs`; has `image_size`. It is put into eval mode for
-            the time of a run and back as it was; no random number is drawn.
+        network: images (B, 3, H, W) in [-1, 1] -> a NamedTuple with a field for each of its `outputs`; has
+            `image_size`. It is put into eval mode for the time of a run and back as it was; no random number is drawn.
         device: where it runs; None: where its parameters are.
         batch_size: images in a batch.
         num_workers: threads that decode while the network runs; 0: nothing is decoded ahead.
@@ -58,7 +60,9 @@ class ModelRunner:
         if precision not in ("32", "bf16"):
             raise ValueError(f"precision must be '32' or 'bf16', got {precision!r}")
         if batch_size < 1 or num_workers < 0:
-            raise ValueError(f"batch_size must be at least 1 and num_workers at least 0, got {batch_size} and {num_workers}")
+            raise ValueError(
+                f"batch_size must be at least 1 and num_workers at least 0, got {batch_size} and {num_workers}"
+            )
         self.network: Any = network
         parameter = next(network.parameters(), torch.zeros(()))
         self.device = parameter.device if device is None else torch.device(device)
@@ -86,7 +90,8 @@ class ModelRunner:
         missing = [name for name in outputs if name not in self.outputs]
         if missing:
             raise ValueError(
-                f"the network answers {', '.join(self.outputs) or 'nothing by name'}, and {', '.join(missing)} is wanted: choose another protocol"
+                f"the network answers {', '.join(self.outputs) or 'nothing by name'}, and {', '.join(missing)} is"
+                " wanted: choose another protocol"
             )
 
     def run(self, source: FaceSource, outputs: Sequence[str], *, flip: bool = False) -> dict[str, NDArray[np.float32]]:
@@ -95,7 +100,8 @@ class ModelRunner:
         Args:
             source: the images.
             outputs: names of outputs of the network.
-            flip: add the raw answers to the mirrored images to those to the images, halved; for kinds that a flip leaves as they are.
+            flip: add the raw answers to the mirrored images to those to the images, halved; for kinds that a flip
+                leaves as they are.
 
         Raises:
             ValueError: if the network has no such output, an image cannot be read, or an answer is NaN or infinite.
@@ -139,7 +145,8 @@ class ModelRunner:
         if broken.any():
             first = int(torch.argmax(broken.int()))
             raise ValueError(
-                f"{int(broken.sum())} of the {len(rows)} answers ({name}) to {source.name} are NaN or infinite, the first is image {first}"
+                f"{int(broken.sum())} of the {len(rows)} answers ({name}) to {source.name} are NaN or infinite, the"
+                f" first is image {first}"
             )
         everyone: NDArray[np.float32] = rows.numpy()
         return everyone
@@ -170,7 +177,13 @@ class ModelRunner:
         if not self.progress or rank() != 0:
             yield lambda _: None
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), _ImagesPerSecond(), TextColumn("left"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            _ImagesPerSecond(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, transient=True) as bar:
             task = bar.add_task(name, total=end - start)
             yield lambda count: bar.advance(task, count)

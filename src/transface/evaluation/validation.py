@@ -19,13 +19,14 @@ from transface.training.module import TrainingModule
 class ProtocolValidation(Callback):
     """Runs protocols after every n steps and epochs and logs val/<set>/<measure> and the means over sets.
 
-    Ranks share the images; no random number is drawn, so training goes on as if nothing had been measured. The results of the run's last
-    weights are whole (intervals, decisions, hardest pairs), those on the way are numbers alone.
+    Ranks share the images; no random number is drawn, so training goes on as if nothing had been measured. The results
+    of the run's last weights are whole (intervals, decisions, hardest pairs), those on the way are numbers alone.
 
     Args:
         protocols: e.g. [PairSets(files)].
         every_n_steps: optimizer steps between validations, or None.
-        every_n_epochs: epochs between validations, or None; the last step of a run is validated as well, wherever it ends.
+        every_n_epochs: epochs between validations, or None; the last step of a run is validated as well, wherever it
+            ends.
         batch_size: images in a batch.
         num_workers: threads that decode ahead.
     """
@@ -49,16 +50,24 @@ class ProtocolValidation(Callback):
         self._whole = False
 
     def prepare(self) -> None:
-        """Read the protocols' lists, so that what is missing is known before the first step and not at the first validation."""
+        """Read the protocols' lists, so that what is missing is known before the first step and not at the first
+        validation.
+        """
         for protocol in self.protocols:
             protocol.prepare()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.prepare()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         assert isinstance(pl_module, TrainingModule)
-        if not self.protocols or pl_module.validated_at == trainer.global_step or trainer.fit_loop.epoch_loop._should_accumulate():
+        if (
+            not self.protocols
+            or pl_module.validated_at == trainer.global_step
+            or trainer.fit_loop.epoch_loop._should_accumulate()
+        ):
             return
         epoch_ends = bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
         run_ends = self._is_wanted() and self._run_ends(trainer, epoch_ends)
@@ -67,14 +76,18 @@ class ProtocolValidation(Callback):
 
     def _is_due(self, trainer: Trainer, epoch_ends: bool) -> bool:
         by_step = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
-        return by_step or (self.every_n_epochs is not None and epoch_ends and (trainer.current_epoch + 1) % self.every_n_epochs == 0)
+        return by_step or (
+            self.every_n_epochs is not None and epoch_ends and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        )
 
     def _is_wanted(self) -> bool:
         return bool(self.protocols) and (self.every_n_steps is not None or self.every_n_epochs is not None)
 
     def _run_ends(self, trainer: Trainer, epoch_ends: bool) -> bool:
         by_steps = trainer.max_steps not in (None, -1) and trainer.global_step >= trainer.max_steps
-        return by_steps or (epoch_ends and trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs)
+        return by_steps or (
+            epoch_ends and trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
+        )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate the last weights where the end came unforeseen: a time budget, early stopping."""
@@ -83,14 +96,17 @@ class ProtocolValidation(Callback):
             self.validate(trainer, pl_module, whole=True, log=pl_module.validated_at != trainer.global_step)
 
     def validate_after_all(self, trainer: Trainer, pl_module: TrainingModule) -> None:
-        """Validate the weights of a run that had ended already, if it is resumed before its results were written; loggers have them."""
+        """Validate the weights of a run that had ended already, if it is resumed before its results were written;
+        loggers have them.
+        """
         if self._is_wanted() and trainer.global_step > 0 and pl_module.validated_at != trainer.global_step:
             pl_module.to(trainer.strategy.root_device)
             self.validate(trainer, pl_module, whole=True, log=False)
 
     def validate(self, trainer: Trainer, pl_module: TrainingModule, *, whole: bool = False, log: bool = True) -> None:
         """Evaluate every protocol now; every rank calls it."""
-        # Each rank's batch norm has seen its own faces since the last broadcast of DDP; a checkpoint holds those of rank 0.
+        # Each rank's batch norm has seen its own faces since the last broadcast of DDP; a checkpoint holds those of
+        # rank 0.
         copy_from_first(list(pl_module.evaluated_network.buffers()))
         runner = runner_for(
             pl_module.evaluated_network,
@@ -107,12 +123,16 @@ class ProtocolValidation(Callback):
             return
         pl_module.validated_at = trainer.global_step
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
-        for logger in trainer.loggers if log else []:  # not self.log: that reaches the loggers only at every log_every_n_steps-th step
+        for logger in (
+            trainer.loggers if log else []
+        ):  # not self.log: that reaches the loggers only at every log_every_n_steps-th step
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=trainer.global_step)
 
 
 def runner_for(network: nn.Module, **settings: Any) -> ModelRunner:
-    """Return what runs a network for a protocol: an Embedder where it answers an embedding, else a plain ModelRunner."""
+    """Return what runs a network for a protocol: an Embedder where it answers an embedding, else a plain
+    ModelRunner.
+    """
     outputs = getattr(network, "outputs", FACE_OUTPUTS)
     return Embedder(network, **settings) if "embedding" in outputs else ModelRunner(network, **settings)
 
@@ -120,8 +140,9 @@ def runner_for(network: nn.Module, **settings: Any) -> ModelRunner:
 def logged_values(results: Sequence[Result]) -> dict[str, float]:
     """Return what to log of some results: each set's measures, and the mean over sets of each measure.
 
-    A set evaluated in several modes is logged as <set>_<mode>. A mean is over the sets of one protocol and kind, of measures that have a better
-    end (never of thresholds): val/<protocol>/mean/<measure>, and val/mean/<measure> where there is one such protocol.
+    A set evaluated in several modes is logged as <set>_<mode>. A mean is over the sets of one protocol and kind, of
+    measures that have a better end (never of thresholds): val/<protocol>/mean/<measure>, and val/mean/<measure> where
+    there is one such protocol.
     """
     values: dict[str, float] = {}
     names = [result.name for result in results]

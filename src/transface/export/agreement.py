@@ -1,7 +1,8 @@
-"""How far an exported model is from the one it was made of: the largest difference over random and real faces, for each output.
+"""How far an exported model is from the one it was made of: the largest difference over random and real faces, for each
+output.
 
-Shapes: N faces, E embedding size. Embeddings are compared as unit vectors and as they come, relative to their norm; other outputs (logits, numbers,
-points, maps) as they come, relative to the largest where that is above 1.
+Shapes: N faces, E embedding size. Embeddings are compared as unit vectors and as they come, relative to their norm;
+other outputs (logits, numbers, points, maps) as they come, relative to the largest where that is above 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +25,10 @@ class Agreement(NamedTuple):
     num_faces: int
 
     def __str__(self) -> str:
-        return f"largest difference {self.max_difference:.2e}, lowest cosine {self.min_cosine:.6f}, over {self.num_faces} faces"
+        return (
+            f"largest difference {self.max_difference:.2e}, lowest cosine {self.min_cosine:.6f}, over {self.num_faces}"
+            " faces"
+        )
 
 
 class ExportError(ValueError):
@@ -32,7 +36,9 @@ class ExportError(ValueError):
 
 
 def random_faces(image_size: tuple[int, int], *, num_faces: int = 8, seed: int = 0) -> Tensor:
-    """Return pictures (N, 3, H, W) in [-1, 1]: half noise, half smooth, so that both ends of the frequencies are seen."""
+    """Return pictures (N, 3, H, W) in [-1, 1]: half noise, half smooth, so that both ends of the frequencies are
+    seen.
+    """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(num_faces, 3, *image_size, generator=generator) * 2 - 1
     coarse = torch.rand(num_faces, 3, 4, 4, generator=generator) * 2 - 1
@@ -40,7 +46,9 @@ def random_faces(image_size: tuple[int, int], *, num_faces: int = 8, seed: int =
     return torch.cat([noise[: num_faces // 2], smooth[num_faces // 2 :]])
 
 
-def compare(original: Runner, exported: Runner, faces: Tensor, *, kinds: Sequence[OutputKind] = ("embedding",)) -> Agreement:
+def compare(
+    original: Runner, exported: Runner, faces: Tensor, *, kinds: Sequence[OutputKind] = ("embedding",)
+) -> Agreement:
     """Return the Agreement of two models over `faces` (N, 3, H, W), run in batches of 1, 2, 5 and the rest.
 
     Args:
@@ -55,7 +63,10 @@ def compare(original: Runner, exported: Runner, faces: Tensor, *, kinds: Sequenc
     for batch in _batches(faces):
         for kind, wanted, found in zip(kinds, _outputs(original(batch)), _outputs(exported(batch)), strict=True):
             if wanted.shape != found.shape:
-                raise ExportError(f"the exported model gives {tuple(found.shape)} for a batch of {len(batch)}, expected {tuple(wanted.shape)}")
+                raise ExportError(
+                    f"the exported model gives {tuple(found.shape)} for a batch of {len(batch)}, expected"
+                    f" {tuple(wanted.shape)}"
+                )
             if not bool(found.isfinite().all()):
                 raise ExportError("the exported model gives numbers that are not finite")
             if kind != "embedding":

@@ -53,14 +53,16 @@ def to_float16(source: str | Path, path: str | Path) -> None:
 def to_int8(source: str | Path, path: str | Path, calibration_faces: Tensor) -> None:
     """Write the ONNX model `source` with 8-bit convolutions and matrix products to `path`.
 
-    Ranges of activations are the extremes over `calibration_faces` (N, 3, H, W), float in [-1, 1]; weights have one scale per
-    output channel. Norms, softmax and the gate stay float.
+    Ranges of activations are the extremes over `calibration_faces` (N, 3, H, W), float in [-1, 1]; weights have one
+    scale per output channel. Norms, softmax and the gate stay float.
 
     Raises:
         ValueError: if there are fewer than 32 calibration faces: ranges of noise or of a few faces ruin a recogniser.
     """
     if len(calibration_faces) < FEWEST_CALIBRATION_FACES:
-        raise ValueError(f"int8 needs at least {FEWEST_CALIBRATION_FACES} real faces to calibrate on, got {len(calibration_faces)}")
+        raise ValueError(
+            f"int8 needs at least {FEWEST_CALIBRATION_FACES} real faces to calibrate on, got {len(calibration_faces)}"
+        )
     with tempfile.TemporaryDirectory() as folder, quiet():
         prepared, written = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(str(source), str(prepared), skip_optimization=False, skip_symbolic_shape=True)

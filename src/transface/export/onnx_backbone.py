@@ -21,8 +21,9 @@ NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(d
 class OnnxBackbone(nn.Module):
     """Runs an ONNX recogniser: one input (N, 3, H, W), RGB float of any precision in [-1, 1], and one output (N, E).
 
-    Files whose batch size is fixed are run in pieces of it. Old recognisers that bring pixels to [-1, 1] themselves (seen by the names of
-    their first nodes, as InsightFace's reader sees it) get 0..255. There are no tokens and nothing can be trained.
+    Files whose batch size is fixed are run in pieces of it. Old recognisers that bring pixels to [-1, 1] themselves
+    (seen by the names of their first nodes, as InsightFace's reader sees it) get 0..255. There are no tokens and
+    nothing can be trained.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -41,8 +42,15 @@ class OnnxBackbone(nn.Module):
             raise FileNotFoundError(f"no ONNX model at {path}")
         self.session = open_session(path)
         shapes = [tuple(entry.shape) for entry in (*self.session.get_inputs(), *self.session.get_outputs())]
-        if len(shapes) != 2 or len(shapes[0]) != 4 or shapes[0][1] != 3 or not all(isinstance(side, int) for side in shapes[0][2:]):
-            raise ValueError(f"{path} is no face recogniser: expected one input (N, 3, H, W) and one output (N, E), got {shapes}")
+        if (
+            len(shapes) != 2
+            or len(shapes[0]) != 4
+            or shapes[0][1] != 3
+            or not all(isinstance(side, int) for side in shapes[0][2:])
+        ):
+            raise ValueError(
+                f"{path} is no face recogniser: expected one input (N, 3, H, W) and one output (N, E), got {shapes}"
+            )
         if (numbers := self.session.get_inputs()[0].type) not in NUMBERS:
             raise ValueError(f"{path} takes {numbers}, expected images of floating-point numbers")
         self.numbers = NUMBERS[numbers]
@@ -66,19 +74,25 @@ class OnnxBackbone(nn.Module):
 
     def _run(self, images: Tensor) -> Tensor:
         faces = images.detach().float().cpu()
-        pixels = np.ascontiguousarray((faces * 127.5 + 127.5 if self.takes_pixels else faces).numpy(), dtype=self.numbers)
+        pixels = np.ascontiguousarray(
+            (faces * 127.5 + 127.5 if self.takes_pixels else faces).numpy(), dtype=self.numbers
+        )
         rows = self.session.run([self.output_name], {self.input_name: pixels})[0]
         return torch.from_numpy(np.asarray(rows, dtype=np.float32)).to(images.device)
 
     def _run_padded(self, images: Tensor, size: int) -> Tensor:
         missing = size - len(images)
-        return self._run(torch.cat([images, images.new_zeros(missing, *images.shape[1:])]) if missing else images)[: len(images)]
+        return self._run(torch.cat([images, images.new_zeros(missing, *images.shape[1:])]) if missing else images)[
+            : len(images)
+        ]
 
 
 def scales_pixels_itself(graph: onnx.ModelProto) -> bool:
     """Return whether a subtraction and a multiplication stand at the front of a graph, as in models made by MXNet."""
     names = [node.name for node in graph.graph.node[:NODES_AT_THE_FRONT]]
-    return any(name.startswith(("Sub", "_minus")) for name in names) and any(name.startswith(("Mul", "_mul")) for name in names)
+    return any(name.startswith(("Sub", "_minus")) for name in names) and any(
+        name.startswith(("Mul", "_mul")) for name in names
+    )
 
 
 def open_session(path: Path) -> Any:

@@ -38,7 +38,9 @@ class OnnxNetwork(nn.Module):
         shape = self.session.get_inputs()[0].shape
         names = [entry.name for entry in self.session.get_outputs()]
         if len(shape) != 4 or shape[1] != 3 or names != list(self.outputs):
-            raise ValueError(f"{path} has an input {shape} and outputs {names}, and states {list(self.outputs)}: export it again")
+            raise ValueError(
+                f"{path} has an input {shape} and outputs {names}, and states {list(self.outputs)}: export it again"
+            )
         self.image_size = (int(shape[2]), int(shape[3]))
         self.input_name = self.session.get_inputs()[0].name
         self._answer = namedtuple("Answers", names)  # type: ignore[misc]

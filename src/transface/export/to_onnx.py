@@ -1,7 +1,8 @@
-"""Writes a backbone as ONNX the way InsightFace tools expect it, and lets no file out that gives other numbers than PyTorch.
+"""Writes a backbone as ONNX the way InsightFace tools expect it, and lets no file out that gives other numbers than
+PyTorch.
 
-One input (N, 3, H, W), RGB float in [-1, 1], batch size free; of a recogniser one output (N, E), not normalised, of any other network its outputs by
-their names. The metadata say so.
+One input (N, 3, H, W), RGB float in [-1, 1], batch size free; of a recogniser one output (N, E), not normalised, of any
+other network its outputs by their names. The metadata say so.
 """
 
 import copy
@@ -21,7 +22,10 @@ from transface.export.onnx_network import OnnxNetwork
 from transface.export.quiet import quiet
 
 OPSET = 18
-INPUT_NAME, OUTPUT_NAME = "input.1", "embedding"  # the names in the released packs of InsightFace; its tools ask the file for them
+INPUT_NAME, OUTPUT_NAME = (
+    "input.1",
+    "embedding",
+)  # the names in the released packs of InsightFace; its tools ask the file for them
 TOLERANCE = 1e-4
 INLINE_LIMIT = 1_900_000_000  # bytes of weights; beyond it protobuf cannot hold them and they lie beside the file
 # Names at the front of a graph from which InsightFace's reader concludes that the model normalises pixels itself.
@@ -39,7 +43,8 @@ def export_onnx(
     faces: Tensor | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Agreement:
-    """Write `backbone` to `path` (.onnx) and return how well onnxruntime agrees with PyTorch on random faces and on `faces`.
+    """Write `backbone` to `path` (.onnx) and return how well onnxruntime agrees with PyTorch on random faces and on
+    `faces`.
 
     Args:
         opset: at least 18.
@@ -58,7 +63,14 @@ def export_onnx(
     names = [output_name] if alone else list(model.outputs)
     found = _graph_of(model, example, opset=opset, input_name=input_name, output_names=names)
     outputs = {name: output._asdict() for name, output in model.outputs.items()}
-    describe(found, {**preprocessing(image_size), **({} if alone else {"output": ", ".join(names), "outputs": outputs}), **(metadata or {})})
+    describe(
+        found,
+        {
+            **preprocessing(image_size),
+            **({} if alone else {"output": ", ".join(names), "outputs": outputs}),
+            **(metadata or {}),
+        },
+    )
     hide_pixel_scaling_names(found)
     writing = path.with_name(f".{path.stem}.writing.onnx")
     try:
@@ -89,7 +101,9 @@ def checked_path(path: str | Path, *, opset: int = OPSET) -> Path:
 
 
 def on_the_cpu(network: nn.Module) -> tuple[ExportView, tuple[int, int]]:
-    """Return a copy of the network that gives its outputs as tensors, in eval mode, float32, on the CPU; and its image size."""
+    """Return a copy of the network that gives its outputs as tensors, in eval mode, float32, on the CPU; and its image
+    size.
+    """
     model = ExportView(copy.deepcopy(network)).float().cpu().eval()
     height, width = model.network.image_size
     return model, (int(height), int(width))
@@ -144,13 +158,17 @@ def hide_pixel_scaling_names(graph: onnx.ModelProto) -> None:
 
 
 def save_graph(graph: onnx.ModelProto, path: Path) -> None:
-    """Write a checked model in place of an older one; weights that protobuf cannot hold go into `<name>.data` beside it."""
+    """Write a checked model in place of an older one; weights that protobuf cannot hold go into `<name>.data` beside
+    it.
+    """
     remove_graph(path)  # onnx would write new weights behind those of an older `<name>.data`
     if graph.ByteSize() < INLINE_LIMIT:
         onnx.checker.check_model(graph)
         onnx.save(graph, path)
     else:
-        onnx.save(copy.deepcopy(graph), path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
+        onnx.save(
+            copy.deepcopy(graph), path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024
+        )
         onnx.checker.check_model(path)
 
 
@@ -160,7 +178,9 @@ def remove_graph(path: Path) -> None:
     path.with_name(f"{path.name}.data").unlink(missing_ok=True)
 
 
-def _graph_of(model: nn.Module, example: Tensor, *, opset: int, input_name: str, output_names: list[str]) -> onnx.ModelProto:
+def _graph_of(
+    model: nn.Module, example: Tensor, *, opset: int, input_name: str, output_names: list[str]
+) -> onnx.ModelProto:
     with torch.inference_mode(False), torch.no_grad(), quiet():
         program = torch.onnx.export(
             model,

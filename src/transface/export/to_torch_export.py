@@ -1,4 +1,6 @@
-"""Writes a backbone as a torch.export program (.pt2), which runs without this package, and checks it against the original."""
+"""Writes a backbone as a torch.export program (.pt2), which runs without this package, and checks it against the
+original.
+"""
 
 from pathlib import Path
 
@@ -10,10 +12,13 @@ from transface.export.quiet import quiet
 from transface.export.to_onnx import TOLERANCE, comparison_faces, on_the_cpu, runner
 
 
-def export_program(backbone: nn.Module, path: str | Path, *, tolerance: float = TOLERANCE, faces: Tensor | None = None) -> Agreement:
+def export_program(
+    backbone: nn.Module, path: str | Path, *, tolerance: float = TOLERANCE, faces: Tensor | None = None
+) -> Agreement:
     """Write `backbone` to `path` (.pt2), any batch size, and return how well the file read again agrees with it.
 
-    `torch.export.load(path).module()(images)` gives embeddings (N, E), not normalised, of images (N, 3, H, W), RGB float in [-1, 1].
+    `torch.export.load(path).module()(images)` gives embeddings (N, E), not normalised, of images (N, 3, H, W), RGB
+    float in [-1, 1].
 
     Raises:
         ExportError: if the numbers differ beyond the tolerance; then no file is left.

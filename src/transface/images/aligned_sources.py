@@ -58,4 +58,6 @@ class AlignedFaces:
 
     def fingerprint(self) -> str:
         """Return a hash that changes with the files or the landmarks."""
-        return hashlib.sha256(hash_files(self.paths).encode() + np.ascontiguousarray(self.landmarks).tobytes()).hexdigest()
+        return hashlib.sha256(
+            hash_files(self.paths).encode() + np.ascontiguousarray(self.landmarks).tobytes()
+        ).hexdigest()

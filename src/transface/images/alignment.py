@@ -1,7 +1,8 @@
 """Aligns faces by five points: the similarity transform that brings them nearest to the template, then the crop.
 
-Points are (x, y) in pixels, the centre of the first pixel being (0, 0), in the order left eye, right eye, nose, left and right corner of
-the mouth, as the viewer sees them (files are decoded upright, as their EXIF says). Shapes: B faces, P points.
+Points are (x, y) in pixels, the centre of the first pixel being (0, 0), in the order left eye, right eye, nose, left
+and right corner of the mouth, as the viewer sees them (files are decoded upright, as their EXIF says). Shapes: B faces,
+P points.
 """
 
 import csv
@@ -20,8 +21,9 @@ TEMPLATE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493
 def template_points(size: int | tuple[int, int] = FACE_SIZE, *, margin: float = 0.0) -> Tensor:
     """Return the five points (5, 2) of an aligned face of `size`, float64.
 
-    Squares are the 112x112 template scaled; those of a multiple of 128 (not of 112) have InsightFace's own, with a wider frame at the sides.
-    At 112 x 96 (height x width) the template loses its outer columns; other rectangles hold the largest square template that is cut no more.
+    Squares are the 112x112 template scaled; those of a multiple of 128 (not of 112) have InsightFace's own, with a
+    wider frame at the sides. At 112 x 96 (height x width) the template loses its outer columns; other rectangles hold
+    the largest square template that is cut no more.
 
     Args:
         size: one side, or (height, width), in pixels.
@@ -35,13 +37,16 @@ def template_points(size: int | tuple[int, int] = FACE_SIZE, *, margin: float = 
         points = points * (height / 128) + torch.tensor([8.0 * height / 128, 0.0], dtype=torch.float64)
     else:
         side = min(max(height, width), min(height, width) * FACE_SIZE / 96)
-        points = points * (side / FACE_SIZE) + torch.tensor([(width - side) / 2, (height - side) / 2], dtype=torch.float64)
+        points = points * (side / FACE_SIZE) + torch.tensor(
+            [(width - side) / 2, (height - side) / 2], dtype=torch.float64
+        )
     centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)
     return points if margin == 0 else centre + (points - centre) / (1 + margin)
 
 
 def five_points(points: Tensor) -> Tensor:
-    """Return faces (..., 5, 2) of faces given by 5 or 68 points (iBUG's): centres of the eyes, tip of the nose, corners of the mouth.
+    """Return faces (..., 5, 2) of faces given by 5 or 68 points (iBUG's): centres of the eyes, tip of the nose, corners
+    of the mouth.
 
     Raises:
         ValueError: for another number of points.
@@ -55,7 +60,9 @@ def five_points(points: Tensor) -> Tensor:
 
 
 def inverse_points(transforms: Tensor, places: Tensor) -> Tensor:
-    """Return where in the pictures (B, N, 2) the places (N, 2) of the results of `transforms` (B, 2, 3) come from, x and y."""
+    """Return where in the pictures (B, N, 2) the places (N, 2) of the results of `transforms` (B, 2, 3) come from, x
+    and y.
+    """
     inverse = torch.linalg.inv(transforms[..., :2].to(torch.float64))
     return (places.to(inverse) - transforms[..., 2:].to(inverse).mT) @ inverse.mT
 
@@ -63,7 +70,8 @@ def inverse_points(transforms: Tensor, places: Tensor) -> Tensor:
 def similarity_transforms(points: Tensor, target: Tensor | None = None) -> Tensor:
     """Return (B, 2, 3) float64: rotation, one scale and shift, no reflection, that bring `points` nearest to `target`.
 
-    Least squares in closed form: with points as complex numbers z and w about their means, w ~ a z and a = sum(conj(z) w) / sum |z|^2.
+    Least squares in closed form: with points as complex numbers z and w about their means, w ~ a z and a = sum(conj(z)
+    w) / sum |z|^2.
 
     Args:
         points: (B, P, 2).
@@ -83,7 +91,8 @@ def similarity_transforms(points: Tensor, target: Tensor | None = None) -> Tenso
     unusable = ~torch.isfinite(spread) | (spread < 1e-6)
     if unusable.any():
         raise ValueError(
-            f"the points of face {int(unusable.nonzero()[0])} are not finite or all in one place: {points[unusable][0].tolist()}"
+            f"the points of face {int(unusable.nonzero()[0])} are not finite or all in one place:"
+            f" {points[unusable][0].tolist()}"
         )
     real = (z * w).sum((-2, -1)) / spread
     imaginary = (z[..., 0] * w[..., 1] - z[..., 1] * w[..., 0]).sum(-1) / spread
@@ -105,12 +114,18 @@ def warp(images: Tensor, transforms: Tensor, *, size: tuple[int, int] = (FACE_SI
     sources = inverse_points(transforms, places)
     # The centre of pixel i of n lies at (2 i + 1) / n - 1 in grid_sample's coordinates.
     grid = (2 * sources + 1) / torch.tensor([width, height], dtype=torch.float64, device=sources.device) - 1
-    working = images.to(torch.promote_types(images.dtype, torch.float32))  # half precision tells places some pixels apart, not less
-    moved = F.grid_sample(working, grid.reshape(-1, *size, 2).to(working), mode="bilinear", padding_mode="zeros", align_corners=False)
+    working = images.to(
+        torch.promote_types(images.dtype, torch.float32)
+    )  # half precision tells places some pixels apart, not less
+    moved = F.grid_sample(
+        working, grid.reshape(-1, *size, 2).to(working), mode="bilinear", padding_mode="zeros", align_corners=False
+    )
     return moved.to(images.dtype) if images.is_floating_point() else moved.round_().clamp_(0, 255).to(images.dtype)
 
 
-def align_faces(images: Tensor, points: Tensor, *, size: int | tuple[int, int] = FACE_SIZE, margin: float = 0.0) -> Tensor:
+def align_faces(
+    images: Tensor, points: Tensor, *, size: int | tuple[int, int] = FACE_SIZE, margin: float = 0.0
+) -> Tensor:
     """Return faces (B, 3, H, W) cut from images (B, 3, H', W'), one each, by their points (B, 5, 2) or (B, 68, 2).
 
     Args:
@@ -118,7 +133,9 @@ def align_faces(images: Tensor, points: Tensor, *, size: int | tuple[int, int] =
         margin: as `template_points` takes it.
     """
     if images.ndim != 4 or len(images) != len(points):
-        raise ValueError(f"each of the {len(points)} rows of points needs an image (B, 3, H, W), got images {tuple(images.shape)}")
+        raise ValueError(
+            f"each of the {len(points)} rows of points needs an image (B, 3, H, W), got images {tuple(images.shape)}"
+        )
     sides = (size, size) if isinstance(size, int) else size
     target = template_points(sides, margin=margin)
     transforms = similarity_transforms(five_points(points.to(images.device)), target)
@@ -127,15 +144,22 @@ def align_faces(images: Tensor, points: Tensor, *, size: int | tuple[int, int] =
 
 
 def _cut(image: Tensor, transform: Tensor, size: tuple[int, int]) -> Tensor:
-    """The face (3, H, W) of one image: only the part of it that is seen is touched, and averaged first where it shrinks below a half."""
-    corners = torch.tensor([[x, y] for x in (0, size[1] - 1) for y in (0, size[0] - 1)], dtype=torch.float64, device=transform.device)
+    """The face (3, H, W) of one image: only the part of it that is seen is touched, and averaged first where it shrinks
+    below a half.
+    """
+    corners = torch.tensor(
+        [[x, y] for x in (0, size[1] - 1) for y in (0, size[0] - 1)], dtype=torch.float64, device=transform.device
+    )
     seen = inverse_points(transform[None], corners)[0]
     scale = float(transform[:, :2].det().abs().sqrt())
     step = int(1 / max(scale, 1e-4)) if scale < 0.5 else 1
     low, high = (seen.amin(0) - 2 * step).floor().long().tolist(), (seen.amax(0) + 2 * step + 2).ceil().long().tolist()
-    left, top = (min(max(value, 0), side - 1) for value, side in zip(low, (image.shape[2], image.shape[1]), strict=True))
+    left, top = (
+        min(max(value, 0), side - 1) for value, side in zip(low, (image.shape[2], image.shape[1]), strict=True)
+    )
     right, bottom = (
-        min(max(value, start + 1), side) for value, start, side in zip(high, (left, top), (image.shape[2], image.shape[1]), strict=True)
+        min(max(value, start + 1), side)
+        for value, start, side in zip(high, (left, top), (image.shape[2], image.shape[1]), strict=True)
     )
     part = image[:, top:bottom, left:right]
     linear, shift = transform[:, :2], transform[:, 2] + transform[:, :2] @ torch.tensor([left, top]).to(transform)
@@ -154,8 +178,12 @@ def _averaged(part: Tensor, step: int) -> Tensor:
     return small.to(part.dtype) if part.is_floating_point() else small.round_().clamp_(0, 255).to(part.dtype)
 
 
-def align_image(image: Tensor, points: Tensor, *, size: int | tuple[int, int] = FACE_SIZE, margin: float = 0.0) -> Tensor:
-    """Return all faces (F, 3, H, W) of one image (3, H', W'), given their points (F, 5, 2), or (5, 2) for one; 68 points a face too."""
+def align_image(
+    image: Tensor, points: Tensor, *, size: int | tuple[int, int] = FACE_SIZE, margin: float = 0.0
+) -> Tensor:
+    """Return all faces (F, 3, H, W) of one image (3, H', W'), given their points (F, 5, 2), or (5, 2) for one; 68
+    points a face too.
+    """
     points = points[None] if points.ndim == 2 else points
     return align_faces(image[None].expand(len(points), -1, -1, -1), points, size=size, margin=margin)
 
@@ -168,9 +196,11 @@ class FacePoints(NamedTuple):
 
 
 def read_points(path: str | Path) -> list[FacePoints]:
-    """Return the faces listed in a CSV file of lines `image,x1,y1,...,x5,y5` (or ...,x68,y68); a first line of names is passed over.
+    """Return the faces listed in a CSV file of lines `image,x1,y1,...,x5,y5` (or ...,x68,y68); a first line of names is
+    passed over.
 
-    A file whose first line names the columns file, x1, y1, ..., x5, y5 may have others too: `transface align` writes such.
+    A file whose first line names the columns file, x1, y1, ..., x5, y5 may have others too: `transface align` writes
+    such.
 
     Raises:
         FileNotFoundError: no such file.
@@ -196,10 +226,14 @@ def _parse_table(lines: list[str], names: list[str], path: Path) -> Iterable[Fac
         if not any(values):  # a picture in which no face was found
             continue
         try:
-            yield FacePoints(row[0], five_points(torch.tensor([float(value) for value in values], dtype=torch.float64).reshape(-1, 2)))
+            yield FacePoints(
+                row[0],
+                five_points(torch.tensor([float(value) for value in values], dtype=torch.float64).reshape(-1, 2)),
+            )
         except (ValueError, RuntimeError):
             raise ValueError(
-                f"{path}: line {number} must have numbers in the columns {columns[0]}..{columns[-1]}, got {','.join(row)[:80]!r}"
+                f"{path}: line {number} must have numbers in the columns {columns[0]}..{columns[-1]}, got"
+                f" {','.join(row)[:80]!r}"
             ) from None
 
 

@@ -1,4 +1,5 @@
-"""Tells five points that cannot be those of an upright-numbered face from good ones: how well they fit the template, and where the face lies.
+"""Tells five points that cannot be those of an upright-numbered face from good ones: how well they fit the template,
+and where the face lies.
 
 Shapes: B faces.
 """
@@ -27,7 +28,8 @@ class AlignmentFit(NamedTuple):
 
     Attributes:
         eye_distance: (B,) pixels of the picture between the eyes.
-        residual: (B,) root mean square distance of the aligned points from the template, as a share of the template's eye distance.
+        residual: (B,) root mean square distance of the aligned points from the template, as a share of the template's
+            eye distance.
         exchanged: (B,) whether left and right are exchanged: such a face is mirrored.
     """
 
@@ -79,7 +81,8 @@ def refusals(points: Tensor, *, picture: tuple[int, int] | None = None) -> list[
             reasons.append(f"left and right are exchanged, or the columns have another order: {ORDER}")
         elif residual > REFUSED_RESIDUAL:
             reasons.append(
-                f"the points miss the template by {residual:.0%} of the distance between the eyes (at most {REFUSED_RESIDUAL:.0%}): {ORDER}"
+                f"the points miss the template by {residual:.0%} of the distance between the eyes (at most"
+                f" {REFUSED_RESIDUAL:.0%}): {ORDER}"
             )
         elif eyes < FEWEST_PIXELS:
             reasons.append(f"the eyes are {eyes:.1f} pixels apart, at least {FEWEST_PIXELS:g} are needed")
@@ -102,12 +105,15 @@ def check_points(points: Tensor, *, name: str, picture: tuple[int, int] | None =
     residual = float(fit_of_points(points[None]).residual[0])
     if residual > SUSPECT_RESIDUAL:
         log.warning(
-            "%s: its points miss the template by %.0f %% of the distance between the eyes: a profile, or wrong points", name, 100 * residual
+            "%s: its points miss the template by %.0f %% of the distance between the eyes: a profile, or wrong points",
+            name,
+            100 * residual,
         )
 
 
 def check_listed_points(points: Tensor, names: Sequence[str], *, source: str) -> None:
-    """Look through the points (M, 5, 2) of a whole list before any picture is read: refuse a wrong order of columns, warn of single faces.
+    """Look through the points (M, 5, 2) of a whole list before any picture is read: refuse a wrong order of columns,
+    warn of single faces.
 
     Raises:
         ValueError: if more than half of the faces cannot be aligned.
@@ -117,7 +123,9 @@ def check_listed_points(points: Tensor, names: Sequence[str], *, source: str) ->
     reasons = refusals(points)
     bad = [(name, reason) for name, reason in zip(names, reasons, strict=True) if reason is not None]
     if 2 * len(bad) > len(reasons):
-        raise ValueError(f"{source}: the points of {len(bad)} of {len(reasons)} faces cannot be right; {bad[0][0]}: {bad[0][1]}")
+        raise ValueError(
+            f"{source}: the points of {len(bad)} of {len(reasons)} faces cannot be right; {bad[0][0]}: {bad[0][1]}"
+        )
     if bad:
         some = "; ".join(f"{name}: {reason}" for name, reason in bad[:NAMED])
         log.warning("%s: the points of %d of %d faces look wrong: %s", source, len(bad), len(reasons), some)

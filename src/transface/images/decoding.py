@@ -1,4 +1,5 @@
-"""Decodes batches of encoded images into one uint8 tensor: JPEG, PNG, WebP, BMP, TIFF, of any colour mode, upright as their EXIF says.
+"""Decodes batches of encoded images into one uint8 tensor: JPEG, PNG, WebP, BMP, TIFF, of any colour mode, upright as
+their EXIF says.
 
 Shapes: B faces, H x W pixels. Images come out as RGB, uint8.
 """
@@ -39,11 +40,12 @@ def decode_images(
     device: torch.device | str = "cpu",
     fit: Fit = "refuse",
 ) -> Tensor:
-    """Return (B, 3, H, W) uint8 RGB: all images of a batch, of any kind and colour mode, decoded, upright as their EXIF says.
+    """Return (B, 3, H, W) uint8 RGB: all images of a batch, of any kind and colour mode, decoded, upright as their EXIF
+    says.
 
-    A photograph that its EXIF turns by a quarter has H and W exchanged: the points that a detector gave are those of the upright one.
-    In memory they lie as the decoder leaves them, the channel last (torch.channels_last): turning them round costs an eighth of the
-    decoding here, and nothing worth mentioning on the device.
+    A photograph that its EXIF turns by a quarter has H and W exchanged: the points that a detector gave are those of
+    the upright one. In memory they lie as the decoder leaves them, the channel last (torch.channels_last): turning them
+    round costs an eighth of the decoding here, and nothing worth mentioning on the device.
 
     Args:
         encoded: B images as bytes (anything with the buffer of uint8 will do).
@@ -63,7 +65,9 @@ def decode_images(
     tensors = torch.frombuffer(bytearray().join(images), dtype=torch.uint8).split([len(image) for image in images])
     jpegs = [index for index, image in enumerate(images) if image[:3] == JPEG]
     if device.type != "cpu" and any(EXIF in bytes(images[index][:EXIF_WITHIN]) for index in jpegs):
-        return decode_images(images, size=size, names=names, fit=fit).to(device)  # a device's decoder knows nothing of EXIF
+        return decode_images(images, size=size, names=names, fit=fit).to(
+            device
+        )  # a device's decoder knows nothing of EXIF
     rest = [index for index, image in enumerate(images) if image[:3] != JPEG]
     try:
         decoded: dict[int, Tensor] = {}
@@ -76,11 +80,21 @@ def decode_images(
         return torch.stack([decoded[i].permute(1, 2, 0) for i in range(len(images))]).permute(0, 3, 1, 2)
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, ValueError, OSError, SyntaxError, TypeError, KeyError, IndexError):  # Pillow's plugins raise all of these
+    except (
+        RuntimeError,
+        ValueError,
+        OSError,
+        SyntaxError,
+        TypeError,
+        KeyError,
+        IndexError,
+    ):  # Pillow's plugins raise all of these
         _raise_for_broken(tensors, size=size, names=names, fit=fit)
         if device.type == "cpu":
             raise
-        return decode_images(images, size=size, names=names, fit=fit).to(device)  # a device's decoder knows fewer kinds of JPEG
+        return decode_images(images, size=size, names=names, fit=fit).to(
+            device
+        )  # a device's decoder knows fewer kinds of JPEG
 
 
 def decode_image(encoded: bytes | memoryview, *, name: object = "0") -> Tensor:
@@ -93,7 +107,11 @@ def decode_image(encoded: bytes | memoryview, *, name: object = "0") -> Tensor:
 
 
 def check_sizes(
-    images: Sequence[bytes | memoryview], size: tuple[int, int] | None, names: Sequence[object] | None, *, fit: Fit = "refuse"
+    images: Sequence[bytes | memoryview],
+    size: tuple[int, int] | None,
+    names: Sequence[object] | None,
+    *,
+    fit: Fit = "refuse",
 ) -> tuple[int, int]:
     """Return the size a batch will have, from the headers alone: a forged one must not make the decoder take gigabytes.
 
@@ -123,7 +141,9 @@ def _check_limits(found: tuple[int, int], index: int, names: Sequence[object] | 
     height, width = found
     if not (min(found) > 0 and max(found) <= LARGEST_SIDE and height * width <= LARGEST_AREA):
         limits = f"1 to {LARGEST_SIDE} pixels a side and at most {LARGEST_AREA >> 20} million pixels"
-        raise ImageError(f"{_name(index, names)} must be of {limits}, got {height}x{width}: make it smaller first", index=index)
+        raise ImageError(
+            f"{_name(index, names)} must be of {limits}, got {height}x{width}: make it smaller first", index=index
+        )
 
 
 def _decode_jpegs(encoded: list[Tensor], device: torch.device) -> list[Tensor]:
@@ -138,7 +158,9 @@ def _decode_one(encoded: Tensor) -> Tensor:
         return _decode_jpegs([encoded], torch.device("cpu"))[0]
     if start == PNG:
         image = decode_png(encoded, ImageReadMode.RGB, apply_exif_orientation=True)
-        return image if image.dtype == torch.uint8 else (image.to(torch.int32) // 257).to(torch.uint8)  # 16 bits a colour
+        return (
+            image if image.dtype == torch.uint8 else (image.to(torch.int32) // 257).to(torch.uint8)
+        )  # 16 bits a colour
     with open_other(encoded.numpy().tobytes()) as picture:
         return pixels_of(ImageOps.exif_transpose(picture))
 
@@ -158,7 +180,9 @@ def pixels_of(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
 
 
-def _raise_for_broken(tensors: Sequence[Tensor], *, size: tuple[int, int], names: Sequence[object] | None, fit: Fit) -> None:
+def _raise_for_broken(
+    tensors: Sequence[Tensor], *, size: tuple[int, int], names: Sequence[object] | None, fit: Fit
+) -> None:
     for index, tensor in enumerate(tensors):
         try:
             image = _decode_one(tensor)

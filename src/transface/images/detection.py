@@ -1,6 +1,7 @@
 """What a face detector is, what it gives, and which of the faces of a picture are taken.
 
-Shapes: n faces of a picture. Coordinates are (x, y) in pixels of the upright picture, the centre of the first pixel being (0, 0).
+Shapes: n faces of a picture. Coordinates are (x, y) in pixels of the upright picture, the centre of the first pixel
+being (0, 0).
 """
 
 import logging
@@ -52,7 +53,9 @@ def no_faces(failed: str | None = None) -> Faces:
 
 
 def sorted_faces(boxes: Any, points: Any, scores: Any) -> Faces:
-    """Return n boxes, points and scores of any array-like as Faces, the highest score first; faces with numbers that are not finite go."""
+    """Return n boxes, points and scores of any array-like as Faces, the highest score first; faces with numbers that
+    are not finite go.
+    """
     found = Faces(
         np.asarray(boxes, np.float32).reshape(-1, 4),
         np.asarray(points, np.float32).reshape(-1, 5, 2),
@@ -82,7 +85,8 @@ def detect_faces(
 ) -> list[Faces]:
     """Return the faces of each picture (H, W, 3), RGB uint8, in its own pixels.
 
-    Large pictures are reduced first, pictures below 32 pixels enlarged; a detector that fails at a picture costs that picture alone.
+    Large pictures are reduced first, pictures below 32 pixels enlarged; a detector that fails at a picture costs that
+    picture alone.
 
     Args:
         max_side: pixels; the longer side of what the detector sees.
@@ -126,7 +130,8 @@ def _detect_each(detector: Detector, images: Sequence[NDArray[np.uint8]]) -> lis
 def choose(faces: Faces, policy: Policy, *, picture: tuple[int, int]) -> list[int]:
     """Return which faces of a picture of (height, width) a policy takes.
 
-    largest: by the area of the box. central: area less twice the squared distance of its centre from the picture's. score: the highest.
+    largest: by the area of the box. central: area less twice the squared distance of its centre from the picture's.
+    score: the highest.
     all: every one. only: the one face of a picture with exactly one.
 
     Raises:
@@ -165,4 +170,8 @@ def reason_for_none(faces: Faces, policy: Policy) -> str:
     """Return why a policy took no face of a picture."""
     if faces.failed is not None:
         return faces.failed
-    return f"{len(faces)} faces, and faces=only takes pictures of one" if policy == "only" and len(faces) > 1 else "no face was found"
+    return (
+        f"{len(faces)} faces, and faces=only takes pictures of one"
+        if policy == "only" and len(faces) > 1
+        else "no face was found"
+    )

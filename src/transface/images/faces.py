@@ -74,7 +74,8 @@ def faces(
     device: str | torch.device = "cpu",
     colours: Colours = "rgb",
 ) -> Any:
-    """Return the faces of one photograph as a list of FoundFace, the highest score first; of several photographs, a list of such lists.
+    """Return the faces of one photograph as a list of FoundFace, the highest score first; of several photographs, a
+    list of such lists.
 
     Args:
         pictures: one or many of: path, encoded bytes, PIL image, array or tensor.
@@ -92,7 +93,13 @@ def faces(
     one = isinstance(pictures, str | os.PathLike | bytes | bytearray | memoryview | Image.Image) or (
         is_array(pictures) and pictures.ndim < 4
     )
-    settings = {"take": take, "size": size, "margin": margin, "min_eye_distance": min_eye_distance, "max_side": max_side}
+    settings = {
+        "take": take,
+        "size": size,
+        "margin": margin,
+        "min_eye_distance": min_eye_distance,
+        "max_side": max_side,
+    }
     listed = [pictures] if one else list(many(pictures))
     found: list[list[FoundFace]] = []
     for start in range(0, len(listed), BATCH):
@@ -122,11 +129,20 @@ def find_faces(
     """Return what a detector finds in each picture (3, H, W) uint8, aligned."""
     arrays = [np.ascontiguousarray(picture.permute(1, 2, 0).numpy()) for picture in pictures]
     detected = detect_faces(detector, arrays, max_side=max_side, min_eye_distance=min_eye_distance)
-    return [cut(picture, found, take=take, size=size, margin=margin) for picture, found in zip(pictures, detected, strict=True)]
+    return [
+        cut(picture, found, take=take, size=size, margin=margin)
+        for picture, found in zip(pictures, detected, strict=True)
+    ]
 
 
 def detected_batches(
-    images: Any, detector: Detector, size: tuple[int, int], *, batch_size: int, take: Policy = "largest", colours: Colours = "rgb"
+    images: Any,
+    detector: Detector,
+    size: tuple[int, int],
+    *,
+    batch_size: int,
+    take: Policy = "largest",
+    colours: Colours = "rgb",
 ) -> Iterator[Tensor]:
     """Yield batches (B, 3, H, W) uint8: one face of each picture, found, chosen and aligned, in order.
 
@@ -136,7 +152,10 @@ def detected_batches(
     position = 0
     for group in in_groups(many(images), batch_size):
         names = [_name(picture, position + number) for number, picture in enumerate(group)]
-        pictures = [as_bytes(read_picture(picture, colours=colours, name=name)) for picture, name in zip(group, names, strict=True)]
+        pictures = [
+            as_bytes(read_picture(picture, colours=colours, name=name))
+            for picture, name in zip(group, names, strict=True)
+        ]
         found = find_faces(detector, pictures, take=take, size=size)
         for one, name in zip(found, names, strict=True):
             if not one.faces:
@@ -149,8 +168,12 @@ def _name(picture: Any, position: int) -> str:
     return os.fsdecode(picture) if isinstance(picture, str | os.PathLike) else f"images[{position}]"
 
 
-def cut(picture: Tensor, found: Faces, *, take: Policy, size: int | tuple[int, int] = 112, margin: float = 0.0) -> FoundFaces:
-    """Return the faces of one picture (3, H, W) that a policy takes, aligned; those that cannot be aligned go, with the reason."""
+def cut(
+    picture: Tensor, found: Faces, *, take: Policy, size: int | tuple[int, int] = 112, margin: float = 0.0
+) -> FoundFaces:
+    """Return the faces of one picture (3, H, W) that a policy takes, aligned; those that cannot be aligned go, with the
+    reason.
+    """
     sides = (picture.shape[1], picture.shape[2])
     places = choose(found, take, picture=sides)
     if not places:
@@ -167,14 +190,24 @@ def cut(picture: Tensor, found: Faces, *, take: Policy, size: int | tuple[int, i
         FoundFace(chosen.boxes[place], chosen.points[place], float(chosen.scores[place]), image)
         for place, image in zip(good, images, strict=True)
     ]
-    said = "ambiguous: another face has more than half the area of the largest" if take != "all" and is_ambiguous(found) else None
+    said = (
+        "ambiguous: another face has more than half the area of the largest"
+        if take != "all" and is_ambiguous(found)
+        else None
+    )
     return FoundFaces(cut_out, said if first_reason is None else f"a face cannot be aligned: {first_reason}")
 
 
 def find_in_files(
-    make_detector: Callable[[], Detector], paths: Sequence[Any], *, num_threads: int = 1, ahead: int = 4, **settings: Any
+    make_detector: Callable[[], Detector],
+    paths: Sequence[Any],
+    *,
+    num_threads: int = 1,
+    ahead: int = 4,
+    **settings: Any,
 ) -> Iterator[FoundFaces]:
-    """Yield what is found in each file, in order; threads read and look at groups of them, each with a detector of its own.
+    """Yield what is found in each file, in order; threads read and look at groups of them, each with a detector of its
+    own.
 
     A file that cannot be read is one without faces, with the reason.
     """

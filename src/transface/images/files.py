@@ -33,8 +33,8 @@ class ImageList(NamedTuple):
 
 
 def list_images(source: str | Path) -> ImageList:
-    """Return the images of a folder, at any depth and behind links too, none that begins with a dot; or the one file; or those named in a
-    text file (.txt, .lst), one a line, relative to its folder.
+    """Return the images of a folder, at any depth and behind links too, none that begins with a dot; or the one file;
+    or those named in a text file (.txt, .lst), one a line, relative to its folder.
 
     Raises:
         FileNotFoundError: if there is no such folder or file.
@@ -60,7 +60,8 @@ def list_images(source: str | Path) -> ImageList:
 
 
 def files_below(folder: str | Path, *, above: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Yield the files of a folder and of the folders in it, as paths relative to it; names that begin with a dot are passed over.
+    """Yield the files of a folder and of the folders in it, as paths relative to it; names that begin with a dot are
+    passed over.
 
     Links are followed, also to folders, but not from a folder (`above`: those it lies in) back into itself.
     """

@@ -13,8 +13,8 @@ Fit = Literal["refuse", "resize", "letterbox", "center_crop", "stretch"]
 FITS: tuple[str, ...] = get_args(Fit)
 SAME_SHAPE = 0.02  # how far the proportions may differ, as a share: what rounding a size to whole pixels does
 REMEDY = (
-    "fit=letterbox keeps the whole picture and its proportions, fit=center_crop takes its middle, fit=stretch distorts it. "
-    "A loose crop is no aligned face: five points a face, or a detector, align it"
+    "fit=letterbox keeps the whole picture and its proportions, fit=center_crop takes its middle, fit=stretch distorts"
+    " it. A loose crop is no aligned face: five points a face, or a detector, align it"
 )
 
 
@@ -23,7 +23,9 @@ class ImageSizeError(ValueError):
 
 
 class Placement(NamedTuple):
-    """Which part of a picture goes where: the source box is resized to `inner` and put at `top`, `left` of the black result."""
+    """Which part of a picture goes where: the source box is resized to `inner` and put at `top`, `left` of the black
+    result.
+    """
 
     source_top: int
     source_left: int
@@ -47,9 +49,10 @@ def check_fit(fit: Any) -> Fit:
 def placement(found: tuple[int, int], size: tuple[int, int], *, fit: Fit, name: str = "the image") -> Placement:
     """Return what `fit` does with a picture of size `found`: both sizes are (height, width).
 
-    refuse: only `size` itself. resize: only pictures of the proportions of `size`. letterbox: the whole picture, black bars beside it.
-    center_crop: the largest box of these proportions about the middle; of a 112x112 face at (112, 96) that is its middle columns. stretch:
-    the whole picture, distorted.
+    refuse: only `size` itself. resize: only pictures of the proportions of `size`. letterbox: the whole picture, black
+    bars beside it.
+    center_crop: the largest box of these proportions about the middle; of a 112x112 face at (112, 96) that is its
+    middle columns. stretch: the whole picture, distorted.
 
     Raises:
         ImageSizeError: naming the picture, its size, and what to do.
@@ -64,10 +67,15 @@ def placement(found: tuple[int, int], size: tuple[int, int], *, fit: Fit, name: 
         inner = (min(max(round(height * scale), 1), to_height), min(max(round(width * scale), 1), to_width))
         return Placement(0, 0, found, (to_height - inner[0]) // 2, (to_width - inner[1]) // 2, inner)
     if fit == "center_crop":
-        box = (min(max(round(width * to_height / to_width), 1), height), min(max(round(height * to_width / to_height), 1), width))
+        box = (
+            min(max(round(width * to_height / to_width), 1), height),
+            min(max(round(height * to_width / to_height), 1), width),
+        )
         return Placement((height - box[0]) // 2, (width - box[1]) // 2, box, 0, 0, size)
     if fit == "resize" and not same_proportions(found, size):
-        raise ImageSizeError(f"{name} is {height}x{width}, and resizing it to {to_height}x{to_width} would distort it: {REMEDY}")
+        raise ImageSizeError(
+            f"{name} is {height}x{width}, and resizing it to {to_height}x{to_width} would distort it: {REMEDY}"
+        )
     return Placement(0, 0, found, 0, 0, size)
 
 
@@ -119,7 +127,9 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def fit_matrix(found: tuple[int, int], size: tuple[int, int], *, fit: Fit) -> Tensor:
-    """Return the map (2, 3), float64, of points (x, y) of a picture to those of the fitted one; the first pixel's centre is (0, 0)."""
+    """Return the map (2, 3), float64, of points (x, y) of a picture to those of the fitted one; the first pixel's
+    centre is (0, 0).
+    """
     plan = placement(found, size, fit=fit)
     scale_y, scale_x = plan.inner[0] / plan.source[0], plan.inner[1] / plan.source[1]
     shift_x = (0.5 - plan.source_left) * scale_x - 0.5 + plan.left

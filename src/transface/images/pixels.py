@@ -8,7 +8,8 @@ from torch import Tensor
 
 
 def normalise(images: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return uint8 images (B, 3, H, W) as floats: 0 becomes -1, 255 becomes 1. In memory the result lies channel by channel.
+    """Return uint8 images (B, 3, H, W) as floats: 0 becomes -1, 255 becomes 1. In memory the result lies channel by
+    channel.
 
     Raises:
         TypeError: if they are not uint8: they were normalised before.
@@ -19,7 +20,9 @@ def normalise(images: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def normalised(images: Tensor) -> Tensor:
-    """Return pictures as float32 in [-1, 1]: uint8 ones normalised, float ones as they are, which must be so already."""
+    """Return pictures as float32 in [-1, 1]: uint8 ones normalised, float ones as they are, which must be so
+    already.
+    """
     return normalise(images) if images.dtype == torch.uint8 else images
 
 

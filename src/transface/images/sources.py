@@ -30,7 +30,9 @@ class FaceSource(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, indices: Sequence[int], size: tuple[int, int]) -> Tensor:
-        """Return the faces at `indices`, (B, 3, H, W) uint8; raises ValueError naming one that is no image of that size."""
+        """Return the faces at `indices`, (B, 3, H, W) uint8; raises ValueError naming one that is no image of that
+        size.
+        """
         ...
 
     def thumbnail(self, index: int) -> bytes:
@@ -99,10 +101,11 @@ class FaceFiles:
 
 
 def hash_files(paths: Sequence[str]) -> str:
-    """Return a SHA-256 over names, places and states of files, in order: it changes if any file is written, replaced or exchanged.
+    """Return a SHA-256 over names, places and states of files, in order: it changes if any file is written, replaced or
+    exchanged.
 
-    Of the bytes a hash would take minutes for half a million files; size, times and inode change with them. Files that a tool copied
-    are other files.
+    Of the bytes a hash would take minutes for half a million files; size, times and inode change with them. Files that
+    a tool copied are other files.
     """
     digest = hashlib.sha256()
     for path in paths:

@@ -1,6 +1,7 @@
 """Turns what a user calls images (paths, bytes, PIL, NumPy, tensors; one or many) into batches of faces for a backbone.
 
-Shapes: B faces of a batch, N faces in all, H x W the size the backbone takes. Batches are RGB: uint8 in 0..255 or float in [-1, 1].
+Shapes: B faces of a batch, N faces in all, H x W the size the backbone takes. Batches are RGB: uint8 in 0..255 or float
+in [-1, 1].
 """
 
 import logging
@@ -28,11 +29,12 @@ FLOAT_SLACK = 0.01  # of resampling, beyond [-1, 1]
 def batches_of_faces(
     images: Any, size: tuple[int, int], *, batch_size: int, colours: Colours = "rgb", fit: Fit = "refuse"
 ) -> Iterator[Tensor]:
-    """Yield batches (B, 3, H, W), uint8 or float, of at most `batch_size` faces, in order; files are read as they are needed.
+    """Yield batches (B, 3, H, W), uint8 or float, of at most `batch_size` faces, in order; files are read as they are
+    needed.
 
     Args:
-        images: one or many of: path, encoded bytes, PIL image, array or tensor (H, W, 3) or (3, H, W); or an array of all (N, ...).
-            uint8 arrays are in 0..255, float ones in [-1, 1].
+        images: one or many of: path, encoded bytes, PIL image, array or tensor (H, W, 3) or (3, H, W); or an array of
+            all (N, ...). uint8 arrays are in 0..255, float ones in [-1, 1].
         size: (H, W) the faces must have.
         colours: the order of the channels in arrays and tensors; files and PIL images know their own.
         fit: what to do with a face of another size, see `images.fit`; no alignment is done.
@@ -62,7 +64,9 @@ def many(images: Any) -> Iterable[Any]:
     if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image):
         return [images]
     if not isinstance(images, Iterable) or hasattr(images, "read"):
-        raise ValueError(f"images must be paths, encoded bytes, PIL images, arrays or tensors, got {type(images).__name__}")
+        raise ValueError(
+            f"images must be paths, encoded bytes, PIL images, arrays or tensors, got {type(images).__name__}"
+        )
     return images
 
 
@@ -114,13 +118,16 @@ def encoded_bytes(image: Any) -> bytes | None:
 
 
 def as_pictures(array: Any, *, colours: Colours = "rgb", name: str = "images") -> Tensor:
-    """Return an array or tensor of one or many images as (N, 3, H, W) RGB, uint8 or float; channels may come first or last.
+    """Return an array or tensor of one or many images as (N, 3, H, W) RGB, uint8 or float; channels may come first or
+    last.
 
     Raises:
         ValueError: if the shape or the type is not that of images.
     """
     if not isinstance(array, Tensor | np.ndarray):
-        raise ValueError(f"{name} must be paths, encoded bytes, PIL images, arrays or tensors, got {type(array).__name__}")
+        raise ValueError(
+            f"{name} must be paths, encoded bytes, PIL images, arrays or tensors, got {type(array).__name__}"
+        )
     shape = tuple(array.shape)
     if isinstance(array, np.ndarray):
         if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
@@ -148,7 +155,10 @@ def fitted(faces: Tensor, size: tuple[int, int], *, fit: Fit, name: str) -> Tens
     if faces.dtype != torch.uint8 and faces.numel():
         low, high = faces.aminmax()
         if not (low >= -1 - FLOAT_SLACK and high <= 1 + FLOAT_SLACK):
-            raise ValueError(f"{name}: float images must be in [-1, 1], got {float(low):g}..{float(high):g}: give uint8, or x / 127.5 - 1")
+            raise ValueError(
+                f"{name}: float images must be in [-1, 1], got {float(low):g}..{float(high):g}: give uint8, or x /"
+                " 127.5 - 1"
+            )
     found = (faces.shape[-2], faces.shape[-1])
     if found == tuple(size):
         return faces
@@ -179,7 +189,9 @@ def _batch(group: list[Any], size: tuple[int, int], *, colours: Colours, fit: Fi
             pass  # one by one, for an error that says what to do
     faces = []
     for image, content, name in zip(group, encoded, names, strict=True):
-        picture = _decode_one(content, name=name) if content is not None else read_picture(image, colours=colours, name=name)
+        picture = (
+            _decode_one(content, name=name) if content is not None else read_picture(image, colours=colours, name=name)
+        )
         faces.append(fitted(picture[None], size, fit=fit, name=name)[0])
     return joined(faces)
 

@@ -18,20 +18,26 @@ from transface.images.alignment_check import check_points
 from transface.images.user_images import Colours, in_groups, is_array, joined, many, read_picture
 
 
-def aligned_batches(images: Any, points: Any, size: tuple[int, int], *, batch_size: int, colours: Colours = "rgb") -> Iterator[Tensor]:
+def aligned_batches(
+    images: Any, points: Any, size: tuple[int, int], *, batch_size: int, colours: Colours = "rgb"
+) -> Iterator[Tensor]:
     """Yield batches (B, 3, H, W) of faces cut out of pictures by their points, in order.
 
     Args:
         images: as `batches_of_faces` takes them, but of any size; or one picture with several faces.
-        points: (5, 2) or (68, 2) for one face, (N, 5, 2) for one face in each of N pictures or for N faces of one picture; pixels x, y.
+        points: (5, 2) or (68, 2) for one face, (N, 5, 2) for one face in each of N pictures or for N faces of one
+            picture; pixels x, y.
 
     Raises:
-        ValueError: if images and points do not go together, or a face's points have no place in common with the template.
+        ValueError: if images and points do not go together, or a face's points have no place in common with the
+            template.
     """
     rows = face_points(points)
     pictures = list(many(images)) if not _is_one(images) else [images] * len(rows)
     if len(pictures) != len(rows):
-        raise ValueError(f"each picture needs its five points: got {len(pictures)} pictures and points {tuple(rows.shape)}")
+        raise ValueError(
+            f"each picture needs its five points: got {len(pictures)} pictures and points {tuple(rows.shape)}"
+        )
     position = 0
     last: tuple[Any, Tensor] | None = None  # several faces of one picture read it once
     for group in in_groups(zip(pictures, rows, strict=True), batch_size):
@@ -58,7 +64,8 @@ def face_points(points: Any) -> Tensor:
     rows = rows.reshape(0, 5, 2) if rows.shape == (0,) else rows[None] if rows.ndim == 2 else rows
     if rows.ndim != 3 or rows.shape[1] not in (5, 68) or rows.shape[2] != 2:
         raise ValueError(
-            f"points must be (5, 2) or (N, 5, 2): x, y of eyes, nose, mouth corners, or 68 points a face; got {tuple(rows.shape)}"
+            "points must be (5, 2) or (N, 5, 2): x, y of eyes, nose, mouth corners, or 68 points a face; got"
+            f" {tuple(rows.shape)}"
         )
     rows = five_points(rows)
     if not bool(rows.isfinite().all()):
@@ -81,7 +88,11 @@ def _aligned(picture: Tensor, five: Tensor, size: tuple[int, int], *, name: str)
 
 
 def _name_of(picture: Any, position: int) -> str:
-    return f"{picture} (points[{position}])" if isinstance(picture, str) or hasattr(picture, "__fspath__") else f"points[{position}]"
+    return (
+        f"{picture} (points[{position}])"
+        if isinstance(picture, str) or hasattr(picture, "__fspath__")
+        else f"points[{position}]"
+    )
 
 
 def points_by_name(path: str | Path) -> dict[str, NDArray[np.float64]]:

@@ -1,4 +1,5 @@
-"""What a network's raw answers mean: probabilities, numbers with a unit, points, regions, as tensors and as plain values.
+"""What a network's raw answers mean: probabilities, numbers with a unit, points, regions, as tensors and as plain
+values.
 
 Shapes: N faces, C classes, A labels, P points, R regions of H x W pixels.
 """
@@ -13,7 +14,9 @@ from transface.backbones.features import Output
 
 
 def answer_values(output: Output, raw: Tensor) -> Tensor:
-    """Return the values (N, ...) that raw answers (N, ...) of a kind mean: probabilities of logits, unit vectors of embeddings, the rest as it is."""
+    """Return the values (N, ...) that raw answers (N, ...) of a kind mean: probabilities of logits, unit vectors of
+    embeddings, the rest as it is.
+    """
     if output.kind == "one_of":
         return raw.softmax(1)
     if output.kind == "several_of":
@@ -25,15 +28,21 @@ def answer_values(output: Output, raw: Tensor) -> Tensor:
 
 def described(output: Output) -> dict[str, Any]:
     """Return an output as plain values, without what it does not have."""
-    fields = {"kind": output.kind, "names": list(output.names), "unit": output.unit, "thresholds": list(output.thresholds)}
+    fields = {
+        "kind": output.kind,
+        "names": list(output.names),
+        "unit": output.unit,
+        "thresholds": list(output.thresholds),
+    }
     return {name: value for name, value in fields.items() if value}
 
 
 def plain_answer(output: Output, row: Tensor) -> Any:
     """Return the answer to one face as plain values for JSON.
 
-    one_of: {"label", "probability", "probabilities"}; several_of: {label: probability}; number: {"value", "unit", "low", "high"} with None where no
-    interval is known; embedding: [...]; points: [[x, y], ...] in pixels of the network's image; regions: the (H, W) map of indices into the names.
+    one_of: {"label", "probability", "probabilities"}; several_of: {label: probability}; number: {"value", "unit",
+    "low", "high"} with None where no interval is known; embedding: [...]; points: [[x, y], ...] in pixels of the
+    network's image; regions: the (H, W) map of indices into the names.
     """
     if output.kind == "one_of":
         best = int(row.argmax())
@@ -55,7 +64,11 @@ def spoken_answer(output: Output, value: Any) -> str:
         return f"{value['label']} ({100 * value['probability']:.0f} %)"
     if output.kind == "several_of":
         limits = dict(zip(output.names, output.thresholds or [0.5] * len(output.names), strict=True))
-        given = [f"{name} {100 * p:.0f} %" for name, p in sorted(value.items(), key=lambda item: -item[1]) if p >= limits[name]]
+        given = [
+            f"{name} {100 * p:.0f} %"
+            for name, p in sorted(value.items(), key=lambda item: -item[1])
+            if p >= limits[name]
+        ]
         return ", ".join(given) or "none"
     if output.kind == "number":
         interval = "" if value["low"] is None else f" [{value['low']:.1f}, {value['high']:.1f}]"

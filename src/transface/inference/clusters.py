@@ -23,7 +23,9 @@ class Merge(NamedTuple):
 
 
 class Clusters(NamedTuple):
-    """Labels (N,) of faces, the largest cluster being 0, -1 for a face in none; probabilities (N,) of belonging; suggestions, best first."""
+    """Labels (N,) of faces, the largest cluster being 0, -1 for a face in none; probabilities (N,) of belonging;
+    suggestions, best first.
+    """
 
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
@@ -41,10 +43,12 @@ def cluster_faces(
     """Return the clusters of unit vectors (N, E).
 
     Args:
-        min_cluster_size: faces, 2 or more; small values split people into tiny groups, large ones merge rare people with look-alikes.
+        min_cluster_size: faces, 2 or more; small values split people into tiny groups, large ones merge rare people
+            with look-alikes.
         same_person: a cosine from which two faces count as one person (a model's threshold): nothing nearer is split,
             and a face farther than that from the mean of its cluster is left out.
-        pictures: the picture of each face: two faces of one picture are two people, and only the likelier of them stays in a cluster.
+        pictures: the picture of each face: two faces of one picture are two people, and only the likelier of them stays
+            in a cluster.
         suggest_from: the cosine from which a merge is suggested.
 
     Raises:
@@ -63,16 +67,20 @@ def cluster_faces(
     if len(vectors) < min_cluster_size:
         return Clusters(np.full(len(vectors), -1, np.int64), np.zeros(len(vectors)), [])
     epsilon = 0.0 if same_person is None else float(np.sqrt(2 - 2 * same_person))
-    found = HDBSCAN(min_cluster_size=min_cluster_size, cluster_selection_epsilon=epsilon, metric="euclidean", copy=True).fit(
-        vectors.astype(np.float64)
-    )
+    found = HDBSCAN(
+        min_cluster_size=min_cluster_size, cluster_selection_epsilon=epsilon, metric="euclidean", copy=True
+    ).fit(vectors.astype(np.float64))
     labels, probabilities = found.labels_.astype(np.int64), np.asarray(found.probabilities_, np.float64)
     if same_person is not None:
         labels = _near_their_means(vectors, labels, same_person)
     if pictures is not None:
         labels = _apart_within_pictures(labels, probabilities, pictures)
     labels = _by_size(labels)
-    return Clusters(labels, np.where(labels < 0, 0.0, probabilities), suggest_merges(vectors, labels, pictures=pictures, suggest_from=suggest_from))
+    return Clusters(
+        labels,
+        np.where(labels < 0, 0.0, probabilities),
+        suggest_merges(vectors, labels, pictures=pictures, suggest_from=suggest_from),
+    )
 
 
 def _near_their_means(vectors: NDArray[np.float32], labels: NDArray[np.int64], cosine: float) -> NDArray[np.int64]:
@@ -84,7 +92,9 @@ def _near_their_means(vectors: NDArray[np.float32], labels: NDArray[np.int64], c
     return labels
 
 
-def _apart_within_pictures(labels: NDArray[np.int64], probabilities: NDArray[np.float64], pictures: Sequence[str]) -> NDArray[np.int64]:
+def _apart_within_pictures(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64], pictures: Sequence[str]
+) -> NDArray[np.int64]:
     labels, seen = labels.copy(), set()
     for place in np.argsort(-probabilities, kind="stable").tolist():
         key = (int(labels[place]), pictures[place])
@@ -104,7 +114,11 @@ def _by_size(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def suggest_merges(
-    vectors: NDArray[np.float32], labels: NDArray[np.int64], *, pictures: Sequence[str] | None = None, suggest_from: float = 0.4
+    vectors: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    *,
+    pictures: Sequence[str] | None = None,
+    suggest_from: float = 0.4,
 ) -> list[Merge]:
     """Return pairs of clusters whose mean embeddings have at least a cosine `suggest_from`, the most alike first.
 
@@ -117,7 +131,11 @@ def suggest_merges(
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
     cosines = means @ means.T
     rows, columns = np.nonzero(np.triu(cosines >= suggest_from, 1))
-    own = None if pictures is None else [{pictures[p] for p in np.flatnonzero(labels == label).tolist()} for label in range(count)]
+    own = (
+        None
+        if pictures is None
+        else [{pictures[p] for p in np.flatnonzero(labels == label).tolist()} for label in range(count)]
+    )
     found = [
         Merge(first, second, float(cosines[first, second]))
         for first, second in zip(rows.tolist(), columns.tolist(), strict=True)
@@ -137,6 +155,7 @@ def require_one_model(files: Sequence[NamedEmbeddings], names: Sequence[object])
         if mark != marks[0]:
             sources = [files[at].about.get("source") or "a model that is not told" for at in (0, place)]
             raise ValueError(
-                f"{names[0]} and {names[place]} hold embeddings of two models ({sources[0]}, {marks[0][:12]}; {sources[1]}, {mark[:12]}), "
-                "which cannot be compared: embed both with one, or fit a map with 'transface.inference.translation'"
+                f"{names[0]} and {names[place]} hold embeddings of two models ({sources[0]}, {marks[0][:12]};"
+                f" {sources[1]}, {mark[:12]}), which cannot be compared: embed both with one, or fit a map with"
+                " 'transface.inference.translation'"
             )

@@ -1,4 +1,5 @@
-"""A network ready for use: images in, named answers out (unit vectors of an embedding); saved to and opened from a folder or the Hugging Face Hub.
+"""A network ready for use: images in, named answers out (unit vectors of an embedding); saved to and opened from a
+folder or the Hugging Face Hub.
 
 Shapes: N faces, E embedding size, H x W pixels of a face.
 """
@@ -33,7 +34,11 @@ from transface.inference.model_card import model_card
 
 FORMAT = "transface.face_model/1"
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
-PREPROCESSING = {"colours": "RGB", "range": "[-1, 1]: x / 127.5 - 1", "alignment": "five points onto the 112x112 template of ArcFace"}
+PREPROCESSING = {
+    "colours": "RGB",
+    "range": "[-1, 1]: x / 127.5 - 1",
+    "alignment": "five points onto the 112x112 template of ArcFace",
+}
 Item = TypeVar("Item")
 
 
@@ -44,7 +49,9 @@ class Embeddings(NamedTuple):
     norms: Tensor
 
 
-class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=["face-recognition", "face-verification"]):
+class FaceModel(
+    nn.Module, PyTorchModelHubMixin, library_name="transface", tags=["face-recognition", "face-verification"]
+):
     """A network with the images it takes.
 
     Attributes:
@@ -53,7 +60,8 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
 
     Args:
         backbone: the network, or the config of one (see backbones/weights/rebuild.py).
-        provenance: plain values that say where it comes from: source, recipe, versions. They go into config.json and the model card.
+        provenance: plain values that say where it comes from: source, recipe, versions. They go into config.json and
+            the model card.
     """
 
     def __init__(self, backbone: nn.Module | Mapping[str, Any], *, provenance: Mapping[str, Any] | None = None) -> None:
@@ -79,7 +87,9 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
         return f"FaceModel({type(self.backbone).__name__}, {height}x{width}, {answers}, {count:,} parameters)"
 
     def describe(self) -> dict[str, Any]:
-        """Return what the model answers, as plain values: kind, names in their order, unit, thresholds of every output."""
+        """Return what the model answers, as plain values: kind, names in their order, unit, thresholds of every
+        output.
+        """
         return {name: described(output) for name, output in self.outputs.items()}
 
     @property
@@ -101,16 +111,19 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
         colours: Colours = "rgb",
         fit: Fit = "refuse",
     ) -> Any:
-        """Return the embeddings of one or many faces as unit vectors: a tensor (N, E), float32, on the CPU; of one face (1, E).
+        """Return the embeddings of one or many faces as unit vectors: a tensor (N, E), float32, on the CPU; of one face
+        (1, E).
 
         Args:
-            images: one or many of: path, encoded bytes, PIL image, array or tensor (H, W, 3) or (3, H, W); or an array of all. uint8 is
-                0..255, float is [-1, 1]; one channel, or none, is grey. Faces are aligned and of the model's size, unless `points` are given.
-            points: (5, 2) or (N, 5, 2) pixels x, y of left eye, right eye, nose, left and right mouth corner: each picture's face is cut
-                out and aligned by them; with one picture, the N faces in it.
-            detector: finds one face in each photograph, which is cut out and aligned: "mtcnn", "yunet:FILE.onnx", "scrfd:FILE.onnx", or one
-                that is open.
-            faces: which of a photograph's faces is taken: "largest", "central", "score", or "only" (of pictures with exactly one).
+            images: one or many of: path, encoded bytes, PIL image, array or tensor (H, W, 3) or (3, H, W); or an array
+                of all. uint8 is 0..255, float is [-1, 1]; one channel, or none, is grey. Faces are aligned and of the
+                model's size, unless `points` are given.
+            points: (5, 2) or (N, 5, 2) pixels x, y of left eye, right eye, nose, left and right mouth corner: each
+                picture's face is cut out and aligned by them; with one picture, the N faces in it.
+            detector: finds one face in each photograph, which is cut out and aligned: "mtcnn", "yunet:FILE.onnx",
+                "scrfd:FILE.onnx", or one that is open.
+            faces: which of a photograph's faces is taken: "largest", "central", "score", or "only" (of pictures with
+                exactly one).
             device: moves the model there first; by default it runs where it is.
             batch_size: faces in one forward pass.
             return_norms: give Embeddings(vectors, norms) instead of the vectors.
@@ -119,7 +132,8 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
             fit: "resize" brings aligned crops of another size to the model's; "refuse" does not.
 
         Raises:
-            ValueError: for anything that is no face of the right size, a photograph in which the detector finds none, or a device or setting that cannot be.
+            ValueError: for anything that is no face of the right size, a photograph in which the detector finds none,
+                or a device or setting that cannot be.
             FileNotFoundError: if a path is not there.
         """
         if "embedding" not in self.outputs:
@@ -132,9 +146,13 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
             self.to(usable_device(device))
         if detector is not None:
             if points is not None or faces == "all":
-                raise ValueError("detector= finds the points itself, one face a picture: give no points=, and faces= other than all")
+                raise ValueError(
+                    "detector= finds the points itself, one face a picture: give no points=, and faces= other than all"
+                )
             opened = open_detector(detector, device=self.device)
-            batches = detected_batches(images, opened, self.image_size, batch_size=batch_size, take=faces, colours=colours)
+            batches = detected_batches(
+                images, opened, self.image_size, batch_size=batch_size, take=faces, colours=colours
+            )
         elif points is None:
             batches = batches_of_faces(images, self.image_size, batch_size=batch_size, colours=colours, fit=fit)
         else:
@@ -157,8 +175,9 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
     ) -> dict[str, Tensor]:
         """Return the answers to one or many faces by name, each a tensor with first axis N, float32, on the CPU.
 
-        "one_of" and "several_of" are probabilities (N, C), a "number" is in its unit (N,) or (N, 3) with its interval, "points" are (N, P, 2) in
-        pixels of the network's image, "regions" are probabilities (N, R, H, W), an "embedding" is a unit vector (N, E). `describe()` tells the names.
+        "one_of" and "several_of" are probabilities (N, C), a "number" is in its unit (N,) or (N, 3) with its interval,
+        "points" are (N, P, 2) in pixels of the network's image, "regions" are probabilities (N, R, H, W), an
+        "embedding" is a unit vector (N, E). `describe()` tells the names.
 
         Args:
             images, points, device, batch_size, colours, fit: as `embed` takes them.
@@ -233,7 +252,9 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
 
     def _save_pretrained(self, save_directory: Path) -> None:
         config = self.config()
-        weights = {f"backbone.{name}": value.detach().cpu().contiguous() for name, value in self.backbone.state_dict().items()}
+        weights = {
+            f"backbone.{name}": value.detach().cpu().contiguous() for name, value in self.backbone.state_dict().items()
+        }
         save_file(weights, save_directory / WEIGHTS_FILE, metadata={"format": "pt"})
         (save_directory / WEIGHTS_FILE).chmod(0o644)  # a file to pass on; safetensors makes it for its owner alone
         (save_directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -258,7 +279,8 @@ class FaceModel(nn.Module, PyTorchModelHubMixin, library_name="transface", tags=
                 raise FileNotFoundError(f"no {WEIGHTS_FILE} in {model_id}")
         else:
             where = {"revision": revision, "cache_dir": cache_dir, "force_download": force_download, "token": token}
-            file = Path(hf_hub_download(model_id, WEIGHTS_FILE, local_files_only=local_files_only, **where))  # type: ignore[arg-type]
+            where["local_files_only"] = local_files_only
+            file = Path(hf_hub_download(model_id, WEIGHTS_FILE, **where))  # type: ignore[arg-type]
         if "backbone" not in parts:
             raise ValueError(f"{model_id} has no {CONFIG_FILE} of a face model of transface ({FORMAT})")
         model = cls(parts["backbone"], provenance=parts.get("provenance"))
@@ -283,7 +305,10 @@ def _finite(name: str, rows: Tensor) -> Tensor:
     broken = ~torch.isfinite(rows.flatten(1) if rows.ndim > 1 else rows[:, None]).all(1)
     if broken.any():
         first = int(torch.argmax(broken.int()))
-        raise ValueError(f"{int(broken.sum())} of {len(rows)} answers ({name}) are NaN or infinite, the first is of image {first}: are the weights whole?")
+        raise ValueError(
+            f"{int(broken.sum())} of {len(rows)} answers ({name}) are NaN or infinite, the first is of image {first}:"
+            " are the weights whole?"
+        )
     return rows
 
 

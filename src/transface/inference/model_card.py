@@ -1,4 +1,6 @@
-"""Writes the page that goes with a published model: what it is, how it was made, what it reaches, what it must not be used for."""
+"""Writes the page that goes with a published model: what it is, how it was made, what it reaches, what it must not be
+used for.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,12 +24,13 @@ model = transface.load("{name}")   # this folder; FaceModel.from_pretrained(...)
 answers = model.predict("a.jpg")    # {height}x{width} pixels -> {outputs}
 print(model.describe())
 ```"""
-LIMITS_PREDICT = """The model guesses from pictures what people were asked to label. It is wrong for some people more often than for others; measure it on
-faces like yours. Labels of looks (attractive, chubby) are judgements of those who labelled, not facts about anybody. In many countries such
-guesses about people need their consent."""
-LIMITS = """The model says how alike two face pictures are. It is no proof of identity: at any threshold some pairs of different people
-pass, more often among groups its training data holds few of. Measure it on faces like yours and choose the threshold there
-(`transface.threshold`). Face templates are personal data; in many countries their use needs the person's consent."""
+LIMITS_PREDICT = """The model guesses from pictures what people were asked to label. It is wrong for some people more
+often than for others; measure it on faces like yours. Labels of looks (attractive, chubby) are judgements of those who
+labelled, not facts about anybody. In many countries such guesses about people need their consent."""
+LIMITS = """The model says how alike two face pictures are. It is no proof of identity: at any threshold some pairs of
+different people pass, more often among groups its training data holds few of. Measure it on faces like yours and
+choose the threshold there (`transface.threshold`). Face templates are personal data; in many countries their use needs
+the person's consent."""
 
 
 def model_card(
@@ -55,7 +58,10 @@ def model_card(
     sections = {
         "Use": _use(config, name),
         "Input and output": _input_and_output(config),
-        "Training data": f"{data}.\n\nLicence of the data: {data_licence or NOT_STATED}. Licence of the weights: {licence or NOT_STATED}.",
+        "Training data": (
+            f"{data}.\n\nLicence of the data: {data_licence or NOT_STATED}. Licence of the weights:"
+            f" {licence or NOT_STATED}."
+        ),
         "Recipe": _recipe(recipe, provenance),
         "Results": _results(results),
         "Limits": LIMITS if "embedding_size" in config else LIMITS_PREDICT,
@@ -90,7 +96,11 @@ def _header(licence: str | None, results: Sequence[Result]) -> str:
     ]
     lines += [f"- {tag}" for tag in tags]
     if results:
-        lines += ["metrics:", "- accuracy"] if any(m.name == "accuracy" for result in results for m in result.measures) else []
+        lines += (
+            ["metrics:", "- accuracy"]
+            if any(m.name == "accuracy" for result in results for m in result.measures)
+            else []
+        )
     return "\n".join([*lines, "---", ""])
 
 
@@ -100,11 +110,20 @@ def _architecture(config: Mapping[str, Any]) -> str:
 
 def _input_and_output(config: Mapping[str, Any]) -> str:
     height, width = config["image_size"]
-    settings = ", ".join(f"{key} {value}" for key, value in config["backbone"].items() if key != "_target_" and value is not None)
+    settings = ", ".join(
+        f"{key} {value}" for key, value in config["backbone"].items() if key != "_target_" and value is not None
+    )
     network = f"Network: {_architecture(config)}{f' ({settings})' if settings else ''}."
     if "embedding_size" not in config:
-        lines = [f"- `{name}`: {output['kind'].replace('_', ' ')}{_entries(output)}" for name, output in config["outputs"].items()]
-        return f"Pictures of {height}x{width} pixels, RGB, as x / 127.5 - 1. Out come:\n\n" + "\n".join(lines) + f"\n\n{network}"
+        lines = [
+            f"- `{name}`: {output['kind'].replace('_', ' ')}{_entries(output)}"
+            for name, output in config["outputs"].items()
+        ]
+        return (
+            f"Pictures of {height}x{width} pixels, RGB, as x / 127.5 - 1. Out come:\n\n"
+            + "\n".join(lines)
+            + f"\n\n{network}"
+        )
     return (
         f"Faces of {height}x{width} pixels, RGB, aligned by five points to the usual template, as x / 127.5 - 1. "
         f"Out come {config['embedding_size']} numbers a face; compare them by their cosine.\n\n"
@@ -115,7 +134,11 @@ def _input_and_output(config: Mapping[str, Any]) -> str:
 def _entries(output: Mapping[str, Any]) -> str:
     names = f" of {', '.join(output['names'])}" if output.get("names") else ""
     unit = f" in {output['unit']}" if output.get("unit") else ""
-    limits = f"; thresholds {', '.join(f'{limit:.3f}' for limit in output['thresholds'])}" if output.get("thresholds") else ""
+    limits = (
+        f"; thresholds {', '.join(f'{limit:.3f}' for limit in output['thresholds'])}"
+        if output.get("thresholds")
+        else ""
+    )
     return names + unit + limits
 
 
@@ -138,7 +161,9 @@ def _recipe(recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
     elif "steps" not in provenance:
         lines.append("How the weights were trained is not known: they came without a recipe.")
     if provenance.get("versions"):
-        lines.append("Versions: " + ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()) + ".")
+        lines.append(
+            "Versions: " + ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()) + "."
+        )
     return "\n\n".join(lines)
 
 
@@ -149,7 +174,10 @@ def _results(results: Sequence[Result]) -> str:
     notes = []
     for result in results:
         for measure in result.measures[:SHOWN_MEASURES]:
-            lines.append(f"| {result.name} | {result.protocol} {result.mode} | {measure.name} | {_value(measure)} | {_interval(measure)} |")
+            lines.append(
+                f"| {result.name} | {result.protocol} {result.mode} | {measure.name} | {_value(measure)} |"
+                f" {_interval(measure)} |"
+            )
             if measure.warning:
                 notes.append(f"{result.name}, {measure.name}: {measure.warning}")
         notes += [f"{result.name}: {warning}" for warning in result.warnings]

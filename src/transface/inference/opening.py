@@ -1,4 +1,5 @@
-"""Opens any model file or folder as a FaceModel: our checkpoints and run folders, exported folders, ONNX files, released weights.
+"""Opens any model file or folder as a FaceModel: our checkpoints and run folders, exported folders, ONNX files,
+released weights.
 
 Nothing in a file is ever executed: checkpoints are read as tensors and plain values only.
 """
@@ -47,14 +48,15 @@ def load(
     """Return the FaceModel in a file or folder, in eval mode.
 
     Args:
-        path: a run folder, a checkpoint of it, a folder of `transface export format=safetensors`, an .onnx file, or released weights
-            (TransFace, arcface_torch, AdaFace, CVLface: recognised by their keys).
+        path: a run folder, a checkpoint of it, a folder of `transface export format=safetensors`, an .onnx file, or
+            released weights (TransFace, arcface_torch, AdaFace, CVLface: recognised by their keys).
         device: where to put it; by default the CPU.
         averaged: of our checkpoints: the averaged weights (EMA) where there are any.
         num_heads: of released vision transformers whose shapes do not tell it.
-        channels: the order of colours released weights were trained with, where it is not that of their family; the model takes RGB always.
-        backbone: the network to fill with the weights of a checkpoint or a file of weights in its own names, where its class is not one of
-            this package.
+        channels: the order of colours released weights were trained with, where it is not that of their family; the
+            model takes RGB always.
+        backbone: the network to fill with the weights of a checkpoint or a file of weights in its own names, where its
+            class is not one of this package.
 
     Raises:
         FileNotFoundError: if there is nothing at `path`.
@@ -68,16 +70,24 @@ def load(
 
 
 def _open(
-    path: Path, *, averaged: bool, num_heads: int | None, channels: Literal["rgb", "bgr"] | None, backbone: nn.Module | None
+    path: Path,
+    *,
+    averaged: bool,
+    num_heads: int | None,
+    channels: Literal["rgb", "bgr"] | None,
+    backbone: nn.Module | None,
 ) -> FaceModel:
     if not path.exists():
         raise FileNotFoundError(
-            f"no model at {path}: expected a run folder, a checkpoint, an exported folder, an .onnx file or released weights"
+            f"no model at {path}: expected a run folder, a checkpoint, an exported folder, an .onnx file or released"
+            " weights"
         )
     if path.suffix == ".pt2":
         raise ValueError(f"{path} is a torch.export program: run it with torch.export.load(path).module()")
     if backbone is not None and (path.suffix == ".onnx" or (path / CONFIG_FILE).is_file()):
-        raise ValueError(f"backbone= is for checkpoints and files of weights: {path} says itself which network it holds")
+        raise ValueError(
+            f"backbone= is for checkpoints and files of weights: {path} says itself which network it holds"
+        )
     if path.suffix == ".onnx":
         _refuse_settings_of_released(path, num_heads=num_heads, channels=channels)
         from transface.export.onnx_backbone import OnnxBackbone
@@ -102,14 +112,18 @@ def _open(
 
 
 def _refuse_settings_of_released(path: Path, *, num_heads: int | None, channels: Literal["rgb", "bgr"] | None) -> None:
-    """Raise ValueError for settings that would be passed over: what is not released weights knows its heads, and takes RGB."""
+    """Raise ValueError for settings that would be passed over: what is not released weights knows its heads, and takes
+    RGB.
+    """
     if num_heads is not None or channels not in (None, "rgb"):
         setting = f"num_heads={num_heads}" if num_heads is not None else f"channels={channels}"
         raise ValueError(f"{setting} is for released weights: {path} says itself how many heads it has, and takes RGB")
 
 
 def _from_folder(folder: Path, *, num_heads: int | None, channels: Literal["rgb", "bgr"] | None) -> FaceModel:
-    """Open what `transface export` or FaceModel.save_pretrained wrote, or released weights of a folder whose config is of another package."""
+    """Open what `transface export` or FaceModel.save_pretrained wrote, or released weights of a folder whose config is
+    of another package.
+    """
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except ValueError as error:
@@ -117,7 +131,9 @@ def _from_folder(folder: Path, *, num_heads: int | None, channels: Literal["rgb"
     if not (isinstance(config, Mapping) and isinstance(config.get("backbone"), Mapping)):
         file = folder / WEIGHTS_FILE
         if file.is_file() and read_released(file).family.name != OWN_FAMILY:
-            return FaceModel(load_released(file, num_heads=num_heads, channels=channels), provenance={"source": folder.name})
+            return FaceModel(
+                load_released(file, num_heads=num_heads, channels=channels), provenance={"source": folder.name}
+            )
         raise ValueError(f"{folder / CONFIG_FILE} is not of a face model of transface: it names no backbone")
     _refuse_settings_of_released(folder, num_heads=num_heads, channels=channels)
     model = FaceModel.from_pretrained(folder, local_files_only=True)
@@ -126,7 +142,9 @@ def _from_folder(folder: Path, *, num_heads: int | None, channels: Literal["rgb"
 
 
 def _content_of_ours(file: Path) -> dict[str, Any] | None:
-    """Return what our trainer saved, or None for a file of any other kind (which `load_released` reads, and refuses if it must)."""
+    """Return what our trainer saved, or None for a file of any other kind (which `load_released` reads, and refuses if
+    it must).
+    """
     if file.suffix == ".safetensors" or not zipfile.is_zipfile(file):
         return None
     content = read_checkpoint(file)
@@ -138,16 +156,24 @@ def _from_checkpoint(content: dict[str, Any], file: Path, *, averaged: bool, bac
     config = ours.get("config")
     recorded = ours.get("network") or (config.get("backbone") if isinstance(config, Mapping) else None)
     if backbone is None and not isinstance(recorded, Mapping):
-        raise ValueError(f"{file} does not say which network it holds: build it and call transface.load(path, backbone=...)")
+        raise ValueError(
+            f"{file} does not say which network it holds: build it and call transface.load(path, backbone=...)"
+        )
     network = backbone if backbone is not None else build_backbone(recorded or {})
     load_strictly(network, network_weights(content, averaged=averaged), origin=f"the network's weights in {file}")
     network = merge_lora(network) if has_lora(network) else network
     return FaceModel(network, provenance=provenance_of(file, config or {}, ours.get("versions") or {}, content))
 
 
-def provenance_of(file: Path, config: Mapping[str, Any], versions: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the model card says of a trained model: name of the run, recipe, steps, versions; no folder of the machine."""
-    recipe = {key: without_folders(config[key]) for key in (*RECIPE_PARTS, *RECIPE_NUMBERS) if config.get(key) is not None}
+def provenance_of(
+    file: Path, config: Mapping[str, Any], versions: Mapping[str, Any], content: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what the model card says of a trained model: name of the run, recipe, steps, versions; no folder of the
+    machine.
+    """
+    recipe = {
+        key: without_folders(config[key]) for key in (*RECIPE_PARTS, *RECIPE_NUMBERS) if config.get(key) is not None
+    }
     found: dict[str, Any] = {"source": config.get("name") or file.name, "recipe": recipe, "versions": dict(versions)}
     for key, name in (("global_step", "steps"), ("epoch", "epochs")):
         if isinstance(content.get(key), int):
@@ -156,7 +182,9 @@ def provenance_of(file: Path, config: Mapping[str, Any], versions: Mapping[str, 
 
 
 def without_folders(value: Any) -> Any:
-    """Return plain values with each path cut down to its last part: a published model tells nothing of the machine it was made on."""
+    """Return plain values with each path cut down to its last part: a published model tells nothing of the machine it
+    was made on.
+    """
     if isinstance(value, Mapping):
         return {str(key): without_folders(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

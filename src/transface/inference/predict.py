@@ -1,4 +1,5 @@
-"""Answers for many pictures: each read once, its faces cut out by points where they are given, what fails listed with its reason.
+"""Answers for many pictures: each read once, its faces cut out by points where they are given, what fails listed with
+its reason.
 
 Shapes: F faces of a picture, h x w its pixels, H x W those of the network's image.
 """
@@ -27,7 +28,8 @@ class FoundFace(NamedTuple):
     Attributes:
         box: (4,) left, top, right, bottom in the picture's pixels, or None where nothing told it.
         points: (5, 2) in the picture's pixels, or None.
-        outputs: the answers as plain values, by name; points in the picture's pixels, regions a (H, W) tensor of indices.
+        outputs: the answers as plain values, by name; points in the picture's pixels, regions a (H, W) tensor of
+            indices.
         score: the detector's, or None.
     """
 
@@ -46,7 +48,9 @@ class Prediction(NamedTuple):
 
 
 class _Cut(NamedTuple):
-    """A face as the network sees it (3, H, W), and the (2, 3) transform from the network's pixels back to the picture's."""
+    """A face as the network sees it (3, H, W), and the (2, 3) transform from the network's pixels back to the
+    picture's.
+    """
 
     image: Tensor
     back: Tensor
@@ -71,8 +75,8 @@ def predict_pictures(
 
     Args:
         pictures: (name, path or encoded bytes or array) of each.
-        points: by name, five points (5, 2) or (F, 5, 2): each face is cut out and aligned; a picture without any fails. None: each picture is one
-            face, cut out already.
+        points: by name, five points (5, 2) or (F, 5, 2): each face is cut out and aligned; a picture without any fails.
+            None: each picture is one face, cut out already.
         detector: finds the faces of each picture, of which `faces` says which are taken; a picture without any fails.
         outputs: names of the answers wanted; None: all.
         fit: what to do with a picture of another size that has no points (images/fit.py).
@@ -92,7 +96,11 @@ def predict_pictures(
         errors: list[str] = []
         for name, picture in group:
             try:
-                cuts.append(_cut(model, name, picture, points=points, fit=fit) if detector is None else _found(model, name, picture, detector, faces))
+                cuts.append(
+                    _cut(model, name, picture, points=points, fit=fit)
+                    if detector is None
+                    else _found(model, name, picture, detector, faces)
+                )
                 errors.append("")
             except (ValueError, OSError) as error:
                 cuts.append([])
@@ -127,13 +135,16 @@ def _cut(model: FaceModel, name: str, picture: Any, *, points: Mapping[str, Any]
 
 
 def _found(model: FaceModel, name: str, picture: Any, detector: Detector, faces: Policy) -> list[_Cut]:
-    ((found, reason),) = find_faces(detector, [as_bytes(read_picture(picture, name=name))], take=faces, size=model.image_size)
+    ((found, reason),) = find_faces(
+        detector, [as_bytes(read_picture(picture, name=name))], take=faces, size=model.image_size
+    )
     if not found:
         raise ValueError(reason)
     points = torch.from_numpy(np.stack([face.points for face in found])).double()
     forward = similarity_transforms(points, template_points(model.image_size))
     return [
-        _Cut(face.image, _inverse(move), own, face.box.tolist(), face.score) for face, move, own in zip(found, forward, points, strict=True)
+        _Cut(face.image, _inverse(move), own, face.box.tolist(), face.score)
+        for face, move, own in zip(found, forward, points, strict=True)
     ]
 
 
@@ -142,7 +153,9 @@ def _inverse(transform: Tensor) -> Tensor:
     return torch.linalg.inv(square)[:2]
 
 
-def _answered(model: FaceModel, faces: Sequence[_Cut], wanted: Sequence[str], batch_size: int) -> list[dict[str, Tensor]]:
+def _answered(
+    model: FaceModel, faces: Sequence[_Cut], wanted: Sequence[str], batch_size: int
+) -> list[dict[str, Tensor]]:
     if not faces:
         return []
     stacked = torch.stack([cut.image if cut.image.dtype == torch.uint8 else cut.image.float() for cut in faces])
@@ -160,7 +173,11 @@ def _face(model: FaceModel, wanted: Sequence[str], cut: _Cut, rows: Mapping[str,
     if cut.points is None:
         return FoundFace(None, None, answers)
     height, width = model.image_size
-    corners = torch.tensor([[0.0, 0.0], [width, 0.0], [0.0, height], [width, height]], dtype=torch.float64) @ cut.back[:, :2].T + cut.back[:, 2]
+    corners = (
+        torch.tensor([[0.0, 0.0], [width, 0.0], [0.0, height], [width, height]], dtype=torch.float64)
+        @ cut.back[:, :2].T
+        + cut.back[:, 2]
+    )
     if cut.box is not None:
         return FoundFace(cut.box, cut.points.tolist(), answers, cut.score)
     box = [*corners.min(0).values.tolist(), *corners.max(0).values.tolist()]

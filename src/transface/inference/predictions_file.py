@@ -1,4 +1,6 @@
-"""Predictions as files: JSON, Parquet, and a picture of each with its answers drawn beside it; each written whole or not at all."""
+"""Predictions as files: JSON, Parquet, and a picture of each with its answers drawn beside it; each written whole or
+not at all.
+"""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +25,8 @@ def as_json(predictions: Sequence[Prediction], regions: dict[str, str] | None = 
     """Return predictions as plain values: one entry a picture; what failed has an "error" and no faces.
 
     Args:
-        regions: by "<image>/<face>/<output>", the PNG's name in which a map was written; a map without one is left out as None.
+        regions: by "<image>/<face>/<output>", the PNG's name in which a map was written; a map without one is left out
+            as None.
     """
     entries = []
     for prediction in predictions:
@@ -33,20 +36,25 @@ def as_json(predictions: Sequence[Prediction], regions: dict[str, str] | None = 
                 "points": face.points,
                 **({} if face.score is None else {"score": face.score}),
                 "outputs": {
-                    name: (regions or {}).get(f"{prediction.image}/{place}/{name}") if isinstance(value, torch.Tensor) else value
+                    name: (regions or {}).get(f"{prediction.image}/{place}/{name}")
+                    if isinstance(value, torch.Tensor)
+                    else value
                     for name, value in face.outputs.items()
                 },
             }
             for place, face in enumerate(prediction.faces)
         ]
-        entries.append({"image": prediction.image, "faces": faces, **({"error": prediction.error} if prediction.error else {})})
+        entries.append(
+            {"image": prediction.image, "faces": faces, **({"error": prediction.error} if prediction.error else {})}
+        )
     return entries
 
 
 def write_predictions(predictions: Sequence[Prediction], path: str | Path) -> Path:
     """Write predictions to a .json or .parquet file, maps of regions as PNGs in the folder <stem>_regions beside it.
 
-    A Parquet file has a row a face: image, box, points, error, and a column a label ("attributes.Smiling"), class ("expression.label") or number.
+    A Parquet file has a row a face: image, box, points, error, and a column a label ("attributes.Smiling"), class
+    ("expression.label") or number.
 
     Raises:
         ValueError: for another ending.
@@ -76,7 +84,9 @@ def _row(entry: dict[str, Any], face: dict[str, Any] | None) -> dict[str, Any]:
     row |= {"box": face["box"], "points": face["points"]}
     for name, value in face["outputs"].items():
         if isinstance(value, dict):
-            flat = {key: inner for key, inner in value.items() if key != "probabilities"} | value.get("probabilities", {})
+            flat = {key: inner for key, inner in value.items() if key != "probabilities"} | value.get(
+                "probabilities", {}
+            )
             row |= {f"{name}.{key}": inner for key, inner in flat.items()}
         else:
             row[name] = value
@@ -102,7 +112,9 @@ def flat_name(image: str) -> str:
 
 
 def write_overlay(prediction: Prediction, picture: Any, folder: str | Path, *, outputs: dict[str, Output]) -> Path:
-    """Write <folder>/<picture>.png: the picture with boxes, points and regions drawn on it, and the answers in words beside it."""
+    """Write <folder>/<picture>.png: the picture with boxes, points and regions drawn on it, and the answers in words
+    beside it.
+    """
     pixels = read_picture(picture, name=prediction.image)
     pixels = pixels if pixels.dtype == torch.uint8 else ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
@@ -111,7 +123,11 @@ def write_overlay(prediction: Prediction, picture: Any, folder: str | Path, *, o
     for face in prediction.faces:
         image = _with_regions(image, face, outputs)
         _draw_geometry(ImageDraw.Draw(image), face, outputs, scale)
-    lines = [line for place, face in enumerate(prediction.faces) for line in _lines(place, face, outputs, several=len(prediction.faces) > 1)]
+    lines = [
+        line
+        for place, face in enumerate(prediction.faces)
+        for line in _lines(place, face, outputs, several=len(prediction.faces) > 1)
+    ]
     lines = lines or [prediction.error or "no face"]
     page = Image.new("RGB", (image.width + TEXT_WIDTH, max(image.height, 16 * len(lines) + 16)), "white")
     page.paste(image, (0, 0))

@@ -1,4 +1,6 @@
-"""Writes a model as a folder to publish: model.safetensors, config.json, and a card that states data, licences, recipe, results."""
+"""Writes a model as a folder to publish: model.safetensors, config.json, and a card that states data, licences, recipe,
+results.
+"""
 
 import shutil
 from collections.abc import Sequence
@@ -21,12 +23,14 @@ def publish(
     results: Sequence[Result] = (),
     overwrite: bool = False,
 ) -> Path:
-    """Write the folder, whole or not at all, and return its path; `transface.load` and `FaceModel.from_pretrained` open it.
+    """Write the folder, whole or not at all, and return its path; `transface.load` and `FaceModel.from_pretrained` open
+    it.
 
     `FaceModel.push_to_hub` sends the same files. The arguments are those of `model_card`.
 
     Raises:
-        FileExistsError: if there is such a folder already and it is not to be overwritten, or it holds anything but a published model.
+        FileExistsError: if there is such a folder already and it is not to be overwritten, or it holds anything but a
+            published model.
         ValueError: if the backbone cannot be built from plain values (an ONNX file).
     """
     folder = Path(folder)
@@ -58,7 +62,9 @@ def publish(
 
 
 def refuse_other_content(folder: Path) -> None:
-    """Raise FileExistsError unless a folder holds the files of a published model and no others: overwriting removes all that lies in it."""
+    """Raise FileExistsError unless a folder holds the files of a published model and no others: overwriting removes all
+    that lies in it.
+    """
     others = (
         [folder.name]
         if not folder.is_dir()
@@ -66,5 +72,6 @@ def refuse_other_content(folder: Path) -> None:
     )
     if others:
         raise FileExistsError(
-            f"{folder} is no published model, it holds {others[0]}: overwrite=true replaces such a model alone, choose another output"
+            f"{folder} is no published model, it holds {others[0]}: overwrite=true replaces such a model alone, choose"
+            " another output"
         )

@@ -1,4 +1,5 @@
-"""Embeds faces and says how good each is: by the tokens of a vision transformer (ViTNT-FIQA), and by the norm of the embedding.
+"""Embeds faces and says how good each is: by the tokens of a vision transformer (ViTNT-FIQA), and by the norm of the
+embedding.
 
 Shapes: N faces, E embedding size, B faces of a batch.
 """
@@ -13,7 +14,9 @@ from transface.metrics.token_quality import token_distances, token_quality
 
 
 class RatedFaces(NamedTuple):
-    """Unit vectors (N, E), the norms (N,) before they were made so, and the quality (N,) in (0, 1), which ranks faces of this model alone."""
+    """Unit vectors (N, E), the norms (N,) before they were made so, and the quality (N,) in (0, 1), which ranks faces
+    of this model alone.
+    """
 
     vectors: Tensor
     norms: Tensor
@@ -81,4 +84,7 @@ def transformer_blocks(backbone: nn.Module) -> TransformerBlocks:
         blocks, norm = getattr(module, "blocks", None), getattr(module, "norm", None)
         if isinstance(blocks, nn.ModuleList | nn.Sequential) and isinstance(norm, nn.LayerNorm):
             return TransformerBlocks(list(blocks), norm, int(getattr(module, "num_prefix_tokens", 0)))
-    raise ValueError(f"{type(backbone).__name__} is no vision transformer: its tokens give no quality; the norms of its embeddings may")
+    raise ValueError(
+        f"{type(backbone).__name__} is no vision transformer: its tokens give no quality; the norms of its"
+        " embeddings may"
+    )

@@ -34,7 +34,8 @@ class Threshold(NamedTuple):
 
 
 def similarity(a: Any, b: Any, *, between: Literal["all", "rows"] = "all") -> Tensor:
-    """Return the cosines of embeddings `a` (N, E) and `b` (M, E): all (N, M), or those of equal rows (N,); a scalar for two vectors.
+    """Return the cosines of embeddings `a` (N, E) and `b` (M, E): all (N, M), or those of equal rows (N,); a scalar for
+    two vectors.
 
     Raises:
         ValueError: if the shapes do not fit, or an embedding is zero or not finite.
@@ -52,7 +53,9 @@ def similarity(a: Any, b: Any, *, between: Literal["all", "rows"] = "all") -> Te
     left, right = (rows.to(torch.promote_types(left.dtype, right.dtype)) for rows in (left, right))
     if between == "rows":
         if left.shape != right.shape:
-            raise ValueError(f"rows can be compared with equal rows only, got {tuple(left.shape)} and {tuple(right.shape)}")
+            raise ValueError(
+                f"rows can be compared with equal rows only, got {tuple(left.shape)} and {tuple(right.shape)}"
+            )
         return (left * right).sum(-1).clamp(-1, 1)
     return (left @ right.mT if right.ndim == 2 else left @ right).clamp(-1, 1)
 
@@ -73,7 +76,9 @@ def threshold(result: Result | str | Path, far: float = 1e-3) -> Threshold:
     if "scores" in arrays and "is_same" in arrays:
         return _from_scores(arrays["scores"], arrays["is_same"].astype(bool), far)
     if found.roc is None:
-        raise ValueError(f"the result {found.stem} has neither scores nor a ROC curve: thresholds come from verification results")
+        raise ValueError(
+            f"the result {found.stem} has neither scores nor a ROC curve: thresholds come from verification results"
+        )
     return _from_curve(found, far)
 
 
@@ -88,23 +93,31 @@ def _from_scores(scores: Any, is_same: Any, far: float) -> Threshold:
         cosine = float(np.nextafter(impostors[len(impostors) - allowed - 1], np.inf, dtype=impostors.dtype))
     accepted = len(impostors) - int(np.searchsorted(impostors, cosine, side="left"))
     passed = len(genuine) - int(np.searchsorted(genuine, cosine, side="left"))
-    return Threshold(cosine, accepted / len(impostors), passed / max(len(genuine), 1), len(impostors), _warning(len(impostors), far))
+    return Threshold(
+        cosine, accepted / len(impostors), passed / max(len(genuine), 1), len(impostors), _warning(len(impostors), far)
+    )
 
 
 def _from_curve(result: Result, far: float) -> Threshold:
     assert result.roc is not None
     num_impostors = result.counts.get("impostor", 0)
     _check_count(num_impostors, far)
-    points = [point for point in zip(result.roc.far, result.roc.tar, result.roc.threshold, strict=True) if point[0] <= far]
+    points = [
+        point for point in zip(result.roc.far, result.roc.tar, result.roc.threshold, strict=True) if point[0] <= far
+    ]
     if not points:
-        raise ValueError(f"the ROC curve of {result.stem} begins at a FAR of {min(result.roc.far):g}, above the {far:g} asked for")
+        raise ValueError(
+            f"the ROC curve of {result.stem} begins at a FAR of {min(result.roc.far):g}, above the {far:g} asked for"
+        )
     reached, tar, cosine = max(points, key=lambda point: (point[0], point[1]))
     return Threshold(cosine, reached, tar, num_impostors, _warning(num_impostors, far))
 
 
 def _check_count(num_impostors: int, far: float) -> None:
     if num_impostors * far * (1 + 1e-12) < 1:
-        raise ValueError(f"a FAR of {far:g} needs at least {round(1 / far)} impostor pairs, the result has {num_impostors}")
+        raise ValueError(
+            f"a FAR of {far:g} needs at least {round(1 / far)} impostor pairs, the result has {num_impostors}"
+        )
 
 
 def _warning(num_impostors: int, far: float) -> str:
@@ -113,7 +126,9 @@ def _warning(num_impostors: int, far: float) -> str:
 
 
 def as_rows(embeddings: Any) -> Tensor:
-    """Return a tensor as it is; arrays (of any strides and byte order), lists of numbers, of arrays or of tensors as a tensor."""
+    """Return a tensor as it is; arrays (of any strides and byte order), lists of numbers, of arrays or of tensors as a
+    tensor.
+    """
     if isinstance(embeddings, Tensor):
         return embeddings
     if isinstance(embeddings, list | tuple) and embeddings and all(isinstance(row, Tensor) for row in embeddings):

@@ -1,6 +1,7 @@
 """Carries embeddings of one model over to another by a linear map fitted on the same pictures.
 
-An embedding that can be carried over is not anonymous. Shapes: n pictures, d_a and d_b embedding sizes of the old and the new model.
+An embedding that can be carried over is not anonymous. Shapes: n pictures, d_a and d_b embedding sizes of the old and
+the new model.
 """
 
 from typing import Any, NamedTuple
@@ -40,7 +41,9 @@ def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 def procrustes(old: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the orthogonal matrix (d, d) W that brings old @ W nearest to new: with old' new = U S V', W = U V'."""
     if old.shape != new.shape:
-        raise ValueError(f"an orthogonal map needs embeddings of one size, got {old.shape} and {new.shape}: take kind='ridge'")
+        raise ValueError(
+            f"an orthogonal map needs embeddings of one size, got {old.shape} and {new.shape}: take kind='ridge'"
+        )
     u, _, v = np.linalg.svd(old.T @ new)
     rotation: NDArray[np.float64] = u @ v
     return rotation
@@ -61,7 +64,8 @@ def fit_translation(
 
     Args:
         kind: "procrustes" (one size of embedding), "ridge", or "auto": procrustes where it can be.
-        people: (n,) of the old file's pictures; a fifth of them is held out to choose ridge's strength. By default pictures are.
+        people: (n,) of the old file's pictures; a fifth of them is held out to choose ridge's strength. By default
+            pictures are.
 
     Raises:
         ValueError: for files of one model, too few pictures in common, or another kind.
@@ -73,7 +77,9 @@ def fit_translation(
     places = {str(name): place for place, name in enumerate(new.names)}
     rows = np.array([place for place, name in enumerate(old.names) if str(name) in places], dtype=np.int64)
     if len(rows) < 2:
-        raise ValueError(f"the two files have {len(rows)} pictures of one name in common: embed the same pictures with both models")
+        raise ValueError(
+            f"the two files have {len(rows)} pictures of one name in common: embed the same pictures with both models"
+        )
     a = unit_rows(old.vectors[rows].astype(np.float64))
     b = unit_rows(new.vectors[[places[str(old.names[row])] for row in rows]].astype(np.float64))
     chosen = kind if kind != "auto" else "procrustes" if a.shape == b.shape else "ridge"
@@ -82,15 +88,27 @@ def fit_translation(
         groups = np.arange(len(rows)) if people is None else np.unique(np.asarray(people)[rows], return_inverse=True)[1]
         strength = best_strength(a, b, groups, seed=seed)
     matrix = procrustes(a, b) if strength is None else ridge(a, b, strength)
-    about = {"old": old.about.get("model"), "new": new.about.get("model"), "num_pictures": len(rows), "strength": strength}
+    about = {
+        "old": old.about.get("model"),
+        "new": new.about.get("model"),
+        "num_pictures": len(rows),
+        "strength": strength,
+    }
     return Translation(matrix, chosen, about)
 
 
-def best_strength(old: NDArray[np.float64], new: NDArray[np.float64], groups: NDArray[np.int64], *, seed: int = 0) -> float:
-    """Return the ridge strength whose translated vectors are nearest to the new ones of held-out groups (a fifth of them)."""
+def best_strength(
+    old: NDArray[np.float64], new: NDArray[np.float64], groups: NDArray[np.int64], *, seed: int = 0
+) -> float:
+    """Return the ridge strength whose translated vectors are nearest to the new ones of held-out groups (a fifth of
+    them).
+    """
     count = int(groups.max()) + 1
     held = np.isin(groups, np.random.default_rng([seed, 0x71]).permutation(count)[: max(count // 5, 1)])
     if held.all() or not held.any():
         return RIDGES[len(RIDGES) // 2]
-    cosines = [(unit_rows(old[held] @ ridge(old[~held], new[~held], strength)) * new[held]).sum(1).mean() for strength in RIDGES]
+    cosines = [
+        (unit_rows(old[held] @ ridge(old[~held], new[~held], strength)) * new[held]).sum(1).mean()
+        for strength in RIDGES
+    ]
     return RIDGES[int(np.argmax(cosines))]

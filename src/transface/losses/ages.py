@@ -1,4 +1,5 @@
-"""Losses of ages: a distribution over years against a Gaussian around the age, and the error of its mean (DLDL-v2, IJCAI 2018).
+"""Losses of ages: a distribution over years against a Gaussian around the age, and the error of its mean (DLDL-v2,
+IJCAI 2018).
 
 Shapes: B images, Y years, from 0 on.
 """
@@ -9,7 +10,8 @@ from torch.nn import functional as F
 
 
 def year_distribution(ages: Tensor, num_years: int = 101, sigma: float = 2.0) -> Tensor:
-    """Return Gaussians (B, Y) around ages (B,), in years, summing to 1; far off the scale (14 years at sigma 2) nothing is left.
+    """Return Gaussians (B, Y) around ages (B,), in years, summing to 1; far off the scale (14 years at sigma 2) nothing
+    is left.
 
     Raises:
         ValueError: for a sigma that is not positive.
@@ -33,7 +35,9 @@ def mean_year(shares: Tensor) -> Tensor:
 
 
 def distribution_divergence(logits: Tensor, ages: Tensor, sigma: float = 2.0) -> Tensor:
-    """Return the Kullback-Leibler divergence of the shares of logits (B, Y) from the Gaussians of ages (B,), mean over images."""
+    """Return the Kullback-Leibler divergence of the shares of logits (B, Y) from the Gaussians of ages (B,), mean over
+    images.
+    """
     target = year_distribution(ages, logits.shape[1], sigma).to(logits.dtype)
     return F.kl_div(year_shares(logits).log(), target, reduction="batchmean")
 

@@ -1,4 +1,5 @@
-"""Losses of yes/no labels, one number per entry: cross-entropy with class weights, focal, asymmetric; and their mean over what is known.
+"""Losses of yes/no labels, one number per entry: cross-entropy with class weights, focal, asymmetric; and their mean
+over what is known.
 
 Shapes: B images, A attributes, * further axes of the logits between them (zones).
 """
@@ -33,7 +34,9 @@ class BinaryCrossEntropy(nn.Module):
 
     def forward(self, logits: Tensor, values: Tensor) -> Tensor:
         """Return the loss of every entry of logits (*, A) with values of that shape, 0 or 1."""
-        return F.binary_cross_entropy_with_logits(logits, values.to(logits.dtype), pos_weight=self.pos_weight, reduction="none")
+        return F.binary_cross_entropy_with_logits(
+            logits, values.to(logits.dtype), pos_weight=self.pos_weight, reduction="none"
+        )
 
 
 class Focal(nn.Module):
@@ -69,7 +72,9 @@ class Asymmetric(nn.Module):
     def __init__(self, gamma_positive: float = 0.0, gamma_negative: float = 4.0, clip: float = 0.05) -> None:
         super().__init__()
         if not (gamma_positive >= 0 and gamma_negative >= 0 and 0 <= clip < 1):
-            raise ValueError(f"gammas must be at least 0 and clip in 0..1, got {gamma_positive}, {gamma_negative} and {clip}")
+            raise ValueError(
+                f"gammas must be at least 0 and clip in 0..1, got {gamma_positive}, {gamma_negative} and {clip}"
+            )
         self.gamma_positive = gamma_positive
         self.gamma_negative = gamma_negative
         self.clip = clip
@@ -85,9 +90,11 @@ class Asymmetric(nn.Module):
 
 
 def known_mean(entries: Tensor, known: Tensor) -> Tensor:
-    """Return the mean (*) of entries (B, *, A) over images and known labels (B, A) of all ranks, times what DDP's average takes away.
+    """Return the mean (*) of entries (B, *, A) over images and known labels (B, A) of all ranks, times what DDP's
+    average takes away.
 
-    With every label known and batches of one size this is the plain mean. Without any known label it is 0, with a gradient of 0.
+    With every label known and batches of one size this is the plain mean. Without any known label it is 0, with a
+    gradient of 0.
     """
     mask = known.reshape(known.shape[0], *[1] * (entries.ndim - 2), known.shape[1])
     total = all_reduce_sum(known.sum().to(torch.promote_types(entries.dtype, torch.float32))).clamp_min(1)

@@ -1,6 +1,7 @@
 """Losses by which a teacher's answers teach a student: Bernoulli KL of logits, distance of tokens, KL of attention.
 
-Every function gives one number per entry or per row, so that a caller may weight or mask them; `bernoulli_kl` is the mean.
+Every function gives one number per entry or per row, so that a caller may weight or mask them; `bernoulli_kl` is the
+mean.
 Shapes: B images, D token width, N patches, * any further axes.
 """
 
@@ -16,7 +17,11 @@ TokenDistance = Literal["cosine", "mse_ln", "smooth_l1"]
 
 
 def bernoulli_kl(
-    teacher_logits: Tensor, student_logits: Tensor, temperature: float = 1.0, *, teacher_gradient: TeacherGradient = "none"
+    teacher_logits: Tensor,
+    student_logits: Tensor,
+    temperature: float = 1.0,
+    *,
+    teacher_gradient: TeacherGradient = "none",
 ) -> Tensor:
     """Return the KL divergence of independent yes/no answers: the mean over all entries, times the temperature squared.
 
@@ -37,14 +42,22 @@ def bernoulli_kl(
 
 
 def bernoulli_divergence(
-    teacher_logits: Tensor, student_logits: Tensor, temperature: float = 1.0, *, teacher_gradient: TeacherGradient = "none"
+    teacher_logits: Tensor,
+    student_logits: Tensor,
+    temperature: float = 1.0,
+    *,
+    teacher_gradient: TeacherGradient = "none",
 ) -> Tensor:
-    """Return tau^2 [p log(p/q) + (1-p) log((1-p)/(1-q))] of every entry, p = sigmoid(teacher/tau), q = sigmoid(student/tau).
+    """Return tau^2 [p log(p/q) + (1-p) log((1-p)/(1-q))] of every entry, p = sigmoid(teacher/tau), q =
+    sigmoid(student/tau).
 
     As tau grows it approaches (teacher - student)^2 / 8. Arguments and errors as of `bernoulli_kl`.
     """
     if teacher_logits.shape != student_logits.shape:
-        raise ValueError(f"teacher and student must have one shape, got {tuple(teacher_logits.shape)} and {tuple(student_logits.shape)}")
+        raise ValueError(
+            f"teacher and student must have one shape, got {tuple(teacher_logits.shape)} and"
+            f" {tuple(student_logits.shape)}"
+        )
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature must be positive and finite, got {temperature}")
     teacher = _teacher(teacher_logits, teacher_gradient) / temperature
@@ -61,7 +74,8 @@ def token_distance(
     """Return the distance (*) of tokens (*, D): 1 - cosine, or the mean over D of a difference.
 
     Args:
-        kind: "cosine"; "mse_ln": squared difference after a layer norm without parameters; "smooth_l1": Huber's, of the tokens as they are.
+        kind: "cosine"; "mse_ln": squared difference after a layer norm without parameters; "smooth_l1": Huber's, of the
+            tokens as they are.
 
     Raises:
         ValueError: for shapes that differ, or another word.

@@ -1,7 +1,8 @@
-"""A recognition teacher's embeddings teach a student's: by direction, by every entry, or by the relations within a batch.
+"""A recognition teacher's embeddings teach a student's: by direction, by every entry, or by the relations within a
+batch.
 
-Relations: Park et al., "Relational Knowledge Distillation", CVPR 2019, with the weights that face trainers use (distances 25, angles 50).
-No gradient reaches the teacher. Shapes: B faces, E embedding size.
+Relations: Park et al., "Relational Knowledge Distillation", CVPR 2019, with the weights that face trainers use
+(distances 25, angles 50). No gradient reaches the teacher. Shapes: B faces, E embedding size.
 """
 
 from typing import Literal, get_args
@@ -19,29 +20,39 @@ def cosine_distillation(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def mse_distillation(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return (B,) the mean over the entries of the squared difference of unit embeddings: 2 (1 - cos) / E, so weights lie in the hundreds."""
+    """Return (B,) the mean over the entries of the squared difference of unit embeddings: 2 (1 - cos) / E, so weights
+    lie in the hundreds.
+    """
     return (F.normalize(student, dim=1) - F.normalize(teacher.detach(), dim=1)).square().mean(1)
 
 
 def distance_relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return a scalar: Huber loss of all distances within the batch, each side divided by its mean distance; widths may differ."""
+    """Return a scalar: Huber loss of all distances within the batch, each side divided by its mean distance; widths may
+    differ.
+    """
     with torch.no_grad():
         wanted = _relative_distances(F.normalize(teacher, dim=1))
     return F.smooth_l1_loss(_relative_distances(F.normalize(student, dim=1)), wanted)
 
 
 def angle_relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return a scalar: Huber loss of the cosines of all angles that three faces of the batch make; widths may differ. O(B^3) memory."""
+    """Return a scalar: Huber loss of the cosines of all angles that three faces of the batch make; widths may differ.
+    O(B^3) memory.
+    """
     with torch.no_grad():
         wanted = _angles(F.normalize(teacher, dim=1))
     return F.smooth_l1_loss(_angles(F.normalize(student, dim=1)), wanted)
 
 
-def relational_distillation(student: Tensor, teacher: Tensor, *, distance_weight: float = 25.0, angle_weight: float = 50.0) -> Tensor:
+def relational_distillation(
+    student: Tensor, teacher: Tensor, *, distance_weight: float = 25.0, angle_weight: float = 50.0
+) -> Tensor:
     """Return a scalar: the weighted sum of both relation losses; 0 for a batch of one."""
     if len(student) < 2:
         return student.sum() * 0
-    return distance_weight * distance_relation_loss(student, teacher) + angle_weight * angle_relation_loss(student, teacher)
+    return distance_weight * distance_relation_loss(student, teacher) + angle_weight * angle_relation_loss(
+        student, teacher
+    )
 
 
 def embedding_distillation(kind: EmbeddingLoss, student: Tensor, teacher: Tensor) -> Tensor:
@@ -58,7 +69,10 @@ def embedding_distillation(kind: EmbeddingLoss, student: Tensor, teacher: Tensor
     if kind == "relational":
         return relational_distillation(student, teacher)
     if student.shape != teacher.shape:
-        raise ValueError(f"student and teacher must have one width, got {tuple(student.shape)} and {tuple(teacher.shape)}: project, or take kind=relational")
+        raise ValueError(
+            f"student and teacher must have one width, got {tuple(student.shape)} and {tuple(teacher.shape)}: project,"
+            " or take kind=relational"
+        )
     return (cosine_distillation if kind == "cosine" else mse_distillation)(student, teacher).mean()
 
 

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 def cut_gaussians(points: Tensor, size: tuple[int, int], radius: float = 5.0) -> Tensor:
     """Return heat maps (B, P, H, W) of points (B, P, 2): exp(-8 r^2 / radius^2) within `radius` cells, 0 beyond.
 
-    A Gaussian of sigma radius / 4 (Faceptor's, 1.25 cells). A point outside still shows the part of its disc that is inside.
+    A Gaussian of sigma radius / 4 (Faceptor's, 1.25 cells). A point outside still shows the part of its disc that is
+    inside.
 
     Raises:
         ValueError: for a radius that is not positive.
@@ -27,8 +28,12 @@ def cut_gaussians(points: Tensor, size: tuple[int, int], radius: float = 5.0) ->
     return torch.exp(-8 * squared / radius**2) * (squared <= radius**2)
 
 
-def heatmap_cross_entropy(logits: Tensor, points: Tensor, *, size: tuple[int, int] = (128, 128), radius: float = 5.0) -> Tensor:
-    """Return the mean cross-entropy of heat map logits (B, P, h, w), resized to `size`, against the cut Gaussians of points (B, P, 2)."""
+def heatmap_cross_entropy(
+    logits: Tensor, points: Tensor, *, size: tuple[int, int] = (128, 128), radius: float = 5.0
+) -> Tensor:
+    """Return the mean cross-entropy of heat map logits (B, P, h, w), resized to `size`, against the cut Gaussians of
+    points (B, P, 2).
+    """
     if tuple(logits.shape[-2:]) != size:
         logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
     return F.binary_cross_entropy_with_logits(logits, cut_gaussians(points, size, radius))

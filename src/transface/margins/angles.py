@@ -10,7 +10,9 @@ from torch import Tensor
 
 
 def sines(cosines: Tensor) -> Tensor:
-    """Return sin(theta) in [0, 1] of cos(theta), away from 0 by the root of the type's precision, so that its derivative stays finite."""
+    """Return sin(theta) in [0, 1] of cos(theta), away from 0 by the root of the type's precision, so that its
+    derivative stays finite.
+    """
     return (1 - cosines * cosines).clamp_min(torch.finfo(cosines.dtype).eps).sqrt()
 
 
@@ -22,7 +24,9 @@ def cosine_of_sum(cosines: Tensor, radians: float | Tensor) -> Tensor:
 
 
 def add_angle(cosines: Tensor, radians: float | Tensor) -> Tensor:
-    """Return cos(theta + m) where theta + m <= pi, and cos(theta) - m sin(m) beyond, which goes on falling with theta."""
+    """Return cos(theta + m) where theta + m <= pi, and cos(theta) - m sin(m) beyond, which goes on falling with
+    theta.
+    """
     if isinstance(radians, Tensor):
         turn, drop = -radians.cos(), radians * radians.sin()
         return torch.where(cosines >= turn, cosine_of_sum(cosines, radians), cosines - drop)

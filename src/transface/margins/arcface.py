@@ -18,9 +18,10 @@ class ArcFace(nn.Module):
     Args:
         scale: s.
         margin_radians: m.
-        gradient: "exact" is the true derivative, monotonic beyond theta + m > pi, where the logit is s (cos(theta) - m sin(m));
-            "straight_through" is what the released TransFace does: cos(theta + m) everywhere, with the derivative s of no margin at all,
-            and per-sample losses reported up to 69.08 (-log 1e-30) only, while their gradient goes on.
+        gradient: "exact" is the true derivative, monotonic beyond theta + m > pi, where the logit is s (cos(theta) - m
+            sin(m)); "straight_through" is what the released TransFace does: cos(theta + m) everywhere, with the
+            derivative s of no margin at all, and per-sample losses reported up to 69.08 (-log 1e-30) only, while their
+            gradient goes on.
         filter_threshold: cosines of other classes above it are set to 0, or None.
 
     Raises:
@@ -38,7 +39,12 @@ class ArcFace(nn.Module):
         super().__init__()
         check_settings(scale, filter_threshold, gradient=gradient)
         check_margin(margin_radians, name="margin_radians")
-        self.scale, self.margin_radians, self.gradient, self.filter_threshold = scale, margin_radians, gradient, filter_threshold
+        self.scale, self.margin_radians, self.gradient, self.filter_threshold = (
+            scale,
+            margin_radians,
+            gradient,
+            filter_threshold,
+        )
         self.loss_ceiling = loss_ceiling(gradient)
 
     def target_logits(self, target_cosines: Tensor, norms: Tensor | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """The combined margin of SphereFace, ArcFace and CosFace: cos(m1 theta + m2) - m3.
 
-ArcFace (CVPR 2019, arXiv 1801.07698), section on the unified margin. logit_y = s (cos(m1 theta_y + m2) - m3), logit_j = s cos(theta_j).
+ArcFace (CVPR 2019, arXiv 1801.07698), section on the unified margin. logit_y = s (cos(m1 theta_y + m2) - m3), logit_j =
+s cos(theta_j).
 Shapes: B faces, C classes.
 """
 

@@ -17,7 +17,8 @@ class CosFace(nn.Module):
     Args:
         scale: s.
         margin: m, in cosine.
-        gradient: the two ways of ArcFace. Logits and derivatives are the same; "straight_through" adds the released ceiling of losses.
+        gradient: the two ways of ArcFace. Logits and derivatives are the same; "straight_through" adds the released
+            ceiling of losses.
         filter_threshold: cosines of other classes above it are set to 0, or None.
 
     Raises:

@@ -1,7 +1,8 @@
 """CurricularFace: hard other classes weigh little early in training and much later.
 
 CurricularFace (CVPR 2020, arXiv 2004.00288). logit_y = s cos(theta_y + m); for others, with c = cos(theta_j):
-s c where c <= cos(theta_y + m), and s c (t + c) where it is above, a hard one. t is the running mean of the target cosines, from 0.
+s c where c <= cos(theta_y + m), and s c (t + c) where it is above, a hard one. t is the running mean of the target
+cosines, from 0.
 Shapes: B faces, C classes.
 """
 
@@ -29,14 +30,24 @@ class CurricularFace(nn.Module):
     loss_ceiling: float | None = None
 
     def __init__(
-        self, scale: float = 64.0, margin_radians: float = 0.5, *, momentum: float = 0.01, filter_threshold: float | None = None
+        self,
+        scale: float = 64.0,
+        margin_radians: float = 0.5,
+        *,
+        momentum: float = 0.01,
+        filter_threshold: float | None = None,
     ) -> None:
         super().__init__()
         check_settings(scale, filter_threshold)
         check_margin(margin_radians, name="margin_radians")
         if not 0 < momentum <= 1:
             raise ValueError(f"momentum must be above 0 and at most 1, got {momentum}")
-        self.scale, self.margin_radians, self.momentum, self.filter_threshold = scale, margin_radians, momentum, filter_threshold
+        self.scale, self.margin_radians, self.momentum, self.filter_threshold = (
+            scale,
+            margin_radians,
+            momentum,
+            filter_threshold,
+        )
         self.register_buffer("stage", torch.zeros(()))
 
     @torch.no_grad()

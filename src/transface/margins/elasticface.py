@@ -1,7 +1,8 @@
 """ElasticFace: every sample gets a margin of its own, drawn anew in each step from a normal distribution.
 
-ElasticFace (CVPRW 2022, arXiv 2109.09416). m_i ~ N(m, sigma^2); logit_y = s cos(theta_y + m_i) ("arc") or s (cos(theta_y) - m_i) ("cos").
-ElasticFace+ gives the largest of a batch's margins to the sample with the smallest own cosine.
+ElasticFace (CVPRW 2022, arXiv 2109.09416). m_i ~ N(m, sigma^2); logit_y = s cos(theta_y + m_i) ("arc") or s
+(cos(theta_y) - m_i) ("cos"). ElasticFace+ gives the largest of a batch's margins to the sample with the smallest own
+cosine.
 Shapes: B faces, C classes.
 """
 
@@ -22,8 +23,8 @@ Pairing = Literal["random", "exact", "released"]
 def assign_margins(margins: Tensor, target_cosines: Tensor, pairing: Pairing) -> Tensor:
     """Return the drawn margins (B,) in the order in which the samples of target_cosines (B,) get them.
 
-    "random" leaves them; "exact" gives the largest margin to the smallest cosine. "released" indexes the sorted margins by the permutation
-    that sorts the cosines, not by each sample's rank, as the released code does.
+    "random" leaves them; "exact" gives the largest margin to the smallest cosine. "released" indexes the sorted margins
+    by the permutation that sorts the cosines, not by each sample's rank, as the released code does.
     """
     if pairing == "random":
         return margins
@@ -50,7 +51,8 @@ class ElasticFace(nn.Module):
         deviation: sigma.
         kind: "arc" or "cos".
         pairing: "random" is ElasticFace; "exact" and "released" are ElasticFace+, see assign_margins.
-        beyond_pi: for "arc" where theta + m_i > pi: "monotonic" continues as ArcFace does; "released" is the cosine, which rises again.
+        beyond_pi: for "arc" where theta + m_i > pi: "monotonic" continues as ArcFace does; "released" is the cosine,
+            which rises again.
         seed: of the draws.
         filter_threshold: cosines of other classes above it are set to 0, or None.
 
@@ -99,7 +101,9 @@ class ElasticFace(nn.Module):
 
     def draw_margins(self, like: Tensor) -> Tensor:
         """Return this step's margins, of the shape, device and dtype of target cosines (B,), in the order drawn."""
-        generator = torch.Generator(like.device).manual_seed(seed_from("elasticface", self.seed, self.num_steps, rank()))
+        generator = torch.Generator(like.device).manual_seed(
+            seed_from("elasticface", self.seed, self.num_steps, rank())
+        )
         drawn = torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
         return self.margin + self.deviation * drawn
 

@@ -1,7 +1,7 @@
 """MagFace: the angular margin grows with the embedding's norm, and a regulariser asks for large norms.
 
-MagFace (CVPR 2021, arXiv 2103.06627). With a = |e| kept in [l_a, u_a]: m(a) = l_m + (u_m - l_m) (a - l_a) / (u_a - l_a);
-logit_y = s cos(theta_y + m(a)), logit_j = s cos(theta_j); regulariser lambda_g (1/a + a/u_a^2).
+MagFace (CVPR 2021, arXiv 2103.06627). With a = |e| kept in [l_a, u_a]: m(a) = l_m + (u_m - l_m) (a - l_a) / (u_a -
+l_a); logit_y = s cos(theta_y + m(a)), logit_j = s cos(theta_j); regulariser lambda_g (1/a + a/u_a^2).
 Shapes: B faces, C classes.
 """
 
@@ -25,8 +25,8 @@ class MagFace(nn.Module):
         lowest_margin_radians: l_m.
         highest_margin_radians: u_m.
         regulariser_weight: lambda_g.
-        applies_to: the samples that get the margin: "all", or "positive_cosines" (the "easy margin" of the released configuration), which
-            leaves the logit s cos(theta) where the own cosine is not above 0.
+        applies_to: the samples that get the margin: "all", or "positive_cosines" (the "easy margin" of the released
+            configuration), which leaves the logit s cos(theta) where the own cosine is not above 0.
         filter_threshold: cosines of other classes above it are set to 0, or None.
 
     Raises:
@@ -50,12 +50,16 @@ class MagFace(nn.Module):
         super().__init__()
         check_settings(scale, filter_threshold)
         if not 0 < lowest_norm < highest_norm < math.inf:
-            raise ValueError(f"norms must be finite and 0 < lowest_norm < highest_norm, got {lowest_norm} and {highest_norm}")
+            raise ValueError(
+                f"norms must be finite and 0 < lowest_norm < highest_norm, got {lowest_norm} and {highest_norm}"
+            )
         check_margin(lowest_margin_radians, name="lowest_margin_radians")
         check_margin(highest_margin_radians, name="highest_margin_radians")
         if highest_margin_radians < lowest_margin_radians or not 0 <= regulariser_weight < math.inf:
             got = f"{lowest_margin_radians} and {highest_margin_radians}, {regulariser_weight}"
-            raise ValueError(f"margins must grow with the norm and regulariser_weight must be finite and at least 0, got {got}")
+            raise ValueError(
+                f"margins must grow with the norm and regulariser_weight must be finite and at least 0, got {got}"
+            )
         if applies_to not in ("all", "positive_cosines"):
             raise ValueError(f"applies_to must be 'all' or 'positive_cosines', got {applies_to!r}")
         self.applies_to = applies_to
@@ -66,7 +70,9 @@ class MagFace(nn.Module):
     def margins(self, norms: Tensor) -> Tensor:
         """Return m(a) (B,) in radians."""
         slope = (self.highest_margin_radians - self.lowest_margin_radians) / (self.highest_norm - self.lowest_norm)
-        return self.lowest_margin_radians + slope * (norms.clamp(self.lowest_norm, self.highest_norm) - self.lowest_norm)
+        return self.lowest_margin_radians + slope * (
+            norms.clamp(self.lowest_norm, self.highest_norm) - self.lowest_norm
+        )
 
     def regulariser(self, norms: Tensor) -> Tensor:
         """Return lambda_g (1/a + a/u_a^2) (B,), least at a = u_a."""

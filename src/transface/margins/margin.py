@@ -1,6 +1,7 @@
 """The contract of a margin, and how its two parts, target and others, join into logits.
 
-A margin is an nn.Module with two elementwise parts, so that a classifier can walk the classes in chunks. Both return scaled logits.
+A margin is an nn.Module with two elementwise parts, so that a classifier can walk the classes in chunks. Both return
+scaled logits.
 Shapes: B faces, C classes.
 """
 
@@ -29,13 +30,17 @@ class Margin(Protocol):
         ...
 
     def other_logits(self, cosines: Tensor, target_cosines: Tensor) -> Tensor:
-        """Return the logits (B, C) of the other classes; target_cosines (B,) are seen as constants. Elementwise in C."""
+        """Return the logits (B, C) of the other classes; target_cosines (B,) are seen as constants. Elementwise in
+        C.
+        """
         ...
 
 
 @runtime_checkable
 class TracksBatches(Protocol):
-    """A margin with running statistics: a classifier calls update once a training step, with the batch of all ranks, before the logits."""
+    """A margin with running statistics: a classifier calls update once a training step, with the batch of all ranks,
+    before the logits.
+    """
 
     def update(self, target_cosines: Tensor, norms: Tensor) -> None:
         """Move the running statistics by target_cosines (B,) and embedding norms (B,), without a gradient."""
@@ -52,7 +57,9 @@ class RegularisesNorms(Protocol):
 
 
 def join_logits(margin: Margin, cosines: Tensor, *, labels: Tensor, norms: Tensor | None) -> Tensor:
-    """Return the logits (B, C) of a margin from cosines (B, C) and labels (B,): the whole matrix at once, for small C and for tests."""
+    """Return the logits (B, C) of a margin from cosines (B, C) and labels (B,): the whole matrix at once, for small C
+    and for tests.
+    """
     target_cosines = cosines.gather(1, labels[:, None]).squeeze(1)
     if margin.training and isinstance(margin, TracksBatches):
         margin.update(target_cosines.detach(), require_norms(norms).detach())
@@ -73,7 +80,9 @@ def require_norms(norms: Tensor | None) -> Tensor:
 
 
 def filter_others(cosines: Tensor, threshold: float | None) -> Tensor:
-    """Return cosines of other classes with those above the threshold set to 0 (inter-class filtering, for noisy labels); None keeps all."""
+    """Return cosines of other classes with those above the threshold set to 0 (inter-class filtering, for noisy
+    labels); None keeps all.
+    """
     if threshold is None:
         return cosines
     return torch.where(cosines > threshold, torch.zeros_like(cosines), cosines)
@@ -103,6 +112,8 @@ def check_settings(scale: float, filter_threshold: float | None, *, gradient: st
     if not 0 < scale < math.inf:
         raise ValueError(f"scale must be above 0 and finite, got {scale}")
     if filter_threshold is not None and not 0 < filter_threshold < 1:
-        raise ValueError(f"filter_threshold must lie between 0 and 1, or be null for no filtering, got {filter_threshold}")
+        raise ValueError(
+            f"filter_threshold must lie between 0 and 1, or be null for no filtering, got {filter_threshold}"
+        )
     if gradient not in ("exact", "straight_through"):
         raise ValueError(f"gradient must be 'exact' or 'straight_through', got {gradient!r}")

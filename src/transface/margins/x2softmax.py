@@ -1,4 +1,5 @@
-"""X2-Softmax: the own class's logit is a parabola of the angle, so that the margin grows with the angle to the other classes.
+"""X2-Softmax: the own class's logit is a parabola of the angle, so that the margin grows with the angle to the other
+classes.
 
 X2-Softmax (arXiv 2312.05281). logit_y = s (a (theta_y - h)^2 + k), logit_j = s cos(theta_j).
 Shapes: B faces, C classes.
@@ -15,7 +16,9 @@ from transface.margins.margin import check_settings, filter_others, join_logits
 
 
 def parabola_of_angle(cosines: Tensor, curvature: float, *, vertex_radians: float, height: float) -> Tensor:
-    """Return a (theta - h)^2 + k of cos(theta), elementwise; the angle is taken one rounding off 0 and pi, where its derivative ends."""
+    """Return a (theta - h)^2 + k of cos(theta), elementwise; the angle is taken one rounding off 0 and pi, where its
+    derivative ends.
+    """
     edge = 1 - torch.finfo(cosines.dtype).eps
     return curvature * (torch.acos(cosines.clamp(-edge, edge)) - vertex_radians) ** 2 + height
 
@@ -28,7 +31,8 @@ class X2Softmax(nn.Module):
         curvature: a, below 0.
         vertex_radians: h, in 0..pi.
         height: k, the largest own logit over s, at most 1.
-        gradient: "exact" is the true derivative -2 a (theta - h) / sin(theta); "straight_through" is the released one, s.
+        gradient: "exact" is the true derivative -2 a (theta - h) / sin(theta); "straight_through" is the released one,
+            s.
         filter_threshold: cosines of other classes above it are set to 0, or None.
 
     Raises:
@@ -64,7 +68,9 @@ class X2Softmax(nn.Module):
 
     def target_logits(self, target_cosines: Tensor, norms: Tensor | None = None) -> Tensor:
         """Return s (a (theta - h)^2 + k) (B,)."""
-        moved = parabola_of_angle(target_cosines, self.curvature, vertex_radians=self.vertex_radians, height=self.height)
+        moved = parabola_of_angle(
+            target_cosines, self.curvature, vertex_radians=self.vertex_radians, height=self.height
+        )
         return self.scale * (straight_through(target_cosines, moved) if self.gradient == "straight_through" else moved)
 
     def other_logits(self, cosines: Tensor, target_cosines: Tensor) -> Tensor:

@@ -13,7 +13,9 @@ Rates = NDArray[np.float64]
 
 
 class AttributeCounts(NamedTuple):
-    """For each attribute (A,): yes called yes, no called yes, no called no, yes called no. Counts of parts add up to those of the whole."""
+    """For each attribute (A,): yes called yes, no called yes, no called no, yes called no. Counts of parts add up to
+    those of the whole.
+    """
 
     true_positive: Counts
     false_positive: Counts
@@ -35,7 +37,9 @@ class AttributeCounts(NamedTuple):
         return (yes + no) / 2
 
     def minority_f1(self) -> Rates:
-        """Return (A,) F1 of the rarer answer of each attribute; 0 where it is never right, NaN where it does not occur."""
+        """Return (A,) F1 of the rarer answer of each attribute; 0 where it is never right, NaN where it does not
+        occur.
+        """
         yes_is_rare = self.true_positive + self.false_negative <= self.true_negative + self.false_positive
         right = np.where(yes_is_rare, self.true_positive, self.true_negative)
         wrong = self.false_positive + self.false_negative
@@ -43,15 +47,21 @@ class AttributeCounts(NamedTuple):
         return np.where(rare > 0, _share(2 * right, 2 * right + wrong), np.nan)
 
 
-def attribute_counts(answers: NDArray[np.bool_], values: NDArray[np.integer], known: NDArray[np.bool_]) -> AttributeCounts:
-    """Return the counts of answers (M, A) bool to labels `values` (M, A), 0 or 1, over those that are `known` (M, A)."""
+def attribute_counts(
+    answers: NDArray[np.bool_], values: NDArray[np.integer], known: NDArray[np.bool_]
+) -> AttributeCounts:
+    """Return the counts of answers (M, A) bool to labels `values` (M, A), 0 or 1, over those that are `known` (M,
+    A).
+    """
     yes = values.astype(bool)
     tables = (answers & yes, answers & ~yes, ~answers & ~yes, ~answers & yes)
     return AttributeCounts(*((table & known).sum(0).astype(np.int64) for table in tables))
 
 
 def majority_accuracy(prevalence: Rates, values: NDArray[np.integer], known: NDArray[np.bool_]) -> Rates:
-    """Return (A,) the accuracy of always giving the answer that is more frequent in training, where yes has the share `prevalence` (A,)."""
+    """Return (A,) the accuracy of always giving the answer that is more frequent in training, where yes has the share
+    `prevalence` (A,).
+    """
     answers = np.broadcast_to(np.nan_to_num(prevalence) > 0.5, values.shape)
     return attribute_counts(answers, values, known).accuracy()
 
@@ -75,7 +85,9 @@ def average_precision(scores: NDArray[np.floating], values: NDArray[np.integer],
 def calibration_error(
     probabilities: NDArray[np.floating], values: NDArray[np.integer], known: NDArray[np.bool_], *, num_bins: int = 15
 ) -> Rates:
-    """Return (A,) the expected calibration error: in bins of one width, the mean gap between probability and share of yes, by their size."""
+    """Return (A,) the expected calibration error: in bins of one width, the mean gap between probability and share of
+    yes, by their size.
+    """
     found = np.full(probabilities.shape[1], np.nan)
     for column in range(probabilities.shape[1]):
         rows = known[:, column]
@@ -87,8 +99,12 @@ def calibration_error(
     return found
 
 
-def best_thresholds(probabilities: NDArray[np.floating], values: NDArray[np.integer], known: NDArray[np.bool_]) -> Rates:
-    """Return (A,) the threshold of the best accuracy on these images, between two probabilities; the nearest to 0.5 of equals."""
+def best_thresholds(
+    probabilities: NDArray[np.floating], values: NDArray[np.integer], known: NDArray[np.bool_]
+) -> Rates:
+    """Return (A,) the threshold of the best accuracy on these images, between two probabilities; the nearest to 0.5 of
+    equals.
+    """
     found = np.full(probabilities.shape[1], 0.5)
     for column in range(probabilities.shape[1]):
         rows = known[:, column]

@@ -19,7 +19,11 @@ class Interval(NamedTuple):
 
 
 def mean_interval(
-    values: NDArray[np.floating], *, subjects: NDArray[np.generic] | None = None, num_bootstraps: int = 1000, seed: int = 0
+    values: NDArray[np.floating],
+    *,
+    subjects: NDArray[np.generic] | None = None,
+    num_bootstraps: int = 1000,
+    seed: int = 0,
 ) -> Interval | None:
     """Return the 95 % percentile interval of the mean of values (N,), or None where there are too few to tell.
 
@@ -45,7 +49,9 @@ def mean_interval(
     return Interval(float(low), float(high))
 
 
-def _by_subject(values: NDArray[np.float64], subjects: NDArray[np.generic] | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _by_subject(
+    values: NDArray[np.float64], subjects: NDArray[np.generic] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if subjects is None:
         return values, np.ones(len(values))
     _, place = np.unique(subjects, return_inverse=True)

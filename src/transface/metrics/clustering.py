@@ -28,7 +28,9 @@ class _Counts(NamedTuple):
 def _counts(people: NDArray[np.int64], clusters: NDArray[np.int64]) -> _Counts:
     people, clusters = np.asarray(people), np.asarray(clusters).copy()
     if people.ndim != 1 or people.shape != clusters.shape or not len(people):
-        raise ValueError(f"people and clusters must be (n,) of at least one face, got {people.shape} and {clusters.shape}")
+        raise ValueError(
+            f"people and clusters must be (n,) of at least one face, got {people.shape} and {clusters.shape}"
+        )
     noise = np.flatnonzero(clusters < 0)
     clusters[noise] = clusters.max() + 1 + np.arange(len(noise))
     _, first = np.unique(people, return_inverse=True)
@@ -40,11 +42,14 @@ def _counts(people: NDArray[np.int64], clusters: NDArray[np.int64]) -> _Counts:
 
 def _scores(precision: float, recall: float) -> ClusterScores:
     total = precision + recall
-    return ClusterScores(precision, recall, 2 * precision * recall / total if total > 0 else (0.0 if total == 0 else float("nan")))
+    return ClusterScores(
+        precision, recall, 2 * precision * recall / total if total > 0 else (0.0 if total == 0 else float("nan"))
+    )
 
 
 def pairwise_scores(people: NDArray[np.int64], clusters: NDArray[np.int64]) -> ClusterScores:
-    """Return which share of pairs within clusters is of one person (precision), and of pairs of one person within clusters (recall).
+    """Return which share of pairs within clusters is of one person (precision), and of pairs of one person within
+    clusters (recall).
 
     Raises:
         ValueError: for no faces, or arrays that do not go together.
@@ -63,4 +68,6 @@ def bcubed_scores(people: NDArray[np.int64], clusters: NDArray[np.int64]) -> Clu
         ValueError: as `pairwise_scores`.
     """
     found, total = _counts(people, clusters), len(people)
-    return _scores(float((found.both**2 / found.clusters).sum() / total), float((found.both**2 / found.people).sum() / total))
+    return _scores(
+        float((found.both**2 / found.clusters).sum() / total), float((found.both**2 / found.people).sum() / total)
+    )

@@ -1,7 +1,9 @@
-"""How sure a rate is: 95 % intervals from bootstrap standard errors, the paired test of two results, the warning of too few impostors.
+"""How sure a rate is: 95 % intervals from bootstrap standard errors, the paired test of two results, the warning of too
+few impostors.
 
-The interval is Wilson's with an effective number of trials: as many as would give the bootstrap's standard error. Near 0 and 1, where
-faces are judged, it keeps its coverage; percentiles of the bootstrap do not (docs/evaluation.md has the measurements).
+The interval is Wilson's with an effective number of trials: as many as would give the bootstrap's standard error. Near
+0 and 1, where faces are judged, it keeps its coverage; percentiles of the bootstrap do not (docs/evaluation.md has the
+measurements).
 Shapes: N pairs, S subjects, R bootstrap replicates.
 """
 
@@ -39,7 +41,9 @@ def rate_interval(rate: float, standard_error: float, *, num_trials: int, level:
     centre = (rate + z * z / (2 * trials)) / shrink
     half = z * np.sqrt(variance / trials + (z / (2 * trials)) ** 2) / shrink
     # Rounding may not put the rate outside its own interval.
-    return Interval(float(min(max(centre - half, 0.0), rate)), float(max(min(centre + half, 1.0), rate)), float(standard_error))
+    return Interval(
+        float(min(max(centre - half, 0.0), rate)), float(max(min(centre + half, 1.0), rate)), float(standard_error)
+    )
 
 
 def accuracy_interval(
@@ -54,11 +58,12 @@ def accuracy_interval(
 ) -> Interval:
     """Return the interval of the mean fold accuracy.
 
-    A threshold chosen on other pairs is a little worse than the best one, and one chosen on these pairs looks a little better. Near the
-    optimum accuracy over thresholds is a parabola plus a random walk, whose maximum M and loss at it stand as 3 to 1 (M grows as the
-    walk's scale to the 4/3): the best threshold's true accuracy lies a quarter of the way from the fold accuracy to `best_accuracy`.
-    That is the centre where `best_accuracy` is given; half the gap is added to the error for the choice's own noise (coverage over
-    simulated sets: docs/evaluation.md). Without it the decisions count as if the thresholds had been given.
+    A threshold chosen on other pairs is a little worse than the best one, and one chosen on these pairs looks a little
+    better. Near the optimum accuracy over thresholds is a parabola plus a random walk, whose maximum M and loss at it
+    stand as 3 to 1 (M grows as the walk's scale to the 4/3): the best threshold's true accuracy lies a quarter of the
+    way from the fold accuracy to `best_accuracy`. That is the centre where `best_accuracy` is given; half the gap is
+    added to the error for the choice's own noise (coverage over simulated sets: docs/evaluation.md). Without it the
+    decisions count as if the thresholds had been given.
 
     Args:
         correct: (N,) whether each pair was decided rightly, with the threshold of its fold.
@@ -87,7 +92,9 @@ def accuracy_interval(
     return found._replace(low=min(found.low, rate), high=max(found.high, rate))
 
 
-def _error_of_drawn_pairs(right: NDArray[np.bool_], fold: NDArray[np.int64], random: np.random.Generator, num_bootstraps: int) -> float:
+def _error_of_drawn_pairs(
+    right: NDArray[np.bool_], fold: NDArray[np.int64], random: np.random.Generator, num_bootstraps: int
+) -> float:
     """Standard error over replicates in which each fold's pairs are drawn again, as many as it has."""
     _, numbers = np.unique(fold, return_inverse=True)
     sizes = np.bincount(numbers)
@@ -96,12 +103,14 @@ def _error_of_drawn_pairs(right: NDArray[np.bool_], fold: NDArray[np.int64], ran
     return float((drawn / sizes).mean(axis=1).std(ddof=1))
 
 
-def subject_standard_error(values: ArrayLike, subjects: ArrayLike, random: np.random.Generator, *, num_bootstraps: int = 1000) -> float:
+def subject_standard_error(
+    values: ArrayLike, subjects: ArrayLike, random: np.random.Generator, *, num_bootstraps: int = 1000
+) -> float:
     """Return the standard error of the mean of values of pairs (N,) when people are drawn again.
 
-    A pair of people drawn a and b times counts a * b times, one of a single person a times. That counts a pair's own noise three times, and
-    it is known how much that is: it is taken off (the variance is then the one robust to pairs that share a person).
-    Few people make it too small; S / (S - 2) mends most of that.
+    A pair of people drawn a and b times counts a * b times, one of a single person a times. That counts a pair's own
+    noise three times, and it is known how much that is: it is taken off (the variance is then the one robust to pairs
+    that share a person). Few people make it too small; S / (S - 2) mends most of that.
     """
     pairs = np.asarray(subjects).reshape(-1, 2)
     scores = np.asarray(values, np.float64)
@@ -129,8 +138,9 @@ def few_people_factor(num_people: int) -> float:
 def dyadic_share(residuals: NDArray[np.float64], members: NDArray[np.int64], *, num_people: int) -> float:
     """Return the share of the product bootstrap's variance that is real: 1 - 2 D / (H + D).
 
-    H sums over people the squared sum of the residuals of their pairs, D over pairs of people the squared sum of theirs. The bootstrap's
-    variance is H + D, the one robust to shared people H - D. Pairs of one person are drawn as one and enter H alone.
+    H sums over people the squared sum of the residuals of their pairs, D over pairs of people the squared sum of
+    theirs. The bootstrap's variance is H + D, the one robust to shared people H - D. Pairs of one person are drawn as
+    one and enter H alone.
     """
     single = members[:, 0] == members[:, 1]
     per_person = np.bincount(members[:, 0], weights=residuals, minlength=num_people)
@@ -169,7 +179,8 @@ def paired_test(
     seed: int = 0,
     level: float = 0.95,
 ) -> PairedTest:
-    """Return the test of two results' values on the same pairs, e.g. whether each pair was decided rightly, or accepted.
+    """Return the test of two results' values on the same pairs, e.g. whether each pair was decided rightly, or
+    accepted.
 
     Args:
         first: (N,) values of the one result.
@@ -184,7 +195,9 @@ def paired_test(
     """
     one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if one.shape != other.shape or one.ndim != 1 or len(one) == 0:
-        raise ValueError(f"a paired test needs both results on the same pairs, got {one.shape} and {other.shape} values")
+        raise ValueError(
+            f"a paired test needs both results on the same pairs, got {one.shape} and {other.shape} values"
+        )
     gap = one - other
     random = np.random.default_rng(seed)
     if subjects is not None:
@@ -197,7 +210,9 @@ def paired_test(
     if error == 0:
         return PairedTest(difference, difference, difference, float(difference == 0))
     half = float(stats.norm.isf((1 - level) / 2)) * error
-    return PairedTest(difference, difference - half, difference + half, float(2 * stats.norm.sf(abs(difference) / error)))
+    return PairedTest(
+        difference, difference - half, difference + half, float(2 * stats.norm.sf(abs(difference) / error))
+    )
 
 
 def impostor_warning(num_impostors: int, far: float) -> str:
@@ -206,5 +221,11 @@ def impostor_warning(num_impostors: int, far: float) -> str:
     if behind >= RELIABLE_IMPOSTORS:
         return ""
     if behind < 1:
-        return f"FAR {far:g} of {num_impostors:,} impostors is less than one of them: the threshold lies beyond what was measured"
-    return f"only {behind:.0f} impostors stand behind the threshold at FAR {far:g}: the FAR itself is uncertain by about {100 / behind**0.5:.0f} %"
+        return (
+            f"FAR {far:g} of {num_impostors:,} impostors is less than one of them: the threshold lies beyond what was"
+            " measured"
+        )
+    return (
+        f"only {behind:.0f} impostors stand behind the threshold at FAR {far:g}: the FAR itself is uncertain by about"
+        f" {100 / behind**0.5:.0f} %"
+    )

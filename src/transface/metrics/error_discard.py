@@ -29,7 +29,9 @@ def pair_quality(qualities: NDArray[np.float64]) -> NDArray[np.float64]:
     return lowest
 
 
-def error_discard_curve(errors: NDArray[np.bool_], quality: NDArray[np.float64], *, fewest_left: int = 0) -> ErrorDiscardCurve:
+def error_discard_curve(
+    errors: NDArray[np.bool_], quality: NDArray[np.float64], *, fewest_left: int = 0
+) -> ErrorDiscardCurve:
     """Return the curve of pairs with `errors` (n,) and `quality` (n,): pairs of equal quality are left out together.
 
     Args:
@@ -41,7 +43,9 @@ def error_discard_curve(errors: NDArray[np.bool_], quality: NDArray[np.float64],
     """
     errors, quality = np.asarray(errors, bool), np.asarray(quality, np.float64)
     if errors.ndim != 1 or errors.shape != quality.shape or not len(errors):
-        raise ValueError(f"errors and quality must be (n,) of at least one pair, got {errors.shape} and {quality.shape}")
+        raise ValueError(
+            f"errors and quality must be (n,) of at least one pair, got {errors.shape} and {quality.shape}"
+        )
     if not np.isfinite(quality).all():
         raise ValueError("quality holds numbers that are not finite")
     order = np.argsort(quality, kind="stable")
@@ -69,7 +73,9 @@ def best_area(error: float, limit: float) -> float:
 
 
 def relative_area(curve: ErrorDiscardCurve, limit: float) -> float:
-    """Return the area beyond the least possible, up to `limit`, as a share of the error without discard; NaN where that is 0."""
+    """Return the area beyond the least possible, up to `limit`, as a share of the error without discard; NaN where that
+    is 0.
+    """
     start = float(curve.error[0])
     return (partial_area(curve, limit) - best_area(start, limit)) / start if start > 0 else float("nan")
 
@@ -80,10 +86,16 @@ def threshold_at_error(genuine: NDArray[np.float64], error: float) -> float:
 
 
 def threshold_at_false_match_rate(impostor: NDArray[np.float64], rate: float) -> float:
-    """Return the lowest threshold, one of the scores or just above all, at or above which at most a share `rate` of impostors lies."""
+    """Return the lowest threshold, one of the scores or just above all, at or above which at most a share `rate` of
+    impostors lies.
+    """
     ordered = np.sort(np.asarray(impostor, np.float64))[::-1]
     allowed = int(np.floor(rate * len(ordered) + 1e-9))
-    return float(np.nextafter(ordered[min(allowed, len(ordered) - 1)], np.inf)) if allowed < len(ordered) else float(ordered[-1])
+    return (
+        float(np.nextafter(ordered[min(allowed, len(ordered) - 1)], np.inf))
+        if allowed < len(ordered)
+        else float(ordered[-1])
+    )
 
 
 class AreaInterval(NamedTuple):
@@ -103,7 +115,8 @@ def area_intervals(
     num_bootstraps: int = 1000,
     seed: int = 0,
 ) -> AreaInterval:
-    """Return the relative area up to `limit` with its 95 % interval by bootstrap over people, the threshold staying fixed.
+    """Return the relative area up to `limit` with its 95 % interval by bootstrap over people, the threshold staying
+    fixed.
 
     Args:
         people: (n,) the person of each genuine pair; people are drawn with replacement, each with all their pairs.

@@ -1,8 +1,8 @@
 """1:N identification: at which rank a probe finds its mate, rank-k rates, and TPIR at FPIR of open-set search.
 
-Closed set: rank-k is the share of the mated probes whose best mate is among the k best gallery entries. Open set: a probe without mate
-that scores at or above the threshold is a false positive; FPIR is their share, TPIR the share of mated probes whose best mate comes first
-and lies above the threshold.
+Closed set: rank-k is the share of the mated probes whose best mate is among the k best gallery entries. Open set: a
+probe without mate that scores at or above the threshold is a false positive; FPIR is their share, TPIR the share of
+mated probes whose best mate comes first and lies above the threshold.
 Shapes: P probes, G gallery entries, E embedding size.
 """
 
@@ -47,7 +47,8 @@ def search(
     *,
     device: str | torch.device = "cpu",
 ) -> Searches:
-    """Return the outcome of searching unit probes (P, E) among unit gallery entries (G, E), a block of probes at a time.
+    """Return the outcome of searching unit probes (P, E) among unit gallery entries (G, E), a block of probes at a
+    time.
 
     A subject may have several gallery entries; a negative subject number is a distractor, nobody's mate.
 
@@ -59,8 +60,8 @@ def search(
     own, theirs = torch.as_tensor(np.asarray(probe_subjects)), torch.as_tensor(np.asarray(gallery_subjects)).to(device)
     if own.shape != faces.shape[:1] or theirs.shape != entries.shape[:1] or faces.shape[1] != entries.shape[1]:
         raise ValueError(
-            f"want a subject for each of the {len(faces)} probes and {len(entries)} gallery entries, of one embedding size; "
-            f"got {tuple(own.shape)}, {tuple(theirs.shape)}, sizes {faces.shape[1]} and {entries.shape[1]}"
+            f"want a subject for each of the {len(faces)} probes and {len(entries)} gallery entries, of one embedding"
+            f" size; got {tuple(own.shape)}, {tuple(theirs.shape)}, sizes {faces.shape[1]} and {entries.shape[1]}"
         )
     blocks = [
         _search_block(block.to(device), subjects.to(device), entries, theirs)
@@ -74,7 +75,9 @@ def _as_matrix(rows: ArrayLike | Tensor, name: str) -> Tensor:
     if matrix.ndim != 2 or matrix.numel() == 0:
         raise ValueError(f"{name} must be a non-empty (N, E) array, got {tuple(matrix.shape)}")
     if not bool(matrix.isfinite().all()):
-        raise ValueError(f"{name} hold NaN or infinity in {int((~matrix.isfinite()).any(1).sum())} of {len(matrix)} rows")
+        raise ValueError(
+            f"{name} hold NaN or infinity in {int((~matrix.isfinite()).any(1).sum())} of {len(matrix)} rows"
+        )
     return matrix
 
 
@@ -105,27 +108,34 @@ def rank_rate(searches: Searches, rank: int) -> float:
 
 
 def open_set_scores(searches: Searches) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return what a threshold decides on: scores of mated probes (the lowest possible where the mate is not first), top scores of others.
+    """Return what a threshold decides on: scores of mated probes (the lowest possible where the mate is not first), top
+    scores of others.
 
     Raises:
         ValueError: if all probes have a mate, or none has.
     """
     mated = searches.is_mated
     if mated.all() or not mated.any():
-        raise ValueError(f"{int(mated.sum())} of {len(mated)} probes have a mate in the gallery: open-set search needs both kinds")
+        raise ValueError(
+            f"{int(mated.sum())} of {len(mated)} probes have a mate in the gallery: open-set search needs both kinds"
+        )
     lowest = np.float32(min(searches.other_scores[~mated].min(), searches.mate_scores[mated].min()) - 1)
     first = np.where(searches.mate_ranks[mated] == 1, searches.mate_scores[mated], lowest)
     return first, searches.other_scores[~mated]
 
 
 def tpir_at_fpir(searches: Searches, fpirs: Sequence[float]) -> list[OperatingPoint]:
-    """Return, for each FPIR, the largest TPIR whose FPIR does not exceed it (`tar` is the TPIR, `far` the FPIR); ValueError as above."""
+    """Return, for each FPIR, the largest TPIR whose FPIR does not exceed it (`tar` is the TPIR, `far` the FPIR);
+    ValueError as above.
+    """
     mated, others = open_set_scores(searches)
     return operating_points(mated, others, fpirs, rules=("strict",))
 
 
 class IdentificationResult(NamedTuple):
-    """Rank-k rates by k, the operating points of open-set search (`tar` is the TPIR, `far` the FPIR), and the searches behind them."""
+    """Rank-k rates by k, the operating points of open-set search (`tar` is the TPIR, `far` the FPIR), and the searches
+    behind them.
+    """
 
     rank_rates: dict[int, float]
     points: list[OperatingPoint]
@@ -133,10 +143,12 @@ class IdentificationResult(NamedTuple):
 
 
 class Identification(Metric):
-    """1:N identification of probes in a gallery, gathered from all ranks: each batch of probes is searched as it is fed.
+    """1:N identification of probes in a gallery, gathered from all ranks: each batch of probes is searched as it is
+    fed.
 
-    `update(probes (B, E), subjects (B,), positions (B,))`: unit embeddings, who they are, and the number of each probe; one fed twice (a
-    sampler's padding) counts once. `compute()` gives an IdentificationResult on every rank, probes in the order of their numbers.
+    `update(probes (B, E), subjects (B,), positions (B,))`: unit embeddings, who they are, and the number of each probe;
+    one fed twice (a sampler's padding) counts once. `compute()` gives an IdentificationResult on every rank, probes in
+    the order of their numbers.
 
     Args:
         gallery: (G, E) unit embeddings.
@@ -173,7 +185,9 @@ class Identification(Metric):
     def update(self, probes: Tensor, subjects: Tensor, positions: Tensor) -> None:
         """Search a batch; raises ValueError if the shapes do not fit or a value is not finite."""
         if positions.shape != probes.shape[:1]:
-            raise ValueError(f"want probes (B, E) and positions (B,), got {tuple(probes.shape)} and {tuple(positions.shape)}")
+            raise ValueError(
+                f"want probes (B, E) and positions (B,), got {tuple(probes.shape)} and {tuple(positions.shape)}"
+            )
         found = search(probes, subjects.cpu(), self.gallery, self.gallery_subjects, device=self.gallery.device)
         for name, values in zip(Searches._fields, found, strict=True):
             getattr(self, name).append(torch.from_numpy(values).to(self.gallery.device))

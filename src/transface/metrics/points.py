@@ -1,4 +1,5 @@
-"""Errors of points: mean distance in a unit of the face, share of images below an error, area under that curve, failures.
+"""Errors of points: mean distance in a unit of the face, share of images below an error, area under that curve,
+failures.
 
 Shapes: M images, P points, x and y in pixels of the original image.
 """
@@ -19,7 +20,10 @@ def point_errors(predicted: NDArray[np.floating], points: NDArray[np.floating], 
         ValueError: if the shapes differ or a unit is not positive.
     """
     if predicted.shape != points.shape or predicted.ndim != 3 or len(unit) != len(points):
-        raise ValueError(f"points must be (M, P, 2) of one shape with M units, got {predicted.shape}, {points.shape} and {unit.shape}")
+        raise ValueError(
+            f"points must be (M, P, 2) of one shape with M units, got {predicted.shape}, {points.shape} and"
+            f" {unit.shape}"
+        )
     if not (np.asarray(unit) > 0).all():
         raise ValueError("the unit of an error must be positive in every image")
     distance = np.linalg.norm(np.asarray(predicted, np.float64) - np.asarray(points, np.float64), axis=-1)
@@ -27,7 +31,9 @@ def point_errors(predicted: NDArray[np.floating], points: NDArray[np.floating], 
 
 
 def distance_between(points: NDArray[np.floating], first: Sequence[int], second: Sequence[int]) -> Floats:
-    """Return the distance (M,) between the centres of two sets of points: eye corners, or the points around each pupil."""
+    """Return the distance (M,) between the centres of two sets of points: eye corners, or the points around each
+    pupil.
+    """
     points = np.asarray(points, np.float64)
     return np.linalg.norm(points[:, list(first)].mean(1) - points[:, list(second)].mean(1), axis=-1)
 
@@ -68,7 +74,8 @@ class ErrorCurve(NamedTuple):
 def error_curve(errors: NDArray[np.floating], threshold: float, step: float = 1e-4) -> ErrorCurve:
     """Return the cumulative error distribution of errors (M,) up to a threshold.
 
-    The axis is numpy.arange(0, threshold + step, step), as in published evaluations: for 0.07 rounding gives it one value more, 0.0701.
+    The axis is numpy.arange(0, threshold + step, step), as in published evaluations: for 0.07 rounding gives it one
+    value more, 0.0701.
 
     Raises:
         ValueError: for no errors.
@@ -81,7 +88,9 @@ def error_curve(errors: NDArray[np.floating], threshold: float, step: float = 1e
 
 
 def simpson(values: Floats, axis: Floats) -> float:
-    """Return Simpson's integral of values on an even axis; for an even count the classic rule: the mean of a trapezoid first and last."""
+    """Return Simpson's integral of values on an even axis; for an even count the classic rule: the mean of a trapezoid
+    first and last.
+    """
     step = (axis[-1] - axis[0]) / (len(axis) - 1)
     if len(values) % 2:
         return _simpson_of_odd(values, step)

@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def confusion_matrix(targets: NDArray[np.integer], predicted: NDArray[np.integer], num_classes: int) -> NDArray[np.int64]:
+def confusion_matrix(
+    targets: NDArray[np.integer], predicted: NDArray[np.integer], num_classes: int
+) -> NDArray[np.int64]:
     """Return the counts (C, C) of pixels: row of the target, column of the prediction.
 
     Raises:

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-EXACT_BELOW = 25  # discordant images: below, the binomial is exact; from there on the chi-square with Edwards' correction serves
+EXACT_BELOW = (
+    25  # discordant images: below, the binomial is exact; from there on the chi-square with Edwards' correction serves
+)
 CHUNK_CELLS = 1 << 23  # draws kept at once
 
 Floats = NDArray[np.float64]
@@ -66,7 +68,8 @@ def mcnemar(b: int, c: int) -> float:
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Return Holm's adjusted p-values (T,), in the order given: each at most the level says significant among all of them.
+    """Return Holm's adjusted p-values (T,), in the order given: each at most the level says significant among all of
+    them.
 
     Raises:
         ValueError: for values that are no probabilities, or not in one row.
@@ -115,10 +118,11 @@ def paired_permutation(
     num_permutations: int = 10_000,
     seed: int = 0,
 ) -> float:
-    """Return the two-sided p-value of the mean difference of paired numbers (errors in years, say): signs swap at random.
+    """Return the two-sided p-value of the mean difference of paired numbers (errors in years, say): signs swap at
+    random.
 
-    With clusters the signs of all images of one swap together. Up to 2^14 sign patterns all are walked and the value is exact; above, the
-    observed one counts among the random ones, so that it is never 0.
+    With clusters the signs of all images of one swap together. Up to 2^14 sign patterns all are walked and the value is
+    exact; above, the observed one counts among the random ones, so that it is never 0.
 
     Args:
         first, second: (n,) numbers of the same images.
@@ -152,7 +156,9 @@ def compare_errors(
     num_bootstraps: int = 2000,
     seed: int = 0,
 ) -> PairedTest:
-    """Return the paired permutation test of two models' absolute errors (n,), with the interval of the difference of their means."""
+    """Return the paired permutation test of two models' absolute errors (n,), with the interval of the difference of
+    their means.
+    """
     one, two = _same_rows(np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64))
     p_value = paired_permutation(one, two, clusters=clusters, num_permutations=num_permutations, seed=seed)
     low, high = bootstrap_interval(two - one, clusters=clusters, num_bootstraps=num_bootstraps, seed=seed)
@@ -187,7 +193,9 @@ def bootstrap_interval(
     if statistic is None:
         replicates = _replicated_means(rows.astype(np.float64), clusters, num_bootstraps, generator)
     else:
-        replicates = np.array([statistic(rows[drawn]) for drawn in _draws(len(rows), clusters, num_bootstraps, generator)])
+        replicates = np.array(
+            [statistic(rows[drawn]) for drawn in _draws(len(rows), clusters, num_bootstraps, generator)]
+        )
     low, high = np.nanquantile(replicates, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -218,7 +226,9 @@ def cluster_bootstrap(
 
 def _same_rows(first: NDArray[Any], second: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     if first.ndim != 1 or first.shape != second.shape or not len(first):
-        raise ValueError(f"a paired test needs one number an image from both models, got {first.shape} and {second.shape}")
+        raise ValueError(
+            f"a paired test needs one number an image from both models, got {first.shape} and {second.shape}"
+        )
     return first, second
 
 
@@ -235,7 +245,9 @@ def _cluster_sums(values: Floats, clusters: ArrayLike | None) -> Floats:
     return np.bincount(_numbered(len(values), clusters), weights=values).astype(np.float64)
 
 
-def _replicated_means(values: Floats, clusters: ArrayLike | None, num_bootstraps: int, generator: np.random.Generator) -> Floats:
+def _replicated_means(
+    values: Floats, clusters: ArrayLike | None, num_bootstraps: int, generator: np.random.Generator
+) -> Floats:
     if values.ndim != 1:
         raise ValueError(f"the mean is of one number an image, got {values.shape}: give a statistic")
     numbers = _numbered(len(values), clusters)

@@ -1,8 +1,10 @@
 """True accept rate at given false accept rates, by two rules, from the top tail of the impostor scores alone.
 
-`nearest`: the ROC point whose FAR lies nearest to the target, the larger TAR on ties; the points are those scikit-learn's roc_curve keeps
-with drop_intermediate=True. Published tables use it; its FAR may exceed the target. `strict`: the largest TAR with FAR <= target.
-Shapes: G genuine scores, I impostor scores, K targets. A pair is accepted if its score >= threshold; higher is more alike.
+`nearest`: the ROC point whose FAR lies nearest to the target, the larger TAR on ties; the points are those
+scikit-learn's roc_curve keeps with drop_intermediate=True. Published tables use it; its FAR may exceed the target.
+`strict`: the largest TAR with FAR <= target.
+Shapes: G genuine scores, I impostor scores, K targets. A pair is accepted if its score >= threshold; higher is more
+alike.
 """
 
 from collections.abc import Sequence
@@ -45,10 +47,16 @@ class OperatingPoint(NamedTuple):
 def tar_at_far(genuine: ArrayLike | Tensor, impostor: ArrayLike | Tensor, far: float, rule: Rule = ...) -> float: ...
 @overload
 def tar_at_far(
-    genuine: ArrayLike | Tensor, impostor: ArrayLike | Tensor, far: Sequence[float] | NDArray[Any] | Tensor, rule: Rule = ...
+    genuine: ArrayLike | Tensor,
+    impostor: ArrayLike | Tensor,
+    far: Sequence[float] | NDArray[Any] | Tensor,
+    rule: Rule = ...,
 ) -> NDArray[np.float64]: ...
 def tar_at_far(
-    genuine: ArrayLike | Tensor, impostor: ArrayLike | Tensor, far: float | Sequence[float] | NDArray[Any] | Tensor, rule: Rule = "nearest"
+    genuine: ArrayLike | Tensor,
+    impostor: ArrayLike | Tensor,
+    far: float | Sequence[float] | NDArray[Any] | Tensor,
+    rule: Rule = "nearest",
 ) -> float | NDArray[np.float64]:
     """Return the TAR at a FAR: a float for one target, (K,) float64 for K of them.
 
@@ -67,11 +75,16 @@ def tar_at_far(
 
 
 def operating_points(
-    genuine: ArrayLike | Tensor, impostor: ArrayLike | Tensor, fars: Sequence[float] | NDArray[Any], *, rules: Sequence[Rule] = RULES
+    genuine: ArrayLike | Tensor,
+    impostor: ArrayLike | Tensor,
+    fars: Sequence[float] | NDArray[Any],
+    *,
+    rules: Sequence[Rule] = RULES,
 ) -> list[OperatingPoint]:
     """Return one OperatingPoint for each target and rule, targets outermost; errors as in `tar_at_far`."""
     genuine_scores, impostor_scores = as_scores(genuine, name="genuine"), as_scores(impostor, name="impostor")
-    # A float32 of .01 lies a little below .01 and would refuse an impostor that .01 allows: the number meant is the one it is written as.
+    # A float32 of .01 lies a little below .01 and would refuse an impostor that .01 allows: the number meant is the one
+    # it is written as.
     targets = [float(str(far)) if isinstance(far, np.float32) else float(far) for far in fars]
     if not all(0 <= target <= 1 for target in targets):
         raise ValueError(f"a false accept rate lies in [0, 1], got {targets}")
@@ -79,7 +92,9 @@ def operating_points(
         raise ValueError(f"rule must be 'nearest' or 'strict', got {sorted(set(rules) - set(RULES))}")
     curve = TailCurve(genuine_scores, impostor_scores)
     curve.grow(int(max(targets, default=0) * len(impostor_scores)) + 64)
-    return [curve.nearest(target) if rule == "nearest" else curve.strict(target) for target in targets for rule in rules]
+    return [
+        curve.nearest(target) if rule == "nearest" else curve.strict(target) for target in targets for rule in rules
+    ]
 
 
 def as_scores(scores: ArrayLike | Tensor, *, name: str = "pair") -> Scores:
@@ -93,7 +108,9 @@ def as_scores(scores: ArrayLike | Tensor, *, name: str = "pair") -> Scores:
     array = np.asarray(scores)
     array = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
     if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"{name} scores must be a non-empty list of numbers, got shape {array.shape}: a set needs both classes")
+        raise ValueError(
+            f"{name} scores must be a non-empty list of numbers, got shape {array.shape}: a set needs both classes"
+        )
     # A sum is finite only if all its terms are; only a doubtful sum is looked at term by term.
     if not np.isfinite(array.sum()) and not np.isfinite(array).all():
         raise ValueError(f"{int((~np.isfinite(array)).sum())} of {array.size} {name} scores are NaN or infinite")
@@ -152,7 +169,11 @@ class TailCurve:
         """Return at least the `size` largest impostor scores, rising (all of them if there are fewer)."""
         size = min(size, len(self.impostor))
         if len(self.tail) < size:
-            top = self.impostor if size == len(self.impostor) else np.partition(self.impostor, len(self.impostor) - size)[-size:]
+            top = (
+                self.impostor
+                if size == len(self.impostor)
+                else np.partition(self.impostor, len(self.impostor) - size)[-size:]
+            )
             self.tail = np.sort(top)
         return self.tail[-size:]
 
@@ -178,12 +199,19 @@ class TailCurve:
         else:
             false_accepts = int(np.count_nonzero(self.impostor >= threshold))
         return OperatingPoint(
-            target, rule, accepted / len(self.genuine), false_accepts / len(self.impostor), float(threshold), false_accepts
+            target,
+            rule,
+            accepted / len(self.genuine),
+            false_accepts / len(self.impostor),
+            float(threshold),
+            false_accepts,
         )
 
 
 def _kept(false_accepts: NDArray[np.int64], true_accepts: NDArray[np.int64], *, whole: bool) -> NDArray[np.bool_]:
-    """Points that roc_curve keeps: both ends, and those where the steps before and after differ. The last of a part is not known: False."""
+    """Points that roc_curve keeps: both ends, and those where the steps before and after differ. The last of a part is
+    not known: False.
+    """
     kept = np.ones(len(false_accepts), bool)
     if len(kept) > 2:
         kept[1:-1] = (np.diff(false_accepts, 2) != 0) | (np.diff(true_accepts, 2) != 0)
@@ -195,7 +223,8 @@ def _kept(false_accepts: NDArray[np.int64], true_accepts: NDArray[np.int64], *, 
 class TarAtFar(Metric):
     """TAR at several FARs by both rules, over all ranks.
 
-    `update(scores (B,), is_same (B,))`; `compute()` gives the OperatingPoints, targets outermost, `nearest` before `strict`.
+    `update(scores (B,), is_same (B,))`; `compute()` gives the OperatingPoints, targets outermost, `nearest` before
+    `strict`.
 
     Args:
         fars: target false accept rates.
@@ -208,7 +237,9 @@ class TarAtFar(Metric):
     scores: list[Tensor]
     is_same: list[Tensor]
 
-    def __init__(self, fars: Sequence[float] = IJB_FARS, *, rules: Sequence[Rule] = RULES, **metric_arguments: Any) -> None:
+    def __init__(
+        self, fars: Sequence[float] = IJB_FARS, *, rules: Sequence[Rule] = RULES, **metric_arguments: Any
+    ) -> None:
         super().__init__(**metric_arguments)
         self.fars, self.rules = tuple(fars), tuple(rules)
         self.add_state("scores", default=[], dist_reduce_fx="cat")

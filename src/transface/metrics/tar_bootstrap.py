@@ -1,8 +1,9 @@
-"""Standard errors of TAR at FAR: people (or pairs) are drawn again, the threshold moves with the impostors, the genuine scores with it.
+"""Standard errors of TAR at FAR: people (or pairs) are drawn again, the threshold moves with the impostors, the genuine
+scores with it.
 
-The same draws serve all FARs. Only the top tail of the impostors is weighted pair by pair, in bins of growing width, so a thousand
-replicates of 15.7 million pairs take seconds. An impostor pair of people drawn a and b times counts a * b times; what that product
-overstates of a pair's own noise is taken off (see confidence.dyadic_share).
+The same draws serve all FARs. Only the top tail of the impostors is weighted pair by pair, in bins of growing width, so
+a thousand replicates of 15.7 million pairs take seconds. An impostor pair of people drawn a and b times counts a * b
+times; what that product overstates of a pair's own noise is taken off (see confidence.dyadic_share).
 Shapes: G genuine scores, I impostor scores, S people, R replicates, K FARs, L impostors in the tail, E edges of bins.
 """
 
@@ -44,7 +45,9 @@ def tar_with_intervals(
     seed: int = 0,
     level: float = 0.95,
 ) -> list[TarEstimate]:
-    """Return the operating point and interval for each FAR and rule, FARs outermost; arguments as in `tar_standard_errors`."""
+    """Return the operating point and interval for each FAR and rule, FARs outermost; arguments as in
+    `tar_standard_errors`.
+    """
     points = operating_points(genuine, impostor, fars, rules=rules)
     errors = tar_standard_errors(
         genuine,
@@ -57,7 +60,10 @@ def tar_with_intervals(
     )
     num_genuine = len(np.asarray(genuine))
     per_point = np.repeat(errors, len(rules))
-    intervals = [rate_interval(p.tar, float(e), num_trials=num_genuine, level=level) for p, e in zip(points, per_point, strict=True)]
+    intervals = [
+        rate_interval(p.tar, float(e), num_trials=num_genuine, level=level)
+        for p, e in zip(points, per_point, strict=True)
+    ]
     return [TarEstimate(point, interval) for point, interval in zip(points, intervals, strict=True)]
 
 
@@ -78,12 +84,14 @@ def tar_standard_errors(
         impostor: (I,) scores.
         fars: K false accept rates.
         genuine_subjects: (G,) whole number of the person of each genuine pair; None draws pairs independently.
-        impostor_subjects: (I, 2) persons of each impostor pair, numbered alike; or (I,) where one person alone makes a score (a search).
+        impostor_subjects: (I, 2) persons of each impostor pair, numbered alike; or (I,) where one person alone makes a
+            score (a search).
         num_bootstraps: R.
         seed: of the draws.
 
     Raises:
-        ValueError: if a class is empty, a score is not finite, or subjects are given for one class only or in another number.
+        ValueError: if a class is empty, a score is not finite, or subjects are given for one class only or in another
+            number.
     """
     genuine_scores, impostor_scores = as_scores(genuine, name="genuine"), as_scores(impostor, name="impostor")
     if (genuine_subjects is None) != (impostor_subjects is None):
@@ -105,7 +113,9 @@ def tar_standard_errors(
 
 
 class _Tail(NamedTuple):
-    """The highest impostor scores, falling: `order` (L,) their places, `scores` (L,), `edges` (E,) ranks that part the bins, of `total`."""
+    """The highest impostor scores, falling: `order` (L,) their places, `scores` (L,), `edges` (E,) ranks that part the
+    bins, of `total`.
+    """
 
     order: NDArray[np.int64]
     scores: Scores
@@ -126,7 +136,9 @@ class _Tail(NamedTuple):
 
 
 class _Draw(NamedTuple):
-    """Some replicates: share of the impostors above each edge (E, R), cumulated share of the genuine, highest first (G + 1, R)."""
+    """Some replicates: share of the impostors above each edge (E, R), cumulated share of the genuine, highest first (G
+    + 1, R).
+    """
 
     impostor_share: Floats
     genuine_share: Floats
@@ -160,7 +172,8 @@ def _shares(weights: Floats) -> Floats:
 
 
 class _People(NamedTuple):
-    """Who is on each pair: `genuine` (G,), `low` and `high` (I,), all in 0..S-1, and how often two people meet as impostors.
+    """Who is on each pair: `genuine` (G,), `low` and `high` (I,), all in 0..S-1, and how often two people meet as
+    impostors.
 
     Where people make a score `alone`, each meets a last one who stands for nobody and is always drawn once.
     """
@@ -175,7 +188,9 @@ class _People(NamedTuple):
     per_person: NDArray[np.float64]
 
     @classmethod
-    def of(cls, genuine_subjects: ArrayLike, impostor_subjects: ArrayLike, num_genuine: int, num_impostors: int) -> "_People":
+    def of(
+        cls, genuine_subjects: ArrayLike, impostor_subjects: ArrayLike, num_genuine: int, num_impostors: int
+    ) -> "_People":
         own, pairs = np.asarray(genuine_subjects), np.asarray(impostor_subjects)
         alone = pairs.ndim == 1
         if alone:
@@ -183,7 +198,8 @@ class _People(NamedTuple):
             pairs = np.stack([pairs, np.full_like(pairs, max(int(pairs.max()), int(own.max())) + 1)], axis=1)
         if own.shape != (num_genuine,) or pairs.shape != (num_impostors, 2):
             raise ValueError(
-                f"subjects must be ({num_genuine},) for genuine and ({num_impostors}, 2) for impostor pairs, got {own.shape}, {pairs.shape}"
+                f"subjects must be ({num_genuine},) for genuine and ({num_impostors}, 2) for impostor pairs, got"
+                f" {own.shape}, {pairs.shape}"
             )
         numbers, num_people = _numbering(own, pairs)
         first, second = numbers(pairs[:, 0]), numbers(pairs[:, 1])
@@ -194,13 +210,26 @@ class _People(NamedTuple):
             meetings = counts.astype(np.float32).reshape(num_people, num_people)
             squared = float(np.square(counts, dtype=np.float64).sum())
         else:
-            meetings = sparse.coo_matrix((np.ones(len(low), np.float32), (low, high)), shape=(num_people, num_people)).tocsr()
+            meetings = sparse.coo_matrix(
+                (np.ones(len(low), np.float32), (low, high)), shape=(num_people, num_people)
+            ).tocsr()
             squared = float(np.square(meetings.data, dtype=np.float64).sum())
         per_person = np.bincount(low, minlength=num_people) + np.bincount(high, minlength=num_people)
-        return cls(num_people, alone, numbers(own).astype(np.int64), low, high, meetings, squared, per_person.astype(np.float64))
+        return cls(
+            num_people,
+            alone,
+            numbers(own).astype(np.int64),
+            low,
+            high,
+            meetings,
+            squared,
+            per_person.astype(np.float64),
+        )
 
     def real_shares(self, order: NDArray[np.int64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(K,) by how much each replicate's false accept rate is drawn towards the measured one: the square root of the real share."""
+        """(K,) by how much each replicate's false accept rate is drawn towards the measured one: the square root of the
+        real share.
+        """
         shares = []
         for target in targets:
             top = order[: max(1, round(target * len(self.low)))]
@@ -209,7 +238,9 @@ class _People(NamedTuple):
             met = np.asarray(self.meetings[keys // self.num_people, keys % self.num_people], np.float64).ravel()
             of_dyads = float(counts @ counts - 2 * target * (counts @ met) + target**2 * self.squared_meetings)
             per_person = (
-                np.bincount(low, minlength=self.num_people) + np.bincount(high, minlength=self.num_people) - target * self.per_person
+                np.bincount(low, minlength=self.num_people)
+                + np.bincount(high, minlength=self.num_people)
+                - target * self.per_person
             )
             of_people = float(per_person @ per_person)
             total = of_people + of_dyads
@@ -230,7 +261,9 @@ def _numbering(own: NDArray[Any], pairs: NDArray[Any]) -> tuple[Any, int]:
     return (lambda ids: np.searchsorted(known, ids).astype(np.int32)), len(known)
 
 
-def _drawn_people(people: _People, tail: _Tail, genuine_order: NDArray[np.int64], num_bootstraps: int, seed: int) -> Iterator[_Draw]:
+def _drawn_people(
+    people: _People, tail: _Tail, genuine_order: NDArray[np.int64], num_bootstraps: int, seed: int
+) -> Iterator[_Draw]:
     """People are drawn: a Poisson number of times each."""
     random = np.random.default_rng(seed)
     for count in _chunks(num_bootstraps, max(people.num_people, len(genuine_order))):
@@ -238,7 +271,9 @@ def _drawn_people(people: _People, tail: _Tail, genuine_order: NDArray[np.int64]
         if people.alone:
             drawn[-1] = 1
         total = np.einsum("sr,sr->r", people.meetings @ drawn, drawn, dtype=np.float64, optimize=False)
-        bins = np.stack([_bin_weight(people, tail.order[a:b], drawn) for a, b in zip(tail.edges[:-1], tail.edges[1:], strict=True)])
+        bins = np.stack(
+            [_bin_weight(people, tail.order[a:b], drawn) for a, b in zip(tail.edges[:-1], tail.edges[1:], strict=True)]
+        )
         yield _Draw(_cumulated(bins) / np.maximum(total, 1e-9), _shares(drawn[people.genuine[genuine_order]]))
 
 
@@ -248,11 +283,15 @@ def _bin_weight(people: _People, pairs: NDArray[np.int64], drawn: NDArray[np.flo
     if len(pairs) <= DIRECT_PAIRS:
         return np.einsum("pr,pr->r", drawn[low], drawn[high]).astype(np.float64)
     rows, positions = np.unique(low, return_inverse=True)
-    met = sparse.coo_matrix((np.ones(len(pairs), np.float32), (positions, high)), shape=(len(rows), people.num_people)).tocsr()
+    met = sparse.coo_matrix(
+        (np.ones(len(pairs), np.float32), (positions, high)), shape=(len(rows), people.num_people)
+    ).tocsr()
     return np.einsum("sr,sr->r", met @ drawn, drawn[rows]).astype(np.float64)
 
 
-def _tars(draw: _Draw, genuine: Scores, tail: _Tail, targets: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+def _tars(
+    draw: _Draw, genuine: Scores, tail: _Tail, targets: NDArray[np.float64], shares: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """(R, K) the TAR of each replicate at the threshold at which its own FAR is the target."""
     measured = tail.edges[:, None] / tail.total
     columns = np.arange(draw.impostor_share.shape[1])

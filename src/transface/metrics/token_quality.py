@@ -15,7 +15,8 @@ def token_distances(tokens: Tensor, norm_weight: Tensor, norm_bias: Tensor, *, e
 
     Args:
         tokens: (B, T, N, D) after each block, before any norm.
-        norm_weight, norm_bias: (D,) of the final LayerNorm, which is applied to every block's tokens before they are made unit vectors.
+        norm_weight, norm_bias: (D,) of the final LayerNorm, which is applied to every block's tokens before they are
+            made unit vectors.
 
     Raises:
         ValueError: for fewer than two blocks.
@@ -27,12 +28,15 @@ def token_distances(tokens: Tensor, norm_weight: Tensor, norm_bias: Tensor, *, e
 
 
 def patch_qualities(distances: Tensor, *, scaling: float = SCALING) -> Tensor:
-    """Return the quality (B, N) of each patch, in (0, 1): 2 / (1 + exp(scaling x mean distance)) of its distances (B, T - 1, N)."""
+    """Return the quality (B, N) of each patch, in (0, 1): 2 / (1 + exp(scaling x mean distance)) of its distances (B, T
+    - 1, N).
+    """
     return 2 * torch.sigmoid(-scaling * distances.mean(1))
 
 
 def token_quality(distances: Tensor, *, attention: Tensor | None = None, scaling: float = SCALING) -> Tensor:
-    """Return the quality (B,) of faces, in (0, 1): the mean over patches, or that weighted by the attention each patch receives.
+    """Return the quality (B,) of faces, in (0, 1): the mean over patches, or that weighted by the attention each patch
+    receives.
 
     It ranks faces of one model; it is not calibrated, and scores of two models cannot be compared.
 

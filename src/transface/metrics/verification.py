@@ -1,8 +1,10 @@
 """Ten-fold verification of face pairs: accuracy as the published tables report it, exact best threshold, AUC, EER.
 
-Protocol: the folds are contiguous in file order; nine folds choose the threshold out of 0, .01 .. 3.99 on the squared distance (the first
-best one wins), the tenth is scored; "same" is distance < threshold. Specification: docs/evaluation.md.
-Shapes: N pairs, interleaved in 2N embeddings (pair i is rows 2i and 2i + 1), D embedding size, F folds, T = 400 thresholds.
+Protocol: the folds are contiguous in file order; nine folds choose the threshold out of 0, .01 .. 3.99 on the squared
+distance (the first best one wins), the tenth is scored; "same" is distance < threshold. Specification:
+docs/evaluation.md.
+Shapes: N pairs, interleaved in 2N embeddings (pair i is rows 2i and 2i + 1), D embedding size, F folds, T = 400
+thresholds.
 """
 
 from typing import Any, NamedTuple
@@ -29,7 +31,8 @@ class PairVerificationResult(NamedTuple):
         fold_accuracies: (F,).
         thresholds: (F,) the distance chosen for each fold on the others.
         threshold_cosine: the mean chosen threshold as a cosine.
-        best_accuracy: the highest accuracy any single threshold reaches on all pairs (optimistic: chosen on what it is scored on).
+        best_accuracy: the highest accuracy any single threshold reaches on all pairs (optimistic: chosen on what it is
+            scored on).
         best_threshold: the distance that reaches it, halfway between its two neighbours.
         auc: area under the ROC curve, ties counted half.
         eer: equal error rate, linear between ROC points.
@@ -53,7 +56,9 @@ class PairVerificationResult(NamedTuple):
 
 
 class _FoldCounts(NamedTuple):
-    """Cumulated decisions: `same[f, t]` of the `num_same[f]` genuine pairs of fold f have distance < threshold t; `different` likewise."""
+    """Cumulated decisions: `same[f, t]` of the `num_same[f]` genuine pairs of fold f have distance < threshold t;
+    `different` likewise.
+    """
 
     same: NDArray[np.int64]
     different: NDArray[np.int64]
@@ -62,7 +67,8 @@ class _FoldCounts(NamedTuple):
 
 
 def pair_distances(embeddings: ArrayLike | Tensor) -> FloatArray:
-    """Return the (N,) squared distances between rows 2i and 2i + 1 of the (2N, D) embeddings, in their own float precision.
+    """Return the (N,) squared distances between rows 2i and 2i + 1 of the (2N, D) embeddings, in their own float
+    precision.
 
     Rows are taken as they are if all have unit norm (within 1e-3); otherwise all rows are normalised first.
 
@@ -93,14 +99,16 @@ def _norms_and_distances(rows: FloatArray) -> _NormsAndDistances:
     for start in range(0, len(distances), PAIR_BLOCK):
         block = rows[2 * start : 2 * (start + PAIR_BLOCK)]
         np.einsum("ij,ij->i", block, block, out=squared[2 * start : 2 * (start + PAIR_BLOCK)])
-        # The published scripts' subtraction, square and sum, so that a pair on a threshold falls on the same side of it.
+        # The published scripts' subtraction, square and sum, so that a pair on a threshold falls on the same side of
+        # it.
         gaps = np.subtract(block[0::2], block[1::2], out=buffer[: len(block) // 2])
         np.sum(np.square(gaps, out=gaps), axis=1, out=distances[start : start + PAIR_BLOCK])
     return _NormsAndDistances(np.sqrt(squared), distances)
 
 
 def fold_of_each_pair(num_pairs: int, num_folds: int = 10) -> NDArray[np.int64]:
-    """Return (N,) fold numbers: contiguous folds in order, the first N % F of them one pair longer (scikit-learn's unshuffled KFold).
+    """Return (N,) fold numbers: contiguous folds in order, the first N % F of them one pair longer (scikit-learn's
+    unshuffled KFold).
 
     Raises:
         ValueError: if there are fewer than two folds or fewer pairs than folds.
@@ -112,10 +120,13 @@ def fold_of_each_pair(num_pairs: int, num_folds: int = 10) -> NDArray[np.int64]:
     return np.repeat(np.arange(num_folds), sizes)
 
 
-def fold_accuracies(embeddings: ArrayLike | Tensor, is_same: ArrayLike | Tensor, *, num_folds: int = 10) -> NDArray[np.float64]:
+def fold_accuracies(
+    embeddings: ArrayLike | Tensor, is_same: ArrayLike | Tensor, *, num_folds: int = 10
+) -> NDArray[np.float64]:
     """Return the accuracy of each fold, (F,) float64, at the threshold the other folds choose.
 
-    `embeddings` (2N, D) NumPy or torch, pairs interleaved, of unit norm (normalised here if they are not); `is_same` (N,).
+    `embeddings` (2N, D) NumPy or torch, pairs interleaved, of unit norm (normalised here if they are not); `is_same`
+    (N,).
 
     Raises:
         ValueError: if the shapes do not fit, a value is not finite, or all pairs are of one class.
@@ -128,12 +139,18 @@ def fold_accuracies(embeddings: ArrayLike | Tensor, is_same: ArrayLike | Tensor,
     return verify_pairs(embeddings, is_same, num_folds=num_folds).fold_accuracies
 
 
-def verify_pairs(embeddings: ArrayLike | Tensor, is_same: ArrayLike | Tensor, *, num_folds: int = 10) -> PairVerificationResult:
-    """Return all figures of the ten-fold protocol for (2N, D) embeddings; arguments and errors as in `fold_accuracies`."""
+def verify_pairs(
+    embeddings: ArrayLike | Tensor, is_same: ArrayLike | Tensor, *, num_folds: int = 10
+) -> PairVerificationResult:
+    """Return all figures of the ten-fold protocol for (2N, D) embeddings; arguments and errors as in
+    `fold_accuracies`.
+    """
     return verify_distances(pair_distances(embeddings), is_same, num_folds=num_folds)
 
 
-def verify_distances(distances: FloatArray, is_same: ArrayLike | Tensor, *, num_folds: int = 10) -> PairVerificationResult:
+def verify_distances(
+    distances: FloatArray, is_same: ArrayLike | Tensor, *, num_folds: int = 10
+) -> PairVerificationResult:
     """Return all figures of the ten-fold protocol for (N,) squared distances.
 
     Raises:
@@ -143,7 +160,8 @@ def verify_distances(distances: FloatArray, is_same: ArrayLike | Tensor, *, num_
     if np.isnan(distances).any():
         raise ValueError(f"{int(np.isnan(distances).sum())} of {len(distances)} distances are NaN")
     folds = fold_of_each_pair(len(distances), num_folds)
-    # First threshold t with distance < t; the comparison happens in float64, as NumPy compares float32 with a float64 number.
+    # First threshold t with distance < t; the comparison happens in float64, as NumPy compares float32 with a float64
+    # number.
     first_accepting = np.searchsorted(THRESHOLDS, distances.astype(np.float64), side="right")
     counts = _fold_counts(first_accepting, same, folds, num_folds)
     chosen = _chosen_thresholds(counts)
@@ -168,10 +186,11 @@ def verify_distances(distances: FloatArray, is_same: ArrayLike | Tensor, *, num_
 
 
 class PairVerification(Metric):
-    """Ten-fold verification, gathered from all ranks: feed embeddings with their positions, in any order and with repeats.
+    """Ten-fold verification, gathered from all ranks: feed embeddings with their positions, in any order and with
+    repeats.
 
-    `update(embeddings (B, D), positions (B,))`: position p is row p of the 2N interleaved rows (pair p // 2). A position fed
-    twice (a sampler's padding) counts once. `compute()` gives a PairVerificationResult on every rank.
+    `update(embeddings (B, D), positions (B,))`: position p is row p of the 2N interleaved rows (pair p // 2). A
+    position fed twice (a sampler's padding) counts once. `compute()` gives a PairVerificationResult on every rank.
 
     Args:
         is_same: (N,) labels of the pairs.
@@ -194,7 +213,9 @@ class PairVerification(Metric):
     def update(self, embeddings: Tensor, positions: Tensor) -> None:
         """Take a batch; raises ValueError if the two do not fit together."""
         if embeddings.ndim != 2 or positions.shape != embeddings.shape[:1]:
-            raise ValueError(f"want embeddings (B, D) and positions (B,), got {tuple(embeddings.shape)} and {tuple(positions.shape)}")
+            raise ValueError(
+                f"want embeddings (B, D) and positions (B,), got {tuple(embeddings.shape)} and {tuple(positions.shape)}"
+            )
         self.embeddings.append(embeddings.detach().float())
         self.positions.append(positions)
 
@@ -206,7 +227,9 @@ class PairVerification(Metric):
         rows = torch.cat(self.embeddings) if isinstance(self.embeddings, list) else self.embeddings
         positions = torch.cat(self.positions) if isinstance(self.positions, list) else self.positions
         if positions.numel() and not (positions.min() >= 0 and positions.max() < num_rows):
-            raise ValueError(f"positions must be in 0..{num_rows - 1}, got {int(positions.min())}..{int(positions.max())}")
+            raise ValueError(
+                f"positions must be in 0..{num_rows - 1}, got {int(positions.min())}..{int(positions.max())}"
+            )
         seen = torch.zeros(num_rows, dtype=torch.bool, device=positions.device)
         seen[positions] = True
         if not bool(seen.all()):
@@ -218,7 +241,9 @@ class PairVerification(Metric):
 
 def _as_float_rows(embeddings: ArrayLike | Tensor) -> FloatArray:
     if isinstance(embeddings, Tensor):
-        embeddings = embeddings.detach().to(device="cpu", dtype=torch.promote_types(embeddings.dtype, torch.float32)).numpy()
+        embeddings = (
+            embeddings.detach().to(device="cpu", dtype=torch.promote_types(embeddings.dtype, torch.float32)).numpy()
+        )
     rows = np.asarray(embeddings)
     if rows.ndim != 2 or len(rows) % 2 or len(rows) == 0:
         raise ValueError(f"embeddings must be (2N, D), pair i in rows 2i and 2i + 1, got {rows.shape}")
@@ -237,11 +262,16 @@ def _as_labels(is_same: ArrayLike | Tensor, num_pairs: int | None = None) -> NDA
     if same.ndim != 1 or (num_pairs is not None and len(same) != num_pairs):
         raise ValueError(f"is_same must hold one label for each of the {num_pairs} pairs, got shape {same.shape}")
     if same.all() or not same.any():
-        raise ValueError(f"all {len(same)} pairs are labelled {'same' if same.any() else 'different'}: verification needs both classes")
+        raise ValueError(
+            f"all {len(same)} pairs are labelled {'same' if same.any() else 'different'}: verification needs both"
+            " classes"
+        )
     return same
 
 
-def _fold_counts(first_accepting: NDArray[np.intp], same: NDArray[np.bool_], folds: NDArray[np.int64], num_folds: int) -> _FoldCounts:
+def _fold_counts(
+    first_accepting: NDArray[np.intp], same: NDArray[np.bool_], folds: NDArray[np.int64], num_folds: int
+) -> _FoldCounts:
     num_bins = len(THRESHOLDS) + 1
     cells = (folds * 2 + same) * num_bins + first_accepting
     histogram = np.bincount(cells, minlength=num_folds * 2 * num_bins).reshape(num_folds, 2, num_bins)
@@ -279,7 +309,9 @@ def _exact_curve(distances: FloatArray, same: NDArray[np.bool_]) -> _ExactCurve:
     edges = np.concatenate([[values[0] - 1e-6], values[last_of_tie], [values[-1] + 1e-6]])
     tpr, fpr = accepted_same / num_same, accepted_different / num_different
     auc = float(np.sum(np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2))
-    return _ExactCurve(float(right[best] / len(values)), float((edges[best] + edges[best + 1]) / 2), auc, _equal_error_rate(tpr, fpr))
+    return _ExactCurve(
+        float(right[best] / len(values)), float((edges[best] + edges[best + 1]) / 2), auc, _equal_error_rate(tpr, fpr)
+    )
 
 
 def _equal_error_rate(tpr: NDArray[np.float64], fpr: NDArray[np.float64]) -> float:

@@ -19,7 +19,15 @@ from transface.data.recordio.parts import RecordError
 from transface.data.recordio.reader import RecordReader, scan_index
 from transface.data.sources.identity_pack import PackProperty, find_rec, image_places, read_property
 from transface.images.decoding import ImageError, decode_images
-from transface.packs.image_digests import MOST_BITS, Digests, content_digests, equal_groups, grey_spread, near_pairs, perceptual_digests
+from transface.packs.image_digests import (
+    MOST_BITS,
+    Digests,
+    content_digests,
+    equal_groups,
+    grey_spread,
+    near_pairs,
+    perceptual_digests,
+)
 from transface.packs.writer import Progress, no_progress
 
 CHUNK = 64
@@ -131,13 +139,19 @@ class _Looked(NamedTuple):
 
 
 def check_pack(
-    root: str | Path, *, size: tuple[int, int] | None = None, near_bits: int = 12, num_threads: int = 2, on_progress: Progress = no_progress
+    root: str | Path,
+    *,
+    size: tuple[int, int] | None = None,
+    near_bits: int = 12,
+    num_threads: int = 2,
+    on_progress: Progress = no_progress,
 ) -> CheckReport:
     """Return what is wrong with the pack at `root`, from its files down to every image.
 
     Args:
         size: the (height, width) images must have; None: what `property` says, else 112x112.
-        near_bits: images whose 256-bit perceptual digests differ in at most so many bits count as near duplicates; 0..15.
+        near_bits: images whose 256-bit perceptual digests differ in at most so many bits count as near duplicates;
+            0..15.
 
     Raises:
         FileNotFoundError: if there is no pack to look at.
@@ -175,7 +189,9 @@ def _open(path_rec: Path, report: CheckReport) -> _Opened | None:
             report.add("file", f"{path_idx} is missing")
         reader = RecordReader(path_rec, check_end=False)
     except ValueError as error:
-        kind = "truncated" if "truncated" in str(error) else "corrupt_record" if isinstance(error, RecordError) else "file"
+        kind = (
+            "truncated" if "truncated" in str(error) else "corrupt_record" if isinstance(error, RecordError) else "file"
+        )
         report.add(kind, str(error))
         return None
     report.num_records = len(reader)
@@ -218,10 +234,14 @@ def _check_index(opened: _Opened, report: CheckReport) -> None:
         report.add("unindexed_record", f"the record at offset {offset} is not in {reader.path_idx.name}")
 
 
-def _look(opened: _Opened, *, size: tuple[int, int], num_threads: int, on_progress: Progress, report: CheckReport) -> _Looked:
+def _look(
+    opened: _Opened, *, size: tuple[int, int], num_threads: int, on_progress: Progress, report: CheckReport
+) -> _Looked:
     """Read and decode every image once."""
     count = len(opened.places)
-    whole = _Looked(np.zeros(count, bool), np.full(count, np.nan), np.zeros((count, 2), "<u8"), np.zeros((count, 4), "<u8"), [])
+    whole = _Looked(
+        np.zeros(count, bool), np.full(count, np.nan), np.zeros((count, 2), "<u8"), np.zeros((count, 4), "<u8"), []
+    )
     runs = [opened.places[start : start + CHUNK] for start in range(0, count, CHUNK)]
     start = 0
     with ThreadPoolExecutor(num_threads) as pool:
@@ -252,7 +272,9 @@ def _bounded(
 
 def _look_at(reader: RecordReader, places: IntArray, size: tuple[int, int]) -> _Looked:
     count = len(places)
-    part = _Looked(np.zeros(count, bool), np.full(count, np.nan), np.zeros((count, 2), "<u8"), np.zeros((count, 4), "<u8"), [])
+    part = _Looked(
+        np.zeros(count, bool), np.full(count, np.nan), np.zeros((count, 2), "<u8"), np.zeros((count, 4), "<u8"), []
+    )
     payloads: dict[int, bytes] = {}
     for row, place in enumerate(places.tolist()):
         name = f"key {reader.index.key_at(place)}"
@@ -268,7 +290,9 @@ def _look_at(reader: RecordReader, places: IntArray, size: tuple[int, int]) -> _
         rows = list(payloads)
         try:
             images = decode_images(
-                [payloads[row] for row in rows], size=size, names=[f"of key {reader.index.key_at(int(places[r]))}" for r in rows]
+                [payloads[row] for row in rows],
+                size=size,
+                names=[f"of key {reader.index.key_at(int(places[r]))}" for r in rows],
             )
         except ImageError as error:
             bad = rows[error.index]
@@ -281,7 +305,14 @@ def _look_at(reader: RecordReader, places: IntArray, size: tuple[int, int]) -> _
         for row, spread in zip(rows, grey_spread(images).tolist(), strict=True):
             if spread < 2:
                 part.faults.append(
-                    ("blank", row, f"image of key {reader.index.key_at(int(places[row]))} is blank: its grey levels spread by {spread:.2f}")
+                    (
+                        "blank",
+                        row,
+                        (
+                            f"image of key {reader.index.key_at(int(places[row]))} is blank: its grey levels spread by"
+                            f" {spread:.2f}"
+                        ),
+                    )
                 )
                 part.usable[row] = False  # blank images all look the same
         break
@@ -298,7 +329,8 @@ def _check_labels(opened: _Opened, looked: _Looked, report: CheckReport) -> None
         key = opened.reader.index.key_at(int(opened.places[place]))
         report.add("label_out_of_range", f"key {key} has label {labels[place]:g}, outside 0..{limit - 1}", keys=(key,))
     people, present = np.unique(labels[good].astype(np.int64), return_counts=True)
-    # Among so many labels stand the first KEPT_FINDINGS without images: a forged property file must not make a list of millions.
+    # Among so many labels stand the first KEPT_FINDINGS without images: a forged property file must not make a list of
+    # millions.
     empty = np.setdiff1d(np.arange(min(limit, len(people) + KEPT_FINDINGS)), people)[:KEPT_FINDINGS].tolist()
     for label in empty:
         report.add("empty_identity", f"identity {label} has no image", labels=(label,))
@@ -307,8 +339,11 @@ def _check_labels(opened: _Opened, looked: _Looked, report: CheckReport) -> None
     report.num_identities = limit
     if len(present):
         report.images_per_identity = {
-            "smallest": int(present.min()), "median": float(np.median(present)), "mean": float(present.mean()), "largest": int(present.max())
-        }  # fmt: skip
+            "smallest": int(present.min()),
+            "median": float(np.median(present)),
+            "mean": float(present.mean()),
+            "largest": int(present.max()),
+        }
         edges = [1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, int(max(present.max(), 1000)) + 1]
         numbers, _ = np.histogram(present, bins=edges)
         names = [str(low) if high == low + 1 else f"{low}-{high - 1}" for low, high in pairwise(edges)]
@@ -334,9 +369,12 @@ def _check_identity_records(opened: _Opened, labels: np.ndarray, report: CheckRe
         limits = np.ravel(header.label)
         own = by_label[starts[label] : starts[label + 1]]
         # Keys above 2^24 are rounded in a record's float32, and these here alike.
-        if header.flag != 2 or (len(own) and not (limits[0] <= np.float32(own.min()) and np.float32(own.max() + 1) <= limits[1])):
+        if header.flag != 2 or (
+            len(own) and not (limits[0] <= np.float32(own.min()) and np.float32(own.max() + 1) <= limits[1])
+        ):
             detail = (
-                f"identity {label} has images in keys {own.min(initial=1 << 62)}..{own.max(initial=-1)}, its record says {limits.tolist()}"
+                f"identity {label} has images in keys {own.min(initial=1 << 62)}..{own.max(initial=-1)}, its record"
+                f" says {limits.tolist()}"
             )
             report.add("identity_range", detail, keys=(reader.index.key_at(place),), labels=(label,))
 
@@ -350,13 +388,19 @@ def _check_duplicates(opened: _Opened, looked: _Looked, *, near_bits: int, repor
     same = np.arange(len(rows))
     for group in equal_groups(looked.content[rows]):
         same[group] = group[0]
-        where = "one identity" if len(set(labels[group].tolist())) == 1 else f"identities {sorted(set(labels[group].tolist()))[:5]}"
+        where = (
+            "one identity"
+            if len(set(labels[group].tolist())) == 1
+            else f"identities {sorted(set(labels[group].tolist()))[:5]}"
+        )
         chosen = group[:20]
         detail = f"{len(group)} equal images under {where}: keys {keys[chosen].tolist()}"
         report.add("duplicate", detail, keys=tuple(keys[chosen].tolist()), labels=tuple(labels[chosen].tolist()))
     alone = np.flatnonzero(same == np.arange(len(rows)))  # of equal images, one is compared further
     pairs = near_pairs(looked.perceptual[rows[alone]], most_bits=near_bits)
-    for a, b, bits in zip(alone[pairs.first].tolist(), alone[pairs.second].tolist(), pairs.distance.tolist(), strict=True):
+    for a, b, bits in zip(
+        alone[pairs.first].tolist(), alone[pairs.second].tolist(), pairs.distance.tolist(), strict=True
+    ):
         where = "one identity" if labels[a] == labels[b] else f"identities {labels[a]} and {labels[b]}"
         detail = f"keys {keys[a]} and {keys[b]} look the same ({bits} of 256 bits differ), under {where}"
         report.add("near_duplicate", detail, keys=(int(keys[a]), int(keys[b])), labels=(int(labels[a]), int(labels[b])))

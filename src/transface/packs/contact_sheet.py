@@ -1,4 +1,6 @@
-"""Draws a contact sheet: rows of a pack's images under a line of text, samples first, then what a check found suspicious."""
+"""Draws a contact sheet: rows of a pack's images under a line of text, samples first, then what a check found
+suspicious.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +35,11 @@ class SheetRow(NamedTuple):
 
 
 def suspect_rows(
-    report: CheckReport, reader: RecordReader, *, people: FaceSource | None = None, test_sets: Mapping[str, Sequence[bytes]] | None = None
+    report: CheckReport,
+    reader: RecordReader,
+    *,
+    people: FaceSource | None = None,
+    test_sets: Mapping[str, Sequence[bytes]] | None = None,
 ) -> list[SheetRow]:
     """Return a few rows of each kind of finding that is about images.
 

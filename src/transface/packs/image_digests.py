@@ -27,10 +27,11 @@ def content_digests(encoded: Sequence[bytes]) -> Digests:
 
 
 def perceptual_digests(images: Tensor) -> Digests:
-    """Return (n, 4) words for images (n, 3, H, W), uint8: the signs of 16 x 16 cosine coefficients of the grey picture, the mean left out.
+    """Return (n, 4) words for images (n, 3, H, W), uint8: the signs of 16 x 16 cosine coefficients of the grey picture,
+    the mean left out.
 
-    The same picture compressed at quality 50 differs in about 5 of the 256 bits, brightened in 1, cut by a pixel at each edge in about
-    20; photographs of two people in about 120, two of one person in 40 or more.
+    The same picture compressed at quality 50 differs in about 5 of the 256 bits, brightened in 1, cut by a pixel at
+    each edge in about 20; photographs of two people in about 120, two of one person in 40 or more.
     """
     grey = images.to(torch.float32).mean(1)
     coefficients = _cosines(grey.shape[1]) @ grey @ _cosines(grey.shape[2]).T
@@ -67,8 +68,8 @@ def equal_groups(digests: Digests) -> list[NDArray[np.int64]]:
 def near_pairs(digests: Digests, *, most_bits: int) -> Pairs:
     """Return the pairs of images whose perceptual digests (n, 4) differ in at most `most_bits` bits.
 
-    Two digests that differ in at most 15 bits agree in one of 16 bands of 16, and images are compared within equal bands. In a band
-    shared by more than 48 images only neighbours in the order of digests are compared.
+    Two digests that differ in at most 15 bits agree in one of 16 bands of 16, and images are compared within equal
+    bands. In a band shared by more than 48 images only neighbours in the order of digests are compared.
     """
     bands = np.ascontiguousarray(digests).view(BAND).reshape(len(digests), digests.shape[1] * 4)
     found: set[tuple[int, int]] = set()

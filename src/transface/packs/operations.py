@@ -1,6 +1,7 @@
 """Makes and changes packs: from a folder or list of images, to a folder, a new index, shuffled, split, merged.
 
-What writes a pack goes through `pack_writing.write_pack`, so it appears only when whole and can be gone on with. Shapes: n images.
+What writes a pack goes through `pack_writing.write_pack`, so it appears only when whole and can be gone on with.
+Shapes: n images.
 """
 
 import csv
@@ -104,7 +105,9 @@ def open_images(path: str | Path, *, root: str | Path | None = None, size: int |
         raise ValueError(f"{path}: labels must be whole numbers from 0")
     paths = PathTable(line.path for line in lines)
     counted = count_anew(labels.astype(np.int64), source=path)
-    return FileFaces(path.parent if root is None else root, paths, labels=counted.labels, people=counted.names, image_size=sides)
+    return FileFaces(
+        path.parent if root is None else root, paths, labels=counted.labels, people=counted.names, image_size=sides
+    )
 
 
 def pack_images(
@@ -119,7 +122,8 @@ def pack_images(
     min_images: int = 1,
     **words: Any,
 ) -> PackSummary:
-    """Write a pack of image files, identity by identity; the names of the people lie beside it, in identities.csv (label,name).
+    """Write a pack of image files, identity by identity; the names of the people lie beside it, in identities.csv
+    (label,name).
 
     Args:
         fit: what happens to images of another size; see `images.fit`.
@@ -155,7 +159,11 @@ def _found_points(images: FileFaces, detector: str, faces: Policy) -> tuple[dict
     """The points of one face of each image that has one, and why the others have none, by path."""
     names = [images.paths[index] for index in range(len(images))]
     located = locate_faces([images.root / name for name in names], detector, take=faces)
-    points = {name: five for name, five in zip(names, torch.from_numpy(located.points).double(), strict=True) if not five.isnan().any()}
+    points = {
+        name: five
+        for name, five in zip(names, torch.from_numpy(located.points).double(), strict=True)
+        if not five.isnan().any()
+    }
     return points, {names[place]: reason for place, reason in located.reasons.items() if names[place] not in points}
 
 
@@ -165,12 +173,17 @@ def _write_people(path: Path, images: FileFaces, plan: PackPlan) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["label", "name"])
     labels, first = np.unique(plan.labels, return_index=True)
-    writer.writerows([label, images.people[images.labels[plan.indices[place]]]] for label, place in zip(labels.tolist(), first.tolist(), strict=True))
+    writer.writerows(
+        [label, images.people[images.labels[plan.indices[place]]]]
+        for label, place in zip(labels.tolist(), first.tolist(), strict=True)
+    )
     write_whole(path, text.getvalue())
 
 
 def _points_by_path(path: str | Path) -> dict[str, torch.Tensor]:
-    """Return the points of each image; raises ValueError if two faces of one are listed, of which a pack can hold but one."""
+    """Return the points of each image; raises ValueError if two faces of one are listed, of which a pack can hold but
+    one.
+    """
     points: dict[str, torch.Tensor] = {}
     for face in read_points(path):
         if face.path in points:
@@ -200,7 +213,9 @@ def plan_of_frequent(source: FaceSource, *, min_images: int) -> PackPlan:
     return PackPlan(source, plan.indices[chosen], (np.cumsum(kept) - 1)[plan.labels[chosen]], int(kept.sum()), True)
 
 
-def unpack_to_folder(pack: FaceSource, output: str | Path, *, num_threads: int = 2, on_progress: Progress = no_progress) -> int:
+def unpack_to_folder(
+    pack: FaceSource, output: str | Path, *, num_threads: int = 2, on_progress: Progress = no_progress
+) -> int:
     """Write each image of a pack as a file, in a folder per label, and return how many; goes on where it was stopped.
 
     The folder has its name only when all images are there.
@@ -262,7 +277,8 @@ class IndexSummary(NamedTuple):
 
 
 def write_index(root: str | Path, *, on_progress: Progress = no_progress) -> IndexSummary:
-    """Write the .idx of a pack or .rec file anew, by walking its records; the old one stays if that fails. Progress is in bytes.
+    """Write the .idx of a pack or .rec file anew, by walking its records; the old one stays if that fails. Progress is
+    in bytes.
 
     Raises:
         RecordError: naming the offset at which the file is broken.
@@ -283,7 +299,9 @@ def write_index(root: str | Path, *, on_progress: Progress = no_progress) -> Ind
 
 
 def shuffle_pack(pack: FaceSource, output: str | Path, *, seed: int = 0, **words: Any) -> PackSummary:
-    """Write the images of a pack in random order, so that reading it straight through is a shuffle; the result has no header record."""
+    """Write the images of a pack in random order, so that reading it straight through is a shuffle; the result has no
+    header record.
+    """
     order = np.random.default_rng([seed, 0x5AFF]).permutation(len(pack)).astype(np.int64)
     plan = PackPlan(pack, order, pack.labels[order], pack.num_identities, False)
     return write_pack(output, plan, settings=f"shuffle {seed}", **{"on_bad_image": "keep", **words})
@@ -302,7 +320,8 @@ def split_pack(
 
     Args:
         shares: what part each gets; they sum to 1.
-        by: "identity": no person is in two of them, and people are numbered anew; "image": each person's images are dealt out, labels stay.
+        by: "identity": no person is in two of them, and people are numbered anew; "image": each person's images are
+            dealt out, labels stay.
 
     Raises:
         ValueError: for shares that do not sum to 1, one for each output, or a part without images.
@@ -311,14 +330,17 @@ def split_pack(
         raise ValueError(f"by must be 'identity' or 'image', got {by!r}")
     if len(shares) != len(outputs) or len(outputs) < 2 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise ValueError(
-            f"shares must be one number above 0 for each of the {len(outputs)} outputs (2 or more) and sum to 1, got {list(shares)}"
+            f"shares must be one number above 0 for each of the {len(outputs)} outputs (2 or more) and sum to 1, got"
+            f" {list(shares)}"
         )
     if len({Path(output).resolve() for output in outputs}) < len(outputs):
         raise ValueError(f"the outputs must differ, got {', '.join(map(str, outputs))}")
     for output in outputs:
         check_free(Path(output))
     part = _parts(pack.labels, shares, by=by, seed=seed)
-    plans = [_plan_of_part(pack, np.flatnonzero(part == number), renumber=by == "identity") for number in range(len(outputs))]
+    plans = [
+        _plan_of_part(pack, np.flatnonzero(part == number), renumber=by == "identity") for number in range(len(outputs))
+    ]
     for output, plan in zip(outputs, plans, strict=True):
         if not len(plan.indices):
             raise ValueError(f"no image would go to {output}: give it a larger share")
@@ -357,7 +379,9 @@ def _plan_of_part(pack: FaceSource, indices: IntArray, *, renumber: bool) -> Pac
 def merge_packs(
     packs: Sequence[FaceSource], output: str | Path, *, label_offsets: Sequence[int] | None = None, **words: Any
 ) -> PackSummary:
-    """Write the images of several packs as one; people of different packs stay apart unless `label_offsets` say otherwise."""
+    """Write the images of several packs as one; people of different packs stay apart unless `label_offsets` say
+    otherwise.
+    """
     mix = SourceMix(packs, label_offsets=label_offsets)
     return write_pack(output, plan_by_identity(mix), settings="merge", **{"on_bad_image": "keep", **words})
 
@@ -365,11 +389,17 @@ def merge_packs(
 def open_pack(
     root: str | Path, *, size: int | Sequence[int] | None = None, on_bad_record: Literal["raise", "skip"] = "raise"
 ) -> IdentityPack:
-    """Return the pack at `root`, whose images have `size`: one side, or (height, width); None: what its `property` says, else 112x112."""
-    return IdentityPack(root, image_size=stated_size(root) if size is None else image_sides(size), on_bad_record=on_bad_record)
+    """Return the pack at `root`, whose images have `size`: one side, or (height, width); None: what its `property`
+    says, else 112x112.
+    """
+    return IdentityPack(
+        root, image_size=stated_size(root) if size is None else image_sides(size), on_bad_record=on_bad_record
+    )
 
 
 def stated_size(root: str | Path) -> tuple[int, int]:
-    """Return the size (height, width) of the images of a pack as its `property` states it; 112x112 where there is none."""
+    """Return the size (height, width) of the images of a pack as its `property` states it; 112x112 where there is
+    none.
+    """
     path = find_rec(Path(root)).parent / "property"
     return read_property(path).image_size if path.is_file() else (112, 112)

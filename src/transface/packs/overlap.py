@@ -1,4 +1,5 @@
-"""Finds people twice by what a trained model says: identities of a training set in a test set, and two identities that look like one.
+"""Finds people twice by what a trained model says: identities of a training set in a test set, and two identities that
+look like one.
 
 An identity is the mean direction of a few of its images. Shapes: C identities, M test images, E embedding size.
 """
@@ -37,7 +38,9 @@ def identity_means(
     images_per_identity: int = 8,
     on_progress: Progress = no_progress,
 ) -> Tensor:
-    """Return unit vectors (C, E): the mean direction of up to so many images of each identity; zeros for an identity without images."""
+    """Return unit vectors (C, E): the mean direction of up to so many images of each identity; zeros for an identity
+    without images.
+    """
     chosen = _first_of_each(labels, images_per_identity)
     means: Tensor | None = None
     for start in range(0, len(chosen), BATCH):
@@ -70,7 +73,9 @@ def embed_pair_set(pairs: PairSet, embed: Embed, *, size: tuple[int, int]) -> Te
 
 
 def overlap_with(means: Tensor, test: Tensor, *, threshold: float) -> list[Likeness]:
-    """Return for each identity (C, E) that some test image (M, E) is at least so near: (identity, nearest test image, cosine), nearest first."""
+    """Return for each identity (C, E) that some test image (M, E) is at least so near: (identity, nearest test image,
+    cosine), nearest first.
+    """
     found = []
     for start in range(0, len(means), BLOCK):
         cosine, place = (means[start : start + BLOCK] @ test.T).max(1)

@@ -1,7 +1,9 @@
-"""Writes an InsightFace pack from any source, in parallel, so that a stopped run leaves nothing that looks whole and can be gone on with.
+"""Writes an InsightFace pack from any source, in parallel, so that a stopped run leaves nothing that looks whole and
+can be gone on with.
 
-Until a pack is whole, its files end in .partial; beside them `pack.partial` says what they are the beginning of. Reading and checking run
-in threads (files and decoder leave Python's lock), writing in order, so the same plan gives the same bytes however often it was stopped.
+Until a pack is whole, its files end in .partial; beside them `pack.partial` says what they are the beginning of.
+Reading and checking run in threads (files and decoder leave Python's lock), writing in order, so the same plan gives
+the same bytes however often it was stopped.
 Shapes: n images.
 """
 
@@ -61,8 +63,9 @@ class PackPlan(NamedTuple):
 
 
 class PackSummary(NamedTuple):
-    """What was written: the pack's folder, its images and identities, the names of images left out, images found written already, and
-    identities all of whose images were left out (their labels stand for nobody)."""
+    """What was written: the pack's folder, its images and identities, the names of images left out, images found
+    written already, and identities all of whose images were left out (their labels stand for nobody).
+    """
 
     root: Path
     num_images: int
@@ -72,7 +75,9 @@ class PackSummary(NamedTuple):
     num_emptied: int
 
 
-def plan_by_identity(source: FaceSource, *, labels: IntArray | None = None, num_identities: int | None = None) -> PackPlan:
+def plan_by_identity(
+    source: FaceSource, *, labels: IntArray | None = None, num_identities: int | None = None
+) -> PackPlan:
     """Return the plan of a pack of all images of `source`, identity by identity, otherwise in their order."""
     labels = source.labels if labels is None else labels
     order = np.argsort(labels, kind="stable")
@@ -91,26 +96,31 @@ def write_pack(
     on_progress: Progress = no_progress,
     keep_journal: bool = False,
 ) -> PackSummary:
-    """Write the pack that `plan` describes into the folder `root`; goes on where an earlier call of the same plan was stopped.
+    """Write the pack that `plan` describes into the folder `root`; goes on where an earlier call of the same plan was
+    stopped.
 
     Args:
-        on_bad_image: an image that cannot be read, decoded, or has another size: "raise" stops, "skip" leaves it out, "keep" writes
-            images as they come, undecoded.
+        on_bad_image: an image that cannot be read, decoded, or has another size: "raise" stops, "skip" leaves it out,
+            "keep" writes images as they come, undecoded.
         prepare: changes the bytes of an image, given also its index in the source.
-        settings: what else decides the result (how `prepare` was set up); a partial pack of other settings is begun anew.
+        settings: what else decides the result (how `prepare` was set up); a partial pack of other settings is begun
+            anew.
         on_progress: told the number of images done since it was last told.
         keep_journal: leave the journal, by which a later call finds this pack done, for `forget_journal` to remove.
 
     Raises:
         FileExistsError: if a pack stands there already.
-        ValueError: naming an image that cannot be used, under "raise"; for a plan without images or with labels out of range.
+        ValueError: naming an image that cannot be used, under "raise"; for a plan without images or with labels out of
+            range.
     """
     root = Path(root)
     check_free(root)
     if not len(plan.indices):
         raise ValueError(f"there are no images to write into {root}")
     if plan.labels.min() < 0 or plan.labels.max() >= plan.num_identities:
-        raise ValueError(f"labels must be in 0..{plan.num_identities - 1}, got {plan.labels.min()}..{plan.labels.max()}")
+        raise ValueError(
+            f"labels must be in 0..{plan.num_identities - 1}, got {plan.labels.min()}..{plan.labels.max()}"
+        )
     root.mkdir(parents=True, exist_ok=True)
     journal = Journal(root, plan.fingerprint(f"{on_bad_image} {settings}"))
     if (root / "train.rec").exists():
@@ -134,14 +144,22 @@ def write_pack(
         if plan.grouped:
             _write_identities(writer, _images_left(plan, journal), done.num_images)
         # The property file first: records and index appear last, so that a folder with both is whole.
-        write_whole(root / "property", f"{plan.num_identities},{plan.source.image_size[0]},{plan.source.image_size[1]}\n")
+        write_whole(
+            root / "property", f"{plan.num_identities},{plan.source.image_size[0]},{plan.source.image_size[1]}\n"
+        )
     if not keep_journal:
         forget_journal(root)
-    return PackSummary(root, done.num_images, plan.num_identities, journal.skipped, resumed, _num_emptied(plan, journal))
+    return PackSummary(
+        root, done.num_images, plan.num_identities, journal.skipped, resumed, _num_emptied(plan, journal)
+    )
 
 
-def _done_already(root: Path, plan: PackPlan, journal: Journal, *, on_progress: Progress, keep_journal: bool) -> PackSummary:
-    """What is left to do of a pack whose records have their name: a run was stopped between its last renamings, or is one of several."""
+def _done_already(
+    root: Path, plan: PackPlan, journal: Journal, *, on_progress: Progress, keep_journal: bool
+) -> PackSummary:
+    """What is left to do of a pack whose records have their name: a run was stopped between its last renamings, or is
+    one of several.
+    """
     if not journal.known:
         raise FileExistsError(_taken(root))
     if partial_path(root / "train.idx").exists():
@@ -212,7 +230,9 @@ class _Reader:
         return image
 
 
-def in_order(pool: ThreadPoolExecutor, task: Callable[[IntArray], Result], indices: IntArray, *, ahead: int) -> Iterator[Result]:
+def in_order(
+    pool: ThreadPoolExecutor, task: Callable[[IntArray], Result], indices: IntArray, *, ahead: int
+) -> Iterator[Result]:
     """Yield what `task` returns for runs of `indices` (n,), in order, never more than `ahead` runs in memory."""
     waiting: deque[Future[Result]] = deque()
     try:
@@ -227,7 +247,9 @@ def in_order(pool: ThreadPoolExecutor, task: Callable[[IntArray], Result], indic
             future.cancel()
 
 
-def _take(writer: RecordWriter, plan: PackPlan, done: _Done, image: _Image, *, journal: Journal, on_bad_image: str) -> _Done:
+def _take(
+    writer: RecordWriter, plan: PackPlan, done: _Done, image: _Image, *, journal: Journal, on_bad_image: str
+) -> _Done:
     if image.error is not None:
         if on_bad_image != "skip":
             raise ValueError(f"{image.error}; --skip-bad leaves such images out")

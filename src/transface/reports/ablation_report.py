@@ -1,7 +1,7 @@
 """The report of an ablation: each variant's mean over seeds with its interval, and paired tests against the baseline.
 
-Two tests, two questions. Over seeds (paired t): would other seeds say the same on these pairs? Over pairs of faces (exact sign flips):
-would other pairs say the same of these very models?
+Two tests, two questions. Over seeds (paired t): would other seeds say the same on these pairs? Over pairs of faces
+(exact sign flips): would other pairs say the same of these very models?
 """
 
 from collections.abc import Sequence
@@ -40,12 +40,14 @@ def write_ablation_report(
     output: str | Path | None = None,
     formats: Sequence[str] = FORMATS,
 ) -> Path:
-    """Write <folder>/report/report.md, its PNG and report.html for the variants below a folder; return the path of the first written.
+    """Write <folder>/report/report.md, its PNG and report.html for the variants below a folder; return the path of the
+    first written.
 
     Args:
-        folder: its trials (run folders) lie below it, several seeds a variant. A variant is what was swept as `variant` or a config calls so, else the
-            folder <folder>/<variant>/<seed>, else the settings that differ.
-        baseline: the variant to compare with; None takes the plain one (by its name, or all its settings none), else the first.
+        folder: its trials (run folders) lie below it, several seeds a variant. A variant is what was swept as `variant`
+            or a config calls so, else the folder <folder>/<variant>/<seed>, else the settings that differ.
+        baseline: the variant to compare with; None takes the plain one (by its name, or all its settings none), else
+            the first.
         metric: as for a sweep.
         output: another folder to write to.
         formats: "html", "md" or both.
@@ -60,13 +62,16 @@ def write_ablation_report(
     return write_report(document, output or Path(folder) / "report", formats=formats)
 
 
-def ablation_document(trials: Sequence[Trial], folder: Path, *, baseline: str | None = None, metric: str | None = None) -> Document:
+def ablation_document(
+    trials: Sequence[Trial], folder: Path, *, baseline: str | None = None, metric: str | None = None
+) -> Document:
     """Return the report of an ablation; errors as in `write_ablation_report`."""
     chosen = metric_of(trials, metric or default_metric(trials))
     variants = by_variant(trials, folder, chosen)
     if len(variants) < 2:
         raise ValueError(
-            f"an ablation needs two variants or more, {folder} has {', '.join(v.name for v in variants)}: is it one sweep's folder?"
+            f"an ablation needs two variants or more, {folder} has {', '.join(v.name for v in variants)}: is it one"
+            " sweep's folder?"
         )
     if all(variant.estimate is None for variant in variants):
         raise ValueError(f"none of the {len(trials)} trials measured {chosen!r}: {known_metrics(trials)}")
@@ -76,7 +81,9 @@ def ablation_document(trials: Sequence[Trial], folder: Path, *, baseline: str | 
     if all(len(variant.trials) < 2 for variant in variants):
         warnings.append("One seed a variant: no interval over seeds, and the tests say nothing about other seeds.")
     figure = ablation_figure(variants, chosen)
-    alt = f"{metric_title(chosen)} by variant: " + "; ".join(f"{v.name}: {spoken(v.estimate, chosen)}" for v in variants)
+    alt = f"{metric_title(chosen)} by variant: " + "; ".join(
+        f"{v.name}: {spoken(v.estimate, chosen)}" for v in variants
+    )
     sections = [
         *([Section("Beware", (Warnings(tuple(warnings)),))] if warnings else []),
         Section("Variants", (variants_table(variants, chosen), Plot(figure, "ablation", alt))),
@@ -94,7 +101,9 @@ def by_variant(trials: Sequence[Trial], folder: Path, metric: MeasureName) -> li
 
 
 def variant_name(trial: Trial, folder: Path) -> str:
-    """Return the variant of a trial: its `variant` (swept, or in its config), else the folder between, else its settings."""
+    """Return the variant of a trial: its `variant` (swept, or in its config), else the folder between, else its
+    settings.
+    """
     stated = trial.settings.get("variant", trial.run.config.get("variant"))
     if isinstance(stated, str):
         return stated.rpartition("/")[2]
@@ -109,7 +118,9 @@ def baseline_of(variants: Sequence[Setting], name: str | None) -> Setting:
     if name is not None:
         found = [variant for variant in variants if variant.name == name]
         if not found:
-            raise ValueError(f"no variant {name!r} for baseline=: there are {', '.join(variant.name for variant in variants)}")
+            raise ValueError(
+                f"no variant {name!r} for baseline=: there are {', '.join(variant.name for variant in variants)}"
+            )
         return found[0]
     named = [v for v in variants if any(word in v.name.lower() for word in PLAIN_WORDS)]
     bare = [v for v in variants if v.values and all(value == "none" for value in v.values.values())]
@@ -159,9 +170,15 @@ def adjusted(p_values: Sequence[float | None]) -> list[float | None]:
 def notes(variants: Sequence[Setting], compared: Sequence[SeedComparison | None]) -> list[str]:
     """Return what the table's brackets and tests mean."""
     several = any(v.estimate is not None and v.estimate.num_seeds > 1 for v in variants)
-    said = ["In brackets: the 95 % interval over seeds (Student's t); +-: the standard deviation over seeds."] if several else []
+    said = (
+        ["In brackets: the 95 % interval over seeds (Student's t); +-: the standard deviation over seeds."]
+        if several
+        else []
+    )
     if any(c is not None and c.p_seeds is not None for c in compared):
         said.append("p over seeds: paired t test on equal seeds; would other seeds say the same on these pairs?")
     if any(c is not None and c.p_pairs is not None for c in compared):
-        said.append("p over pairs: exact sign-flip test on the pairs of faces; would other pairs say the same of these models?")
+        said.append(
+            "p over pairs: exact sign-flip test on the pairs of faces; would other pairs say the same of these models?"
+        )
     return [*said, f"p values are adjusted for {len(compared)} comparisons (Holm)."] if len(compared) > 1 else said

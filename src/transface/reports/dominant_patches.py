@@ -1,4 +1,5 @@
-"""The picture of DPAP at work: the face, how important its patches are, the chosen ones outlined, the face after the change.
+"""The picture of DPAP at work: the face, how important its patches are, the chosen ones outlined, the face after the
+change.
 
 Shapes: B faces, N = rows * columns patches, K chosen patches.
 """
@@ -24,7 +25,8 @@ OUTLINE = "#ffd400"
 def dominant_patches_picture(
     images: Tensor, importance: Tensor, perturbed: Mapping[int, Tensor], grid_size: tuple[int, int], patch_size: int
 ) -> Figure:
-    """Return a figure with a row a face: original, importance, then for each K the chosen patches and the perturbed face.
+    """Return a figure with a row a face: original, importance, then for each K the chosen patches and the perturbed
+    face.
 
     Args:
         images: (B, 3, H, W) uint8 RGB.
@@ -39,7 +41,9 @@ def dominant_patches_picture(
     check_parts(images, importance, perturbed, grid_size)
     rows, columns = len(images), 2 + 2 * len(perturbed)
     figure = Figure(figsize=(1.35 * columns, 1.35 * rows + 0.3), facecolor=PAPER)
-    figure.subplots_adjust(left=0.005, right=0.995, bottom=0.005, top=1 - 0.3 / (1.35 * rows + 0.3), wspace=0.03, hspace=0.03)
+    figure.subplots_adjust(
+        left=0.005, right=0.995, bottom=0.005, top=1 - 0.3 / (1.35 * rows + 0.3), wspace=0.03, hspace=0.03
+    )
     grid = figure.subplots(rows, columns, squeeze=False)
     originals = as_pixels(images)
     for row in range(rows):
@@ -74,7 +78,9 @@ def perturbed_faces(
     return importance, perturbed
 
 
-def picture_of_backbone(backbone: Backbone, images: Tensor, *, num_patches: Sequence[int] = (7, 15), seed: int = 0) -> Figure:
+def picture_of_backbone(
+    backbone: Backbone, images: Tensor, *, num_patches: Sequence[int] = (7, 15), seed: int = 0
+) -> Figure:
     """Return `dominant_patches_picture` of a trained backbone and uint8 images (B, 3, H, W) on its device.
 
     Raises:
@@ -84,15 +90,21 @@ def picture_of_backbone(backbone: Backbone, images: Tensor, *, num_patches: Sequ
     return dominant_patches_picture(images, importance, perturbed, backbone.grid_size, backbone.patch_size)
 
 
-def check_parts(images: Tensor, importance: Tensor, perturbed: Mapping[int, Tensor], grid_size: tuple[int, int]) -> None:
+def check_parts(
+    images: Tensor, importance: Tensor, perturbed: Mapping[int, Tensor], grid_size: tuple[int, int]
+) -> None:
     """Raise ValueError if the parts of a picture do not fit together."""
     if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8 or len(images) == 0:
         raise ValueError(f"images must be (B, 3, H, W) uint8 with B > 0, got {tuple(images.shape)} {images.dtype}")
     if importance.shape != (len(images), grid_size[0] * grid_size[1]):
-        raise ValueError(f"importance must be ({len(images)}, {grid_size[0] * grid_size[1]}), got {tuple(importance.shape)}")
+        raise ValueError(
+            f"importance must be ({len(images)}, {grid_size[0] * grid_size[1]}), got {tuple(importance.shape)}"
+        )
     for k, changed in perturbed.items():
         if changed.shape != images.shape:
-            raise ValueError(f"perturbed[{k}] must be {tuple(images.shape)} like the images, got {tuple(changed.shape)}")
+            raise ValueError(
+                f"perturbed[{k}] must be {tuple(images.shape)} like the images, got {tuple(changed.shape)}"
+            )
 
 
 def as_pixels(images: Tensor) -> NDArray[np.uint8]:
@@ -117,7 +129,13 @@ def show_importance(ax: Axes, importance: Tensor, grid_size: tuple[int, int], pa
     heat = importance.detach().float().cpu().reshape(grid_size).numpy()
     spread = heat.max() - heat.min()
     heat = (heat - heat.min()) / (spread if spread > 0 else 1)
-    ax.imshow(heat, extent=(0, grid_size[1] * patch_size, grid_size[0] * patch_size, 0), cmap="magma", alpha=0.72, interpolation="nearest")
+    ax.imshow(
+        heat,
+        extent=(0, grid_size[1] * patch_size, grid_size[0] * patch_size, 0),
+        cmap="magma",
+        alpha=0.72,
+        interpolation="nearest",
+    )
 
 
 def outline(ax: Axes, chosen: list[int], grid_size: tuple[int, int], patch_size: int) -> None:

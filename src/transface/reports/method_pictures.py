@@ -1,4 +1,5 @@
-"""Pictures of the method at work during training: distributions, dominant patches over the mean face, faces before and after DPAP.
+"""Pictures of the method at work during training: distributions, dominant patches over the mean face, faces before and
+after DPAP.
 
 Shapes: B faces, N patches.
 """
@@ -36,7 +37,11 @@ def method_pictures(view: MethodView, *, num_faces: int = 4, dpi: int = 80) -> d
         if view.perturbed is not None and view.num_patches is not None:
             shown = {view.num_patches: view.perturbed[:num_faces]}
             figures["perturbed_faces"] = dominant_patches_picture(
-                view.images[:num_faces].cpu(), view.ranking[:num_faces].float().cpu(), shown, view.grid_size, view.patch_size
+                view.images[:num_faces].cpu(),
+                view.ranking[:num_faces].float().cpu(),
+                shown,
+                view.grid_size,
+                view.patch_size,
             )
     return {name: to_png(figure, dpi=dpi) for name, figure in figures.items()}
 
@@ -47,7 +52,9 @@ def distributions_figure(view: MethodView, *, num_bins: int = 40) -> Figure:
     figure, axes = blank_figure(3.3 * len(named), 2.8, columns=len(named))
     for index, (name, values) in enumerate(named.items()):
         axes[index].hist(values.numpy(), bins=num_bins, color=SERIES[index % len(SERIES)])
-        label_axes(axes[index], x=LABELS[name], y="count" if index == 0 else "", title=f"mean {float(values.mean()):.4g}")
+        label_axes(
+            axes[index], x=LABELS[name], y="count" if index == 0 else "", title=f"mean {float(values.mean()):.4g}"
+        )
     return figure
 
 

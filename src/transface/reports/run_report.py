@@ -1,4 +1,6 @@
-"""The report of one run, or of several side by side: tables, ROC, training curves, dominant patches; Markdown with PNGs, and HTML."""
+"""The report of one run, or of several side by side: tables, ROC, training curves, dominant patches; Markdown with
+PNGs, and HTML.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +17,13 @@ from transface.reports.reading.runs import Run, is_baseline, read_run, unused
 from transface.reports.recognition.curves import curves_of, roc_figure
 from transface.reports.recognition.hard_pairs import ImageSource
 from transface.reports.sections.method_section import method_section
-from transface.reports.sections.result_sections import provenance_section, set_sections, spoken, table_section, warning_section
+from transface.reports.sections.result_sections import (
+    provenance_section,
+    set_sections,
+    spoken,
+    table_section,
+    warning_section,
+)
 from transface.reports.sections.training_curves import Trace, training_figure, trainings_figure
 
 FORMATS = ("html", "md")
@@ -23,8 +31,10 @@ DOMINANT_PATCHES = "dominant_patches"
 CAPTIONS = {
     DOMINANT_PATCHES: (
         "Dominant patches",
-        "Faces, the importance the model gives their patches, the K most important ones outlined, and the face after their Fourier "
-        "amplitudes were mixed with those of other faces.",
+        (
+            "Faces, the importance the model gives their patches, the K most important ones outlined, and the face"
+            " after their Fourier amplitudes were mixed with those of other faces."
+        ),
     )
 }
 
@@ -38,13 +48,14 @@ def write_run_report(
     formats: Sequence[str] = FORMATS,
     output: str | Path | None = None,
 ) -> Path:
-    """Write <run>/report/report.md, its PNGs and report.html, and return the path of report.md (of the HTML if only that is made).
+    """Write <run>/report/report.md, its PNGs and report.html, and return the path of report.md (of the HTML if only
+    that is made).
 
     Args:
         run_folder: holds metrics.csv, config.yaml, environment.json; any may be missing.
         results: what to report; None reads <run>/results/*.json.
-        pictures: further pictures by name, a figure or PNG bytes; "dominant_patches" is the one of DPAP. A picture of a name that an
-            earlier report left in the folder stays in the report.
+        pictures: further pictures by name, a figure or PNG bytes; "dominant_patches" is the one of DPAP. A picture of a
+            name that an earlier report left in the folder stays in the report.
         images: images of pair sets by the set's name, for the hardest pairs, where the results hold no thumbnails.
         formats: "html", "md" or both.
         output: another folder than <run>/report.
@@ -60,14 +71,24 @@ def write_run_report(
 
 
 def write_comparison(
-    runs: Sequence[Run], folder: str | Path, *, images: Mapping[str, ImageSource] | None = None, formats: Sequence[str] = FORMATS
+    runs: Sequence[Run],
+    folder: str | Path,
+    *,
+    images: Mapping[str, ImageSource] | None = None,
+    formats: Sequence[str] = FORMATS,
 ) -> Path:
-    """Write the report of several runs side by side into a folder; arguments, result and errors as in `write_run_report`."""
+    """Write the report of several runs side by side into a folder; arguments, result and errors as in
+    `write_run_report`.
+    """
     return write_report(comparison_document(runs, images=images), folder, formats=formats)
 
 
-def write_report(document: Document, folder: str | Path, *, formats: Sequence[str] = FORMATS, stem: str = "report") -> Path:
-    """Write a document as <stem>.html and/or <stem>.md into a folder and return the Markdown's path, else the HTML's."""
+def write_report(
+    document: Document, folder: str | Path, *, formats: Sequence[str] = FORMATS, stem: str = "report"
+) -> Path:
+    """Write a document as <stem>.html and/or <stem>.md into a folder and return the Markdown's path, else the
+    HTML's.
+    """
     check_formats(formats)
     page = write_html(document, Path(folder) / f"{stem}.html") if "html" in formats else None
     text = write_markdown(document, Path(folder) / f"{stem}.md") if "md" in formats else None
@@ -135,17 +156,25 @@ def subtitle(runs: Sequence[Run]) -> str:
 
 
 def roc_section(run: Run) -> list[Section]:
-    """Return the section with the ROC curves of all sets and modes in one figure, the raw-pixel baselines left out: [] for fewer than two sets."""
+    """Return the section with the ROC curves of all sets and modes in one figure, the raw-pixel baselines left out: []
+    for fewer than two sets.
+    """
     models = [result for result in run.results if not is_baseline(result)]
     names = [result.name for result in models]
     results: dict[str, Result] = {}
     for result in models:
-        results[unused(result.name if names.count(result.name) == 1 else f"{result.name} ({result.mode})", results)] = result
+        results[unused(result.name if names.count(result.name) == 1 else f"{result.name} ({result.mode})", results)] = (
+            result
+        )
     curves = curves_of(results)
     if len({results[name].name for name in curves}) < 2:
         return []
     impostors = max(result.counts.get("impostor", 0) for result in results.values())
-    plot = Plot(roc_figure(curves, num_impostors=impostors, title="All sets: ROC"), "roc", f"ROC curves of all sets. {spoken(results)}")
+    plot = Plot(
+        roc_figure(curves, num_impostors=impostors, title="All sets: ROC"),
+        "roc",
+        f"ROC curves of all sets. {spoken(results)}",
+    )
     return [Section("ROC", (plot,))]
 
 
@@ -154,7 +183,12 @@ def training_section(run: Run) -> list[Section]:
     figure = training_figure(run.traces)
     if figure is None:
         return []
-    return [Section("Training", (Plot(figure, "training", f"Training loss and validation accuracy over the steps of {run.label}."),))]
+    return [
+        Section(
+            "Training",
+            (Plot(figure, "training", f"Training loss and validation accuracy over the steps of {run.label}."),),
+        )
+    ]
 
 
 def trainings_section(runs: Sequence[Run]) -> list[Section]:
@@ -166,7 +200,14 @@ def trainings_section(runs: Sequence[Run]) -> list[Section]:
     if figure is None:
         return []
     return [
-        Section("Training", (Plot(figure, "training", f"Training loss and mean validation accuracy over steps of {', '.join(named)}."),))
+        Section(
+            "Training",
+            (
+                Plot(
+                    figure, "training", f"Training loss and mean validation accuracy over steps of {', '.join(named)}."
+                ),
+            ),
+        )
     ]
 
 

@@ -1,4 +1,6 @@
-"""The report of a sweep: the table and the curve of a metric over the swept values, the best setting, and what cannot be told from it."""
+"""The report of a sweep: the table and the curve of a metric over the swept values, the best setting, and what cannot
+be told from it.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,13 +36,15 @@ LEVEL = 0.05
 def write_sweep_report(
     folder: str | Path, *, metric: str | None = None, output: str | Path | None = None, formats: Sequence[str] = FORMATS
 ) -> Path:
-    """Write <folder>/report/report.md, its PNG and report.html for the trials below a folder; return the path of the first written.
+    """Write <folder>/report/report.md, its PNG and report.html for the trials below a folder; return the path of the
+    first written.
 
     A sweep over `variant` alone is an ablation, and reported as one.
 
     Args:
         folder: its trials (run folders) lie below it.
-        metric: a measure ("accuracy": the mean over sets), "set/measure", or a column of metrics.csv; None takes the headline measure.
+        metric: a measure ("accuracy": the mean over sets), "set/measure", or a column of metrics.csv; None takes the
+            headline measure.
         output: another folder to write to.
         formats: "html", "md" or both.
 
@@ -73,10 +77,16 @@ def sweep_document(trials: Sequence[Trial], *, title: str, metric: str | None = 
     ]
     if keys:
         figure = sweep_figure(done, keys, chosen, best)
-        alt = f"{metric_title(chosen)} over {', '.join(keys)}: " + "; ".join(f"{s.name}: {spoken(s.estimate, chosen)}" for s in done)
+        alt = f"{metric_title(chosen)} over {', '.join(keys)}: " + "; ".join(
+            f"{s.name}: {spoken(s.estimate, chosen)}" for s in done
+        )
         sections.insert(-1, Section("Curve", (Plot(figure, "sweep", alt),)))
     swept = f"over {', '.join(keys)}" if keys else "of a single setting"
-    return Document(title, f"{len(trials)} trials, {len(settings)} settings {swept}; metric: {metric_title(chosen)}", tuple(sections))
+    return Document(
+        title,
+        f"{len(trials)} trials, {len(settings)} settings {swept}; metric: {metric_title(chosen)}",
+        tuple(sections),
+    )
 
 
 def best_setting(done: Sequence[Setting], metric: MeasureName) -> Setting:
@@ -86,16 +96,22 @@ def best_setting(done: Sequence[Setting], metric: MeasureName) -> Setting:
 
 
 def best_blocks(best: Setting, done: Sequence[Setting], metric: MeasureName) -> list[Block]:
-    """Return what to say of the best setting: its value, which others cannot be told from it, and how far to trust it."""
+    """Return what to say of the best setting: its value, which others cannot be told from it, and how far to trust
+    it.
+    """
     lines = [f"{best.name}: {spoken(best.estimate, metric)}."]
     others = [setting for setting in done if setting is not best]
     compared = [compare_settings(best.trials, other.trials, metric) for other in others]
-    tested = [(value_name(other), p) for other, c in zip(others, compared, strict=True) if (p := deciding_p(c)) is not None]
+    tested = [
+        (value_name(other), p) for other, c in zip(others, compared, strict=True) if (p := deciding_p(c)) is not None
+    ]
     adjusted = holm_adjusted([p for _, p in tested])
     close = [name for (name, _), p in zip(tested, adjusted, strict=True) if p >= LEVEL]
     if tested:
         rest = f"not told apart from it: {'; '.join(close)}" if close else "all others are worse by more than chance"
-        lines.append(f"Paired tests against the best (p adjusted for {len(tested)} comparisons, level {LEVEL}): {rest}.")
+        lines.append(
+            f"Paired tests against the best (p adjusted for {len(tested)} comparisons, level {LEVEL}): {rest}."
+        )
     if len(done) > 1:
         lines.append(
             "The best of several is picked on the pairs it is scored on, so its value is optimistic: "
@@ -141,7 +157,11 @@ def table_notes(settings: Sequence[Setting], metric: MeasureName) -> list[str]:
     over = any(setting.estimate is not None and setting.estimate.num_seeds > 1 for setting in settings)
     notes = []
     if any(setting.estimate is not None and setting.estimate.low is not None for setting in settings):
-        source = "over seeds (Student's t); +-: the standard deviation over seeds" if over else "over pairs of faces, of the one trial"
+        source = (
+            "over seeds (Student's t); +-: the standard deviation over seeds"
+            if over
+            else "over pairs of faces, of the one trial"
+        )
         notes.append(f"In brackets: the 95 % interval {source}.")
     test = "paired t test over seeds" if over else "exact test over pairs of faces (McNemar)"
     notes.append(f"p: {test}, not adjusted for the number of settings.")

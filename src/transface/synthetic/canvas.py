@@ -1,6 +1,8 @@
-"""Where things are on a made-up face: the head's pose, the crop's placement, and canvases that know both for each pixel.
+"""Where things are on a made-up face: the head's pose, the crop's placement, and canvases that know both for each
+pixel.
 
-Shapes: B faces, N pixels of an image or of a part of it, S image side. Positions on the screen and in the image are complex numbers.
+Shapes: B faces, N pixels of an image or of a part of it, S image side. Positions on the screen and in the image are
+complex numbers.
 """
 
 import functools
@@ -14,13 +16,21 @@ from torch.nn import functional as F
 from transface.synthetic.people import Columns
 
 # Left eye, right eye, nose, left mouth corner, right mouth corner of an aligned crop of 112x112.
-ALIGNMENT_TEMPLATE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
+ALIGNMENT_TEMPLATE = (
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
+)
 SPHERE_RADIUS = 58.0
 NOSE_RELIEF = 10.0
 
 
 class Placement(NamedTuple):
-    """A similarity from face to image, as complex numbers (B, 1): image = turn * face + shift; `reach` bounds nearly all |turn|."""
+    """A similarity from face to image, as complex numbers (B, 1): image = turn * face + shift; `reach` bounds nearly
+    all |turn|.
+    """
 
     turn: Tensor
     shift: Tensor
@@ -28,7 +38,9 @@ class Placement(NamedTuple):
 
 
 class Canvas(NamedTuple):
-    """Colours (B, 3, N) with the coordinates of their pixels: x, y on the screen, u, v on the head's surface, all (B, N)."""
+    """Colours (B, 3, N) with the coordinates of their pixels: x, y on the screen, u, v on the head's surface, all (B,
+    N).
+    """
 
     colours: Tensor
     x: Tensor
@@ -94,7 +106,9 @@ def landmarks_on_screen(traits: Columns, nuisance: Columns) -> Tensor:
 
 
 def aligned_placement(points: Tensor, nuisance: Columns) -> Placement:
-    """Return the similarity that brings the five points (B, 5) nearest to the template, then strays by the crop's jitter."""
+    """Return the similarity that brings the five points (B, 5) nearest to the template, then strays by the crop's
+    jitter.
+    """
     template = torch.view_as_complex(torch.tensor(ALIGNMENT_TEMPLATE)).expand_as(points)
     here, there = points.mean(1, keepdim=True), template.mean(1, keepdim=True)
     spread = (points - here).abs().square().sum(1, keepdim=True)
@@ -111,7 +125,9 @@ def loose_placement(nuisance: Columns, image_size: int) -> Placement:
 
 
 def pixel_canvas(placement: Placement, nuisance: Columns, image_size: int, *, step: int = 1) -> Canvas:
-    """Return a canvas, its colours not yet set, of the centres of all blocks of step x step pixels: their place on the screen and on the head."""
+    """Return a canvas, its colours not yet set, of the centres of all blocks of step x step pixels: their place on the
+    screen and on the head.
+    """
     along = torch.arange(image_size // step) * step + (step - 1) / 2
     inverse = 1 / placement.turn
     start = -placement.shift * inverse

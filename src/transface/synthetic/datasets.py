@@ -1,7 +1,8 @@
-"""Writes sets of made-up people in the field's file formats: an InsightFace pack, pair sets, an IJB-C folder, an image folder.
+"""Writes sets of made-up people in the field's file formats: an InsightFace pack, pair sets, an IJB-C folder, an image
+folder.
 
-The people of the pair sets, of the IJB-C folder and of the pack are drawn apart: nobody is in two of them. The same seed gives the
-same bytes. What the faces look like: people.py; how they are drawn: drawing.py.
+The people of the pair sets, of the IJB-C folder and of the pack are drawn apart: nobody is in two of them. The same
+seed gives the same bytes. What the faces look like: people.py; how they are drawn: drawing.py.
 """
 
 import json
@@ -16,7 +17,16 @@ from transface.data.batches import FaceBatch
 from transface.data.benchmarks.pairs import write_pair_set
 from transface.data.recordio.reader import RecordHeader, RecordWriter
 from transface.synthetic.people import TRAITS, draw_identities, draw_nuisance
-from transface.synthetic.photographs import FOLDERS, PAIRS, TRAIN, draw_album, encode_all, photographs, render_all, stream
+from transface.synthetic.photographs import (
+    FOLDERS,
+    PAIRS,
+    TRAIN,
+    draw_album,
+    encode_all,
+    photographs,
+    render_all,
+    stream,
+)
 from transface.synthetic.templates import write_ijbc_folder
 
 DRAWING = 2  # counts changes of the faces' looks: in the manifest, so that older data is made again
@@ -25,7 +35,9 @@ MANIFEST = "made_up.json"
 
 
 class PairDifficulty(NamedTuple):
-    """How a pair set is drawn: the photographs' difficulty, and among how many strangers the likest one is the impostor."""
+    """How a pair set is drawn: the photographs' difficulty, and among how many strangers the likest one is the
+    impostor.
+    """
 
     photographs: float
     num_strangers: int
@@ -35,7 +47,9 @@ PAIR_SETS = {"easy": PairDifficulty(0.15, 1), "medium": PairDifficulty(0.4, 3), 
 COLOUR_TRAITS = ("skin_tone", "hair_light", "hair_red", "hair_grey", "hairline", "hair_length", "beard", "head_width")
 
 
-def make_faces(num_identities: int, images_per_identity: int, *, seed: int = 0, difficulty: float | tuple[float, float] = 0.5) -> FaceBatch:
+def make_faces(
+    num_identities: int, images_per_identity: int, *, seed: int = 0, difficulty: float | tuple[float, float] = 0.5
+) -> FaceBatch:
     """Return aligned 112x112 faces of new people, person by person; `difficulty` is one number in 0..1 or a range."""
     traits, nuisance = draw_album(num_identities, images_per_identity, stream(seed, TRAIN), difficulty=difficulty)
     labels = torch.arange(num_identities).repeat_interleave(images_per_identity)
@@ -76,7 +90,9 @@ def _range_header(key: int, first: int, end: int) -> RecordHeader:
     return RecordHeader(2, torch.tensor([first, end], dtype=torch.float32).numpy(), key)
 
 
-def write_pair_sets(root: str | Path, num_pairs: int = 600, *, num_identities: int = 150, seed: int = 0) -> dict[str, Path]:
+def write_pair_sets(
+    root: str | Path, num_pairs: int = 600, *, num_identities: int = 150, seed: int = 0
+) -> dict[str, Path]:
     """Write easy.bin, medium.bin and hard.bin of people who are in no pack of this seed; return them by name.
 
     Ten folds in file order, in each first the genuine pairs, then as many impostors.
@@ -103,7 +119,9 @@ def write_pair_sets(root: str | Path, num_pairs: int = 600, *, num_identities: i
 
 
 def draw_pairs(people: Tensor, is_same: Tensor, generator: torch.Generator, *, num_strangers: int = 1) -> Tensor:
-    """Return who is on each pair (N, 2); an impostor is the likest in colouring of `num_strangers` others, drawn at random."""
+    """Return who is on each pair (N, 2); an impostor is the likest in colouring of `num_strangers` others, drawn at
+    random.
+    """
     first = torch.arange(len(is_same)) % len(people)
     strangers = torch.randint(1, len(people), (len(is_same), num_strangers), generator=generator)
     strangers = (first[:, None] + strangers) % len(people)
@@ -136,7 +154,9 @@ def write_image_folder(
 
 
 class DemoData(NamedTuple):
-    """Where `write_demo_data` left its sets: the pack lies in `root` itself, as the field keeps it, the pair sets beside it."""
+    """Where `write_demo_data` left its sets: the pack lies in `root` itself, as the field keeps it, the pair sets
+    beside it.
+    """
 
     root: Path
     pair_sets: dict[str, Path]

@@ -1,7 +1,7 @@
 """Draws made-up faces in batches: scenery, a person, what hides the face, light, camera.
 
-The order is that of the painter: what is nearer comes later. Shapes: B faces, N pixels, S image side. Colours are RGB in 0..1 until
-the last step. No random number is drawn here.
+The order is that of the painter: what is nearer comes later. Shapes: B faces, N pixels, S image side. Colours are RGB
+in 0..1 until the last step. No random number is drawn here.
 """
 
 import contextlib
@@ -45,8 +45,8 @@ class RenderedFaces(NamedTuple):
 def render_faces(identity: Tensor, nuisance: Tensor, *, image_size: int = 112, crop: str = "aligned") -> RenderedFaces:
     """Return the photographs of people `identity` (B, P) under `nuisance` (B, Q): the same input gives the same pixels.
 
-    crop="aligned" brings the five landmarks to the alignment template of 112x112 (the crop's jitter aside); crop="loose" is a
-    detector's box with the face rolled and off centre.
+    crop="aligned" brings the five landmarks to the alignment template of 112x112 (the crop's jitter aside);
+    crop="loose" is a detector's box with the face rolled and off centre.
 
     Raises:
         ValueError: if the tables do not fit each other, or `crop` is another word, or the image size does not suit it.
@@ -69,7 +69,9 @@ def render_faces(identity: Tensor, nuisance: Tensor, *, image_size: int = 112, c
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Run torch on one thread inside: its operators here are too small to share, and waiting for each other costs 20 times more."""
+    """Run torch on one thread inside: its operators here are too small to share, and waiting for each other costs 20
+    times more.
+    """
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -92,8 +94,12 @@ def render_chunk(traits: Columns, nuisance: Columns, image_size: int, crop: str)
     return RenderedFaces(images, torch.view_as_real(placement.turn * points + placement.shift))
 
 
-def paint_person(canvas: Canvas, coarse: Canvas, traits: Columns, nuisance: Columns, *, points: Tensor, placement: Placement) -> Tensor:
-    """Paint the person and return how much of each pixel (B, N) the head covers; soft parts are computed on the coarse canvas."""
+def paint_person(
+    canvas: Canvas, coarse: Canvas, traits: Columns, nuisance: Columns, *, points: Tensor, placement: Placement
+) -> Tensor:
+    """Paint the person and return how much of each pixel (B, N) the head covers; soft parts are computed on the coarse
+    canvas.
+    """
     image_size = int(canvas.x.shape[1] ** 0.5)
     palette = features.palette_of(traits, nuisance)
     strands = features.strands_of(canvas, traits)
@@ -108,7 +114,11 @@ def paint_person(canvas: Canvas, coarse: Canvas, traits: Columns, nuisance: Colu
     depth = features.head_depth(canvas, traits, nuisance)
     head = cover(depth)
     blush, relief, beard = enlarge(
-        [features.cover_blush(coarse, traits), features.cover_relief(coarse, traits), features.cover_beard(coarse, traits, nuisance)],
+        [
+            features.cover_blush(coarse, traits),
+            features.cover_relief(coarse, traits),
+            features.cover_beard(coarse, traits, nuisance),
+        ],
         image_size,
     )
     canvas.paint(palette.skin, head)
@@ -116,12 +126,20 @@ def paint_person(canvas: Canvas, coarse: Canvas, traits: Columns, nuisance: Colu
     canvas.paint(palette.shade, relief.add_(cover(3 - depth, 10.0), alpha=0.55).clamp_(max=1).mul_(head))
     paint_features(paint, traits, nuisance, palette, points=points)
     canvas.paint(palette.hair, beard.mul_(head))
-    features.paint_hair(canvas, traits, palette.hair, strands, features.cover_front_hair(canvas, traits, nuisance, depth))
+    features.paint_hair(
+        canvas, traits, palette.hair, strands, features.cover_front_hair(canvas, traits, nuisance, depth)
+    )
     return head
 
 
 def paint_windows(
-    canvas: Canvas, centres: Tensor, half: tuple[float, float], painter: Callable[[Canvas], None], *, placement: Placement, image_size: int
+    canvas: Canvas,
+    centres: Tensor,
+    half: tuple[float, float],
+    painter: Callable[[Canvas], None],
+    *,
+    placement: Placement,
+    image_size: int,
 ) -> None:
     """Let `painter` work on windows around the screen points (B, K), `half` a width and height to each side."""
     chosen = window(centres, placement, image_size, half)
@@ -130,7 +148,9 @@ def paint_windows(
     canvas.put_back(part, chosen)
 
 
-def paint_features(paint: Callable[..., None], traits: Columns, nuisance: Columns, palette: Palette, *, points: Tensor) -> None:
+def paint_features(
+    paint: Callable[..., None], traits: Columns, nuisance: Columns, palette: Palette, *, points: Tensor
+) -> None:
     """Freckles, moles, scar, eyes, brows, nose and mouth, each in its own small window."""
     cheeks = project(torch.zeros_like(traits["scar_across"]), torch.full_like(traits["scar_across"], 4), nuisance)
     paint(cheeks, (36, 16), lambda part: features.paint_freckles(part, traits, palette))
@@ -153,7 +173,9 @@ def paint_features(paint: Callable[..., None], traits: Columns, nuisance: Column
 
 @functools.lru_cache(maxsize=4)
 def noise_bank(smoothness: int) -> Tensor:
-    """Return fixed noise (3, BANK_SIZE, BANK_SIZE), mean 0 and standard deviation 1; clouds of `smoothness` pixels where that is above 1."""
+    """Return fixed noise (3, BANK_SIZE, BANK_SIZE), mean 0 and standard deviation 1; clouds of `smoothness` pixels
+    where that is above 1.
+    """
     generator = torch.Generator().manual_seed(20_231_006 + smoothness)
     noise = torch.randn(1, 3, BANK_SIZE, BANK_SIZE, generator=generator)
     if smoothness > 1:
@@ -189,8 +211,12 @@ def light_field(canvas: Canvas, nuisance: Columns) -> Tensor:
 
 
 def develop(colours: Tensor, light: Tensor, nuisance: Columns) -> Tensor:
-    """Return the colours (B, 3, N) under `light` (B, N), 0..255: cast, saturation, exposure and contrast are one colour matrix."""
-    cast = (1 + colour_of(nuisance["cast_red"], nuisance["cast_green"], nuisance["cast_blue"])) * (1 + nuisance["exposure"])[..., None]
+    """Return the colours (B, 3, N) under `light` (B, N), 0..255: cast, saturation, exposure and contrast are one colour
+    matrix.
+    """
+    cast = (1 + colour_of(nuisance["cast_red"], nuisance["cast_green"], nuisance["cast_blue"])) * (
+        1 + nuisance["exposure"]
+    )[..., None]
     vivid = ((1 + nuisance["saturation"]) * (1 - nuisance["grey_picture"]))[..., None]
     mix = (torch.eye(3) * vivid + (1 - vivid) / 3) * cast.transpose(1, 2)
     contrast = 255 * (1 + nuisance["contrast"])[..., None]
@@ -202,7 +228,9 @@ def blur_matrix(width: Tensor, image_size: int) -> Tensor:
     steps = torch.arange(image_size)
     distance = (steps[:, None] - steps).square()
     exponent = distance / (2 * width.clamp(min=0.2).square())[..., None]
-    weights = torch.where(exponent < 9, torch.exp(-exponent.clamp(max=9)), 0)  # cut, so that no denormal number slows the product
+    weights = torch.where(
+        exponent < 9, torch.exp(-exponent.clamp(max=9)), 0
+    )  # cut, so that no denormal number slows the product
     return weights / weights.sum(2, keepdim=True)
 
 

@@ -1,7 +1,9 @@
-"""Paints a made-up person: hair, head, skin, eyes, brows, nose, mouth, beard, each with the traits and circumstances it depends on.
+"""Paints a made-up person: hair, head, skin, eyes, brows, nose, mouth, beard, each with the traits and circumstances it
+depends on.
 
-Painters are given a `Canvas` and change its colours; those whose names begin with `cover_` return how much (B, N) is covered. All
-lengths are pixels of the frontal mean face. Features lie at (u, v) on the head, so pose moves and foreshortens them alike.
+Painters are given a `Canvas` and change its colours; those whose names begin with `cover_` return how much (B, N) is
+covered. All lengths are pixels of the frontal mean face. Features lie at (u, v) on the head, so pose moves and
+foreshortens them alike.
 """
 
 from typing import NamedTuple
@@ -12,11 +14,17 @@ from torch import Tensor
 from transface.synthetic.canvas import NOSE_RELIEF, Canvas, cover, ellipse
 from transface.synthetic.people import Columns
 
-SKIN_TONES = torch.tensor([(0.97, 0.85, 0.76), (0.90, 0.72, 0.58), (0.76, 0.55, 0.41), (0.55, 0.37, 0.26), (0.36, 0.24, 0.18)])
+SKIN_TONES = torch.tensor(
+    [(0.97, 0.85, 0.76), (0.90, 0.72, 0.58), (0.76, 0.55, 0.41), (0.55, 0.37, 0.26), (0.36, 0.24, 0.18)]
+)
 HAIR_TONES = torch.tensor([(0.07, 0.06, 0.06), (0.22, 0.14, 0.09), (0.42, 0.27, 0.14), (0.83, 0.68, 0.38)])
-IRIS_TONES = torch.tensor([(0.24, 0.13, 0.06), (0.45, 0.30, 0.10), (0.30, 0.45, 0.22), (0.35, 0.50, 0.62), (0.28, 0.45, 0.80)])
+IRIS_TONES = torch.tensor(
+    [(0.24, 0.13, 0.06), (0.45, 0.30, 0.10), (0.30, 0.45, 0.22), (0.35, 0.50, 0.62), (0.28, 0.45, 0.80)]
+)
 RED_HAIR, GREY_HAIR, RED_LIPS = torch.tensor([[0.60, 0.22, 0.08], [0.78, 0.78, 0.80], [0.75, 0.14, 0.20]])[..., None]
-EYE_WHITE, TEETH, MOUTH_INSIDE, WHITE = torch.tensor([[0.95, 0.94, 0.92], [0.93, 0.92, 0.88], [0.25, 0.07, 0.08], [1, 1, 1]])[..., None]
+EYE_WHITE, TEETH, MOUTH_INSIDE, WHITE = torch.tensor(
+    [[0.95, 0.94, 0.92], [0.93, 0.92, 0.88], [0.25, 0.07, 0.08], [1, 1, 1]]
+)[..., None]
 SHADE, ROSY, PALE_LIPS = torch.tensor([[0.66, 0.54, 0.50], [1.02, 0.74, 0.72], [0.88, 0.66, 0.64]])[..., None]
 
 
@@ -86,7 +94,9 @@ def paint_hair(canvas: Canvas, traits: Columns, hair: Tensor, strands: Tensor, c
 
 def cover_back_hair(canvas: Canvas, traits: Columns, nuisance: Columns) -> Tensor:
     volume = traits["hair_volume"]
-    crown = ellipse(canvas.x, canvas.y.clamp(max=0), traits["head_width"] + 1 + volume, traits["head_top"] + 0.6 * volume)
+    crown = ellipse(
+        canvas.x, canvas.y.clamp(max=0), traits["head_width"] + 1 + volume, traits["head_top"] + 0.6 * volume
+    )
     length = traits["hair_length"] + nuisance["hair_growth"]
     return cover(torch.minimum(crown, length - canvas.y), 2.0)
 
@@ -156,7 +166,9 @@ def paint_mole(canvas: Canvas, traits: Columns, palette: Palette, which: str) ->
 def paint_scar(canvas: Canvas, traits: Columns, palette: Palette) -> None:
     u, v, angle = canvas.u - traits["scar_across"], canvas.v - traits["scar_down"], traits["scar_angle"]
     along, beside = u * angle.cos() + v * angle.sin(), v * angle.cos() - u * angle.sin()
-    canvas.paint(palette.skin * 1.25 + 0.1, traits["scar_strength"].clamp(min=0) * cover(ellipse(along, beside, 9, 1.1)))
+    canvas.paint(
+        palette.skin * 1.25 + 0.1, traits["scar_strength"].clamp(min=0) * cover(ellipse(along, beside, 9, 1.1))
+    )
 
 
 def paint_eyes(canvas: Canvas, traits: Columns, nuisance: Columns, palette: Palette) -> None:
@@ -196,7 +208,9 @@ def paint_brows(canvas: Canvas, traits: Columns, nuisance: Columns, palette: Pal
 
 
 def paint_nose(canvas: Canvas, traits: Columns, nuisance: Columns, palette: Palette) -> None:
-    """The bridge by its shaded sides, then wings, bulb, nostrils and the groove to the lip; it stands out, so pose moves it more."""
+    """The bridge by its shaded sides, then wings, bulb, nostrils and the groove to the lip; it stands out, so pose
+    moves it more.
+    """
     tip, top, width = traits["nose_height"], traits["eye_height"] - 2, traits["nose_width"]
     down = ((canvas.v - top) / (tip - top)).clamp_(0, 1.2)
     u = canvas.u.addcmul(down * down, nuisance["yaw"].tan().clamp(-0.8, 0.8), value=-NOSE_RELIEF)
@@ -244,7 +258,9 @@ def paint_mouth(canvas: Canvas, traits: Columns, nuisance: Columns, palette: Pal
 def cover_beard(canvas: Canvas, traits: Columns, nuisance: Columns) -> Tensor:
     """Return the beard, which leaves the mouth free, and the moustache; the circumstances trim them but grow none."""
     u, v, width = canvas.u, canvas.v, traits["mouth_width"]
-    beard, tache = ((traits[name] + nuisance["shave"]).clamp(0, 1) * (traits[name] > 0) for name in ("beard", "moustache"))
+    beard, tache = (
+        (traits[name] + nuisance["shave"]).clamp(0, 1) * (traits[name] > 0) for name in ("beard", "moustache")
+    )
     edge = v.addcmul(u, u, value=0.012).sub_(traits["beard_line"] + 10)
     free = 1 - cover(ellipse(u, v - traits["mouth_height"], width + 3, 8.0), 4.0)
     covered = cover(edge, 5.0).mul_(free).mul_(0.9 * beard)

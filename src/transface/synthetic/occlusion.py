@@ -1,6 +1,7 @@
 """Paints what hides a made-up face: glasses, face masks, hats, scarves, bars.
 
-Shapes: B faces, N pixels. A painter is given only the images that have its thing, and how much of each pixel the head covers.
+Shapes: B faces, N pixels. A painter is given only the images that have its thing, and how much of each pixel the head
+covers.
 """
 
 import torch
@@ -72,5 +73,7 @@ def paint_bar(canvas: Canvas, _traits: Columns, nuisance: Columns, _head: Tensor
     x, y = canvas.x - 80 * (nuisance["bar_across"] - 0.5), canvas.y - 90 * (nuisance["bar_down"] - 0.5)
     angle = 3.14 * nuisance["bar_angle"]
     along, beside = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
-    inside = torch.minimum(10 + 30 * nuisance["bar_width"] - along.abs(), 4 + 10 * nuisance["bar_height"] - beside.abs())
+    inside = torch.minimum(
+        10 + 30 * nuisance["bar_width"] - along.abs(), 4 + 10 * nuisance["bar_height"] - beside.abs()
+    )
     canvas.paint(thing_colour(nuisance), cover(inside))

@@ -1,7 +1,8 @@
 """What varies in made-up faces: the traits that make a person, and the circumstances of one photograph.
 
-Lengths are pixels of the frontal mean face at 112x112, measured from the head's centre, u to the right and v down; angles are radians;
-colours and strengths lie in 0..1. A strength whose range begins below zero is absent (clamped to 0) in that share of the people.
+Lengths are pixels of the frontal mean face at 112x112, measured from the head's centre, u to the right and v down;
+angles are radians; colours and strengths lie in 0..1. A strength whose range begins below zero is absent (clamped to 0)
+in that share of the people.
 """
 
 from typing import NamedTuple
@@ -185,7 +186,9 @@ class Columns:
 
     def __init__(self, table: Tensor, columns: dict[str, int]) -> None:
         if table.ndim != 2 or table.shape[1] != len(columns):
-            raise ValueError(f"a table of {len(columns)} columns was expected, (B, {len(columns)}); got {tuple(table.shape)}")
+            raise ValueError(
+                f"a table of {len(columns)} columns was expected, (B, {len(columns)}); got {tuple(table.shape)}"
+            )
         self.table, self.columns = table, columns
         self._by_name = dict(zip(columns, table[..., None].unbind(1), strict=True))
 
@@ -198,7 +201,9 @@ class Columns:
 
 
 def draw_identities(num_identities: int, generator: torch.Generator) -> Tensor:
-    """Return the traits (I, P) of new people, each trait drawn evenly from its range and independently of the others."""
+    """Return the traits (I, P) of new people, each trait drawn evenly from its range and independently of the
+    others.
+    """
     low, high = (torch.tensor([span[side] for span in TRAITS.values()]) for side in (0, 1))
     return low + (high - low) * torch.rand(num_identities, len(TRAITS), generator=generator)
 

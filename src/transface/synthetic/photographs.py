@@ -41,7 +41,11 @@ class Album(NamedTuple):
 
 
 def draw_album(
-    num_identities: int, images_per_identity: int, generator: torch.Generator, *, difficulty: float | tuple[float, float]
+    num_identities: int,
+    images_per_identity: int,
+    generator: torch.Generator,
+    *,
+    difficulty: float | tuple[float, float],
 ) -> Album:
     """Return equally many photographs of each of some new people.
 
@@ -49,7 +53,10 @@ def draw_album(
         ValueError: if there are no people or no images of them.
     """
     if num_identities < 1 or images_per_identity < 1:
-        raise ValueError(f"at least one person with one image was expected, got {num_identities} people x {images_per_identity} images")
+        raise ValueError(
+            f"at least one person with one image was expected, got {num_identities} people x {images_per_identity}"
+            " images"
+        )
     traits = draw_identities(num_identities, generator).repeat_interleave(images_per_identity, dim=0)
     return Album(traits, draw_nuisance(len(traits), generator, draw_difficulties(len(traits), generator, difficulty)))
 
@@ -64,7 +71,9 @@ class EncodedFaces(NamedTuple):
 def encode_faces(faces: RenderedFaces, nuisance: Tensor) -> EncodedFaces:
     """Return the faces as JPEG files of the quality that `nuisance` says."""
     qualities = nuisance[:, NUISANCE_COLUMNS["jpeg_quality"]].round().clamp(20, 100).int().tolist()
-    jpegs = [encode_jpeg(image, quality).numpy().tobytes() for image, quality in zip(faces.images, qualities, strict=True)]
+    jpegs = [
+        encode_jpeg(image, quality).numpy().tobytes() for image, quality in zip(faces.images, qualities, strict=True)
+    ]
     return EncodedFaces(jpegs, faces.landmarks)
 
 
@@ -87,14 +96,22 @@ class _Shots(Dataset[EncodedFaces | RenderedFaces]):
 def _on_all_cores(shots: _Shots) -> Iterator[Any]:
     """Yield the batches in order, drawn by as many processes as there are cores; few of them are drawn here."""
     processes = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, len(shots) // 2)
-    if processes < 2 or multiprocessing.current_process().daemon or "fork" not in multiprocessing.get_all_start_methods():
+    if (
+        processes < 2
+        or multiprocessing.current_process().daemon
+        or "fork" not in multiprocessing.get_all_start_methods()
+    ):
         yield from (shots[index] for index in range(len(shots)))
         return
     # fork: nobody's script has to be importable, and torch is there already.
-    yield from DataLoader(shots, batch_size=None, collate_fn=as_it_is, num_workers=processes, multiprocessing_context="fork")
+    yield from DataLoader(
+        shots, batch_size=None, collate_fn=as_it_is, num_workers=processes, multiprocessing_context="fork"
+    )
 
 
-def photographs(traits: Tensor, nuisance: Tensor, *, image_size: int = 112, crop: str = "aligned") -> Iterator[EncodedFaces]:
+def photographs(
+    traits: Tensor, nuisance: Tensor, *, image_size: int = 112, crop: str = "aligned"
+) -> Iterator[EncodedFaces]:
     """Yield the encoded photographs of `traits` (B, P) under `nuisance` (B, Q), some hundreds at a time."""
     return _on_all_cores(_Shots(traits, nuisance, encoded=True, image_size=image_size, crop=crop))
 

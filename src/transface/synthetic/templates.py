@@ -14,7 +14,9 @@ from transface.synthetic.photographs import TEMPLATES, draw_difficulties, photog
 
 
 class TemplateTable(NamedTuple):
-    """Who and what is on each image of an IJB-C-shaped set: (M,) person, template, medium; people (T,) of the templates."""
+    """Who and what is on each image of an IJB-C-shaped set: (M,) person, template, medium; people (T,) of the
+    templates.
+    """
 
     person: Tensor
     template: Tensor
@@ -50,14 +52,16 @@ def write_ijbc_folder(
 ) -> Path:
     """Write an IJB-C-shaped folder (meta/*.txt, loose_crop/*.jpg) of new people, every template against every other.
 
-    The crops are loose: faces are rolled and off centre, so an evaluation has to align them by the five points of the meta file.
+    The crops are loose: faces are rolled and off centre, so an evaluation has to align them by the five points of the
+    meta file.
 
     Raises:
         ValueError: if there are no people or no templates of them.
     """
     if num_identities < 1 or templates_per_identity < 1:
         raise ValueError(
-            f"at least one person with one template was expected, got {num_identities} people x {templates_per_identity} templates"
+            f"at least one person with one template was expected, got {num_identities} people x"
+            f" {templates_per_identity} templates"
         )
     folder = Path(root)
     generator = stream(seed, TEMPLATES)
@@ -79,16 +83,21 @@ def write_ijbc_folder(
     return folder
 
 
-def _write_ijbc_meta(meta: Path, names: list[str], table: TemplateTable, points: list[list[float]], scores: list[float]) -> None:
+def _write_ijbc_meta(
+    meta: Path, names: list[str], table: TemplateTable, points: list[list[float]], scores: list[float]
+) -> None:
     rows = zip(names, table.template.tolist(), table.medium.tolist(), strict=True)
     (meta / "ijbc_face_tid_mid.txt").write_text(
         "".join(f"{name} {template + 1} {medium + 1}\n" for name, template, medium in rows), encoding="ascii"
     )
     lines = (
-        f"{name} {' '.join(f'{value:.3f}' for value in row)} {score:.4f}\n" for name, row, score in zip(names, points, scores, strict=True)
+        f"{name} {' '.join(f'{value:.3f}' for value in row)} {score:.4f}\n"
+        for name, row, score in zip(names, points, scores, strict=True)
     )
     (meta / "ijbc_name_5pts_score.txt").write_text("".join(lines), encoding="ascii")
     first, second = torch.triu_indices(len(table.person_of_template), len(table.person_of_template), offset=1)
     same = (table.person_of_template[first] == table.person_of_template[second]).int()
     pairs = zip((first + 1).tolist(), (second + 1).tolist(), same.tolist(), strict=True)
-    (meta / "ijbc_template_pair_label.txt").write_text("".join(f"{a} {b} {label}\n" for a, b, label in pairs), encoding="ascii")
+    (meta / "ijbc_template_pair_label.txt").write_text(
+        "".join(f"{a} {b} {label}\n" for a, b, label in pairs), encoding="ascii"
+    )

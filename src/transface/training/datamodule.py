@@ -1,6 +1,8 @@
-"""Deals any labelled data set to ranks in an order, keeps the exact position in it, and gives several data sets in one step.
+"""Deals any labelled data set to ranks in an order, keeps the exact position in it, and gives several data sets in one
+step.
 
-A system's datamodule opens its data and hands it to `TrainingData`; for several data sets at once, several of these to `JointTrainingData`.
+A system's datamodule opens its data and hands it to `TrainingData`; for several data sets at once, several of these to
+`JointTrainingData`.
 """
 
 import logging
@@ -35,15 +37,18 @@ class TrainingData(lightning.LightningDataModule):
 
     Args:
         dataset: read by batches of indices: `__len__`, `__getitems__(indices)` -> a batch such as FaceBatch, collated.
-        total_batch_size: images per optimizer step over all devices and accumulated batches; the recipe's learning rate holds for it.
+        total_batch_size: images per optimizer step over all devices and accumulated batches; the recipe's learning rate
+            holds for it.
         batch_size: images per device and batch; None: total_batch_size / (devices x accumulation).
         order: makes the order of an epoch for this data set (data/sampling/order_plans.py); None shuffles all images.
         weights: one number for each of the sources that the data set is joined of, or None where all count alike.
         num_workers: loader processes per device.
         decode: "workers" decode, or the "device" does (JPEGs on a CUDA device).
-        on_bad_record: "raise", or "skip": the next good record takes its place; the number is told at the end of the epoch.
+        on_bad_record: "raise", or "skip": the next good record takes its place; the number is told at the end of the
+            epoch.
         max_bad_share: with "skip": the share of bad records at which training stops.
-        facts: what a config or a network takes from the data, e.g. {"num_classes": 7, "label_names": [...]}: plain values.
+        facts: what a config or a network takes from the data, e.g. {"num_classes": 7, "label_names": [...]}: plain
+            values.
         seed: of the order of images.
 
     Raises:
@@ -82,7 +87,9 @@ class TrainingData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         trainer = self._trainer()
-        return self.loader_for(trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches, epoch=trainer.current_epoch)
+        return self.loader_for(
+            trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches, epoch=trainer.current_epoch
+        )
 
     def loader_for(self, rank: int, world_size: int, accumulation: int, *, epoch: int) -> DataLoader[Any]:
         """Return the loader of one rank, at the start of `epoch` or at the position that was loaded."""
@@ -91,7 +98,8 @@ class TrainingData(lightning.LightningDataModule):
             self.log_batch(size, BatchDivision(world_size, accumulation))
         self._sampler = RankBatches(self.order, size, rank=rank, world_size=world_size)
         if self._position is not None:
-            # Not set_epoch: the trainer asks for the loader first when it counts the steps, before it knows the epoch it resumes in.
+            # Not set_epoch: the trainer asks for the loader first when it counts the steps, before it knows the epoch
+            # it resumes in.
             self._sampler.load_state_dict(self._position)
         else:
             self._sampler.set_epoch(epoch)
@@ -123,8 +131,8 @@ class TrainingData(lightning.LightningDataModule):
         if self.total_batch_size % parts or self.total_batch_size < parts:
             near = max(self.total_batch_size // parts, 1) * parts
             raise ValueError(
-                f"data.total_batch_size={self.total_batch_size} cannot be dealt to {devices} devices x {accumulation} accumulated batches: take {near}, "
-                "or set data.batch_size"
+                f"data.total_batch_size={self.total_batch_size} cannot be dealt to {devices} devices x {accumulation}"
+                f" accumulated batches: take {near}, or set data.batch_size"
             )
         return self.total_batch_size // parts
 
@@ -140,12 +148,15 @@ class TrainingData(lightning.LightningDataModule):
             )
         if division.devices * division.accumulation > 1:
             print(
-                f"total batch {total} = {division.devices} devices x {division.accumulation} accumulated batches x {size} images",
+                f"total batch {total} = {division.devices} devices x {division.accumulation} accumulated batches x"
+                f" {size} images",
                 flush=True,
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position in the data after the batches that training has begun: between two batches, those it has finished."""
+        """Return the position in the data after the batches that training has begun: between two batches, those it has
+        finished.
+        """
         assert self._sampler is not None
         epoch, started = self._started
         finished = self._sampler.first_batch + (started if epoch == self._sampler.epoch else 0)
@@ -161,12 +172,23 @@ class TrainingData(lightning.LightningDataModule):
         """Tell how many records were skipped in this epoch, over all ranks, and stop if they are too many."""
         counts = self.dataset.take_counts()
         bad, read = (
-            int(value) for value in all_reduce_sum(torch.tensor(list(counts), device=self._trainer().strategy.root_device)).tolist()
+            int(value)
+            for value in all_reduce_sum(
+                torch.tensor(list(counts), device=self._trainer().strategy.root_device)
+            ).tolist()
         )
         if bad:
-            log.info("%d of the %d records read in this epoch were bad and skipped; 'transface pack check' lists them", bad, read)
+            log.info(
+                "%d of the %d records read in this epoch were bad and skipped; 'transface pack check' lists them",
+                bad,
+                read,
+            )
             if self._trainer().is_global_zero:
-                print(f"{bad} of the {read} records read in this epoch were bad and skipped; 'transface pack check' lists them", flush=True)
+                print(
+                    f"{bad} of the {read} records read in this epoch were bad and skipped; 'transface pack check' lists"
+                    " them",
+                    flush=True,
+                )
         self.dataset.check_share(type(counts)(bad, read))
 
     def _trainer(self) -> lightning.Trainer:
@@ -177,12 +199,13 @@ class TrainingData(lightning.LightningDataModule):
 class JointTrainingData(lightning.LightningDataModule):
     """Batches of several data sets in every step: a mapping from each one's name to its batch.
 
-    An epoch has `steps_per_epoch` batches of every data set; a set that ends earlier begins anew in another order, one that is larger goes on
-    where the epoch before ended. The position in each is exact on resume.
+    An epoch has `steps_per_epoch` batches of every data set; a set that ends earlier begins anew in another order, one
+    that is larger goes on where the epoch before ended. The position in each is exact on resume.
 
     Args:
         datasets: by name.
-        steps_per_epoch: batches of an epoch; None: as many as walk the largest data set once, counted in its own batches.
+        steps_per_epoch: batches of an epoch; None: as many as walk the largest data set once, counted in its own
+            batches.
 
     Raises:
         ValueError: for no data set, or fewer than one step.
@@ -219,7 +242,10 @@ class JointTrainingData(lightning.LightningDataModule):
     def train_dataloader(self) -> CombinedLoader:
         trainer = self._trainer()
         devices, accumulation = trainer.world_size, trainer.accumulate_grad_batches
-        sizes = {name: data.device_batch_size(devices=devices, accumulation=accumulation) * devices for name, data in self.datasets.items()}
+        sizes = {
+            name: data.device_batch_size(devices=devices, accumulation=accumulation) * devices
+            for name, data in self.datasets.items()
+        }
         steps = self.steps_per_epoch or max(self._own_orders[name].num_samples // size for name, size in sizes.items())
         steps = max(steps, 1)
         loaders = {}
@@ -231,7 +257,10 @@ class JointTrainingData(lightning.LightningDataModule):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Return the batches of all data sets on the device, decoded there if they are not yet."""
         if isinstance(batch, Mapping):
-            return {name: self.datasets[name].transfer_batch_to_device(part, device, dataloader_idx) for name, part in batch.items()}
+            return {
+                name: self.datasets[name].transfer_batch_to_device(part, device, dataloader_idx)
+                for name, part in batch.items()
+            }
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def state_dict(self) -> dict[str, Any]:
@@ -241,7 +270,8 @@ class JointTrainingData(lightning.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if set(state_dict) != set(self.datasets):
             raise ValueError(
-                f"the checkpoint holds positions in {sorted(state_dict)}, and the data sets are {sorted(self.datasets)}: resume with the same"
+                f"the checkpoint holds positions in {sorted(state_dict)}, and the data sets are"
+                f" {sorted(self.datasets)}: resume with the same"
             )
         for name, data in self.datasets.items():
             data.load_state_dict(state_dict[name])

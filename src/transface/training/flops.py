@@ -9,7 +9,8 @@ from transface.backbones.parts.evaluating import evaluating
 
 
 def forward_flops(network: nn.Module, images: Tensor) -> int:
-    """Return the floating-point operations (a multiply-add counts two) of one forward of `images` (B, 3, H, W), whole batch.
+    """Return the floating-point operations (a multiply-add counts two) of one forward of `images` (B, 3, H, W), whole
+    batch.
 
     Convolutions, matrix products and attention are counted. Flags of training and random state stay as they are.
     """

@@ -1,4 +1,5 @@
-"""The one base class of ours: a LightningModule with a network, an optimizer, a schedule, named losses to log, seeded steps, clipping.
+"""The one base class of ours: a LightningModule with a network, an optimizer, a schedule, named losses to log, seeded
+steps, clipping.
 
 A system gives `network` and `losses(batch, generator)`; everything around them is the same for all systems.
 """
@@ -48,7 +49,8 @@ class TrainingModule(lightning.LightningModule):
     """Trains what a system hands it.
 
     Attributes:
-        network: what is averaged, validated, saved as the model, exported and opened again. A system sets it in its constructor.
+        network: what is averaged, validated, saved as the model, exported and opened again. A system sets it in its
+            constructor.
         hints: what to try, by kind of failure: "non_finite", "stuck", "out_of_memory".
         directions: by the name of a validated metric, whether "higher" or "lower" is better; validation fills it.
         validated_at: the optimizer step of the latest validation inside training, -1 before the first.
@@ -64,12 +66,19 @@ class TrainingModule(lightning.LightningModule):
     hints: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
-        self, *, optimizer: OptimizerFactory, schedule: Schedule | None = None, clip_norm: float | None = None, seed: int = 0
+        self,
+        *,
+        optimizer: OptimizerFactory,
+        schedule: Schedule | None = None,
+        clip_norm: float | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         if clip_norm is not None and clip_norm <= 0:
             raise ValueError(f"clip_norm must be positive or null, got {clip_norm}")
-        self.optimizer_kind = _kind_of(optimizer)  # a misspelt or impossible setting is refused now, not after the data is read
+        self.optimizer_kind = _kind_of(
+            optimizer
+        )  # a misspelt or impossible setting is refused now, not after the data is read
         self.optimizer_factory = optimizer
         self.schedule = schedule
         self.clip_norm = clip_norm
@@ -91,7 +100,9 @@ class TrainingModule(lightning.LightningModule):
         self._averaged = (averaged,)
 
     def losses(self, batch: Any, generator: torch.Generator) -> NamedLosses:
-        """Return the losses of a batch; every random draw comes from `generator` (on the module's device) or torch's own seeded state."""
+        """Return the losses of a batch; every random draw comes from `generator` (on the module's device) or torch's
+        own seeded state.
+        """
         raise NotImplementedError
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -103,7 +114,8 @@ class TrainingModule(lightning.LightningModule):
         return self.parameters()
 
     def flops_per_image(self) -> int | None:
-        """Return what one image costs in a training step by the model itself (MFU's numerator), or None where it is not known.
+        """Return what one image costs in a training step by the model itself (MFU's numerator), or None where it is not
+        known.
 
         By default three forward passes of the network (the backward pass costs two); what is recomputed does not count.
         """
@@ -124,14 +136,18 @@ class TrainingModule(lightning.LightningModule):
         losses = self.losses(batch, self._generator)
         total = losses.total()
         # Of all ranks: the loss of the whole batch, which does not change with the number of devices.
-        mean, *terms = all_reduce_sum(torch.stack([total.detach(), *(term.detach() for term in losses.terms.values())])).div(world_size())
+        mean, *terms = all_reduce_sum(
+            torch.stack([total.detach(), *(term.detach() for term in losses.terms.values())])
+        ).div(world_size())
         named = {f"train/loss/{name}": term for name, term in zip(losses.terms, terms, strict=True)}
         self.log_dict(named, batch_size=losses.num_samples)
         self.log("train/loss", mean, prog_bar=True, batch_size=losses.num_samples)
         return total
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave sharded rows and their moments out: `write_shards` writes each rank's own beside. Say which network it is, if nobody else does."""
+        """Leave sharded rows and their moments out: `write_shards` writes each rank's own beside. Say which network it
+        is, if nobody else does.
+        """
         own = checkpoint.setdefault("transface", {"config": {}, "versions": package_versions()})
         own |= {"network": self._network_config(), "optimizer": self.optimizer_kind}
         for name in sharded_parameter_names(self):
@@ -140,7 +156,9 @@ class TrainingModule(lightning.LightningModule):
                 state["state"].pop(_index_in(optimizer, self.get_parameter(name)), None)
 
     def _network_config(self) -> dict[str, Any] | None:
-        """Return the config of the network, from which `transface.load` builds it again; None where its class does not tell."""
+        """Return the config of the network, from which `transface.load` builds it again; None where its class does not
+        tell.
+        """
         try:
             return config_of(self.network)
         except (AttributeError, ValueError):
@@ -155,7 +173,9 @@ class TrainingModule(lightning.LightningModule):
         self._resumed_optimizer.resumed = True
 
     def check_checkpoint(self, checkpoint: dict[str, Any], path: Path) -> None:
-        """Raise ValueError where what a file holds is no state of a run of this module; nothing is loaded, older names are renewed in place."""
+        """Raise ValueError where what a file holds is no state of a run of this module; nothing is loaded, older names
+        are renewed in place.
+        """
         upgrade(checkpoint)
         check_checkpoint(
             checkpoint,
@@ -183,9 +203,14 @@ class TrainingModule(lightning.LightningModule):
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         if gradient_clip_val is not None:
-            raise ValueError("trainer.gradient_clip_val clips every parameter: use system.clip_norm, which clips those the system names")
+            raise ValueError(
+                "trainer.gradient_clip_val clips every parameter: use system.clip_norm, which clips those the system"
+                " names"
+            )
         if self.clip_norm is not None:
-            norm = torch.nn.utils.clip_grad_norm_([p for p in self.clipped_parameters() if p.grad is not None], self.clip_norm)
+            norm = torch.nn.utils.clip_grad_norm_(
+                [p for p in self.clipped_parameters() if p.grad is not None], self.clip_norm
+            )
             self.log("train/gradient_norm", norm)
 
     def configure_optimizers(self) -> Any:
@@ -207,7 +232,9 @@ class TrainingModule(lightning.LightningModule):
         if total == float("inf"):
             raise ValueError("a schedule needs an end: set trainer.max_epochs or trainer.max_steps")
         batches = self.trainer.num_training_batches
-        per_epoch = max(int(batches) // self.trainer.accumulate_grad_batches, 1) if batches != float("inf") else int(total)
+        per_epoch = (
+            max(int(batches) // self.trainer.accumulate_grad_batches, 1) if batches != float("inf") else int(total)
+        )
         return RunLength(total_steps=int(total), steps_per_epoch=per_epoch)
 
 

@@ -1,4 +1,6 @@
-"""Makes the Lightning trainer with our defaults: samplers stay as they are, checkpoints are ours, several devices keep class centres apart."""
+"""Makes the Lightning trainer with our defaults: samplers stay as they are, checkpoints are ours, several devices keep
+class centres apart.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,35 +46,49 @@ def make_trainer(
     Args:
         callbacks: as Lightning takes them; see `in_order` for their order.
         compile: run the network through torch.compile.
-        strategy: "auto" means ShardedDDPStrategy where there are several devices, the words of DDP_WORDS mean it everywhere; or an object.
+        strategy: "auto" means ShardedDDPStrategy where there are several devices, the words of DDP_WORDS mean it
+            everywhere; or an object.
         sync_batchnorm: batch norm sees the faces of all devices; on the CPU too.
         settings: keyword arguments of lightning.Trainer.
 
     Raises:
-        ValueError: for settings under which nothing would be trained, the class centres would be clipped, the weights lose their precision or
-            be split over devices.
+        ValueError: for settings under which nothing would be trained, the class centres would be clipped, the weights
+            lose their precision or be split over devices.
     """
     if settings.get("gradient_clip_val") is not None:
-        raise ValueError("trainer.gradient_clip_val clips every parameter: use system.clip_norm, which clips those the system names")
+        raise ValueError(
+            "trainer.gradient_clip_val clips every parameter: use system.clip_norm, which clips those the system names"
+        )
     for name in ("max_epochs", "max_steps"):
         if settings.get(name) == 0:
             raise ValueError(
-                f"trainer.{name} is 0, so nothing would be trained: set a number of at least 1, or -1 for no limit of its kind"
+                f"trainer.{name} is 0, so nothing would be trained: set a number of at least 1, or -1 for no limit of"
+                " its kind"
             )
     precision = str(settings.get("precision"))
     if precision in HALF_WEIGHTS:
-        raise ValueError(f"trainer.precision={precision} would keep the weights in half precision: use {precision[: -len('-true')]}-mixed")
+        raise ValueError(
+            f"trainer.precision={precision} would keep the weights in half precision: use"
+            f" {precision[: -len('-true')]}-mixed"
+        )
     if isinstance(strategy, str) and strategy not in {"auto", *DDP_WORDS}:
         raise ValueError(
-            f"trainer.strategy must be auto or one of {', '.join(DDP_WORDS)}, got {strategy!r}: clipping, class centres and checkpoints here "
-            "need the whole backbone on each device, and processes that stay to the end"
+            f"trainer.strategy must be auto or one of {', '.join(DDP_WORDS)}, got {strategy!r}: clipping, class centres"
+            " and checkpoints here need the whole backbone on each device, and processes that stay to the end"
         )
     parts = in_order([SkippedRecords(), *(callbacks or []), *([CompileNetwork()] if compile else [])])
     norms = SyncedBatchNorms()
     if sync_batchnorm:
         settings["plugins"] = [*(settings.get("plugins") or []), norms]
-    settings |= {"callbacks": parts, "use_distributed_sampler": False, "enable_checkpointing": False, "enable_model_summary": False}
-    chosen = ShardedDDPStrategy(**DDP_WORDS[strategy]) if isinstance(strategy, str) and strategy in DDP_WORDS else strategy
+    settings |= {
+        "callbacks": parts,
+        "use_distributed_sampler": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+    }
+    chosen = (
+        ShardedDDPStrategy(**DDP_WORDS[strategy]) if isinstance(strategy, str) and strategy in DDP_WORDS else strategy
+    )
     trainer = lightning.Trainer(strategy=chosen, **settings)
     if strategy == "auto" and type(trainer.strategy) is DDPStrategy:  # only Lightning knows how many devices there are
         trainer = lightning.Trainer(strategy=ShardedDDPStrategy(), **settings)
@@ -81,7 +97,8 @@ def make_trainer(
 
 
 def in_order(callbacks: Sequence[Callback]) -> list[Callback]:
-    """Return callbacks so that validation sees the average of its step, and a checkpoint what every callback knows after its step.
+    """Return callbacks so that validation sees the average of its step, and a checkpoint what every callback knows
+    after its step.
 
     The average comes first, callbacks with a state come before the checkpoint; else the order stays.
     """
@@ -92,4 +109,7 @@ def in_order(callbacks: Sequence[Callback]) -> list[Callback]:
 
 
 def _has_state(part: Callback) -> bool:
-    return type(part).state_dict is not Callback.state_dict or type(part).on_save_checkpoint is not Callback.on_save_checkpoint
+    return (
+        type(part).state_dict is not Callback.state_dict
+        or type(part).on_save_checkpoint is not Callback.on_save_checkpoint
+    )

@@ -30,9 +30,12 @@ def test_number_of_parameters_is_that_of_the_paper(build: type, count: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("build", "drop_path", "token_drop"), [(face_vit_t, 0.1, 0.1), (face_vit_s, 0.05, 0), (face_vit_b, 0.05, 0.1), (face_vit_l, 0.05, 0.1)]
+    ("build", "drop_path", "token_drop"),
+    [(face_vit_t, 0.1, 0.1), (face_vit_s, 0.05, 0), (face_vit_b, 0.05, 0.1), (face_vit_l, 0.05, 0.1)],
 )
-def test_drop_rates_are_the_released_ones_and_drop_path_grows_linearly(build: type, drop_path: float, token_drop: float) -> None:
+def test_drop_rates_are_the_released_ones_and_drop_path_grows_linearly(
+    build: type, drop_path: float, token_drop: float
+) -> None:
     with torch.device("meta"):
         model = build()
     rates = [getattr(block.drop_path1, "drop_prob", 0.0) for block in model.blocks]
@@ -57,10 +60,15 @@ def test_forward_equals_a_naive_one(images: torch.Tensor) -> None:
 
     def layer_norm(x: torch.Tensor, name: str) -> torch.Tensor:
         centred = x - x.mean(-1, keepdim=True)
-        return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * state[f"{name}.weight"] + state[f"{name}.bias"]
+        return (
+            centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * state[f"{name}.weight"]
+            + state[f"{name}.bias"]
+        )
 
     def batch_norm(x: torch.Tensor, name: str) -> torch.Tensor:
-        return x / (1 + 2e-5) ** 0.5 * state[f"{name}.weight"] + state[f"{name}.bias"]  # fresh statistics: mean 0, variance 1
+        return (
+            x / (1 + 2e-5) ** 0.5 * state[f"{name}.weight"] + state[f"{name}.bias"]
+        )  # fresh statistics: mean 0, variance 1
 
     for face, embedding in zip(images.double(), model(images.double()).embedding, strict=True):
         patches = [face[:, 9 * r : 9 * r + 9, 9 * c : 9 * c + 9].reshape(-1) for r in range(4) for c in range(4)]
@@ -73,7 +81,10 @@ def test_forward_equals_a_naive_one(images: torch.Tensor) -> None:
                 q, k, v = (qkv[:, 16 * part + 4 * h : 16 * part + 4 * h + 4] for part in range(3))
                 heads.append((q @ k.T / 2).softmax(-1) @ v)
             x = x + torch.cat(heads, 1) @ state[f"blocks.{i}.attn.proj.weight"].T + state[f"blocks.{i}.attn.proj.bias"]
-            hidden = layer_norm(x, f"blocks.{i}.norm2") @ state[f"blocks.{i}.mlp.fc1.weight"].T + state[f"blocks.{i}.mlp.fc1.bias"]
+            hidden = (
+                layer_norm(x, f"blocks.{i}.norm2") @ state[f"blocks.{i}.mlp.fc1.weight"].T
+                + state[f"blocks.{i}.mlp.fc1.bias"]
+            )
             x = x + hidden.clamp(0, 6) @ state[f"blocks.{i}.mlp.fc2.weight"].T + state[f"blocks.{i}.mlp.fc2.bias"]
         x = layer_norm(x, "norm")
         gate = (state["gate.excite.weight"] @ (state["gate.squeeze.weight"] @ x.reshape(-1)).relu()).sigmoid()
@@ -149,7 +160,9 @@ def test_layer_index_counts_from_the_patches_to_the_neck() -> None:
     found = {name: model.layer_index(name) for name in model.state_dict()}
     assert (found["pos_embed"], found["patch_embed.proj.weight"]) == (0, 0)
     assert (found["blocks.0.norm1.weight"], found["blocks.2.attn.qkv.weight"]) == (1, 3)
-    assert {index for name, index in found.items() if name.split(".")[0] in {"norm", "gate", "neck", "mask_token"}} == {4}
+    assert {index for name, index in found.items() if name.split(".")[0] in {"norm", "gate", "neck", "mask_token"}} == {
+        4
+    }
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ def test_one_side_stands_for_both() -> None:
 
 @pytest.mark.parametrize("build", [FaceViT, iresnet18, MobileFaceNet, lambda **words: TimmFace("resnet18", **words)])
 @pytest.mark.parametrize("size", [[112], [112, 112, 3], [], 0, -16, [112, 0]])
-def test_every_backbone_refuses_an_image_without_two_sides(build: Callable[..., nn.Module], size: int | list[int]) -> None:
+def test_every_backbone_refuses_an_image_without_two_sides(
+    build: Callable[..., nn.Module], size: int | list[int]
+) -> None:
     with pytest.raises(ValueError, match="image_size must be one side"):
         build(image_size=size)

@@ -27,7 +27,9 @@ def test_number_of_parameters_is_the_known_one(build: type, count: int) -> None:
 
 def naive_forward(state: dict[str, Tensor], images: Tensor, depths: tuple[int, ...], subsample: bool) -> Tensor:
     def norm(x: Tensor, name: str) -> Tensor:
-        mean, var, weight, bias = (state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        mean, var, weight, bias = (
+            state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+        )
         shape = (1, -1, *[1] * (x.ndim - 2))
         return (x - mean.view(shape)) / (var.view(shape) + 1e-5).sqrt() * weight.view(shape) + bias.view(shape)
 
@@ -39,7 +41,9 @@ def naive_forward(state: dict[str, Tensor], images: Tensor, depths: tuple[int, .
         for unit in range(depth):
             name, stride = f"layer{stage}.{unit}", 2 if unit == 0 else 1
             y = F.conv2d(norm(x, f"{name}.bn1"), state[f"{name}.conv1.weight"], padding=1)
-            y = F.conv2d(prelu(norm(y, f"{name}.bn2"), f"{name}.prelu"), state[f"{name}.conv2.weight"], stride=stride, padding=1)
+            y = F.conv2d(
+                prelu(norm(y, f"{name}.bn2"), f"{name}.prelu"), state[f"{name}.conv2.weight"], stride=stride, padding=1
+            )
             if unit == 0 and subsample and stage == 1:
                 x = x[:, :, ::2, ::2]
             elif unit == 0:
@@ -72,11 +76,21 @@ def test_gradient_checkpointing_changes_no_gradient() -> None:
 
 def test_layer_index_counts_the_units() -> None:
     model = IResNet((1, 2, 1, 1), image_size=32)
-    names = ("conv1.weight", "layer1.0.bn1.weight", "layer2.1.conv1.weight", "layer4.0.bn3.bias", "bn2.weight", "fc.weight", "features.bias")
+    names = (
+        "conv1.weight",
+        "layer1.0.bn1.weight",
+        "layer2.1.conv1.weight",
+        "layer4.0.bn3.bias",
+        "bn2.weight",
+        "fc.weight",
+        "features.bias",
+    )
     assert [model.layer_index(name) for name in names] == [0, 1, 3, 5, 6, 6, 6]
 
 
-@pytest.mark.parametrize("settings", [{"depths": (1, 1, 1)}, {"depths": (1, 0, 1, 1)}, {"depths": (1,) * 4, "first_shortcut": "pool"}])
+@pytest.mark.parametrize(
+    "settings", [{"depths": (1, 1, 1)}, {"depths": (1, 0, 1, 1)}, {"depths": (1,) * 4, "first_shortcut": "pool"}]
+)
 def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"depths|first_shortcut"):
         IResNet(**settings)

@@ -17,7 +17,9 @@ def naive_forward(state: dict[str, Tensor], images: Tensor, depths: tuple[int, .
     def unit(x: Tensor, name: str, stride: int = 1, padding: int = 0) -> Tensor:
         weight = state[f"{name}.layers.0.weight"]
         x = F.conv2d(x, weight, stride=stride, padding=padding, groups=x.shape[1] // weight.shape[1])
-        x = F.batch_norm(x, *(state[f"{name}.layers.1.{part}"] for part in ("running_mean", "running_var", "weight", "bias")))
+        x = F.batch_norm(
+            x, *(state[f"{name}.layers.1.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        )
         slope = state.get(f"{name}.layers.2.weight")
         return x if slope is None else F.prelu(x, slope)
 
@@ -35,7 +37,9 @@ def naive_forward(state: dict[str, Tensor], images: Tensor, depths: tuple[int, .
             for number in range(depth):
                 x = bottleneck(x, f"layers.{2 * stage + 1}.layers.{number}", 1)
     x = unit(unit(x, "conv_sep"), "features.layers.0").flatten(1) @ state["features.layers.2.weight"].T
-    return F.batch_norm(x, *(state[f"features.layers.3.{part}"] for part in ("running_mean", "running_var", "weight", "bias")))
+    return F.batch_norm(
+        x, *(state[f"features.layers.3.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+    )
 
 
 @pytest.mark.parametrize(("depths", "width"), [((1, 1, 2, 1), 1), ((2, 1, 1, 1), 2)])
@@ -45,12 +49,19 @@ def test_forward_equals_a_naive_one(depths: tuple[int, ...], width: int) -> None
         if value.is_floating_point():
             value.uniform_(0.5, 1.5) if "running_var" in name else value.normal_(std=0.3)
     images = torch.randn(2, 3, 48, 48, dtype=torch.float64)
-    torch.testing.assert_close(model(images).embedding, naive_forward(dict(model.state_dict()), images, depths), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        model(images).embedding, naive_forward(dict(model.state_dict()), images, depths), rtol=1e-9, atol=1e-9
+    )
 
 
 def test_layer_index_counts_the_stages() -> None:
     model = MobileFaceNet(image_size=32)
-    names = ("layers.0.layers.0.weight", "layers.7.layers.1.layers.0.layers.0.weight", "conv_sep.layers.0.weight", "features.layers.2.weight")
+    names = (
+        "layers.0.layers.0.weight",
+        "layers.7.layers.1.layers.0.layers.0.weight",
+        "conv_sep.layers.0.weight",
+        "features.layers.2.weight",
+    )
     assert [model.layer_index(name) for name in names] == [0, 7, 8, 8]
 
 

@@ -38,7 +38,9 @@ def norm(x: Tensor, state: dict[str, Tensor], name: str, epsilon: float = 1e-5) 
 def made_up_norm(channels: int, name: str, *, affine: bool = True) -> dict[str, Tensor]:
     state = {f"{name}.running_mean": torch.randn(channels) * 0.1, f"{name}.running_var": torch.rand(channels) + 0.5}
     state |= {f"{name}.num_batches_tracked": torch.tensor(7)}
-    return state | ({f"{name}.weight": torch.rand(channels) + 0.5, f"{name}.bias": torch.randn(channels) * 0.1} if affine else {})
+    return state | (
+        {f"{name}.weight": torch.rand(channels) + 0.5, f"{name}.bias": torch.randn(channels) * 0.1} if affine else {}
+    )
 
 
 def made_up_ir(depths: tuple[int, ...], embedding_size: int = 8) -> dict[str, Tensor]:
@@ -60,7 +62,10 @@ def made_up_ir(depths: tuple[int, ...], embedding_size: int = 8) -> dict[str, Te
                 state |= made_up_norm(width, f"{name}.shortcut_layer.1")
             unit, channels = unit + 1, width
     state |= made_up_norm(512, "output_layer.0")
-    state |= {"output_layer.3.weight": torch.randn(embedding_size, 512 * 49) * 0.01, "output_layer.3.bias": torch.randn(embedding_size)}
+    state |= {
+        "output_layer.3.weight": torch.randn(embedding_size, 512 * 49) * 0.01,
+        "output_layer.3.bias": torch.randn(embedding_size),
+    }
     return state | made_up_norm(embedding_size, "output_layer.4", affine=False)
 
 
@@ -73,7 +78,9 @@ def run_ir(state: dict[str, Tensor], images: Tensor, depths: tuple[int, ...]) ->
             name, stride = f"body.{unit}", 2 if position == 0 else 1
             y = F.conv2d(norm(x, state, f"{name}.res_layer.0"), state[f"{name}.res_layer.1.weight"], padding=1)
             y = F.prelu(norm(y, state, f"{name}.res_layer.2"), state[f"{name}.res_layer.3.weight"])
-            y = norm(F.conv2d(y, state[f"{name}.res_layer.4.weight"], stride=stride, padding=1), state, f"{name}.res_layer.5")
+            y = norm(
+                F.conv2d(y, state[f"{name}.res_layer.4.weight"], stride=stride, padding=1), state, f"{name}.res_layer.5"
+            )
             shortcut = state.get(f"{name}.shortcut_layer.0.weight")
             if shortcut is not None:
                 y = y + norm(F.conv2d(x, shortcut, stride=stride), state, f"{name}.shortcut_layer.1")
@@ -82,21 +89,36 @@ def run_ir(state: dict[str, Tensor], images: Tensor, depths: tuple[int, ...]) ->
     return norm(x @ state["output_layer.3.weight"].T + state["output_layer.3.bias"], state, "output_layer.4")
 
 
-def made_up_vit(width: int, depth: int, side: int, mlp_ratio: int, *, masked: bool = True, gated: bool = False) -> dict[str, Tensor]:
+def made_up_vit(
+    width: int, depth: int, side: int, mlp_ratio: int, *, masked: bool = True, gated: bool = False
+) -> dict[str, Tensor]:
     """Weights named as TransFace, arcface_torch and CVLface name those of a vision transformer for 112 x 112."""
     count = (112 // side) ** 2
-    state = {"patch_embed.proj.weight": torch.randn(width, 3, side, side) * 0.1, "patch_embed.proj.bias": torch.randn(width) * 0.1}
+    state = {
+        "patch_embed.proj.weight": torch.randn(width, 3, side, side) * 0.1,
+        "patch_embed.proj.bias": torch.randn(width) * 0.1,
+    }
     state["pos_embed"] = torch.randn(1, count, width)
     if masked:
         state["mask_token"] = torch.randn(1, 1, width)
     if gated:
-        state |= {"senet.0.weight": torch.randn(count, count * width) * 0.05, "senet.2.weight": torch.randn(count, count)}
+        state |= {
+            "senet.0.weight": torch.randn(count, count * width) * 0.05,
+            "senet.2.weight": torch.randn(count, count),
+        }
     for block in range(depth):
         name = f"blocks.{block}"
         for part in ("norm1", "norm2"):
             state |= {f"{name}.{part}.weight": torch.rand(width) + 0.5, f"{name}.{part}.bias": torch.randn(width) * 0.1}
-        for part, rows, columns in (("attn.proj", width, width), ("mlp.fc1", mlp_ratio * width, width), ("mlp.fc2", width, mlp_ratio * width)):
-            state |= {f"{name}.{part}.weight": torch.randn(rows, columns) * 0.2, f"{name}.{part}.bias": torch.randn(rows) * 0.1}
+        for part, rows, columns in (
+            ("attn.proj", width, width),
+            ("mlp.fc1", mlp_ratio * width, width),
+            ("mlp.fc2", width, mlp_ratio * width),
+        ):
+            state |= {
+                f"{name}.{part}.weight": torch.randn(rows, columns) * 0.2,
+                f"{name}.{part}.bias": torch.randn(rows) * 0.1,
+            }
         state[f"{name}.attn.qkv.weight"] = torch.randn(3 * width, width) * 0.5
     state |= {"norm.weight": torch.rand(width) + 0.5, "norm.bias": torch.randn(width) * 0.1}
     state |= {"feature.0.weight": torch.randn(width, count * width) * 0.05, "feature.2.weight": torch.randn(8, width)}
@@ -105,12 +127,18 @@ def made_up_vit(width: int, depth: int, side: int, mlp_ratio: int, *, masked: bo
 
 def run_vit(state: dict[str, Tensor], images: Tensor, heads: int) -> Tensor:
     width, _, side, _ = state["patch_embed.proj.weight"].shape
-    x = F.conv2d(images, state["patch_embed.proj.weight"], state["patch_embed.proj.bias"], stride=side).flatten(2).transpose(1, 2)
+    x = (
+        F.conv2d(images, state["patch_embed.proj.weight"], state["patch_embed.proj.bias"], stride=side)
+        .flatten(2)
+        .transpose(1, 2)
+    )
     x = x + state["pos_embed"]
     for block in range(1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))):
         name = f"blocks.{block}"
         y = F.layer_norm(x, (width,), state[f"{name}.norm1.weight"], state[f"{name}.norm1.bias"])
-        q, k, v = (y @ state[f"{name}.attn.qkv.weight"].T).view(len(x), -1, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            (y @ state[f"{name}.attn.qkv.weight"].T).view(len(x), -1, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+        )
         y = ((q @ k.transpose(2, 3) * (width // heads) ** -0.5).softmax(-1) @ v).transpose(1, 2).flatten(2)
         x = x + F.linear(y, state[f"{name}.attn.proj.weight"], state[f"{name}.attn.proj.bias"])
         y = F.layer_norm(x, (width,), state[f"{name}.norm2.weight"], state[f"{name}.norm2.bias"])
@@ -216,7 +244,9 @@ def test_files_of_either_kind_are_opened(tmp_path: Path, images: Tensor, suffix:
 
 
 def test_half_precision_weights_become_float32(images: Tensor) -> None:
-    state = {key: value.half() if value.is_floating_point() else value for key, value in made_up_vit(32, 1, 9, 4).items()}
+    state = {
+        key: value.half() if value.is_floating_point() else value for key, value in made_up_vit(32, 1, 9, 4).items()
+    }
     model = load_released(state, num_heads=4)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
@@ -230,7 +260,12 @@ def test_everything_that_does_not_fit_is_listed() -> None:
         load_released(state)
     message = str(caught.value)
     assert "2 missing: " in message
-    for words in ("norm.weight", "blocks.1.mlp.fc1.bias", "1 unexpected: keypoints.weight", "blocks.0.norm1.weight is (5,), the model has (32,)"):
+    for words in (
+        "norm.weight",
+        "blocks.1.mlp.fc1.bias",
+        "1 unexpected: keypoints.weight",
+        "blocks.0.norm1.weight is (5,), the model has (32,)",
+    ):
         assert words in message
 
 
@@ -279,14 +314,18 @@ def test_a_part_may_be_fresh_only_as_a_whole() -> None:
 def test_convolutional_backbones_start_from_a_file(tmp_path: Path, images: Tensor, build: type) -> None:
     source = build((1, 1, 1, 1), embedding_size=8).eval()
     torch.save(source.state_dict(), tmp_path / "start.pt")
-    assert_embeds(build((1, 1, 1, 1), embedding_size=8, weights=tmp_path / "start.pt").eval(), images, source(images).embedding)
+    assert_embeds(
+        build((1, 1, 1, 1), embedding_size=8, weights=tmp_path / "start.pt").eval(), images, source(images).embedding
+    )
 
 
 def test_transformers_start_from_a_file_with_a_fresh_gate(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     state = made_up_vit(32, 1, 9, 4)
     save_file(state, tmp_path / "start.safetensors")
     with caplog.at_level("INFO"):
-        backbone = FaceViT(embed_dim=32, depth=1, num_heads=4, embedding_size=8, weights=str(tmp_path / "start.safetensors"))
+        backbone = FaceViT(
+            embed_dim=32, depth=1, num_heads=4, embedding_size=8, weights=str(tmp_path / "start.safetensors")
+        )
     assert torch.equal(backbone.pos_embed, state["pos_embed"])
     assert "gate.squeeze.weight, gate.excite.weight, which start fresh" in caplog.text
 
@@ -303,15 +342,27 @@ def test_fine_tuning_from_adaface_needs_its_first_shortcut(images: Tensor) -> No
 @pytest.mark.parametrize("averaged", [True, False])
 def test_fine_tuning_starts_from_our_runs_and_exported_folders(tmp_path: Path, images: Tensor, averaged: bool) -> None:
     source, other = (FaceViT(embed_dim=16, depth=1, num_heads=2, embedding_size=8).eval() for _ in range(2))
-    saved = prefixed((other if averaged else source).state_dict(), "backbone.") | {"classifier.centers": torch.zeros(3, 8)}
-    content = {"state_dict": saved | {"classifier._extra_state": {"num_draws": 3}}, "transface": {"config": {}}, "global_step": 2}
+    saved = prefixed((other if averaged else source).state_dict(), "backbone.") | {
+        "classifier.centers": torch.zeros(3, 8)
+    }
+    content = {
+        "state_dict": saved | {"classifier._extra_state": {"num_draws": 3}},
+        "transface": {"config": {}},
+        "global_step": 2,
+    }
     content |= {"ema_backbone": source.state_dict()} if averaged else {}
     folder = tmp_path / "run" / "checkpoints" / "best"
     folder.mkdir(parents=True)
     torch.save(content, folder / "trainer.ckpt")
     (tmp_path / "exported").mkdir()
     save_file(prefixed(source.state_dict(), "backbone."), tmp_path / "exported" / "model.safetensors")
-    for path in (tmp_path / "run", folder, folder / "trainer.ckpt", tmp_path / "exported", tmp_path / "exported" / "model.safetensors"):
+    for path in (
+        tmp_path / "run",
+        folder,
+        folder / "trainer.ckpt",
+        tmp_path / "exported",
+        tmp_path / "exported" / "model.safetensors",
+    ):
         fresh = FaceViT(embed_dim=16, depth=1, num_heads=2, embedding_size=8, weights=path).eval()
         assert_embeds(fresh, images, source(images).embedding)
     with pytest.raises(FileNotFoundError, match=r"no weights at .*nowhere"):
@@ -324,7 +375,9 @@ def test_timm_models_start_from_plain_timm_weights_and_from_ours(tmp_path: Path,
     torch.save(source.state_dict(), tmp_path / "ours.pt")
     plain = TimmFace("test_vit", embedding_size=8, weights=tmp_path / "timm.pt").eval()
     torch.testing.assert_close(plain.encode(images), source.encode(images))
-    assert_embeds(TimmFace("test_vit", embedding_size=8, weights=tmp_path / "ours.pt").eval(), images, source(images).embedding)
+    assert_embeds(
+        TimmFace("test_vit", embedding_size=8, weights=tmp_path / "ours.pt").eval(), images, source(images).embedding
+    )
 
 
 class Bomb:
@@ -379,7 +432,9 @@ def test_no_heads_at_all_are_not_taken_for_the_usual_ones() -> None:
 
 def test_a_pickle_of_something_else_is_refused_in_a_few_words(tmp_path: Path) -> None:
     (tmp_path / "pairs.bin").write_bytes(pickle.dumps(([b"a"], [True]), protocol=4))
-    with pytest.raises(ValueError, match=r"nothing in it was run: torch\.save did not write it \(its pickle holds the code \d+\)$"):
+    with pytest.raises(
+        ValueError, match=r"nothing in it was run: torch\.save did not write it \(its pickle holds the code \d+\)$"
+    ):
         load_released(tmp_path / "pairs.bin")
 
 
@@ -411,13 +466,19 @@ def test_what_lies_beside_the_weights_of_old_checkpoints_is_passed_over(
         module.ModelCheckpoint, module.AttributeDict = kind, settings  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
     state = made_up_ir((1, 1, 1, 1))
-    beside = {"callbacks": {kind: {"best": np.float64(0.9)}}, "hyper_parameters": settings(lr=0.1, root=tmp_path), "args": argparse.Namespace(arch="ir_18")}
+    beside = {
+        "callbacks": {kind: {"best": np.float64(0.9)}},
+        "hyper_parameters": settings(lr=0.1, root=tmp_path),
+        "args": argparse.Namespace(arch="ir_18"),
+    }
     torch.save({"state_dict": prefixed(state, "model.")} | beside, tmp_path / "adaface.ckpt")
     for name in [name for name in sys.modules if name.startswith("pytorch_lightning")]:
         monkeypatch.delitem(sys.modules, name)
     expected = run_ir(state, images.flip(1), (1, 1, 1, 1))
     assert_embeds(load_released(tmp_path / "adaface.ckpt"), images, expected)
-    torch.testing.assert_close(transface.load(tmp_path / "adaface.ckpt").embed(images), F.normalize(expected), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        transface.load(tmp_path / "adaface.ckpt").embed(images), F.normalize(expected), rtol=1e-3, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04broken", b"\x80\x02}q\x00.", b"\x80\x02."])
@@ -440,7 +501,10 @@ def test_a_missing_file_and_a_file_without_tensors_and_an_unknown_family_are_nam
 
 
 def test_networks_with_key_points_are_refused_by_name() -> None:
-    state = {"net.pos_embed": torch.zeros(1, 144, 8), "net.blocks.0.attn.rpe_k.lookup_table_weight": torch.zeros(2, 4, 8)}
+    state = {
+        "net.pos_embed": torch.zeros(1, 144, 8),
+        "net.blocks.0.attn.rpe_k.lookup_table_weight": torch.zeros(2, 4, 8),
+    }
     with pytest.raises(ValueError, match="KPRPE of CVLface"):
         load_released(state)
 
@@ -458,5 +522,7 @@ def test_bottleneck_networks_and_senseless_settings_are_refused() -> None:
 
 def test_weights_without_names_are_refused(tmp_path: Path) -> None:
     torch.save({0: torch.zeros(3)}, tmp_path / "nameless.pt")
-    with pytest.raises(ValueError, match=r"nameless\.pt must hold a state dict \(names to tensors\), got the key 0 \(int\)"):
+    with pytest.raises(
+        ValueError, match=r"nameless\.pt must hold a state dict \(names to tensors\), got the key 0 \(int\)"
+    ):
         load_released(tmp_path / "nameless.pt")

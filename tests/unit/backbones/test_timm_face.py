@@ -20,7 +20,9 @@ from transface.systems.recognition.dpap import DPAP
         ("vit_small_patch14_reg4_dinov2", {"model_settings": {"embed_dim": 48, "depth": 1}}, (8, 8), 14),
     ],
 )
-def test_tokens_are_a_grid_over_the_image(name: str, settings: dict[str, object], grid: tuple[int, int], patch: int) -> None:
+def test_tokens_are_a_grid_over_the_image(
+    name: str, settings: dict[str, object], grid: tuple[int, int], patch: int
+) -> None:
     model = TimmFace(name, embedding_size=16, **settings).eval()
     features = model(torch.rand(2, 3, 112, 112) * 2 - 1)
     assert (model.grid_size, model.patch_size, model.image_size) == (grid, patch, (112, 112))
@@ -77,17 +79,24 @@ class TimmFaceCopy:
 def test_dpap_perturbs_its_patches() -> None:
     model = TimmFace("test_vit")
     images = torch.rand(3, 3, 112, 112) * 2 - 1
-    result, _, chosen = DPAP(3, 1.0, scoring_precision=None).perturb(images, model, generator=torch.Generator().manual_seed(0))
+    result, _, chosen = DPAP(3, 1.0, scoring_precision=None).perturb(
+        images, model, generator=torch.Generator().manual_seed(0)
+    )
     changed = (result != images).any(1)[0].unfold(0, 16, 16).unfold(1, 16, 16).any(-1).any(-1).flatten()
     assert sorted(chosen[0].tolist()) == changed.nonzero().flatten().tolist()
 
 
 def test_layer_index_follows_timm_and_ends_with_the_neck() -> None:
     model = TimmFace("test_vit")
-    found = [model.layer_index(name) for name in ("model.cls_token", "model.blocks.0.norm1.weight", "model.norm.weight", "neck.embed.weight")]
+    found = [
+        model.layer_index(name)
+        for name in ("model.cls_token", "model.blocks.0.norm1.weight", "model.norm.weight", "neck.embed.weight")
+    ]
     assert found == sorted(found)
     assert found[0] == 0
-    assert found[-1] == 1 + max(model.layer_index(name) for name, _ in model.named_parameters() if name.startswith("model."))
+    assert found[-1] == 1 + max(
+        model.layer_index(name) for name, _ in model.named_parameters() if name.startswith("model.")
+    )
     assert model.layer_index("gate.excite.weight") == found[-1]
 
 
@@ -100,7 +109,9 @@ def test_models_that_take_no_112_pixels_or_name_no_prefix_are_taken(name: str, p
 
 
 def test_what_a_model_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r"crossvit_tiny_240 makes no grid of tokens of images of 112x112 nor of 240x240: .*list"):
+    with pytest.raises(
+        ValueError, match=r"crossvit_tiny_240 makes no grid of tokens of images of 112x112 nor of 240x240: .*list"
+    ):
         TimmFace("crossvit_tiny_240")
     model = TimmFace("test_vit")
     monkeypatch.delattr(type(model.model), "group_matcher")
@@ -120,7 +131,9 @@ def test_weights_that_cannot_be_had_are_named(monkeypatch: pytest.MonkeyPatch) -
         raise OSError("cannot reach the hub\nand more")
 
     monkeypatch.setattr(timm, "create_model", no_network)
-    with pytest.raises(FileNotFoundError, match=r"weights of test_vit \(cannot reach the hub\); give a file by weights="):
+    with pytest.raises(
+        FileNotFoundError, match=r"weights of test_vit \(cannot reach the hub\); give a file by weights="
+    ):
         TimmFace("test_vit", pretrained=True)
     with pytest.raises(OSError, match="cannot reach"):
         TimmFace("test_vit")

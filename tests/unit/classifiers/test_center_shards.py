@@ -1,4 +1,6 @@
-"""transface.classifiers.center_shards: the ranges cover every class once, and first centres do not depend on the split."""
+"""transface.classifiers.center_shards: the ranges cover every class once, and first centres do not depend on the
+split.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,6 @@
-"""The chunked margin cross-entropy against F.cross_entropy of the whole logit matrix, in float64, and what memory and types it keeps to."""
+"""The chunked margin cross-entropy against F.cross_entropy of the whole logit matrix, in float64, and what memory and
+types it keeps to.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,12 +35,19 @@ def faces(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, T
     generator = torch.Generator().manual_seed(4)
     embeddings = torch.randn(B, E, generator=generator, dtype=dtype).requires_grad_()
     centers = (0.01 * torch.randn(C, E, generator=generator, dtype=dtype)).requires_grad_()
-    return embeddings, centers, torch.randint(C, (B,), generator=generator), torch.rand(B, generator=generator, dtype=dtype)
+    return (
+        embeddings,
+        centers,
+        torch.randint(C, (B,), generator=generator),
+        torch.rand(B, generator=generator, dtype=dtype),
+    )
 
 
 def plain(embeddings: Tensor, centers: Tensor, labels: Tensor, margin: nn.Module) -> Tensor:
     norms = embeddings.norm(dim=1)
-    losses = F.cross_entropy(margin(F.normalize(embeddings) @ F.normalize(centers).T, labels, norms), labels, reduction="none")
+    losses = F.cross_entropy(
+        margin(F.normalize(embeddings) @ F.normalize(centers).T, labels, norms), labels, reduction="none"
+    )
     return losses + margin.regulariser(norms) if isinstance(margin, MagFace) else losses
 
 
@@ -48,7 +57,9 @@ def test_losses_and_weighted_gradients_are_those_of_the_whole_matrix(name: str, 
     embeddings, centers, labels, weights = faces()
     expected = plain(embeddings, centers, labels, MARGINS[name]().double())
     expected_gradients = torch.autograd.grad((expected * weights).sum(), (embeddings, centers))
-    losses = margin_cross_entropy(embeddings, centers, labels=labels, margin=MARGINS[name]().double(), chunk_size=chunk_size)
+    losses = margin_cross_entropy(
+        embeddings, centers, labels=labels, margin=MARGINS[name]().double(), chunk_size=chunk_size
+    )
     gradients = torch.autograd.grad((losses * weights).sum(), (embeddings, centers))
     torch.testing.assert_close(losses, expected, rtol=1e-10, atol=1e-12)
     for ours, theirs in zip(gradients, expected_gradients, strict=True):
@@ -102,7 +113,9 @@ def test_a_tiny_loss_keeps_its_digits_in_float32() -> None:
     assert losses.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("change", [lambda y: y[:1], lambda y: y[:-1], lambda y: y[:, None], lambda y: y.float(), lambda y: y > 3])
+@pytest.mark.parametrize(
+    "change", [lambda y: y[:1], lambda y: y[:-1], lambda y: y[:, None], lambda y: y.float(), lambda y: y > 3]
+)
 @pytest.mark.parametrize("kind", [FullSoftmax, PartialFC])
 def test_labels_that_are_not_one_number_a_face_are_refused(kind: Any, change: Callable[[Tensor], Tensor]) -> None:
     """A single label was spread over all faces, and masked in the first one's sum alone."""

@@ -1,4 +1,6 @@
-"""transface.classifiers.partial_fc on one process: equal to full softmax, what it samples, and that only sampled rows move."""
+"""transface.classifiers.partial_fc on one process: equal to full softmax, what it samples, and that only sampled rows
+move.
+"""
 
 import pytest
 import torch
@@ -62,7 +64,9 @@ def test_draws_go_on_where_a_saved_state_left_off() -> None:
     assert torch.equal(first.sample(labels), second.sample(labels))
 
 
-@pytest.mark.parametrize("make", [lambda p: AdamW(p, lr=0.1, weight_decay=0.1), lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1)])
+@pytest.mark.parametrize(
+    "make", [lambda p: AdamW(p, lr=0.1, weight_decay=0.1), lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1)]
+)
 def test_only_sampled_rows_move(make) -> None:
     embeddings, labels = faces()
     classifier = PartialFC(C, E, ArcFace(), sample_rate=0.1)

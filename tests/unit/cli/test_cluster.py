@@ -17,7 +17,12 @@ def embeddings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     names = np.array([f"p{place // 5}/{place}.jpg" for place in range(20)])
     path = tmp_path / "faces.npz"
-    write_embeddings(path, NamedEmbeddings(names, vectors.astype(np.float32), np.ones(20, np.float32), np.array([], dtype=np.str_), {"model": "m"}))
+    write_embeddings(
+        path,
+        NamedEmbeddings(
+            names, vectors.astype(np.float32), np.ones(20, np.float32), np.array([], dtype=np.str_), {"model": "m"}
+        ),
+    )
     (tmp_path / "people.txt.csv").write_text("name,person\n" + "".join(f"{name},{name[:2]}\n" for name in names))
     return path
 

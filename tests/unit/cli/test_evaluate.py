@@ -32,18 +32,29 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def evaluate(room: Path, model: str, *words: str) -> int:
-    return main(["evaluate", f"checkpoint={room / model if model != 'pixels' else model}", "protocol.num_bootstraps=10", *words])
+    return main(
+        ["evaluate", f"checkpoint={room / model if model != 'pixels' else model}", "protocol.num_bootstraps=10", *words]
+    )
 
 
 def test_results_of_a_second_model_do_not_write_over_those_of_the_first(room: Path) -> None:
     pairs = f"protocol.files=[{room}/easy.bin]"
     for model in ("one", "two", "pixels", "one", "two"):
         assert evaluate(room, model, pairs) == 0
-    found = {str(path.relative_to("results").parent).split("-")[0]: read_result(path) for path in Path("results").rglob("*.json")}
-    assert {folder: result.provenance.label for folder, result in found.items()} == {".": "one", "two": "two", "raw": "raw pixels"}
+    found = {
+        str(path.relative_to("results").parent).split("-")[0]: read_result(path)
+        for path in Path("results").rglob("*.json")
+    }
+    assert {folder: result.provenance.label for folder, result in found.items()} == {
+        ".": "one",
+        "two": "two",
+        "raw": "raw pixels",
+    }
     assert evaluate(room, "two", pairs, "output=here") == 0
     assert evaluate(room, "one", pairs, "output=here") == 0
-    assert [read_result(path).provenance.label for path in Path("here").rglob("*.json")] == ["one"], "what is asked for is done"
+    assert [read_result(path).provenance.label for path in Path("here").rglob("*.json")] == ["one"], (
+        "what is asked for is done"
+    )
 
 
 def test_a_result_says_all_that_made_it(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,7 +68,9 @@ def test_a_result_says_all_that_made_it(room: Path, capsys: pytest.CaptureFixtur
     assert len(made["checkpoint_hash"]) == 64
     assert made["config"]["protocol"]["files"] == [f"{room}/easy.bin", f"{room}/hard.bin"]
     assert made["device"] == "cpu"
-    assert made["versions"]["torch"] == torch.__version__.split("+")[0] or made["versions"]["torch"] == torch.__version__
+    assert (
+        made["versions"]["torch"] == torch.__version__.split("+")[0] or made["versions"]["torch"] == torch.__version__
+    )
     assert made["seconds"] > 0
     accuracy = content["measures"][0]
     assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
@@ -74,7 +87,9 @@ def test_modes_and_protocols_come_out_of_one_cached_pass(room: Path, capsys: pyt
     assert "N1D1F1" in capsys.readouterr().out
 
 
-def test_a_stopped_evaluation_says_how_it_goes_on(room: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stopped_evaluation_says_how_it_goes_on(
+    room: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -104,6 +119,8 @@ def test_both_rules_and_open_set_rates_are_printed(room: Path, capsys: pytest.Ca
     assert printed.count("note: only 16 impostors") == 1
 
 
-def test_pixels_on_a_device_that_is_not_there_are_refused_in_a_line(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pixels_on_a_device_that_is_not_there_are_refused_in_a_line(
+    room: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert evaluate(room, "pixels", f"protocol.files=[{room}/easy.bin]", "device=bogus") == 2
     assert "device 'bogus' cannot be used here" in capsys.readouterr().err

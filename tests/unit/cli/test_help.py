@@ -10,10 +10,14 @@ import pytest
 import transface
 from transface.__main__ import VERBS, main
 
-EXAMPLES = {verb: text.split(f"transface {verb} ", 1)[1] for verb, text in VERBS.items() if f"transface {verb} " in text}
+EXAMPLES = {
+    verb: text.split(f"transface {verb} ", 1)[1] for verb, text in VERBS.items() if f"transface {verb} " in text
+}
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "align", "cluster", "embed", "export", "compare", "search", "synthesize"])
+@pytest.mark.parametrize(
+    "verb", ["train", "evaluate", "align", "cluster", "embed", "export", "compare", "search", "synthesize"]
+)
 def test_every_example_of_the_help_composes(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
     words = EXAMPLES[verb].replace("...", "model").split()
     assert main([verb, *words, "--cfg=job"]) == 0

@@ -43,7 +43,12 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_pair_set(root / "made_up.bin", same, [index % 2 == 0 for index in range(20)])
     is_same = np.arange(4000) % 2 == 0
     scores = np.random.default_rng(1).normal(is_same * 0.6, 0.1).clip(-1, 1)
-    write_result(Result("pair_sets", "made_up", "F1", (Measure("accuracy", 0.9),), arrays={"scores": scores, "is_same": is_same}), root / "results")
+    write_result(
+        Result(
+            "pair_sets", "made_up", "F1", (Measure("accuracy", 0.9),), arrays={"scores": scores, "is_same": is_same}
+        ),
+        root / "results",
+    )
     return root
 
 
@@ -54,7 +59,9 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_embed_writes_the_embeddings_of_a_folder(room: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["embed", f"checkpoint={room}/model", f"images={room}/faces", "output=out/faces.npz", "batch_size=7"]) == 0
+    assert (
+        main(["embed", f"checkpoint={room}/model", f"images={room}/faces", "output=out/faces.npz", "batch_size=7"]) == 0
+    )
     assert "40 embeddings of 8 numbers" in capsys.readouterr().out
     found = read_embeddings("out/faces.npz")
     wanted = transface.load(room / "model").embed([room / "faces" / name for name in found.names])
@@ -78,7 +85,11 @@ def test_a_threshold_of_another_model_is_warned_about(room: Path, capsys: pytest
     face, result = str(room / "faces" / "a b" / "00.png"), read_result(next((room / "results").glob("*.json")))
     is_same = np.arange(40) % 2 == 0
     for digest, warned in ((hash_file(room / "model" / "model.safetensors"), 0), ("ab" * 32, 1)):
-        made = replace(result, provenance=Provenance(checkpoint_hash=digest), arrays={"scores": np.where(is_same, 0.9, 0.1), "is_same": is_same})
+        made = replace(
+            result,
+            provenance=Provenance(checkpoint_hash=digest),
+            arrays={"scores": np.where(is_same, 0.9, 0.1), "is_same": is_same},
+        )
         path = write_result(made, f"results-{warned}")
         for words in (["compare", face, face], ["search", face, f"gallery={room}/faces"]):
             assert main([*words, f"checkpoint={room}/model", f"result={path}", "far=0.5"]) == 0
@@ -137,7 +148,18 @@ def test_export_removes_a_file_that_is_too_far_off(room: Path, capsys: pytest.Ca
 
 def test_export_writes_the_other_formats(room: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["export", f"checkpoint={room}/model", "format=torch_export"]) == 0
-    assert main(["export", f"checkpoint={room}/model", "format=safetensors", f"card.results=[{room}/results]", "output=out/again"]) == 0
+    assert (
+        main(
+            [
+                "export",
+                f"checkpoint={room}/model",
+                "format=safetensors",
+                f"card.results=[{room}/results]",
+                "output=out/again",
+            ]
+        )
+        == 0
+    )
     assert "with 1 results" in capsys.readouterr().out
     faces = torch.rand(2, 3, 112, 112)
     model = transface.load(room / "model")
@@ -153,7 +175,10 @@ def test_export_writes_the_other_formats(room: Path, capsys: pytest.CaptureFixtu
         (["embed", "checkpoint=absent", "images=.", "output=o.npz"], "no images in"),
         (["embed", "checkpoint=absent", "images={room}/faces", "output=o.npz"], "no model at absent"),
         (["embed", "checkpoint={room}/model", "images={room}/faces", "output=o.csv"], "must end in .npz or .parquet"),
-        (["embed", "checkpoint={room}/model", "images={room}/faces", "output=o.npz", "device=nowhere"], "device 'nowhere'"),
+        (
+            ["embed", "checkpoint={room}/model", "images={room}/faces", "output=o.npz", "device=nowhere"],
+            "device 'nowhere'",
+        ),
         (["compare", "a.png", "checkpoint={room}/model"], "two pictures, got 1"),
         (["compare", "a.png", "b.png", "checkpoint={room}/model"], "no image at a.png"),
         (["compare", "a.png", "b.png", "checkpoint={room}/model", "threshold=1", "result=r"], "not both"),
@@ -173,12 +198,21 @@ def test_a_mistake_is_one_line(room: Path, capsys: pytest.CaptureFixture, words:
     assert "Traceback" not in printed
 
 
-@pytest.mark.parametrize(("word", "said"), [("top_k=0", "top_k must be at least 1"), ("engine=best", "engine must be"), ("output={room}", "is a folder")])
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("top_k=0", "top_k must be at least 1"), ("engine=best", "engine must be"), ("output={room}", "is a folder")],
+)
 def test_a_search_that_cannot_be_is_refused_before_the_gallery_is_embedded(
     room: Path, tmp_path: Path, capsys: pytest.CaptureFixture, word: str, said: str
 ) -> None:
     index = tmp_path / "index.npz"
-    words = [str(room / "faces" / "a b" / "07.png"), f"checkpoint={room}/model", f"gallery={room}/faces", f"index={index}", word.format(room=room)]
+    words = [
+        str(room / "faces" / "a b" / "07.png"),
+        f"checkpoint={room}/model",
+        f"gallery={room}/faces",
+        f"index={index}",
+        word.format(room=room),
+    ]
     assert main(["search", *words]) == 2
     assert said in capsys.readouterr().err
     assert not index.exists()

@@ -33,7 +33,9 @@ def test_a_round_through_all_verbs(pack: Path, tmp_path: Path, capsys: pytest.Ca
     assert (tmp_path / "again" / "train.rec").read_bytes() == (pack / "train.rec").read_bytes()
     files = sorted((tmp_path / "folder").rglob("*.jpg"))
     (tmp_path / "list.csv").write_text("path,label\n" + "".join(f"{path},{path.parent.name}\n" for path in files))
-    assert run("from-list", tmp_path / "list.csv", tmp_path / "listed", "--root", tmp_path / "folder", "--threads", 2) == 0
+    assert (
+        run("from-list", tmp_path / "list.csv", tmp_path / "listed", "--root", tmp_path / "folder", "--threads", 2) == 0
+    )
     assert (tmp_path / "listed" / "train.rec").read_bytes() == (pack / "train.rec").read_bytes()
     assert run("split", pack, tmp_path / "a", tmp_path / "b", "--shares", 0.5, 0.5) == 0
     assert run("merge", tmp_path / "a", tmp_path / "b", "--output", tmp_path / "merged") == 0
@@ -58,7 +60,9 @@ def test_bad_images_are_skipped_on_request(tmp_path: Path, pack: Path, capsys: p
     assert "23 images of 6 identities" in said.out
 
 
-def test_a_person_without_a_good_image_is_told_of(tmp_path: Path, pack: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_person_without_a_good_image_is_told_of(
+    tmp_path: Path, pack: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run("to-folder", pack, tmp_path / "folder")
     person = min(path for path in (tmp_path / "folder").iterdir() if path.is_dir())
     for image in person.iterdir():

@@ -8,7 +8,9 @@ import pytest
 from transface.cli.train import write_report
 
 
-@pytest.mark.parametrize(("error", "level"), [(ValueError("nothing to report"), logging.INFO), (KeyError("accuracy"), logging.WARNING)])
+@pytest.mark.parametrize(
+    ("error", "level"), [(ValueError("nothing to report"), logging.INFO), (KeyError("accuracy"), logging.WARNING)]
+)
 def test_a_report_that_fails_costs_the_run_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, level: int
 ) -> None:

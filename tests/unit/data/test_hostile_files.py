@@ -1,4 +1,5 @@
-"""Mutated files of every format: each is read right or refused by a named error; no crash, hang, code run, or memory beyond its size.
+"""Mutated files of every format: each is read right or refused by a named error; no crash, hang, code run, or memory
+beyond its size.
 
 The cases run in a child process with a limit on its memory and an alarm for each; whatever kills it is a failure here.
 """
@@ -32,7 +33,10 @@ NUM_CASES = 500
 NUM_CASES_SLOW = 10_000
 SECONDS_A_CASE = 20
 MEMORY = 400 << 20  # beyond what the process has at the start; the files have some 40 kB
-REFUSALS = (ValueError, FileNotFoundError)  # RecordError, ImageError, MissingKeyError, UnsafePickleError are ValueErrors
+REFUSALS = (
+    ValueError,
+    FileNotFoundError,
+)  # RecordError, ImageError, MissingKeyError, UnsafePickleError are ValueErrors
 EXTREMES = [0, 1, 0x7F, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x1FFFFFFF, 0xCED7230A, 0x3FFFFFFF]
 
 
@@ -43,7 +47,10 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = [pack.encoded(index) for index in range(8)]
     write_pair_set(root / "new.bin", images, [True, False, True, False])
     for protocol in (0, 2):
-        content = ([np.frombuffer(image, dtype=np.uint8) for image in images[:4]] + images[4:], [True, np.bool_(False), 1, 0])
+        content = (
+            [np.frombuffer(image, dtype=np.uint8) for image in images[:4]] + images[4:],
+            [True, np.bool_(False), 1, 0],
+        )
         (root / f"protocol{protocol}.bin").write_bytes(pickle.dumps(content, protocol=protocol))
     (root / "train.lst").write_text("".join(f"{key}\t{key // 4}\tp/{key}.jpg\n" for key in range(1, 10)))
     (root / "p").mkdir()
@@ -156,7 +163,9 @@ def hang() -> None:
 
 
 def do_in_child(work: str, arguments: list[str]) -> None:
-    """What this file does when it is run as a program: one of its functions, with little memory beyond what the process has."""
+    """What this file does when it is run as a program: one of its functions, with little memory beyond what the process
+    has.
+    """
     if work == "cases":
         check_pack(Path(arguments[0]))  # imports what is imported late, before memory gets short
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -169,7 +178,9 @@ def do_in_child(work: str, arguments: list[str]) -> None:
 
 
 def in_child(work: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run this file as a program: a fork of the tests' process would inherit torch's threads as locks that nobody opens."""
+    """Run this file as a program: a fork of the tests' process would inherit torch's threads as locks that nobody
+    opens.
+    """
     environment = os.environ | {"PYTHONPATH": str(Path(transface.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, work, *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -178,7 +189,11 @@ def in_child(work: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 def check_cases(clean: Path, room: Path, cases: range) -> None:
     child = in_child("cases", clean, room, cases.start, cases.stop)
     failure = room / "failure.txt"
-    why = failure.read_text() if failure.is_file() else f"it ended by signal {-child.returncode}: a crash, or a hang if 14\n{child.stderr[-3000:]}"
+    why = (
+        failure.read_text()
+        if failure.is_file()
+        else f"it ended by signal {-child.returncode}: a crash, or a hang if 14\n{child.stderr[-3000:]}"
+    )
     assert child.returncode == 0, why
 
 

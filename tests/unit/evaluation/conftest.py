@@ -43,7 +43,11 @@ def noisy_faces(num_people: int, images_per_person: int, seed: int = 0) -> Tenso
     """(people, images, 3, 112, 112) uint8: a coarse colour pattern a person, noise an image."""
     random = torch.Generator().manual_seed(seed)
     people = torch.rand(num_people, 1, 3, 7, 7, generator=random).repeat_interleave(16, -1).repeat_interleave(16, -2)
-    noise = torch.randn(num_people, images_per_person, 3, 7, 7, generator=random).repeat_interleave(16, -1).repeat_interleave(16, -2)
+    noise = (
+        torch.randn(num_people, images_per_person, 3, 7, 7, generator=random)
+        .repeat_interleave(16, -1)
+        .repeat_interleave(16, -2)
+    )
     return ((people + 0.25 * noise).clamp(0, 1) * 255).to(torch.uint8)
 
 
@@ -66,7 +70,9 @@ def pair_file(tmp_path: Path) -> Callable[..., Path]:
         same = np.arange(num_pairs) % 2 == 0
         second = [people[i, 1] if s else people[(i + 1) % num_pairs, 2] for i, s in enumerate(same)]
         images = [image for i in range(num_pairs) for image in (people[i, 0], second[i])]
-        encoded = [(encode_png if i % 5 == 0 else encode_jpeg)(image).numpy().tobytes() for i, image in enumerate(images)]
+        encoded = [
+            (encode_png if i % 5 == 0 else encode_jpeg)(image).numpy().tobytes() for i, image in enumerate(images)
+        ]
         path = tmp_path / f"{name}.bin"
         write_pair_set(path, changes.get("images", encoded), changes.get("is_same", same))
         return path

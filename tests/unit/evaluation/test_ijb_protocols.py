@@ -25,7 +25,9 @@ def ijbc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     people = prepare_pairs(protocol)
     ids = np.unique(protocol.template_ids)
     person = {
-        int(t): int(p) for pair, two in zip(protocol.pair_templates, people.subjects, strict=True) for t, p in zip(pair, two, strict=True)
+        int(t): int(p)
+        for pair, two in zip(protocol.pair_templates, people.subjects, strict=True)
+        for t, p in zip(pair, two, strict=True)
     }
     firsts = [min(t for t in person if person[t] == p) for p in range(6)]
     lines = dict.fromkeys(("gallery_G1", "gallery_G2", "probe_mixed"), "TEMPLATE_ID,SUBJECT_ID\n")
@@ -58,7 +60,9 @@ def test_each_mode_is_what_the_steps_give_one_by_one(ijbc: Path, backbone: Any, 
         scores = score_pairs(pooled, protocol.pair_templates)
         np.testing.assert_array_equal(result.arrays["scores"], scores)
         for rule in ("nearest", "strict"):
-            assert result.measure(f"tar@far=1e-01/{rule}").value == tar_at_far(scores[same], scores[~same], 0.1, rule=rule)
+            assert result.measure(f"tar@far=1e-01/{rule}").value == tar_at_far(
+                scores[same], scores[~same], 0.1, rule=rule
+            )
     assert not np.array_equal(results[0].arrays["scores"], results[7].arrays["scores"])
     assert results[0].counts["subjects"] == 6
     assert results[0].counts["templates"] == 18
@@ -102,7 +106,9 @@ def test_identification_finds_mates_in_the_right_gallery(ijbc: Path, backbone: A
 def test_both_protocols_come_out_of_one_embedding_pass(ijbc: Path, backbone: Any) -> None:
     embedder = Embedder(backbone, progress=False)
     settings = {"modes": ["N1D1F1", "N0D0F0"], "num_bootstraps": 20}
-    alone = IjbVerification(ijbc, fars=[0.1], **settings).evaluate(embedder) + IjbIdentification(ijbc, **settings).evaluate(embedder)
+    alone = IjbVerification(ijbc, fars=[0.1], **settings).evaluate(embedder) + IjbIdentification(
+        ijbc, **settings
+    ).evaluate(embedder)
     num_images = backbone.num_images
     together = IjbComplete(ijbc, fars=[0.1], **settings).evaluate(embedder)
     assert backbone.num_images - num_images == num_images // 2
@@ -128,11 +134,27 @@ def test_galleries_of_ijbb_have_names_of_their_own(ijbc: Path, backbone: Any, tm
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("ijbc_1N_gallery_G1.csv", "T,S\n1,0\n999,5\n", r"G1\.csv: 1 templates have no images, the first is template 999"),
+        (
+            "ijbc_1N_gallery_G1.csv",
+            "T,S\n1,0\n999,5\n",
+            r"G1\.csv: 1 templates have no images, the first is template 999",
+        ),
         ("ijbc_1N_probe_mixed.csv", "T,S\n1,77\n", r"0 of 1 probes have a mate in .*G1\.csv: rank-k needs some"),
-        ("ijbc_1N_gallery_G2.csv", "T,S\n1,0\n2,1\n3,2\n4,3\n5,4\n6,5\n", r"have a mate in .*G2\.csv: open-set search needs some that have none"),
-        ("ijbc_template_pair_label.txt", "1 2 1\n1 3 1\n", r"pairs of ijbc in .* are of one class only, 2 genuine of 2"),
-        ("ijbc_template_pair_label.txt", "1 2 1\n1 999 0\n", r"1 pairs name a template without images, the first is line 2: \[1, 999\]"),
+        (
+            "ijbc_1N_gallery_G2.csv",
+            "T,S\n1,0\n2,1\n3,2\n4,3\n5,4\n6,5\n",
+            r"have a mate in .*G2\.csv: open-set search needs some that have none",
+        ),
+        (
+            "ijbc_template_pair_label.txt",
+            "1 2 1\n1 3 1\n",
+            r"pairs of ijbc in .* are of one class only, 2 genuine of 2",
+        ),
+        (
+            "ijbc_template_pair_label.txt",
+            "1 2 1\n1 999 0\n",
+            r"1 pairs name a template without images, the first is line 2: \[1, 999\]",
+        ),
     ],
 )
 def test_lists_that_do_not_fit_are_refused_before_anything_is_embedded(

@@ -14,7 +14,16 @@ from transface.evaluation.recognition.pair_sets import PairSets
 from transface.evaluation.recognition.rfw import Rfw
 from transface.evaluation.recognition.tinyface import TinyFace
 
-PROTOCOLS: tuple[Callable[..., Any], ...] = (IjbComplete, IjbIdentification, IjbVerification, PairsCsv, PeopleFolder, PairSets, Rfw, TinyFace)
+PROTOCOLS: tuple[Callable[..., Any], ...] = (
+    IjbComplete,
+    IjbIdentification,
+    IjbVerification,
+    PairsCsv,
+    PeopleFolder,
+    PairSets,
+    Rfw,
+    TinyFace,
+)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -38,6 +47,8 @@ def test_replicates_are_counted_from_zero(protocol: Callable[..., Any], tmp_path
         (PairSets, {"num_folds": 1}, "num_folds must be at least 2"),
     ],
 )
-def test_a_setting_that_cannot_be_is_named(protocol: Callable[..., Any], setting: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_a_setting_that_cannot_be_is_named(
+    protocol: Callable[..., Any], setting: dict[str, Any], said: str, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match=said):
         protocol(*([] if protocol is PairSets else [tmp_path]), **setting)

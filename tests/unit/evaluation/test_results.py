@@ -27,7 +27,10 @@ def example() -> Result:
         protocol="pair_sets",
         name="made up/1",
         mode="F1",
-        measures=(Measure("accuracy", 0.9, 0.88, 0.92, std=0.01), Measure("tar@far=1e-04/strict", 0.5, warning="3 impostors")),
+        measures=(
+            Measure("accuracy", 0.9, 0.88, 0.92, std=0.01),
+            Measure("tar@far=1e-04/strict", 0.5, warning="3 impostors"),
+        ),
         counts={"pairs": 3},
         warnings=("3 impostors",),
         roc=RocCurve([0.0, 1.0], [0.5, 1.0], [2.0, -1.0], [0.4, 1.0], [0.6, 1.0]),

@@ -1,4 +1,6 @@
-"""Validation inside training comes at the chosen steps, reaches loggers and checkpoints, and leaves the training as it would have been."""
+"""Validation inside training comes at the chosen steps, reaches loggers and checkpoints, and leaves the training as it
+would have been.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -59,10 +61,18 @@ def as_is(batch: FaceBatch) -> FaceBatch:
 def train(callbacks: list[Any], **settings: Any) -> tuple[lightning.Trainer, RecognitionModule, Memo]:
     torch.manual_seed(3)
     backbone = FaceViT(112, 28, embed_dim=16, depth=1, num_heads=2, embedding_size=16, drop_path_rate=0.3)
-    module = RecognitionModule(backbone, FullSoftmax(4, 16, CosFace(scale=16.0, margin=0.2)), optimizer=partial(AdamW, lr=1e-3))
+    module = RecognitionModule(
+        backbone, FullSoftmax(4, 16, CosFace(scale=16.0, margin=0.2)), optimizer=partial(AdamW, lr=1e-3)
+    )
     memo = Memo()
     loader: DataLoader[Tensor] = DataLoader(NoiseFaces(), batch_size=4, collate_fn=as_is)  # three steps an epoch
-    settings = {"max_epochs": 2, "accelerator": "cpu", "devices": 1, "logger": memo, "enable_progress_bar": False} | settings
+    settings = {
+        "max_epochs": 2,
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": memo,
+        "enable_progress_bar": False,
+    } | settings
     ckpt_path = settings.pop("ckpt_path", None)
     trainer = make_trainer(callbacks=callbacks, **settings)
     trainer.fit(module, loader, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
@@ -87,7 +97,9 @@ def pairs(pair_file: Callable[..., Path]) -> Path:
     ],
     ids=str,
 )
-def test_it_comes_at_the_chosen_steps(pairs: Path, when: dict[str, Any], settings: dict[str, Any], expected: list[int]) -> None:
+def test_it_comes_at_the_chosen_steps(
+    pairs: Path, when: dict[str, Any], settings: dict[str, Any], expected: list[int]
+) -> None:
     trainer, module, memo = train([ProtocolValidation([PairSets([pairs])], **when)], **settings)
     assert sorted(memo.steps) == expected
     assert module.validated_at == (expected[-1] if expected else -1)
@@ -186,7 +198,8 @@ def test_the_best_checkpoint_is_that_of_the_best_validation(pairs: Path, tmp_pat
 
 def test_sets_in_several_modes_and_other_measures_are_told_apart() -> None:
     results = [
-        Result("ijbc", "ijbc", mode, (Measure("tar@far=1e-04/strict", value),)) for mode, value in (("N1D1F1", 0.5), ("N0D0F0", 0.25))
+        Result("ijbc", "ijbc", mode, (Measure("tar@far=1e-04/strict", value),))
+        for mode, value in (("N1D1F1", 0.5), ("N0D0F0", 0.25))
     ] + [Result("pair_sets", "lfw", "F1", (Measure("accuracy", 0.9),))]
     assert logged_values(results) == {
         "val/ijbc_N1D1F1/tar@far=1e-04/strict": 0.5,
@@ -201,7 +214,9 @@ def test_sets_in_several_modes_and_other_measures_are_told_apart() -> None:
 
 def test_means_are_over_one_protocol_and_kind_and_never_of_a_threshold() -> None:
     results = [
-        Result("pair_sets", "lfw", "F1", (Measure("accuracy", 0.9), Measure("threshold_cosine", 0.3, unit="", better=None))),
+        Result(
+            "pair_sets", "lfw", "F1", (Measure("accuracy", 0.9), Measure("threshold_cosine", 0.3, unit="", better=None))
+        ),
         Result("classification", "smiles", "smiling", (Measure("accuracy", 0.5),), kind="classes"),
         Result("regression", "ages", "age", (Measure("mae", 4.0, unit="years", better="lower"),), kind="values"),
     ]

@@ -1,4 +1,6 @@
-"""insightface's own recogniser class opens our files and gives our numbers (`make test-insightface` installs it apart)."""
+"""insightface's own recogniser class opens our files and gives our numbers (`make test-insightface` installs it
+apart).
+"""
 
 from pathlib import Path
 
@@ -8,7 +10,9 @@ import torch
 
 import transface
 
-model_zoo = pytest.importorskip("insightface.model_zoo", reason="the package insightface is not installed: make test-insightface")
+model_zoo = pytest.importorskip(
+    "insightface.model_zoo", reason="the package insightface is not installed: make test-insightface"
+)
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +21,9 @@ def pictures() -> np.ndarray:
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_its_router_takes_the_file_for_a_recogniser(onnx_file: Path, tmp_path: Path, pictures: np.ndarray, precision: str) -> None:
+def test_its_router_takes_the_file_for_a_recogniser(
+    onnx_file: Path, tmp_path: Path, pictures: np.ndarray, precision: str
+) -> None:
     path = onnx_file
     if precision == "float16":
         from transface.export.low_precision import to_float16

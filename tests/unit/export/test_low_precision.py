@@ -29,7 +29,11 @@ def test_eight_bits_are_a_quarter_of_the_size_and_near(backbone: FaceViT, onnx_f
     assert found.min_cosine > 0.95
     assert small.stat().st_size < 0.45 * onnx_file.stat().st_size
     check_front(small, "int8")
-    weights = [entry for entry in onnx.load(small).graph.initializer if entry.data_type == onnx.TensorProto.INT8 and len(entry.dims) > 1]
+    weights = [
+        entry
+        for entry in onnx.load(small).graph.initializer
+        if entry.data_type == onnx.TensorProto.INT8 and len(entry.dims) > 1
+    ]
     assert weights
 
 

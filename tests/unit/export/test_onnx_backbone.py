@@ -65,7 +65,10 @@ def test_a_file_of_whole_numbers_is_refused(tmp_path: Path) -> None:
     value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.UINT8
     node = onnx.helper.make_node("Flatten", ["x"], ["y"])
     graph = onnx.helper.make_graph([node], "g", [value("x", kind, ["N", 3, 8, 8])], [value("y", kind, ["N", 192])])
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10), tmp_path / "bytes.onnx")
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10),
+        tmp_path / "bytes.onnx",
+    )
     with pytest.raises(ValueError, match=r"takes tensor\(uint8\), expected images of floating-point numbers"):
         OnnxBackbone(tmp_path / "bytes.onnx")
 
@@ -80,6 +83,9 @@ def test_what_is_no_recogniser_is_refused(tmp_path: Path) -> None:
     node = onnx.helper.make_node("Identity", ["x"], ["y"])
     shape = (onnx.TensorProto.FLOAT, [1, 5])
     graph = onnx.helper.make_graph([node], "g", [value("x", *shape)], [value("y", *shape)])
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10), tmp_path / "other.onnx")
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10),
+        tmp_path / "other.onnx",
+    )
     with pytest.raises(ValueError, match="no face recogniser"):
         OnnxBackbone(tmp_path / "other.onnx")

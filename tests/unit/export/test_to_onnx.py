@@ -1,4 +1,6 @@
-"""The ONNX file gives PyTorch's numbers at any batch size, says how it is fed, and is not let out when it does not agree."""
+"""The ONNX file gives PyTorch's numbers at any batch size, says how it is fed, and is not let out when it does not
+agree.
+"""
 
 from pathlib import Path
 
@@ -94,7 +96,9 @@ def test_wrong_endings_and_old_opsets_are_refused(backbone: FaceViT, tmp_path: P
         export_onnx(backbone, tmp_path / "a.onnx", opset=12)
 
 
-def test_weights_beside_the_file_take_the_place_of_older_ones(backbone: FaceViT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_beside_the_file_take_the_place_of_older_ones(
+    backbone: FaceViT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(to_onnx, "INLINE_LIMIT", 1000)
     path, beside = tmp_path / "large.onnx", tmp_path / "large.onnx.data"
     to_onnx.export_onnx(backbone, path)

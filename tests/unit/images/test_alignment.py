@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from transface.images.alignment import TEMPLATE, align_faces, align_image, read_points, similarity_transforms, template_points, warp
+from transface.images.alignment import (
+    TEMPLATE,
+    align_faces,
+    align_image,
+    read_points,
+    similarity_transforms,
+    template_points,
+    warp,
+)
 
 
 def umeyama(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -85,7 +93,9 @@ def test_warping_is_the_naive_bilinear_sampling() -> None:
     transforms = torch.stack([similarity(0.3, 0.8, (4, 1)), similarity(-2, 1.7, (9, 12)), similarity(0, 1, (-3, 2))])
     result = warp(images, transforms, size=(9, 11))
     for row in range(3):
-        np.testing.assert_allclose(result[row].numpy(), naive_warp(images[row].numpy(), transforms[row].numpy(), (9, 11)), atol=1e-9)
+        np.testing.assert_allclose(
+            result[row].numpy(), naive_warp(images[row].numpy(), transforms[row].numpy(), (9, 11)), atol=1e-9
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

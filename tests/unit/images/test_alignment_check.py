@@ -28,7 +28,9 @@ def test_a_face_is_good_however_it_is_turned(degrees: float) -> None:
 def test_the_residual_is_the_naive_one() -> None:
     points = GOOD + torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5
     matrix = similarity_transforms(points[None])[0]
-    errors = [float((matrix[:, :2] @ p + matrix[:, 2] - t).norm()) for p, t in zip(points, template_points(), strict=True)]
+    errors = [
+        float((matrix[:, :2] @ p + matrix[:, 2] - t).norm()) for p, t in zip(points, template_points(), strict=True)
+    ]
     eyes = float((template_points()[1] - template_points()[0]).norm())
     assert float(fit_of_points(points[None]).residual) == pytest.approx((sum(e * e for e in errors) / 5) ** 0.5 / eyes)
 

@@ -24,7 +24,9 @@ def saved(image: Image.Image, kind: str, **words: object) -> bytes:
     return buffer.getvalue()
 
 
-def test_pngs_and_jpegs_of_one_batch_keep_their_places(make_jpeg: Callable[..., bytes], make_png: Callable[..., bytes]) -> None:
+def test_pngs_and_jpegs_of_one_batch_keep_their_places(
+    make_jpeg: Callable[..., bytes], make_png: Callable[..., bytes]
+) -> None:
     encoded = [make_png(0), make_jpeg(1), make_png(2), make_jpeg(3)]
     images = decode_images(encoded)
     assert images.shape == (4, 3, 112, 112)
@@ -38,7 +40,13 @@ def test_png_pixels_are_exact(make_png: Callable[..., bytes], make_picture: Call
 
 
 @pytest.mark.parametrize(
-    ("kind", "mode"), [("JPEG", "L"), ("JPEG", "RGB"), ("JPEG", "CMYK"), *(("PNG", mode) for mode in ("L", "LA", "RGB", "RGBA", "P", "1"))]
+    ("kind", "mode"),
+    [
+        ("JPEG", "L"),
+        ("JPEG", "RGB"),
+        ("JPEG", "CMYK"),
+        *(("PNG", mode) for mode in ("L", "LA", "RGB", "RGBA", "P", "1")),
+    ],
 )
 def test_other_colour_modes_become_rgb(kind: str, mode: str) -> None:
     image = Image.fromarray(np.full((20, 24, 3), 255, np.uint8)).convert(mode)
@@ -49,11 +57,17 @@ def test_other_colour_modes_become_rgb(kind: str, mode: str) -> None:
 
 def test_sixteen_bits_a_colour_become_eight() -> None:
     """A PNG made by hand: two grey pixels of 16 bits, the brightest and 257 * 100."""
+
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     rows = zlib.compress(b"\0" + struct.pack(">HH", 65535, 25700))
-    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 0, 0, 0, 0)) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    png = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 0, 0, 0, 0))
+        + chunk(b"IDAT", rows)
+        + chunk(b"IEND", b"")
+    )
     eight = saved(Image.fromarray(np.full((1, 2, 3), 7, np.uint8)), "PNG")
     decoded = decode_images([png, eight])
     assert decoded.dtype == torch.uint8
@@ -86,7 +100,9 @@ def test_a_thumbnail_inside_does_not_hide_the_real_size() -> None:
         (lambda data: data[:2] + b"\xff\xd9", "a JPEG without its size"),
     ],
 )
-def test_an_undecodable_image_is_named(make_jpeg: Callable[..., bytes], spoil: Callable[[bytes], bytes], complaint: str) -> None:
+def test_an_undecodable_image_is_named(
+    make_jpeg: Callable[..., bytes], spoil: Callable[[bytes], bytes], complaint: str
+) -> None:
     good = make_jpeg(0)
     with pytest.raises(ImageError, match=rf"^image of key 8 .*{complaint}") as caught:
         decode_images([good, spoil(good), good], names=["of key 7", "of key 8", "of key 9"])
@@ -100,7 +116,9 @@ def test_another_size_is_named(make_jpeg: Callable[..., bytes]) -> None:
         decode_images([make_jpeg(0, side=96)], size=(112, 112))
 
 
-def test_a_forged_size_is_refused_before_decoding(make_png: Callable[..., bytes], make_jpeg: Callable[..., bytes]) -> None:
+def test_a_forged_size_is_refused_before_decoding(
+    make_png: Callable[..., bytes], make_jpeg: Callable[..., bytes]
+) -> None:
     png = bytearray(make_png(0))
     png[16:24] = struct.pack(">II", 60000, 60000)
     jpeg = make_jpeg(0)

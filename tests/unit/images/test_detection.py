@@ -31,7 +31,9 @@ YUNET = SHARED / "models" / "yunet_2026may.onnx"
 
 
 class BrightSquares:
-    """Finds the bright square of a dark picture; its five points lie as the template's. Refuses pictures of 50 pixels."""
+    """Finds the bright square of a dark picture; its five points lie as the template's. Refuses pictures of 50
+    pixels.
+    """
 
     name = "bright squares"
 
@@ -64,7 +66,9 @@ def test_faces_are_told_in_pixels_of_the_picture(height: int, width: int) -> Non
     side = min(height, width) // 2
     (found,) = detect_faces(BrightSquares(), [picture(height, width, height // 4, width // 5, side)])
     scale = max(max(height, width) / 1280, 1)
-    np.testing.assert_allclose(found.boxes[0], [width // 5, height // 4, width // 5 + side - 1, height // 4 + side - 1], atol=1.5 * scale)
+    np.testing.assert_allclose(
+        found.boxes[0], [width // 5, height // 4, width // 5 + side - 1, height // 4 + side - 1], atol=1.5 * scale
+    )
 
 
 def test_a_detector_that_fails_costs_one_picture() -> None:
@@ -133,7 +137,10 @@ def test_one_photograph_gives_a_list_and_several_a_list_of_lists() -> None:
     assert [len(one) for one in transface.faces([image, np.zeros_like(image)], BrightSquares())] == [1, 0]
 
 
-@pytest.mark.parametrize(("name", "words"), [("dlib", "got 'dlib'"), ("yunet", "yunet:FILE.onnx"), ("scrfd:absent.onnx", "no detector at absent.onnx")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("dlib", "got 'dlib'"), ("yunet", "yunet:FILE.onnx"), ("scrfd:absent.onnx", "no detector at absent.onnx")],
+)
 def test_a_detector_that_is_not_there_is_named(name: str, words: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=words):
         open_detector(name)
@@ -155,10 +162,19 @@ def scrfd_file(path: Path, side: int, num_outputs: int) -> Path:
             else:
                 values[:] = np.arange(10) / 10
             name = f"{part}{stride}"
-            nodes.append(helper.make_node("Constant", [], [name], value=helper.make_tensor(name, TensorProto.FLOAT, values.shape, values.ravel())))
+            nodes.append(
+                helper.make_node(
+                    "Constant",
+                    [],
+                    [name],
+                    value=helper.make_tensor(name, TensorProto.FLOAT, values.shape, values.ravel()),
+                )
+            )
             outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, values.shape))
     entry = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, side, side])
-    model = helper.make_model(helper.make_graph(nodes, "scrfd", [entry], outputs), opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    model = helper.make_model(
+        helper.make_graph(nodes, "scrfd", [entry], outputs), opset_imports=[helper.make_opsetid("", 17)], ir_version=9
+    )
     onnx.save(model, path)
     return path
 

@@ -22,7 +22,10 @@ def test_a_picture_of_the_right_size_is_left_as_it_is(fit: str) -> None:
 
 def test_resize_never_distorts() -> None:
     image = gradient(218, 178)
-    with pytest.raises(ImageSizeError, match=r"a\.jpg is 218x178, and resizing it to 112x112 would distort it: fit=letterbox .* detector"):
+    with pytest.raises(
+        ImageSizeError,
+        match=r"a\.jpg is 218x178, and resizing it to 112x112 would distort it: fit=letterbox .* detector",
+    ):
         fit_image(image, (112, 112), fit="resize", name="a.jpg")
     assert fit_image(image, (109, 89), fit="resize").shape == (3, 109, 89)
     assert fit_image(image, (112, 91), fit="resize").shape == (3, 112, 91)  # rounding is no distortion
@@ -55,9 +58,13 @@ def test_letterbox_keeps_the_proportions_and_adds_black() -> None:
 
 
 @pytest.mark.parametrize("fit", ALL)
-@pytest.mark.parametrize(("found", "size"), [((60, 90), (48, 48)), ((90, 60), (112, 96)), ((40, 40), (218, 178)), ((218, 178), (112, 112))])
+@pytest.mark.parametrize(
+    ("found", "size"), [((60, 90), (48, 48)), ((90, 60), (112, 96)), ((40, 40), (218, 178)), ((218, 178), (112, 112))]
+)
 def test_points_move_with_the_pixels(fit: str, found: tuple[int, int], size: tuple[int, int]) -> None:
-    """In a picture whose colours are its coordinates, the fitted pixel at a mapped point has the colour of the point."""
+    """In a picture whose colours are its coordinates, the fitted pixel at a mapped point has the colour of the
+    point.
+    """
     fitted = fit_image(gradient(*found).float() / 127.5 - 1, size, fit=fit)  # type: ignore[arg-type]
     matrix = fit_matrix(found, size, fit=fit)  # type: ignore[arg-type]
     point = torch.tensor([found[1] * 0.55, found[0] * 0.45], dtype=torch.float64)
@@ -81,5 +88,7 @@ def test_bytes_and_floats_are_resized_alike() -> None:
 
 
 def test_an_unknown_word_is_refused() -> None:
-    with pytest.raises(ValueError, match="fit must be one of refuse, resize, letterbox, center_crop, stretch, got 'squash'"):
+    with pytest.raises(
+        ValueError, match="fit must be one of refuse, resize, letterbox, center_crop, stretch, got 'squash'"
+    ):
         check_fit("squash")

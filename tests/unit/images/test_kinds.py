@@ -86,7 +86,10 @@ def test_paths_bytes_and_batches_agree(tmp_path: Path) -> None:
     ("data", "what"),
     [
         (b"GIF89a" + b"\0" * 40, "a GIF: convert it to PNG"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer, not the image: 'git lfs pull' fetches it"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "a Git LFS pointer, not the image: 'git lfs pull' fetches it",
+        ),
         (b"<html><body>not found</body></html>", "a web page or SVG"),
         (b"", "the file is empty"),
         (b"\0\0\0\x18ftypheic" + b"\0" * 30, "HEIC or AVIF"),

@@ -41,7 +41,9 @@ def test_points_may_be_a_view_turned_round(small_model: FaceModel) -> None:
 def test_a_face_is_found_wherever_it_lies_and_however_large(small_model: FaceModel) -> None:
     wanted = small_model.embed(FACE)[0]
     pictures, points = zip(
-        placed(FACE, x=30, y=50, scale=1, size=(300, 260)), placed(FACE, x=70, y=10, scale=3, size=(400, 500)), strict=True
+        placed(FACE, x=30, y=50, scale=1, size=(300, 260)),
+        placed(FACE, x=70, y=10, scale=3, size=(400, 500)),
+        strict=True,
     )
     found = small_model.embed(list(pictures), points=np.stack(points), batch_size=1)
     assert found.shape == (2, 8)
@@ -52,7 +54,9 @@ def test_a_face_is_found_wherever_it_lies_and_however_large(small_model: FaceMod
 def test_a_turned_face_is_turned_back(small_model: FaceModel) -> None:
     angle = math.pi / 2
     turned = np.rot90(FACE, k=-1).copy()  # clockwise: a point (x, y) goes to (111 - y, x)
-    five = template_points().numpy() @ np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]) + [111, 0]
+    five = template_points().numpy() @ np.array(
+        [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
+    ) + [111, 0]
     assert float(small_model.embed(turned, points=five)[0] @ small_model.embed(FACE)[0]) > 0.999
 
 

@@ -16,7 +16,9 @@ from transface.metrics.clustering import bcubed_scores
 from transface.metrics.token_quality import token_distances, token_quality
 
 
-def people_vectors(num_people: int, each: int, size: int = 32, noise: float = 0.05, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def people_vectors(
+    num_people: int, each: int, size: int = 32, noise: float = 0.05, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     centres = unit_rows(rng.normal(size=(num_people, size)))
     people = np.repeat(np.arange(num_people), each)
@@ -25,7 +27,13 @@ def people_vectors(num_people: int, each: int, size: int = 32, noise: float = 0.
 
 def named(vectors: np.ndarray, model: str) -> NamedEmbeddings:
     names = np.array([f"{place}.jpg" for place in range(len(vectors))])
-    return NamedEmbeddings(names, vectors, np.ones(len(vectors), np.float32), np.array([], dtype=np.str_), {"model": model, "source": f"runs/{model}"})
+    return NamedEmbeddings(
+        names,
+        vectors,
+        np.ones(len(vectors), np.float32),
+        np.array([], dtype=np.str_),
+        {"model": model, "source": f"runs/{model}"},
+    )
 
 
 def test_people_are_found_and_strangers_left_out() -> None:
@@ -76,7 +84,9 @@ def test_procrustes_is_scipys_and_finds_a_rotation_again() -> None:
     other = vectors.astype(np.float64) @ rotation
     np.testing.assert_allclose(procrustes(vectors.astype(np.float64), other), rotation, atol=1e-6)
     noisy = unit_rows(other + 0.1 * np.random.default_rng(2).normal(size=other.shape))
-    np.testing.assert_allclose(procrustes(vectors.astype(np.float64), noisy), scipy.linalg.orthogonal_procrustes(vectors, noisy)[0], atol=1e-6)
+    np.testing.assert_allclose(
+        procrustes(vectors.astype(np.float64), noisy), scipy.linalg.orthogonal_procrustes(vectors, noisy)[0], atol=1e-6
+    )
     found = fit_translation(named(vectors, "old"), named(other.astype(np.float32), "new"))
     assert found.kind == "procrustes"
     assert (found.about["old"], found.about["new"]) == ("old", "new")
@@ -114,7 +124,9 @@ def test_the_quality_of_a_model_is_that_of_its_blocks_tokens() -> None:
     norm = network.norm
     for count in (2, 3):
         distances = token_distances(torch.stack(tokens[:count], 1), norm.weight, norm.bias, eps=norm.eps)
-        torch.testing.assert_close(rate_faces(model, faces, num_blocks=count).quality, token_quality(distances).detach(), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            rate_faces(model, faces, num_blocks=count).quality, token_quality(distances).detach(), atol=1e-5, rtol=0
+        )
     torch.testing.assert_close(found.vectors, model.embed(faces), atol=1e-6, rtol=0)
     assert ((found.quality > 0) & (found.quality < 1)).all()
     with pytest.raises(ValueError, match="2\\.\\.3"):

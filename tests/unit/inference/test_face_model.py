@@ -47,7 +47,9 @@ def test_one_array_gives_one_unit_vector(model: FaceModel, pictures: np.ndarray,
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 64])
-def test_every_kind_of_input_gives_the_same(tmp_path: Path, model: FaceModel, pictures: np.ndarray, expected: torch.Tensor, batch_size: int) -> None:
+def test_every_kind_of_input_gives_the_same(
+    tmp_path: Path, model: FaceModel, pictures: np.ndarray, expected: torch.Tensor, batch_size: int
+) -> None:
     paths = []
     for index, picture in enumerate(pictures):
         paths.append(tmp_path / f"{index}.png")
@@ -92,7 +94,9 @@ def test_norms_are_those_of_the_backbone(model: FaceModel, pictures: np.ndarray)
 def test_flip_sum_adds_the_mirrored_face(model: FaceModel, pictures: np.ndarray) -> None:
     plain, mirrored = (model.embed(faces, return_norms=True) for faces in (pictures, pictures[:, :, ::-1]))
     both = plain.vectors * plain.norms[:, None] + mirrored.vectors * mirrored.norms[:, None]
-    torch.testing.assert_close(model.embed(pictures, flip="sum"), torch.nn.functional.normalize(both), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        model.embed(pictures, flip="sum"), torch.nn.functional.normalize(both), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_grey_pictures_are_taken(model: FaceModel, pictures: np.ndarray) -> None:
@@ -159,13 +163,17 @@ def test_crops_of_another_size_are_resized_on_request(model: FaceModel) -> None:
     assert float(model.embed(smooth, fit="resize")[0] @ model.embed(half)[0]) > 0.999
 
 
-@pytest.mark.parametrize("setting", [{"batch_size": 0}, {"flip": "twice"}, {"colours": "grb"}, {"fit": "crop"}, {"device": "nowhere"}])
+@pytest.mark.parametrize(
+    "setting", [{"batch_size": 0}, {"flip": "twice"}, {"colours": "grb"}, {"fit": "crop"}, {"device": "nowhere"}]
+)
 def test_settings_out_of_range_are_refused(model: FaceModel, pictures: np.ndarray, setting: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(setting))):
         model.embed(pictures, **setting)
 
 
-def test_a_saved_folder_is_the_same_model(tmp_path: Path, model: FaceModel, pictures: np.ndarray, expected: torch.Tensor) -> None:
+def test_a_saved_folder_is_the_same_model(
+    tmp_path: Path, model: FaceModel, pictures: np.ndarray, expected: torch.Tensor
+) -> None:
     model.save_pretrained(tmp_path)
     again = FaceModel.from_pretrained(tmp_path)
     assert torch.equal(again.embed(pictures), model.embed(pictures))
@@ -181,13 +189,20 @@ def test_another_model_has_another_fingerprint(model: FaceModel) -> None:
 def test_bytes_and_arrays_of_any_make_are_taken(model: FaceModel, pictures: np.ndarray, expected: torch.Tensor) -> None:
     content = encoded(pictures[0])
     floats = pictures[0] / 127.5 - 1
-    kinds = [bytearray(content), memoryview(content), np.frombuffer(content, np.uint8), torch.tensor(list(content), dtype=torch.uint8)]
+    kinds = [
+        bytearray(content),
+        memoryview(content),
+        np.frombuffer(content, np.uint8),
+        torch.tensor(list(content), dtype=torch.uint8),
+    ]
     kinds += [floats.astype(">f4"), floats.astype(np.longdouble), floats[::-1][::-1]]
     for kind in kinds:
         torch.testing.assert_close(model.embed(kind), expected[:1], rtol=1e-4, atol=1e-4)
 
 
-def test_paths_may_be_any_path_like_or_an_array_of_strings(tmp_path: Path, model: FaceModel, pictures: np.ndarray, expected: torch.Tensor) -> None:
+def test_paths_may_be_any_path_like_or_an_array_of_strings(
+    tmp_path: Path, model: FaceModel, pictures: np.ndarray, expected: torch.Tensor
+) -> None:
     path = tmp_path / "with space é.png"
     path.write_bytes(encoded(pictures[0]))
 
@@ -226,7 +241,9 @@ def test_points_may_be_any_tensor(model: FaceModel, pictures: np.ndarray) -> Non
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-5), (torch.bfloat16, 0.05), (torch.float16, 0.01)])
-def test_a_model_of_another_precision_embeds(pictures: np.ndarray, model: FaceModel, expected: torch.Tensor, dtype: torch.dtype, tolerance: float) -> None:
+def test_a_model_of_another_precision_embeds(
+    pictures: np.ndarray, model: FaceModel, expected: torch.Tensor, dtype: torch.dtype, tolerance: float
+) -> None:
     found = copy.deepcopy(model).to(dtype).embed(pictures)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)

@@ -23,7 +23,12 @@ from transface.systems.recognition.module import RecognitionModule
 from transface.training.optimization.optimizers import AdamW
 
 SMALL = {"embed_dim": 16, "depth": 2, "num_heads": 2, "embedding_size": 8}
-CONFIG = {"name": "demo", "seed": 3, "backbone": {"_target_": "transface.backbones.face_vit.FaceViT", **SMALL}, "data": {"root": "/home/someone/ms1mv2"}}
+CONFIG = {
+    "name": "demo",
+    "seed": 3,
+    "backbone": {"_target_": "transface.backbones.face_vit.FaceViT", **SMALL},
+    "data": {"root": "/home/someone/ms1mv2"},
+}
 
 
 @pytest.fixture
@@ -51,18 +56,29 @@ def write_run(folder: Path, content: dict) -> Path:
 
 def test_released_weights_give_the_recorded_embeddings(shared: Path, tmp_path: Path) -> None:
     recorded = np.load(shared / "parity" / "transface" / "vit_forward.npz")
-    state = {key.removeprefix("state/"): torch.from_numpy(recorded[key]) for key in recorded.files if key.startswith("state/")}
+    state = {
+        key.removeprefix("state/"): torch.from_numpy(recorded[key])
+        for key in recorded.files
+        if key.startswith("state/")
+    }
     torch.save(state, tmp_path / "released.pt")
     model = transface.load(tmp_path / "released.pt")
     found = model.embed(torch.from_numpy(recorded["images"]), return_norms=True)
-    torch.testing.assert_close(found.vectors * found.norms[:, None], torch.from_numpy(recorded["embedding"]), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        found.vectors * found.norms[:, None], torch.from_numpy(recorded["embedding"]), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_a_run_its_checkpoints_and_the_file_are_one_model(tmp_path: Path, backbone: FaceViT, content: dict) -> None:
     checkpoint = write_run(tmp_path / "demo", content)
     faces = torch.rand(2, 3, 112, 112)
     wanted = torch.nn.functional.normalize(backbone(faces).embedding).detach()
-    for path in (tmp_path / "demo", tmp_path / "demo" / "checkpoints" / "last", checkpoint, checkpoint / "trainer.ckpt"):
+    for path in (
+        tmp_path / "demo",
+        tmp_path / "demo" / "checkpoints" / "last",
+        checkpoint,
+        checkpoint / "trainer.ckpt",
+    ):
         torch.testing.assert_close(transface.load(path).embed(faces), wanted, rtol=1e-6, atol=1e-6)
 
 
@@ -98,7 +114,9 @@ def test_a_backbone_for_what_says_its_own_is_refused(tmp_path: Path, content: di
 
 def test_a_network_of_ones_own_is_filled_from_a_plain_file_too(tmp_path: Path) -> None:
     source, faces = Pool().eval(), torch.rand(2, 3, 112, 112)
-    torch.save({"state_dict": {f"module.{name}": value for name, value in source.state_dict().items()}}, tmp_path / "own.pt")
+    torch.save(
+        {"state_dict": {f"module.{name}": value for name, value in source.state_dict().items()}}, tmp_path / "own.pt"
+    )
     opened = transface.load(tmp_path / "own.pt", backbone=Pool())
     torch.testing.assert_close(opened.embed(faces), torch.nn.functional.normalize(source(faces).embedding).detach())
     with pytest.raises(ValueError, match="num_heads=4 is for released weights"):
@@ -111,15 +129,24 @@ def test_a_network_of_ones_own_is_filled_from_a_plain_file_too(tmp_path: Path) -
 def test_what_a_plain_lightning_trainer_saves_is_opened_as_it_was_built(tmp_path: Path, own: bool) -> None:
     # Two heads are in no shape: guessed, they would be four, and the embeddings others.
     network = Pool() if own else FaceViT(112, 28, **SMALL)
-    module = RecognitionModule(network, FullSoftmax(5, network.embedding_size, CosFace()), optimizer=partial(AdamW, lr=1e-3))
+    module = RecognitionModule(
+        network, FullSoftmax(5, network.embedding_size, CosFace()), optimizer=partial(AdamW, lr=1e-3)
+    )
     batch = FaceBatch(torch.zeros(2, 3, 112, 112, dtype=torch.uint8), torch.tensor([0, 1]), torch.arange(2))
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     trainer = lightning.Trainer(max_steps=1, accelerator="cpu", **quiet)
     trainer.fit(module, torch.utils.data.DataLoader([batch], collate_fn=lambda items: items[0], batch_size=1))
     trainer.save_checkpoint(tmp_path / "own.ckpt")
     opened = transface.load(tmp_path / "own.ckpt", **({"backbone": Pool()} if own else {}))
     faces = torch.rand(2, 3, 112, 112)
-    torch.testing.assert_close(opened.embed(faces), torch.nn.functional.normalize(network.eval()(faces).embedding).detach())
+    torch.testing.assert_close(
+        opened.embed(faces), torch.nn.functional.normalize(network.eval()(faces).embedding).detach()
+    )
     assert own or opened.backbone.blocks[0].attn.num_heads == 2
     if own:
         with pytest.raises(ValueError, match="does not say which network it holds: build it and call"):
@@ -146,14 +173,20 @@ def test_an_exported_folder_and_its_weights_file_open(tmp_path: Path, content: d
 
 def test_a_folder_with_the_config_of_another_package_is_opened_by_its_weights(tmp_path: Path) -> None:
     source = IResNet((1, 1, 1, 1), embedding_size=8).eval()
-    folder = tmp_path / "cvlface_someone"  # as the Hub gives it: weights under the name of their wrapper, a config of transformers
+    folder = (
+        tmp_path / "cvlface_someone"
+    )  # as the Hub gives it: weights under the name of their wrapper, a config of transformers
     folder.mkdir()
     save_file({f"model.net.{name}": value for name, value in source.state_dict().items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text('{"architectures": ["Recogniser"], "auto_map": {"AutoModel": "wrapper.Recogniser"}}')
+    (folder / "config.json").write_text(
+        '{"architectures": ["Recogniser"], "auto_map": {"AutoModel": "wrapper.Recogniser"}}'
+    )
     faces = torch.rand(2, 3, 112, 112)
     for path in (folder, folder / "model.safetensors"):
         found = transface.load(path).embed(faces)
-        torch.testing.assert_close(found, torch.nn.functional.normalize(source(faces).embedding).detach(), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            found, torch.nn.functional.normalize(source(faces).embedding).detach(), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_weights_that_do_not_fit_are_listed(tmp_path: Path, content: dict) -> None:
@@ -173,7 +206,9 @@ def test_a_checkpoint_cannot_choose_code_to_run(tmp_path: Path, content: dict) -
     assert not target.exists()
 
 
-def test_a_backbone_of_another_package_is_filled_when_handed_over(tmp_path: Path, backbone: FaceViT, content: dict) -> None:
+def test_a_backbone_of_another_package_is_filled_when_handed_over(
+    tmp_path: Path, backbone: FaceViT, content: dict
+) -> None:
     content["transface"]["config"] = CONFIG | {"backbone": {"_target_": "mylab.Net"}}
     torch.save(content, tmp_path / "a.ckpt")
     model = transface.load(tmp_path / "a.ckpt", backbone=FaceViT(**SMALL))
@@ -215,13 +250,24 @@ def test_what_is_not_there_is_said_so(tmp_path: Path) -> None:
 
 
 def test_importing_transface_imports_no_torch() -> None:
-    code = "import sys, transface; assert transface.__version__; assert not {'torch', 'numpy', 'lightning'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(Path(transface.__file__).parents[1])})
+    code = (
+        "import sys, transface; assert transface.__version__; assert not {'torch', 'numpy', 'lightning'} &"
+        " set(sys.modules)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(Path(transface.__file__).parents[1])},
+    )
 
 
 def test_opening_a_model_does_without_the_trainer() -> None:
     code = "import sys, transface; transface.load; assert 'torch' in sys.modules and 'lightning' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(Path(transface.__file__).parents[1])})
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(Path(transface.__file__).parents[1])},
+    )
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -229,7 +275,9 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = transface.no_such_name
 
 
-def test_settings_of_released_weights_are_refused_where_they_would_be_passed_over(tmp_path: Path, content: dict) -> None:
+def test_settings_of_released_weights_are_refused_where_they_would_be_passed_over(
+    tmp_path: Path, content: dict
+) -> None:
     write_run(tmp_path / "demo", content)
     transface.load(tmp_path / "demo").save_pretrained(tmp_path / "exported")
     for path in (tmp_path / "demo", tmp_path / "exported"):

@@ -1,4 +1,6 @@
-"""Predictions straight from photographs: every face found, with box, points and score; a picture without any is listed."""
+"""Predictions straight from photographs: every face found, with box, points and score; a picture without any is
+listed.
+"""
 
 from collections.abc import Sequence
 
@@ -28,7 +30,9 @@ class TwoFaces:
 
 def test_all_faces_of_photographs_are_answered(small_model: FaceModel) -> None:
     photograph = torch.randint(1, 256, (3, 220, 300), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    found = predict_pictures(small_model, [("a.png", photograph), ("dark.png", torch.zeros_like(photograph))], detector=TwoFaces())
+    found = predict_pictures(
+        small_model, [("a.png", photograph), ("dark.png", torch.zeros_like(photograph))], detector=TwoFaces()
+    )
     assert [len(one.faces) for one in found] == [2, 0]
     assert found[1].error == "no face was found"
     entry = as_json(found)[0]

@@ -17,7 +17,9 @@ def middle_of_the_image() -> FaceModel:
     return FaceModel(network)
 
 
-@pytest.mark.parametrize(("size", "fit"), [((96, 96), "resize"), ((96, 60), "letterbox"), ((60, 96), "center_crop"), ((72, 96), "stretch")])
+@pytest.mark.parametrize(
+    ("size", "fit"), [((96, 96), "resize"), ((96, 60), "letterbox"), ((60, 96), "center_crop"), ((72, 96), "stretch")]
+)
 def test_a_point_goes_back_to_where_fitting_took_it_from(size: tuple[int, int], fit: Fit) -> None:
     picture = torch.zeros(3, *size, dtype=torch.uint8)
     (found,) = predict_pictures(middle_of_the_image(), [("a", picture)], fit=fit)

@@ -14,18 +14,43 @@ from transface.evaluation.results import Measure, Result
 from transface.inference.face_model import FaceModel
 from transface.inference.publishing import publish
 
-RESULT = Result("pair_sets", "lfw", "F1", (Measure("accuracy", 0.9978, 0.996, 0.999, std=0.002), Measure("tar@far=1e-04/strict", 0.9, warning="few impostors")))
+RESULT = Result(
+    "pair_sets",
+    "lfw",
+    "F1",
+    (
+        Measure("accuracy", 0.9978, 0.996, 0.999, std=0.002),
+        Measure("tar@far=1e-04/strict", 0.9, warning="few impostors"),
+    ),
+)
 
 
 def test_a_folder_holds_weights_config_and_card(small_model: FaceModel, tmp_path: Path) -> None:
-    folder = publish(small_model, tmp_path / "face-s", training_data="ms1mv2", data_licence="research only", licence="apache-2.0", results=[RESULT])
+    folder = publish(
+        small_model,
+        tmp_path / "face-s",
+        training_data="ms1mv2",
+        data_licence="research only",
+        licence="apache-2.0",
+        results=[RESULT],
+    )
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     card = (folder / "README.md").read_text()
-    for word in ("# face-s", "ms1mv2", "research only", "99.78 ± 0.20 %", "99.60 to 99.90", "few impostors", "unit vectors"):
+    for word in (
+        "# face-s",
+        "ms1mv2",
+        "research only",
+        "99.78 ± 0.20 %",
+        "99.60 to 99.90",
+        "few impostors",
+        "unit vectors",
+    ):
         assert word in card
     assert ModelCard(card).data.license == "apache-2.0"
     assert json.loads((folder / "config.json").read_text())["backbone"]["embed_dim"] == 16
-    assert set(load_file(folder / "model.safetensors")) == {f"backbone.{name}" for name in small_model.backbone.state_dict()}
+    assert set(load_file(folder / "model.safetensors")) == {
+        f"backbone.{name}" for name in small_model.backbone.state_dict()
+    }
     assert transface.load(folder).fingerprint() == small_model.fingerprint()
 
 
@@ -53,7 +78,9 @@ def test_a_failed_write_leaves_nothing(small_model: FaceModel, tmp_path: Path, m
     assert list(tmp_path.iterdir()) == []
 
 
-def test_push_sends_the_same_files_and_pull_opens_them(small_model: FaceModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_push_sends_the_same_files_and_pull_opens_them(
+    small_model: FaceModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert issubclass(FaceModel, PyTorchModelHubMixin)
     sent = tmp_path / "hub"
 
@@ -70,7 +97,9 @@ def test_push_sends_the_same_files_and_pull_opens_them(small_model: FaceModel, t
     assert sorted(path.name for path in sent.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     for file in ("huggingface_hub.hub_mixin.hf_hub_download", "transface.inference.face_model.hf_hub_download"):
         monkeypatch.setattr(file, lambda repo_id=None, filename=None, **_: str(sent / filename))
-    monkeypatch.setattr("transface.inference.face_model.hf_hub_download", lambda repo_id, filename, **_: str(sent / filename))
+    monkeypatch.setattr(
+        "transface.inference.face_model.hf_hub_download", lambda repo_id, filename, **_: str(sent / filename)
+    )
     pulled = FaceModel.from_pretrained("someone/face-s")
     assert pulled.fingerprint() == small_model.fingerprint()
 
@@ -86,7 +115,9 @@ def test_weights_that_do_not_fit_the_config_are_refused(small_model: FaceModel, 
 
 def test_a_config_that_names_other_code_is_refused(small_model: FaceModel, tmp_path: Path) -> None:
     folder = publish(small_model, tmp_path / "a")
-    (folder / "config.json").write_text(json.dumps({"backbone": {"_target_": "os.system", "command": f"touch {tmp_path / 'made'}"}}))
+    (folder / "config.json").write_text(
+        json.dumps({"backbone": {"_target_": "os.system", "command": f"touch {tmp_path / 'made'}"}})
+    )
     with pytest.raises(ValueError, match=r"os\.system"):
         transface.load(folder)
     assert not (tmp_path / "made").exists()
@@ -94,7 +125,9 @@ def test_a_config_that_names_other_code_is_refused(small_model: FaceModel, tmp_p
 
 def test_a_model_keeps_its_weights_through_a_move(small_model: FaceModel, tmp_path: Path) -> None:
     faces = torch.rand(2, 3, 112, 112)
-    assert torch.equal(transface.load(publish(small_model, tmp_path / "a"), device="cpu").embed(faces), small_model.embed(faces))
+    assert torch.equal(
+        transface.load(publish(small_model, tmp_path / "a"), device="cpu").embed(faces), small_model.embed(faces)
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,7 +140,9 @@ def test_a_model_keeps_its_weights_through_a_move(small_model: FaceModel, tmp_pa
         ("model.safetensors", b"", "is broken"),
     ],
 )
-def test_a_folder_that_is_not_whole_is_refused(small_model: FaceModel, tmp_path: Path, file: str, content: bytes, message: str) -> None:
+def test_a_folder_that_is_not_whole_is_refused(
+    small_model: FaceModel, tmp_path: Path, file: str, content: bytes, message: str
+) -> None:
     folder = publish(small_model, tmp_path / "a")
     (folder / file).write_bytes(content)
     with pytest.raises(ValueError, match=message):

@@ -12,7 +12,9 @@ from transface.evaluation.results import Measure, Result, RocCurve, write_result
 
 
 def result_of(scores: np.ndarray, is_same: np.ndarray) -> Result:
-    return Result("pair_sets", "made_up", "F1", (Measure("accuracy", 0.5),), arrays={"scores": scores, "is_same": is_same})
+    return Result(
+        "pair_sets", "made_up", "F1", (Measure("accuracy", 0.5),), arrays={"scores": scores, "is_same": is_same}
+    )
 
 
 def test_similarity_is_the_cosine_of_each_with_each() -> None:
@@ -30,7 +32,9 @@ def test_two_vectors_give_one_number() -> None:
     assert transface.similarity(torch.tensor([[1.0, 0], [0, 1.0]]), np.float32([1, 0])).tolist() == [1, 0]
 
 
-@pytest.mark.parametrize(("a", "b"), [([0.0, 0.0], [1.0, 0.0]), ([1.0], [1.0, 2.0]), ([float("nan"), 1.0], [1.0, 0.0]), ([[[1.0]]], [1.0])])
+@pytest.mark.parametrize(
+    ("a", "b"), [([0.0, 0.0], [1.0, 0.0]), ([1.0], [1.0, 2.0]), ([float("nan"), 1.0], [1.0, 0.0]), ([[[1.0]]], [1.0])]
+)
 def test_what_has_no_cosine_is_refused(a: list, b: list) -> None:
     with pytest.raises(ValueError, match="embedding"):
         transface.similarity(a, b)
@@ -62,7 +66,9 @@ def test_few_impostors_are_warned_of_and_too_few_refused() -> None:
 
 def test_a_threshold_is_read_from_the_json_alone(tmp_path: Path) -> None:
     roc = RocCurve([0.0, 0.01, 0.02, 1.0], [0.1, 0.5, 0.6, 1.0], [0.9, 0.5, 0.4, -1.0])
-    written = write_result(Result("pair_sets", "lfw", "F1", (Measure("accuracy", 0.5),), counts={"impostor": 3000}, roc=roc), tmp_path)
+    written = write_result(
+        Result("pair_sets", "lfw", "F1", (Measure("accuracy", 0.5),), counts={"impostor": 3000}, roc=roc), tmp_path
+    )
     found = transface.threshold(written, far=0.015)
     assert found == (0.5, 0.01, 0.5, 3000, "")
     with pytest.raises(FileNotFoundError, match="no result"):
@@ -80,7 +86,13 @@ def test_any_array_and_any_pair_of_precisions_can_be_compared(kind: str) -> None
     array = rows.numpy()
     frozen = array.copy()
     frozen.flags.writeable = False
-    odd = {"float64": rows.double(), ">f4": array.astype(">f4"), "reversed": array[::-1], "list of tensors": list(rows), "read-only": frozen}[kind]
+    odd = {
+        "float64": rows.double(),
+        ">f4": array.astype(">f4"),
+        "reversed": array[::-1],
+        "list of tensors": list(rows),
+        "read-only": frozen,
+    }[kind]
     expected = (rows @ rows.T).flip(0) if kind == "reversed" else rows @ rows.T
     torch.testing.assert_close(transface.similarity(odd, rows), expected, check_dtype=False, rtol=0, atol=1e-6)
     torch.testing.assert_close(transface.similarity(rows, odd), expected.T, check_dtype=False, rtol=0, atol=1e-6)

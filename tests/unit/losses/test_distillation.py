@@ -19,7 +19,9 @@ def naive_kl(teacher: torch.Tensor, student: torch.Tensor, temperature: float) -
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 2.0, 4.0])
 def test_bernoulli_kl_is_the_formula_entry_by_entry(temperature: float) -> None:
     teacher, student = (3 * torch.randn(4, 5, dtype=torch.float64) for _ in range(2))
-    assert float(bernoulli_kl(teacher, student, temperature)) == pytest.approx(naive_kl(teacher, student, temperature), rel=1e-10)
+    assert float(bernoulli_kl(teacher, student, temperature)) == pytest.approx(
+        naive_kl(teacher, student, temperature), rel=1e-10
+    )
 
 
 def test_bernoulli_kl_is_never_negative_and_zero_at_equality() -> None:
@@ -61,7 +63,9 @@ def test_the_ablation_lets_students_move_the_teacher() -> None:
     bernoulli_kl(teacher, torch.zeros(6, dtype=torch.float64), 2.0, teacher_gradient="full").backward()
     assert teacher.grad is not None
     assert teacher.grad.abs().max() > 0
-    assert torch.autograd.gradcheck(lambda t: bernoulli_divergence(t, torch.ones(6).double(), 3.0, teacher_gradient="full"), teacher)
+    assert torch.autograd.gradcheck(
+        lambda t: bernoulli_divergence(t, torch.ones(6).double(), 3.0, teacher_gradient="full"), teacher
+    )
 
 
 def test_token_distances_equal_naive_ones() -> None:
@@ -71,7 +75,9 @@ def test_token_distances_equal_naive_ones() -> None:
         cosine = float((t * s).sum() / (t.norm() * s.norm()))
         assert float(token_distance(teacher, student)[row]) == pytest.approx(1 - cosine)
         normed = [(x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt() for x in (t, s)]
-        assert float(token_distance(teacher, student, "mse_ln")[row]) == pytest.approx(float((normed[0] - normed[1]).square().mean()))
+        assert float(token_distance(teacher, student, "mse_ln")[row]) == pytest.approx(
+            float((normed[0] - normed[1]).square().mean())
+        )
         gaps = (t - s).abs()
         huber = torch.where(gaps < 1, 0.5 * gaps**2, gaps - 0.5).mean()
         assert float(token_distance(teacher, student, "smooth_l1")[row]) == pytest.approx(float(huber))

@@ -22,14 +22,14 @@ def pair(count: int = 5, size: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_mse_is_two_times_cosine_over_the_width() -> None:
     student, teacher = pair()
-    cosine, mse = (float(embedding_distillation(kind, student, teacher)) for kind in ("cosine", "mse"))  # type: ignore[arg-type]
+    cosine, mse = (float(embedding_distillation(kind, student, teacher)) for kind in ("cosine", "mse"))
     assert mse == pytest.approx(2 * cosine / 4, rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["cosine", "mse", "relational"])
 def test_a_student_equal_to_its_teacher_loses_nothing_and_the_teacher_gets_no_gradient(kind: str) -> None:
     student, teacher = pair()
-    assert float(embedding_distillation(kind, teacher.clone(), teacher)) == pytest.approx(0, abs=1e-9)  # type: ignore[arg-type]
+    assert float(embedding_distillation(kind, teacher.clone(), teacher)) == pytest.approx(0, abs=1e-9)
     student.requires_grad_()
     teacher.requires_grad_()
     embedding_distillation(kind, student, teacher).backward()  # type: ignore[arg-type]
@@ -56,8 +56,12 @@ def test_relations_are_the_formula_written_out() -> None:
         sides.append(({key: value / mean for key, value in apart.items()}, angles))
     student, teacher = pair()
     (d_s, a_s), (d_t, a_t) = sides
-    assert float(distance_relation_loss(student, teacher)) == pytest.approx(sum(huber(d_s[k] - d_t[k]) for k in d_s) / 25, rel=1e-5)
-    assert float(angle_relation_loss(student, teacher)) == pytest.approx(sum(huber(a_s[k] - a_t[k]) for k in a_s) / 125, rel=1e-5)
+    assert float(distance_relation_loss(student, teacher)) == pytest.approx(
+        sum(huber(d_s[k] - d_t[k]) for k in d_s) / 25, rel=1e-5
+    )
+    assert float(angle_relation_loss(student, teacher)) == pytest.approx(
+        sum(huber(a_s[k] - a_t[k]) for k in a_s) / 125, rel=1e-5
+    )
 
 
 def test_relations_do_not_change_with_a_rotation_and_widths_may_differ() -> None:
@@ -66,7 +70,9 @@ def test_relations_do_not_change_with_a_rotation_and_widths_may_differ() -> None
     turned = float(relational_distillation(student @ rotation, teacher))
     assert turned == pytest.approx(float(relational_distillation(student, teacher)), rel=1e-8)
     wider = torch.cat([teacher, torch.zeros(5, 3, dtype=torch.float64)], 1)
-    assert float(relational_distillation(student, wider)) == pytest.approx(float(relational_distillation(student, teacher)), rel=1e-8)
+    assert float(relational_distillation(student, wider)) == pytest.approx(
+        float(relational_distillation(student, teacher)), rel=1e-8
+    )
     assert float(relational_distillation(student[:1], teacher[:1])) == 0
     with pytest.raises(ValueError, match="one width"):
         embedding_distillation("cosine", student, wider)

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from transface.losses.soft_targets import age_distribution, age_distribution_loss, age_interval, expected_age, soft_target_divergence
+from transface.losses.soft_targets import (
+    age_distribution,
+    age_distribution_loss,
+    age_interval,
+    expected_age,
+    soft_target_divergence,
+)
 
 
 def test_the_divergence_is_the_formula_and_zero_at_equality() -> None:

@@ -11,7 +11,10 @@ from transface.margins.adaface import AdaFace
 def test_logits_are_the_paper_s_formula_with_the_running_statistics() -> None:
     generator = torch.Generator().manual_seed(5)
     cosines = torch.rand(16, 4, generator=generator, dtype=torch.float64) * 2 - 1
-    labels, norms = torch.randint(4, (16,), generator=generator), torch.rand(16, generator=generator, dtype=torch.float64) * 200
+    labels, norms = (
+        torch.randint(4, (16,), generator=generator),
+        torch.rand(16, generator=generator, dtype=torch.float64) * 200,
+    )
     margin = AdaFace(momentum=0.5).double().train()
     logits = margin(cosines, labels, norms)
     clipped = [min(max(norm, 0.001), 100) for norm in norms.tolist()]

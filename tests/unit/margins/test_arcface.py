@@ -18,7 +18,9 @@ def test_logits_are_the_paper_s_formula() -> None:
             theta = math.acos(cosines[b, c].item())
             expected = 30 * math.cos(theta)
             if c == labels[b]:
-                expected = 30 * (math.cos(theta + 0.4) if theta + 0.4 <= math.pi else math.cos(theta) - 0.4 * math.sin(0.4))
+                expected = 30 * (
+                    math.cos(theta + 0.4) if theta + 0.4 <= math.pi else math.cos(theta) - 0.4 * math.sin(0.4)
+                )
             assert logits[b, c].item() == pytest.approx(expected, abs=1e-9)
 
 

@@ -30,7 +30,9 @@ def test_the_logit_falls_with_the_angle_even_beyond_pi(m1, m2) -> None:
 
 def test_arcface_and_cosface_are_special_cases() -> None:
     assert torch.equal(CombinedMargin(m1=1.0, m2=0.5, m3=0.0).target_logits(COSINES), ArcFace().target_logits(COSINES))
-    assert torch.allclose(CombinedMargin(m1=1.0, m2=0.0, m3=0.4).target_logits(COSINES), CosFace().target_logits(COSINES))
+    assert torch.allclose(
+        CombinedMargin(m1=1.0, m2=0.0, m3=0.4).target_logits(COSINES), CosFace().target_logits(COSINES)
+    )
 
 
 def test_a_margin_out_of_range_is_refused() -> None:

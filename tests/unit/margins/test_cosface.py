@@ -12,4 +12,6 @@ def test_logits_are_the_paper_s_formula() -> None:
     logits = CosFace(48.0, 0.35)(cosines, labels)
     for b in range(4):
         for c in range(3):
-            assert logits[b, c].item() == pytest.approx(48 * (cosines[b, c].item() - 0.35 * float(c == labels[b].item())), abs=1e-12)
+            assert logits[b, c].item() == pytest.approx(
+                48 * (cosines[b, c].item() - 0.35 * float(c == labels[b].item())), abs=1e-12
+            )

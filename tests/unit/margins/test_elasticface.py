@@ -1,4 +1,6 @@
-"""ElasticFace: its formula, its draws, who gets which margin, and that a resumed run draws what the uninterrupted one drew."""
+"""ElasticFace: its formula, its draws, who gets which margin, and that a resumed run draws what the uninterrupted one
+drew.
+"""
 
 import math
 
@@ -48,7 +50,9 @@ def test_no_deviation_and_evaluation_are_the_mean_margin() -> None:
     assert torch.equal(ElasticFace(deviation=0.0).target_logits(cosines), ElasticFace().eval().target_logits(cosines))
 
 
-@pytest.mark.parametrize("settings", [{"kind": "sphere"}, {"pairing": "none"}, {"deviation": -1.0}, {"beyond_pi": "x"}, {"margin": -0.1}])
+@pytest.mark.parametrize(
+    "settings", [{"kind": "sphere"}, {"pairing": "none"}, {"deviation": -1.0}, {"beyond_pi": "x"}, {"margin": -0.1}]
+)
 def test_settings_out_of_range_are_refused_by_name(settings: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         ElasticFace(**settings)

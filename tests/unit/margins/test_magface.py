@@ -11,7 +11,9 @@ NORMS = torch.tensor([1.0, 10.0, 35.0, 110.0, 300.0], dtype=torch.float64)
 
 
 def test_logits_and_regulariser_are_the_paper_s_formulas() -> None:
-    margin = MagFace(32.0, 10.0, highest_norm=110.0, lowest_margin_radians=0.4, highest_margin_radians=0.9, regulariser_weight=20.0)
+    margin = MagFace(
+        32.0, 10.0, highest_norm=110.0, lowest_margin_radians=0.4, highest_margin_radians=0.9, regulariser_weight=20.0
+    )
     cosines = torch.tensor([0.9, 0.2, -0.3, -0.95, 0.5], dtype=torch.float64)
     logits, regulariser = margin.target_logits(cosines, NORMS), margin.regulariser(NORMS)
     for b in range(5):
@@ -33,7 +35,9 @@ def test_the_regulariser_pulls_norms_up_to_the_highest() -> None:
 
 def test_the_margin_s_gradient_reaches_the_norms() -> None:
     norms = torch.tensor([30.0], dtype=torch.float64, requires_grad=True)
-    (gradient,) = torch.autograd.grad(MagFace().target_logits(torch.tensor([0.3], dtype=torch.float64), norms).sum(), norms)
+    (gradient,) = torch.autograd.grad(
+        MagFace().target_logits(torch.tensor([0.3], dtype=torch.float64), norms).sum(), norms
+    )
     assert gradient.item() < 0
 
 
@@ -52,7 +56,9 @@ def test_a_regulariser_weight_of_no_use_is_refused(weight: float) -> None:
 
 def test_the_easy_margin_leaves_cosines_that_are_not_positive() -> None:
     cosines, norms = torch.tensor([-0.7, 0.0, 0.3], dtype=torch.float64), torch.full((3,), 40.0, dtype=torch.float64)
-    everywhere, easy = (MagFace(applies_to=which).target_logits(cosines, norms) for which in ("all", "positive_cosines"))
+    everywhere, easy = (
+        MagFace(applies_to=which).target_logits(cosines, norms) for which in ("all", "positive_cosines")
+    )
     assert torch.equal(easy[:2], 64 * cosines[:2])
     assert easy[2] == everywhere[2]
     assert (everywhere[:2] < easy[:2]).all()

@@ -34,7 +34,9 @@ def test_a_margin_out_of_range_is_named(kind: Any, name: str, value: float) -> N
         kind(**{name: value})
 
 
-@pytest.mark.parametrize("settings", [{"lowest_margin_radians": 0.8, "highest_margin_radians": 0.45}, {"regulariser_weight": -1.0}])
+@pytest.mark.parametrize(
+    "settings", [{"lowest_margin_radians": 0.8, "highest_margin_radians": 0.45}, {"regulariser_weight": -1.0}]
+)
 def test_magface_grows_with_the_norm(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="margins must grow with the norm"):
         MagFace(**settings)

@@ -18,7 +18,9 @@ KNOWN = GENERATOR.random(VALUES.shape) < 0.8
 
 def test_counts_of_parts_add_up_and_the_mean_is_that_of_single_answers() -> None:
     whole = attribute_counts(SCORES >= 0.5, VALUES, KNOWN)
-    parts = [attribute_counts(SCORES[rows] >= 0.5, VALUES[rows], KNOWN[rows]) for rows in (slice(0, 63), slice(63, None))]
+    parts = [
+        attribute_counts(SCORES[rows] >= 0.5, VALUES[rows], KNOWN[rows]) for rows in (slice(0, 63), slice(63, None))
+    ]
     assert all(np.array_equal(one, other) for one, other in zip(parts[0].plus(parts[1]), whole, strict=True))
     every = np.ones_like(KNOWN)
     right = attribute_counts(SCORES >= 0.5, VALUES, every).accuracy()
@@ -40,7 +42,9 @@ def test_rates_equal_scikit_learn_s_over_the_known_labels() -> None:
 
 def test_the_majority_of_training_answers_the_test() -> None:
     found = majority_accuracy(np.array([0.1, 0.6, 0.9, 0.4, 0.0]), VALUES, np.ones_like(KNOWN))
-    assert found.tolist() == pytest.approx([1 - VALUES[:, 0].mean(), VALUES[:, 1].mean(), VALUES[:, 2].mean(), 1 - VALUES[:, 3].mean(), 1.0])
+    assert found.tolist() == pytest.approx(
+        [1 - VALUES[:, 0].mean(), VALUES[:, 1].mean(), VALUES[:, 2].mean(), 1 - VALUES[:, 3].mean(), 1.0]
+    )
 
 
 def test_calibration_error_equals_a_loop_over_bins() -> None:
@@ -49,7 +53,11 @@ def test_calibration_error_equals_a_loop_over_bins() -> None:
         rows = KNOWN[:, column]
         p, y = SCORES[rows, column], VALUES[rows, column]
         place = np.minimum((p * 10).astype(int), 9)
-        gap = sum((place == k).mean() * abs(p[place == k].mean() - y[place == k].mean()) for k in range(10) if (place == k).any())
+        gap = sum(
+            (place == k).mean() * abs(p[place == k].mean() - y[place == k].mean())
+            for k in range(10)
+            if (place == k).any()
+        )
         assert found[column] == pytest.approx(gap)
 
 

@@ -1,4 +1,5 @@
-"""Intervals are Wilson's where pairs are independent, wider where people make pairs alike, and warn of too few impostors.
+"""Intervals are Wilson's where pairs are independent, wider where people make pairs alike, and warn of too few
+impostors.
 
 How often they hold the truth: test_tar_bootstrap.py and, over 500 simulated sets each, the slow test_coverage.py.
 """
@@ -68,7 +69,9 @@ def test_pairs_of_one_person_are_drawn_with_the_person() -> None:
     people = np.repeat(np.arange(200), 5)
     values = random.normal(size=200)[people] + 0.1 * random.normal(size=1000)
     means = values.reshape(200, 5).mean(axis=1)
-    found = subject_standard_error(values, np.stack([people, people], axis=1), np.random.default_rng(0), num_bootstraps=4000)
+    found = subject_standard_error(
+        values, np.stack([people, people], axis=1), np.random.default_rng(0), num_bootstraps=4000
+    )
     assert found == pytest.approx(means.std(ddof=1) / np.sqrt(200), rel=0.07)
     assert dyadic_share(values - values.mean(), np.stack([people, people], axis=1), num_people=200) == 1
 

@@ -11,9 +11,14 @@ from transface.metrics.identification import NO_MATE, Identification, rank_rate,
 def some_search(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     people = random.normal(size=(12, 5))
-    own, theirs = random.integers(0, 12, 50), random.choice(np.arange(-1, 9), 30)  # people 9..11 are in no gallery, -1 is a distractor
+    own, theirs = (
+        random.integers(0, 12, 50),
+        random.choice(np.arange(-1, 9), 30),
+    )  # people 9..11 are in no gallery, -1 is a distractor
     probes = people[own] + random.normal(size=(50, 5))
-    gallery = np.where(theirs[:, None] >= 0, people[theirs], random.normal(size=(30, 5))) + 0.5 * random.normal(size=(30, 5))
+    gallery = np.where(theirs[:, None] >= 0, people[theirs], random.normal(size=(30, 5))) + 0.5 * random.normal(
+        size=(30, 5)
+    )
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (probes, gallery)]
     return unit[0].astype(np.float32), own, unit[1].astype(np.float32), theirs
 

@@ -1,4 +1,6 @@
-"""TAR at FAR equals scikit-learn's ROC curve (nearest) and a naive loop over all thresholds (strict), exactly, ties included."""
+"""TAR at FAR equals scikit-learn's ROC curve (nearest) and a naive loop over all thresholds (strict), exactly, ties
+included.
+"""
 
 import numpy as np
 import pytest

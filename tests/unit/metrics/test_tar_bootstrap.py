@@ -1,4 +1,6 @@
-"""Errors of TAR equal those of a naive bootstrap that draws pairs or people one by one, and intervals hold the truth."""
+"""Errors of TAR equal those of a naive bootstrap that draws pairs or people one by one, and intervals hold the
+truth.
+"""
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from transface.metrics.tar_at_far import operating_points
 from transface.metrics.tar_bootstrap import tar_standard_errors, tar_with_intervals
 
 
-def strict_tar(genuine: np.ndarray, impostor: np.ndarray, genuine_weights: np.ndarray, impostor_weights: np.ndarray, far: float) -> float:
+def strict_tar(
+    genuine: np.ndarray, impostor: np.ndarray, genuine_weights: np.ndarray, impostor_weights: np.ndarray, far: float
+) -> float:
     """TAR at the lowest threshold at which the weighted FAR does not exceed the target."""
     order = np.argsort(-impostor)
     shares = np.cumsum(impostor_weights[order]) / impostor_weights.sum()
@@ -26,7 +30,9 @@ def test_drawn_pairs_give_the_error_of_a_naive_bootstrap() -> None:
     assert found[1] < found[0]
 
 
-def some_people(seed: int, num_people: int = 80, num_impostors: int = 4000) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def some_people(
+    seed: int, num_people: int = 80, num_impostors: int = 4000
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     ease, likeness = 0.7 * random.normal(size=num_people), 0.5 * random.normal(size=num_people)
     own = np.repeat(np.arange(num_people), 5)
@@ -103,7 +109,14 @@ def test_intervals_hold_the_truth_of_simulated_people() -> None:
     for seed in range(120):
         genuine, impostor, own, pairs = some_people(1000 + seed)
         (found,) = tar_with_intervals(
-            genuine, impostor, [0.05], rules=["strict"], genuine_subjects=own, impostor_subjects=pairs, num_bootstraps=150, seed=seed
+            genuine,
+            impostor,
+            [0.05],
+            rules=["strict"],
+            genuine_subjects=own,
+            impostor_subjects=pairs,
+            num_bootstraps=150,
+            seed=seed,
         )
         held.append(found.interval.low <= truth <= found.interval.high)
     assert 0.9 <= np.mean(held) <= 0.99
@@ -120,13 +133,20 @@ def test_bad_input_is_refused() -> None:
 
 
 def test_the_type_of_subject_numbers_changes_nothing() -> None:
-    """The number of the one who stands for nobody is one above the largest, which a byte cannot hold: it was person 0."""
+    """The number of the one who stands for nobody is one above the largest, which a byte cannot hold: it was person
+    0.
+    """
     random = np.random.default_rng(0)
     genuine, impostor = random.normal(1, 1, 256), random.normal(0, 1, 512)
     own, alone = np.arange(256), np.arange(512) % 256
     small, large = (
         tar_standard_errors(
-            genuine, impostor, [0.05], genuine_subjects=own.astype(kind), impostor_subjects=alone.astype(kind), num_bootstraps=50
+            genuine,
+            impostor,
+            [0.05],
+            genuine_subjects=own.astype(kind),
+            impostor_subjects=alone.astype(kind),
+            num_bootstraps=50,
         )
         for kind in (np.uint8, np.int64)
     )

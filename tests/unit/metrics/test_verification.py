@@ -93,7 +93,9 @@ def test_rows_of_any_length_are_normalised_and_unit_rows_are_left() -> None:
     unit = torch.nn.functional.normalize(rows)
     same = torch.arange(20) % 2 == 0
     np.testing.assert_allclose(fold_accuracies(rows * 5, same), fold_accuracies(unit, same))
-    np.testing.assert_array_equal(pair_distances(unit), np.sum(np.square(unit[0::2].numpy() - unit[1::2].numpy()), axis=1))
+    np.testing.assert_array_equal(
+        pair_distances(unit), np.sum(np.square(unit[0::2].numpy() - unit[1::2].numpy()), axis=1)
+    )
 
 
 def test_bfloat16_and_lists_are_taken() -> None:
@@ -149,7 +151,14 @@ def test_labels_may_be_any_numbers_that_say_yes_and_no() -> None:
     embeddings = np.random.default_rng(0).normal(size=(40, 8))
     same = np.array([True, False] * 10)
     expected = fold_accuracies(embeddings, same).tolist()
-    for labels in (same.tolist(), same.astype(np.uint8), same.astype(">f8"), same.astype(object), torch.tensor(same), torch.tensor(same).bfloat16()):
+    for labels in (
+        same.tolist(),
+        same.astype(np.uint8),
+        same.astype(">f8"),
+        same.astype(object),
+        torch.tensor(same),
+        torch.tensor(same).bfloat16(),
+    ):
         assert fold_accuracies(embeddings, labels).tolist() == expected
 
 

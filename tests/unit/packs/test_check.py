@@ -52,7 +52,9 @@ def test_a_clean_pack_has_no_findings(tmp_path: Path) -> None:
         (lambda jpeg: blank(), "blank"),
     ],
 )
-def test_a_bad_image_is_found_under_its_key(tmp_path: Path, make_pack: Callable, make_jpeg: Callable, payload: Callable, kind: str) -> None:
+def test_a_bad_image_is_found_under_its_key(
+    tmp_path: Path, make_pack: Callable, make_jpeg: Callable, payload: Callable, kind: str
+) -> None:
     report = check_pack(make_pack(tmp_path, LABELS, payloads={4: payload(make_jpeg)}))
     assert dict(report.counts) == {kind: 1}
     finding = report.findings[kind][0]
@@ -61,7 +63,9 @@ def test_a_bad_image_is_found_under_its_key(tmp_path: Path, make_pack: Callable,
     assert "key 5" in finding.detail
 
 
-def test_equal_images_are_found_within_and_across_identities(tmp_path: Path, make_pack: Callable, make_jpeg: Callable) -> None:
+def test_equal_images_are_found_within_and_across_identities(
+    tmp_path: Path, make_pack: Callable, make_jpeg: Callable
+) -> None:
     payloads = {1: make_jpeg(0), 8: make_jpeg(5)}
     report = check_pack(make_pack(tmp_path, LABELS, payloads=payloads))
     assert dict(report.counts) == {"duplicate": 2}
@@ -183,7 +187,10 @@ def test_where_nothing_is_that_is_said(tmp_path: Path) -> None:
 def test_a_contact_sheet_shows_samples_and_suspects(tmp_path: Path, make_pack: Callable, make_jpeg: Callable) -> None:
     make_pack(tmp_path / "pack", LABELS, payloads={1: make_jpeg(0), 4: b"\xff\xd8\xff broken"})
     report = check_pack(tmp_path / "pack")
-    rows = [*sample_rows(IdentityPack(tmp_path / "pack"), count=2), *suspect_rows(report, RecordReader(tmp_path / "pack/train.rec"))]
+    rows = [
+        *sample_rows(IdentityPack(tmp_path / "pack"), count=2),
+        *suspect_rows(report, RecordReader(tmp_path / "pack/train.rec")),
+    ]
     assert len(rows) == 4
     assert [len(row.images) for row in rows[2:]] == [1, 2]
     write_sheet(tmp_path / "sheet.png", rows)
@@ -192,7 +199,9 @@ def test_a_contact_sheet_shows_samples_and_suspects(tmp_path: Path, make_pack: C
     pack = IdentityPack(tmp_path / "pack")
     duplicate = next(row for row in rows if row.text.startswith("duplicate"))
     top = rows.index(duplicate) * 132 + 16
-    assert np.array_equal(sheet[top : top + 112, 116 : 116 + 112], pack.__getitems__([0]).images[0].permute(1, 2, 0).numpy())
+    assert np.array_equal(
+        sheet[top : top + 112, 116 : 116 + 112], pack.__getitems__([0]).images[0].permute(1, 2, 0).numpy()
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pack", "sheet.png"]
 
 

@@ -8,7 +8,14 @@ import torch
 from torchvision.io import encode_jpeg
 
 from transface.images.decoding import decode_images
-from transface.packs.image_digests import bit_distance, content_digests, equal_groups, grey_spread, near_pairs, perceptual_digests
+from transface.packs.image_digests import (
+    bit_distance,
+    content_digests,
+    equal_groups,
+    grey_spread,
+    near_pairs,
+    perceptual_digests,
+)
 
 
 def test_content_digests_tell_bytes_apart() -> None:
@@ -42,7 +49,9 @@ def test_a_new_compression_is_near_and_another_picture_far() -> None:
 
     images = make_faces(40, 2).images
     digests = perceptual_digests(images)
-    again = perceptual_digests(decode_images([encode_jpeg(image.contiguous(), quality=70).numpy().tobytes() for image in images]))
+    again = perceptual_digests(
+        decode_images([encode_jpeg(image.contiguous(), quality=70).numpy().tobytes() for image in images])
+    )
     assert np.percentile(bit_distance(digests, again), 95) <= 12
     brighter = perceptual_digests((images.float() * 0.9 + 10).to(torch.uint8))
     assert bit_distance(digests, brighter).max() <= 12
@@ -60,7 +69,9 @@ def test_near_pairs_are_those_of_all_comparisons(most_bits: int) -> None:
     digests = np.packbits(bits, axis=1).view("<u8")
     found = near_pairs(digests, most_bits=most_bits)
     naive = [(i, j, int((bits[i] != bits[j]).sum())) for i in range(60) for j in range(i + 1, 60)]
-    assert list(zip(*(column.tolist() for column in found), strict=True)) == [row for row in naive if row[2] <= most_bits]
+    assert list(zip(*(column.tolist() for column in found), strict=True)) == [
+        row for row in naive if row[2] <= most_bits
+    ]
 
 
 def test_no_images_have_no_pairs() -> None:

@@ -137,7 +137,9 @@ def test_a_pack_begun_by_other_points_is_not_gone_on_with(tmp_path: Path, make_p
     (tmp_path / "in" / "p").mkdir(parents=True)
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / "in" / "p" / name).write_bytes(encode_jpeg(make_picture(3, side=300), quality=98).numpy().tobytes())
-    first, mended = (",".join(f"{number}" for number in (template_points() * 1.7 + shift).ravel().tolist()) for shift in (40, 60))
+    first, mended = (
+        ",".join(f"{number}" for number in (template_points() * 1.7 + shift).ravel().tolist()) for shift in (40, 60)
+    )
     (tmp_path / "points.csv").write_text(f"p/a.jpg,{first}\n")
     images = open_folder(tmp_path / "in")
     with pytest.raises(ValueError, match=r"p/b\.jpg has no line in the points file"):
@@ -181,7 +183,10 @@ def test_shuffling_keeps_every_image_with_its_label(pack: IdentityPack, tmp_path
 
 
 def test_a_split_by_identity_shares_nobody(pack: IdentityPack, tmp_path: Path) -> None:
-    parts = [IdentityPack(part.root) for part in split_pack(pack, [tmp_path / "a", tmp_path / "b"], shares=[0.6, 0.4], seed=1)]
+    parts = [
+        IdentityPack(part.root)
+        for part in split_pack(pack, [tmp_path / "a", tmp_path / "b"], shares=[0.6, 0.4], seed=1)
+    ]
     assert [part.num_identities for part in parts] == [3, 2]
     data = {encoded: label for label, encoded in content(pack)}
     people = [{data[encoded] for _, encoded in content(part)} for part in parts]
@@ -192,7 +197,10 @@ def test_a_split_by_identity_shares_nobody(pack: IdentityPack, tmp_path: Path) -
 
 
 def test_a_split_by_image_deals_each_person_out(pack: IdentityPack, tmp_path: Path) -> None:
-    parts = [IdentityPack(part.root) for part in split_pack(pack, [tmp_path / "a", tmp_path / "b"], shares=[0.5, 0.5], by="image")]
+    parts = [
+        IdentityPack(part.root)
+        for part in split_pack(pack, [tmp_path / "a", tmp_path / "b"], shares=[0.5, 0.5], by="image")
+    ]
     counts = [Counter(part.labels.tolist()) for part in parts]
     whole = Counter(LABELS)
     for label in whole:
@@ -218,7 +226,9 @@ def test_a_split_stopped_between_two_packs_goes_on(pack: IdentityPack, tmp_path:
     again = split_pack(pack, outputs, shares=[0.6, 0.4])
     assert again[0].num_resumed == again[0].num_images
     for made, expected in zip(outputs, whole, strict=True):
-        assert {path.name: path.read_bytes() for path in made.iterdir()} == {path.name: path.read_bytes() for path in expected.iterdir()}
+        assert {path.name: path.read_bytes() for path in made.iterdir()} == {
+            path.name: path.read_bytes() for path in expected.iterdir()
+        }
     with pytest.raises(FileExistsError, match="a holds a pack already"):
         split_pack(pack, outputs, shares=[0.6, 0.4])
 
@@ -234,7 +244,9 @@ def test_a_split_stopped_between_two_packs_goes_on(pack: IdentityPack, tmp_path:
         (["a", "b"], {"shares": [0.5, 0.5], "by": "file"}, "by must be"),
     ],
 )
-def test_impossible_splits_write_nothing(pack: IdentityPack, tmp_path: Path, names: list[str], words: dict, complaint: str) -> None:
+def test_impossible_splits_write_nothing(
+    pack: IdentityPack, tmp_path: Path, names: list[str], words: dict, complaint: str
+) -> None:
     with pytest.raises(ValueError, match=complaint):
         split_pack(pack, [tmp_path / name for name in names], **words)
     assert not list(tmp_path.iterdir())

@@ -43,7 +43,9 @@ def test_images_to_be_skipped_belong_to_nobody(pack: IdentityPack) -> None:
 
 
 def test_identities_that_look_like_one_are_found(pack: IdentityPack) -> None:
-    found = look_alikes(identity_means(pack, embed, labels=pack.labels, num_identities=pack.num_identities), threshold=0.98)
+    found = look_alikes(
+        identity_means(pack, embed, labels=pack.labels, num_identities=pack.num_identities), threshold=0.98
+    )
     assert [(pair.first, pair.second) for pair in found] == [(0, 4)]
     assert found[0].cosine > 0.98
 
@@ -51,7 +53,9 @@ def test_identities_that_look_like_one_are_found(pack: IdentityPack) -> None:
 def test_people_of_a_test_set_are_found(pack: IdentityPack, make_jpeg: Callable) -> None:
     images = [make_jpeg(40), make_jpeg(41), make_jpeg(2, quality=60), np.frombuffer(make_jpeg(42), dtype=np.uint8)]
     test = embed_pair_set(PairSet("test", images, np.array([True, False])), embed, size=(112, 112))
-    found = overlap_with(identity_means(pack, embed, labels=pack.labels, num_identities=pack.num_identities), test, threshold=0.98)
+    found = overlap_with(
+        identity_means(pack, embed, labels=pack.labels, num_identities=pack.num_identities), test, threshold=0.98
+    )
     assert [(pair.first, pair.second) for pair in found] == [(2, 2)]
 
 
@@ -65,4 +69,6 @@ def test_blocks_give_what_one_product_gives(monkeypatch: pytest.MonkeyPatch) -> 
     assert [pair.cosine for pair in blocks] == pytest.approx([pair.cosine for pair in whole])
     assert {pair[:2] for pair in overlap_with(rows, rows[::5], threshold=0.9)} == {pair[:2] for pair in near}
     cosines = (rows @ rows.T).numpy()
-    assert {(pair.first, pair.second) for pair in whole} == {(i, j) for i in range(37) for j in range(i + 1, 37) if cosines[i, j] >= 0.9}
+    assert {(pair.first, pair.second) for pair in whole} == {
+        (i, j) for i in range(37) for j in range(i + 1, 37) if cosines[i, j] >= 0.9
+    }

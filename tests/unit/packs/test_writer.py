@@ -19,10 +19,10 @@ BAD = {"p1/2.jpg", "p3/0.jpg", "p3/1.jpg", "p3/2.jpg", "p4/11.jpg"}
 
 @pytest.fixture(autouse=True)
 def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting for a shared disk tells nothing here: a killed process loses only what it had not handed to the system."""
+    """Waiting for a shared disk tells nothing here: a killed process loses only what it had not handed to the
+    system.
+    """
     monkeypatch.setattr(os, "fsync", lambda fd: None)
-
-
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,9 @@ def test_a_pack_holds_the_images_of_its_plan(images: Path, expected: dict[str, b
     summary = write_pack(tmp_path / "pack", plan_by_identity(source), on_bad_image="skip", num_threads=3)
     assert files(tmp_path / "pack") == expected
     assert (summary.num_images, summary.num_identities, summary.num_resumed) == (180, 5, 0)
-    assert sorted(reason.split("cannot")[0].split("people")[1].split("/", 1)[1].strip() for reason in summary.skipped) == sorted(BAD)
+    assert sorted(
+        reason.split("cannot")[0].split("people")[1].split("/", 1)[1].strip() for reason in summary.skipped
+    ) == sorted(BAD)
     pack = IdentityPack(tmp_path / "pack")
     good = [index for index in range(len(source)) if source.paths[index] not in BAD]
     assert pack.labels.tolist() == source.labels[good].tolist()
@@ -94,7 +96,11 @@ for stop_at in map(int, stops):
 def killed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of packs whose writing was killed after so many images."""
     room = tmp_path_factory.mktemp("killed")
-    subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(images), str(room), *map(str, KILLED_AFTER)], check=True, env=subprocess_environment())
+    subprocess.run(
+        [sys.executable, "-c", WRITE_AND_DIE, str(images), str(room), *map(str, KILLED_AFTER)],
+        check=True,
+        env=subprocess_environment(),
+    )
     return room
 
 
@@ -104,7 +110,9 @@ def subprocess_environment() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("stop_at", KILLED_AFTER)
-def test_a_killed_run_goes_on_to_the_same_bytes(images: Path, expected: dict[str, bytes], killed: Path, stop_at: int) -> None:
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    images: Path, expected: dict[str, bytes], killed: Path, stop_at: int
+) -> None:
     root = killed / str(stop_at)
     assert not (root / "train.rec").exists()
     with pytest.raises(FileNotFoundError):
@@ -113,8 +121,12 @@ def test_a_killed_run_goes_on_to_the_same_bytes(images: Path, expected: dict[str
     assert files(root) == expected
 
 
-def test_a_run_cut_at_any_byte_goes_on_to_the_same_bytes(images: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
-    """Records and index each reach the disk up to another place, the journal's last line is torn: the result is the same."""
+def test_a_run_cut_at_any_byte_goes_on_to_the_same_bytes(
+    images: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Records and index each reach the disk up to another place, the journal's last line is torn: the result is the
+    same.
+    """
     plan = plan_by_identity(open_folder(images))
     draw = np.random.default_rng(0)
 
@@ -133,7 +145,7 @@ def test_a_run_cut_at_any_byte_goes_on_to_the_same_bytes(images: Path, expected:
             if draw.random() < 0.7:
                 os.truncate(path, int(draw.integers(0, path.stat().st_size + 1)))
         with (root / "pack.partial").open("a") as journal:
-            journal.write("[170, \"torn")
+            journal.write('[170, "torn')
         summary = write_pack(root, plan, on_bad_image="skip")
         assert files(root) == expected
         assert len(summary.skipped) == len(BAD)
@@ -181,7 +193,9 @@ def test_a_run_stopped_between_its_last_renamings_is_finished(
     assert (summary.num_images, summary.num_resumed, len(summary.skipped)) == (180, 180, 5)
 
 
-def test_a_resumed_run_does_not_read_what_is_written(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_does_not_read_what_is_written(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = plan_by_identity(open_folder(images))
 
     def stop(count: int) -> None:
@@ -198,7 +212,9 @@ def test_a_resumed_run_does_not_read_what_is_written(images: Path, tmp_path: Pat
     assert sorted(read) == list(range(64, 185))
 
 
-def test_partial_files_of_another_plan_are_not_gone_on_with(images: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
+def test_partial_files_of_another_plan_are_not_gone_on_with(
+    images: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
     plan = plan_by_identity(open_folder(images))
 
     def stop(count: int) -> None:
@@ -240,9 +256,12 @@ def test_images_are_prepared_in_their_place(images: Path, tmp_path: Path, make_p
 
 
 @pytest.mark.parametrize(
-    ("indices", "labels", "complaint"), [([], [], "no images to write"), ([0], [2], "labels must be in 0..1, got 2..2"), ([0], [-1], "labels must")]
+    ("indices", "labels", "complaint"),
+    [([], [], "no images to write"), ([0], [2], "labels must be in 0..1, got 2..2"), ([0], [-1], "labels must")],
 )
-def test_impossible_plans_are_refused(images: Path, tmp_path: Path, indices: list[int], labels: list[int], complaint: str) -> None:
+def test_impossible_plans_are_refused(
+    images: Path, tmp_path: Path, indices: list[int], labels: list[int], complaint: str
+) -> None:
     plan = PackPlan(open_folder(images), np.array(indices, dtype=np.int64), np.array(labels, dtype=np.int64), 2, True)
     with pytest.raises(ValueError, match=complaint):
         write_pack(tmp_path / "pack", plan)

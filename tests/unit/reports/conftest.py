@@ -14,7 +14,16 @@ import pytest
 import yaml
 from PIL import Image
 
-from transface.evaluation.results import HardPair, Measure, Provenance, Result, RocCurve, ScoreHistogram, hash_samples, write_result
+from transface.evaluation.results import (
+    HardPair,
+    Measure,
+    Provenance,
+    Result,
+    RocCurve,
+    ScoreHistogram,
+    hash_samples,
+    write_result,
+)
 
 MakeResult = Callable[..., Result]
 
@@ -38,7 +47,13 @@ def roc_of(scores: np.ndarray, same: np.ndarray) -> RocCurve:
     far = np.array([(scores[~same] >= t).mean() for t in thresholds])
     tar = np.array([(scores[same] >= t).mean() for t in thresholds])
     half = 1.96 * np.sqrt(np.maximum(tar * (1 - tar), 1e-4) / same.sum())
-    return RocCurve(far.tolist(), tar.tolist(), thresholds.tolist(), np.clip(tar - half, 0, 1).tolist(), np.clip(tar + half, 0, 1).tolist())
+    return RocCurve(
+        far.tolist(),
+        tar.tolist(),
+        thresholds.tolist(),
+        np.clip(tar - half, 0, 1).tolist(),
+        np.clip(tar + half, 0, 1).tolist(),
+    )
 
 
 def build_result(
@@ -65,7 +80,11 @@ def build_result(
     half = 1.96 * np.sqrt(correct.mean() * (1 - correct.mean()) / pairs)
     measures = [
         Measure(
-            "accuracy", float(correct.mean()), float(correct.mean() - half), float(min(correct.mean() + half, 1)), float(by_fold.std())
+            "accuracy",
+            float(correct.mean()),
+            float(correct.mean() - half),
+            float(min(correct.mean() + half, 1)),
+            float(by_fold.std()),
         ),
         Measure("threshold_cosine", threshold, unit="", better=None),
         Measure("auc", float((scores[same][:, None] > scores[~same][None]).mean()), unit="ratio"),
@@ -75,18 +94,31 @@ def build_result(
         for rule in ("nearest", "strict"):
             tar = float((scores[same] >= np.quantile(scores[~same], 1 - far)).mean())
             measures.append(
-                Measure(f"tar@far={far:.0e}/{rule}", tar, max(tar - 0.03, 0), min(tar + 0.03, 1), warning=warning if far < 1e-2 else "")
+                Measure(
+                    f"tar@far={far:.0e}/{rule}",
+                    tar,
+                    max(tar - 0.03, 0),
+                    min(tar + 0.03, 1),
+                    warning=warning if far < 1e-2 else "",
+                )
             )
     edges = np.linspace(-1, 1, 81)
     worst_genuine = np.flatnonzero(same)[np.argsort(scores[same])][:6]
     worst_impostor = np.flatnonzero(~same)[np.argsort(-scores[~same])][:6]
-    arrays: dict[str, np.ndarray] = {"scores": scores.astype(np.float32), "is_same": same, "correct": correct, "folds": folds}
+    arrays: dict[str, np.ndarray] = {
+        "scores": scores.astype(np.float32),
+        "is_same": same,
+        "correct": correct,
+        "folds": folds,
+    }
 
     def hard(chosen: np.ndarray) -> tuple[HardPair, ...]:
         found = []
         for pair in map(int, chosen):
             keys = [f"thumbnail_{2 * pair}", f"thumbnail_{2 * pair + 1}"] if thumbnails else []
-            arrays.update({key: np.frombuffer(encoded_face(2 * pair + side), np.uint8) for side, key in enumerate(keys)})
+            arrays.update(
+                {key: np.frombuffer(encoded_face(2 * pair + side), np.uint8) for side, key in enumerate(keys)}
+            )
             found.append(HardPair(pair, float(scores[pair]), [str(2 * pair), str(2 * pair + 1)], keys))
         return tuple(found)
 
@@ -99,7 +131,9 @@ def build_result(
         "warnings": (warning,) if warning else (),
         "roc": roc_of(scores, same),
         "histogram": ScoreHistogram(
-            edges.tolist(), np.histogram(scores[same], edges)[0].tolist(), np.histogram(scores[~same], edges)[0].tolist()
+            edges.tolist(),
+            np.histogram(scores[same], edges)[0].tolist(),
+            np.histogram(scores[~same], edges)[0].tolist(),
         ),
         "hardest_genuine": hard(worst_genuine),
         "hardest_impostor": hard(worst_impostor),
@@ -116,17 +150,23 @@ def write_run(folder: Path, results: list[Result], *, config: dict[str, Any] | N
     """A run folder as training and evaluation leave it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config or {"seed": 0, "margin": {"s": 64.0}}))
-    (folder / "environment.json").write_text('{"versions": {"torch": "2.15"}, "commit": "abc", "command": ["transface", "train"]}')
+    (folder / "environment.json").write_text(
+        '{"versions": {"torch": "2.15"}, "commit": "abc", "command": ["transface", "train"]}'
+    )
     generator = np.random.default_rng(1)
     with (folder / "metrics.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, ["step", "epoch", "train/loss", "train/loss/margin", "val/easy/accuracy", "val/mean/accuracy"])
+        writer = csv.DictWriter(
+            stream, ["step", "epoch", "train/loss", "train/loss/margin", "val/easy/accuracy", "val/mean/accuracy"]
+        )
         writer.writeheader()
         for step in range(steps):
             loss = 12 * np.exp(-step / 60) + generator.normal(0, 0.4)
             writer.writerow({"step": step, "epoch": step // 50, "train/loss": loss, "train/loss/margin": loss})
             if step % 50 == 49:
                 accuracy = 0.95 - 0.4 * np.exp(-step / 80)
-                writer.writerow({"step": step, "epoch": step // 50, "val/easy/accuracy": accuracy, "val/mean/accuracy": accuracy})
+                writer.writerow(
+                    {"step": step, "epoch": step // 50, "val/easy/accuracy": accuracy, "val/mean/accuracy": accuracy}
+                )
     for result in results:
         write_result(result, folder / "results")
     return folder
@@ -157,14 +197,19 @@ class Browser:
         """Open a page and return what the browser prints."""
         quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
         quiet += ["--disable-component-update", "--disable-sync", f"--user-data-dir={self.profile}"]
-        done = subprocess.run([self.program, *quiet, *arguments, page.as_uri()], capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(
+            [self.program, *quiet, *arguments, page.as_uri()], capture_output=True, text=True, timeout=240, check=False
+        )
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 
     def seen(self, page: Path) -> str:
-        """Say what of a page the browser laid out with a size: tables, plots, pictures it could decode, and whether the page is too wide."""
+        """Say what of a page the browser laid out with a size: tables, plots, pictures it could decode, and whether the
+        page is too wide.
+        """
         probe = """<script>addEventListener('load', () => {
-          const seen = [...document.querySelectorAll('table, svg, img')].filter(e => e.getBoundingClientRect().width > 20);
+          const all = [...document.querySelectorAll('table, svg, img')];
+          const seen = all.filter(e => e.getBoundingClientRect().width > 20);
           const count = name => seen.filter(e => e.localName === name).length;
           const pictures = seen.filter(e => e.localName === 'img' && e.naturalWidth > 0).length;
           const width = document.documentElement.scrollWidth > innerWidth ? 'wider than' : 'as wide as';
@@ -181,4 +226,7 @@ def browser(tmp_path: Path) -> Browser:
     for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"):
         if found := shutil.which(name):
             return Browser(found, tmp_path / "profile")
-    pytest.skip("no Chromium or Chrome on this machine: 'apt-get install chromium' lets this test open the report in a real browser")
+    pytest.skip(
+        "no Chromium or Chrome on this machine: 'apt-get install chromium' lets this test open the report in a real"
+        " browser"
+    )

@@ -28,7 +28,11 @@ def table_of(document) -> Table:
 
 def test_every_variant_is_tested_against_the_baseline(ablation: Path) -> None:
     table = table_of(ablation_document(read_trials(ablation), ablation))
-    assert [(row.header, row.kind) for row in table.rows] == [("plain", "baseline"), ("dpap", "run"), ("dpap_ehsm", "run")]
+    assert [(row.header, row.kind) for row in table.rows] == [
+        ("plain", "baseline"),
+        ("dpap", "run"),
+        ("dpap_ehsm", "run"),
+    ]
     assert table.columns == ("Variant", "Accuracy %", "Seeds", "Minus baseline, points", "p over seeds", "p over pairs")
     plain, _, best = table.rows
     assert [cell.text for cell in plain.cells[2:]] == ["", "", ""]
@@ -58,7 +62,9 @@ def test_the_baseline_may_be_chosen(ablation: Path) -> None:
 
 def test_a_config_may_name_its_variant(tmp_path: Path, make_run, make_result) -> None:
     for number, variant in enumerate(("a", "b")):
-        make_run(tmp_path / str(number), [make_result(thumbnails=False, seed=number)], config={"seed": 0, "variant": variant})
+        make_run(
+            tmp_path / str(number), [make_result(thumbnails=False, seed=number)], config={"seed": 0, "variant": variant}
+        )
     document = ablation_document(read_trials(tmp_path), tmp_path)
     assert [row.header for row in table_of(document).rows] == ["a", "b"]
     assert any("One seed a variant" in s for s in document.sections[0].blocks[0].sentences)

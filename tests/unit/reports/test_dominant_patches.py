@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 from transface.backbones.features import FaceFeatures
-from transface.reports.dominant_patches import as_pixels, dominant_patches_picture, outer_sides, perturbed_faces, picture_of_backbone
+from transface.reports.dominant_patches import (
+    as_pixels,
+    dominant_patches_picture,
+    outer_sides,
+    perturbed_faces,
+    picture_of_backbone,
+)
 from transface.systems.recognition.dpap import dominant_patches
 
 
@@ -28,7 +34,9 @@ def faces(count: int = 3) -> torch.Tensor:
 
 def test_a_row_a_face_and_two_columns_for_each_k() -> None:
     images = faces(2)
-    figure = dominant_patches_picture(images, torch.rand(2, 144), {7: images, 15: images.float() / 127.5 - 1}, (12, 12), 9)
+    figure = dominant_patches_picture(
+        images, torch.rand(2, 144), {7: images, 15: images.float() / 127.5 - 1}, (12, 12), 9
+    )
     assert len(figure.axes) == 2 * 6
     titles = [ax.get_title() for ax in figure.axes[:6]]
     assert titles == ["original", "importance", "7 dominant", "perturbed, K = 7", "15 dominant", "perturbed, K = 15"]
@@ -44,7 +52,9 @@ def test_the_outline_encloses_the_chosen_patches(count: int) -> None:
     for row in range(12):
         for column in range(12):
             crossed = sum(
-                1 for (x0, y0), (x1, y1) in segments if x0 == x1 <= column * 9 + 4.5 and min(y0, y1) < row * 9 + 4.5 < max(y0, y1)
+                1
+                for (x0, y0), (x1, y1) in segments
+                if x0 == x1 <= column * 9 + 4.5 and min(y0, y1) < row * 9 + 4.5 < max(y0, y1)
             )
             assert (crossed % 2 == 1) == (row * 12 + column in chosen)
 

@@ -37,7 +37,9 @@ def test_each_part_of_the_method_has_its_picture() -> None:
 
 
 def test_a_model_without_gate_has_distributions_only() -> None:
-    assert set(method_pictures(view(gate=None, ranking=None, perturbed=None, weights=None, num_patches=None))) == {"distributions"}
+    assert set(method_pictures(view(gate=None, ranking=None, perturbed=None, weights=None, num_patches=None))) == {
+        "distributions"
+    }
 
 
 def test_without_dpap_the_most_important_patches_are_still_shown() -> None:

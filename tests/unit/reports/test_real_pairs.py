@@ -1,4 +1,6 @@
-"""From a real pack to a report in a real browser: a checkpoint trained on CFP, verified on LFW beside raw pixels, with its faces."""
+"""From a real pack to a report in a real browser: a checkpoint trained on CFP, verified on LFW beside raw pixels, with
+its faces.
+"""
 
 import re
 from dataclasses import replace
@@ -11,8 +13,21 @@ from transface.data.benchmarks.pairs import read_pair_set
 from transface.reports.reading.runs import read_run
 from transface.reports.recognition.hard_pairs import galleries
 
-SMALL = ["backbone=face_vit", "backbone.patch_size=28", "backbone.embed_dim=16", "backbone.depth=1", "backbone.num_heads=2"]
-SHORT = ["trainer=cpu", "trainer.max_epochs=-1", "trainer.max_steps=20", "schedule.warmup_epochs=0", "data.total_batch_size=32", "data.num_workers=0"]
+SMALL = [
+    "backbone=face_vit",
+    "backbone.patch_size=28",
+    "backbone.embed_dim=16",
+    "backbone.depth=1",
+    "backbone.num_heads=2",
+]
+SHORT = [
+    "trainer=cpu",
+    "trainer.max_epochs=-1",
+    "trainer.max_steps=20",
+    "schedule.warmup_epochs=0",
+    "data.total_batch_size=32",
+    "data.num_workers=0",
+]
 
 
 @pytest.fixture

@@ -80,7 +80,11 @@ def test_several_runs_side_by_side(run: Path, tmp_path: Path, make_run, make_res
 
 
 def test_every_mode_of_a_set_has_its_own_roc_curve(tmp_path: Path, make_run, make_result) -> None:
-    results = [make_result("lfw", mode="F1"), make_result("ijbc", mode="N1D1F1", margin=4), make_result("ijbc", mode="N0D0F0", margin=1)]
+    results = [
+        make_result("lfw", mode="F1"),
+        make_result("ijbc", mode="N1D1F1", margin=4),
+        make_result("ijbc", mode="N0D0F0", margin=1),
+    ]
     (section,) = roc_section(read_run(make_run(tmp_path / "demo", results)))
     plot = section.blocks[0]
     labels = [text.get_text() for text in plot.figure.axes[0].get_legend().get_texts()]

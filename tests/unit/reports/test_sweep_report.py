@@ -21,7 +21,10 @@ def sweep(tmp_path: Path, make_run, make_result) -> Path:
     for k, margin in MARGINS.items():
         for seed in (0, 1):
             folder = tmp_path / "sweep" / f"perturbation.num_patches={k},seed={seed}"
-            results = [make_result(name, margin=margin + 0.1 * seed, seed=10 * seed + k, thumbnails=False) for name in ("easy", "hard")]
+            results = [
+                make_result(name, margin=margin + 0.1 * seed, seed=10 * seed + k, thumbnails=False)
+                for name in ("easy", "hard")
+            ]
             make_run(folder, results, config={"seed": seed, "perturbation": {"num_patches": k}})
     return tmp_path / "sweep"
 
@@ -45,7 +48,13 @@ def test_the_table_and_the_best_setting(sweep: Path) -> None:
 def test_rows_are_in_the_order_of_the_value_with_intervals(sweep: Path) -> None:
     table = table_of(sweep_document(read_trials(sweep), title="t"))
     assert [row.header for row in table.rows] == ["3", "7", "15"]
-    assert table.columns[:5] == ("perturbation.num_patches", "Accuracy %", "easy: Accuracy %", "hard: Accuracy %", "Seeds")
+    assert table.columns[:5] == (
+        "perturbation.num_patches",
+        "Accuracy %",
+        "easy: Accuracy %",
+        "hard: Accuracy %",
+        "Seeds",
+    )
     assert all(row.cells[0].interval.startswith("[") for row in table.rows)
     assert [row.kind for row in table.rows] == ["run", "best", "run"]
     assert table.rows[1].cells[-2].text == ""

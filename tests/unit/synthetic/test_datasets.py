@@ -58,11 +58,17 @@ def test_the_ijbc_folder_has_the_columns_of_the_protocol(demo: synthetic.DemoDat
     assert pairs[:, 2].sum() == 3 * 6  # four templates a person
     media = tables[:, 1:].astype(int)
     assert len({medium for _, medium in media}) == len({tuple(row) for row in media}), "a medium in two templates"
-    assert decode_jpeg(torch.from_numpy(np.fromfile(demo.ijbc / "loose_crop" / "1.jpg", np.uint8))).shape == (3, 160, 160)
+    assert decode_jpeg(torch.from_numpy(np.fromfile(demo.ijbc / "loose_crop" / "1.jpg", np.uint8))).shape == (
+        3,
+        160,
+        160,
+    )
 
 
 def test_the_same_settings_give_the_same_bytes(demo: synthetic.DemoData, tmp_path: Path) -> None:
-    again = synthetic.write_demo_data(tmp_path / "demo", num_identities=5, images_per_identity=3, num_pairs=40, num_ijbc_identities=3)
+    again = synthetic.write_demo_data(
+        tmp_path / "demo", num_identities=5, images_per_identity=3, num_pairs=40, num_ijbc_identities=3
+    )
     assert contents(again.root) == contents(demo.root)
 
 
@@ -90,7 +96,9 @@ def test_demo_data_goes_where_a_link_leads(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "data").symlink_to(tmp_path / "disk")
     for seed in (0, 1):
-        data = synthetic.write_demo_data(tmp_path / "data", num_identities=1, images_per_identity=1, num_pairs=20, num_ijbc_identities=1, seed=seed)
+        data = synthetic.write_demo_data(
+            tmp_path / "data", num_identities=1, images_per_identity=1, num_pairs=20, num_ijbc_identities=1, seed=seed
+        )
         assert json.loads((tmp_path / "disk" / synthetic.MANIFEST).read_text())["seed"] == seed
     assert data.root.is_symlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "disk"]
@@ -118,7 +126,9 @@ def test_impostors_are_others_and_likelier_among_more_strangers() -> None:
         assert torch.equal(pairs[:, 0] == pairs[:, 1], is_same)
         columns = [list(synthetic.TRAITS).index(name) for name in synthetic.COLOUR_TRAITS]
         spread = people[:, columns].std(0)
-        return float(((people[pairs[:, 0]] - people[pairs[:, 1]])[:, columns] / spread).square().sum(1)[~is_same].mean())
+        return float(
+            ((people[pairs[:, 0]] - people[pairs[:, 1]])[:, columns] / spread).square().sum(1)[~is_same].mean()
+        )
 
     assert distance(8) < 0.7 * distance(1)
 
@@ -149,7 +159,11 @@ def test_several_processes_draw_what_one_draws(monkeypatch: pytest.MonkeyPatch) 
     for cores in ({0}, {0, 1}):
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cores=cores: cores, raising=False)
         loaders: list[int] = []
-        monkeypatch.setattr(photographs, "DataLoader", lambda *a, seen=loaders, **words: seen.append(words["num_workers"]) or DataLoader(*a, **words))
+        monkeypatch.setattr(
+            photographs,
+            "DataLoader",
+            lambda *a, seen=loaders, **words: seen.append(words["num_workers"]) or DataLoader(*a, **words),
+        )
         drawn.append((photographs.encode_all(*album), photographs.render_all(*album)))
         assert loaders == ([] if cores == {0} else [2, 2])
     assert drawn[0][0] == drawn[1][0]

@@ -94,7 +94,14 @@ def test_loose_crops_of_other_sizes_hold_the_landmarks() -> None:
 @pytest.mark.parametrize("trait", list(TRAITS))
 def test_every_trait_can_be_seen(trait: str) -> None:
     who = mean_person(4)
-    shown = {"moustache": 0.9, "freckles": 0.9, "mole_size": 2, "second_mole_size": 2, "scar_strength": 0.9, "smile_folds": 0.9}
+    shown = {
+        "moustache": 0.9,
+        "freckles": 0.9,
+        "mole_size": 2,
+        "second_mole_size": 2,
+        "scar_strength": 0.9,
+        "smile_folds": 0.9,
+    }
     for name, value in {**shown, "hairline": -38, "beard": 0.9 if trait == "beard_line" else -1}.items():
         who[:, list(TRAITS).index(name)] = value
     who[:, list(TRAITS).index(trait)] = torch.linspace(*TRAITS[trait], 4)
@@ -104,13 +111,19 @@ def test_every_trait_can_be_seen(trait: str) -> None:
 
 @pytest.mark.parametrize("occasion", [name for name in OCCASIONS if name != "grey_picture"])
 def test_every_occasion_hides_something(occasion: str) -> None:
-    images = render_faces(mean_person(2), torch.cat([neutral(1, noise=0.0), neutral(1, noise=0.0, **{occasion: 1.0})])).images.float()
+    images = render_faces(
+        mean_person(2), torch.cat([neutral(1, noise=0.0), neutral(1, noise=0.0, **{occasion: 1.0})])
+    ).images.float()
     assert ((images[0] - images[1]).abs().amax(0) > 12).float().mean() > 0.01
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"crop": "tight"}, "crop must be"), ({"image_size": 160}, "112 wide"), ({"image_size": 161, "crop": "loose"}, "even number")],
+    [
+        ({"crop": "tight"}, "crop must be"),
+        ({"image_size": 160}, "112 wide"),
+        ({"image_size": 161, "crop": "loose"}, "even number"),
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

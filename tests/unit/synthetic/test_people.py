@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from transface.synthetic.people import CIRCUMSTANCES, NUISANCE_COLUMNS, OCCASIONS, TRAITS, Columns, draw_identities, draw_nuisance
+from transface.synthetic.people import (
+    CIRCUMSTANCES,
+    NUISANCE_COLUMNS,
+    OCCASIONS,
+    TRAITS,
+    Columns,
+    draw_identities,
+    draw_nuisance,
+)
 
 
 def test_traits_fill_their_ranges() -> None:

@@ -50,21 +50,39 @@ def first(batch: FaceBatch) -> FaceBatch:
     return batch
 
 
-def run(module: nn.Module, callbacks: list[Any], *, steps: int = 8, ckpt_path: Path | None = None, **settings: Any) -> lightning.Trainer:
+def run(
+    module: nn.Module, callbacks: list[Any], *, steps: int = 8, ckpt_path: Path | None = None, **settings: Any
+) -> lightning.Trainer:
     """Train for some steps on the CPU without logging."""
     loader: DataLoader[Tensor] = DataLoader(NoiseFaces(), batch_size=8, collate_fn=first)
     trainer = make_trainer(
-        callbacks=callbacks, accelerator="cpu", devices=1, max_steps=steps, logger=False, enable_progress_bar=False, **settings
+        callbacks=callbacks,
+        accelerator="cpu",
+        devices=1,
+        max_steps=steps,
+        logger=False,
+        enable_progress_bar=False,
+        **settings,
     )
     trainer.fit(module, loader, ckpt_path=ckpt_path, weights_only=False)
     return trainer
 
 
-def run_data(module: nn.Module, callbacks: list[Any], *, ckpt_path: Path | None = None, **settings: Any) -> lightning.Trainer:
+def run_data(
+    module: nn.Module, callbacks: list[Any], *, ckpt_path: Path | None = None, **settings: Any
+) -> lightning.Trainer:
     """Train through RecognitionData: two epochs of five batches of eight."""
     accumulation = settings.pop("accumulate_grad_batches", 1)
-    data = RecognitionData(source=NoiseFaces(), total_batch_size=8 * accumulation, num_workers=settings.pop("num_workers", 0), seed=5)
-    settings = {"max_epochs": 2, "accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False} | settings
+    data = RecognitionData(
+        source=NoiseFaces(), total_batch_size=8 * accumulation, num_workers=settings.pop("num_workers", 0), seed=5
+    )
+    settings = {
+        "max_epochs": 2,
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_progress_bar": False,
+    } | settings
     trainer = make_trainer(callbacks=callbacks, accumulate_grad_batches=accumulation, **settings)
     trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
     return trainer

@@ -1,4 +1,6 @@
-"""Ten steps with four accumulated batches equal ten steps with the batch four times as large (float64, no batch-norm, no draws)."""
+"""Ten steps with four accumulated batches equal ten steps with the batch four times as large (float64, no batch-norm,
+no draws).
+"""
 
 from functools import partial
 from typing import Any
@@ -35,7 +37,9 @@ class Faces:
     num_identities = 5
 
     def __init__(self) -> None:
-        self.images = torch.randint(0, 256, (160, 3, 8, 8), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+        self.images = torch.randint(
+            0, 256, (160, 3, 8, 8), generator=torch.Generator().manual_seed(2), dtype=torch.uint8
+        )
 
     def __len__(self) -> int:
         return 160
@@ -48,7 +52,11 @@ class Faces:
 def trained(classifier: type, optimizer: Any, accumulation: int) -> dict[str, Tensor]:
     torch.manual_seed(1)
     module = RecognitionModule(
-        Pixels().double(), classifier(5, 6, ArcFace(16.0)).double(), optimizer=optimizer, flip_probability=0.0, clip_norm=1.0
+        Pixels().double(),
+        classifier(5, 6, ArcFace(16.0)).double(),
+        optimizer=optimizer,
+        flip_probability=0.0,
+        clip_norm=1.0,
     )
     data = RecognitionData(source=Faces(), total_batch_size=16, num_workers=0)
     settings = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False}
@@ -63,4 +71,6 @@ def trained(classifier: type, optimizer: Any, accumulation: int) -> dict[str, Te
 def test_accumulated_batches_equal_a_larger_one(classifier: type, optimizer: Any) -> None:
     whole, accumulated = trained(classifier, optimizer, 1), trained(classifier, optimizer, 4)
     for name, value in whole.items():
-        torch.testing.assert_close(accumulated[name], value, rtol=1e-10, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            accumulated[name], value, rtol=1e-10, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}"
+        )

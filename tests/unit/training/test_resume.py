@@ -46,16 +46,27 @@ class SeenKeys(lightning.Callback):
 
 
 def new_module(make_module: Any, classifier: Any = None) -> Any:
-    return make_module(classifier, perturbation=DPAP(3, probability=0.5), weighting=EHSM(), schedule=Polynomial(warmup_steps=2), clip_norm=1.0)
+    return make_module(
+        classifier,
+        perturbation=DPAP(3, probability=0.5),
+        weighting=EHSM(),
+        schedule=Polynomial(warmup_steps=2),
+        clip_norm=1.0,
+    )
 
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
-@pytest.mark.parametrize(("stop", "accumulation", "num_workers"), [(1, 1, 0), (4, 1, 2), (5, 1, 2), (7, 1, 0), (9, 1, 2), (3, 2, 0), (5, 2, 2)])
+@pytest.mark.parametrize(
+    ("stop", "accumulation", "num_workers"),
+    [(1, 1, 0), (4, 1, 2), (5, 1, 2), (7, 1, 0), (9, 1, 2), (3, 2, 0), (5, 2, 2)],
+)
 def test_a_stopped_run_ends_where_the_whole_one_ends(
     make_module: Any, train_on_data: Any, tmp_path: Path, stop: int, accumulation: int, num_workers: int
 ) -> None:
     whole, seen = new_module(make_module), SeenKeys()
-    ended = train_on_data(whole, [seen, WeightAverage(decay=0.9)], accumulate_grad_batches=accumulation, max_epochs=2 * accumulation)
+    ended = train_on_data(
+        whole, [seen, WeightAverage(decay=0.9)], accumulate_grad_batches=accumulation, max_epochs=2 * accumulation
+    )
 
     part, seen_part = new_module(make_module), SeenKeys()
     stopper = [seen_part, WeightAverage(decay=0.9), CheckpointWriter(tmp_path, every_n_steps=1), StopAfter(stop)]
@@ -85,11 +96,16 @@ def test_a_stopped_run_ends_where_the_whole_one_ends(
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 @pytest.mark.parametrize("stop", [2, 5])
-def test_an_average_named_after_the_checkpoint_goes_on_exactly_too(make_module: Any, train_on_data: Any, tmp_path: Path, stop: int) -> None:
+def test_an_average_named_after_the_checkpoint_goes_on_exactly_too(
+    make_module: Any, train_on_data: Any, tmp_path: Path, stop: int
+) -> None:
     whole = new_module(make_module)
     train_on_data(whole, [CheckpointWriter(tmp_path / "whole", every_n_steps=None), WeightAverage(decay=0.5)])
     with pytest.raises(KilledError):
-        train_on_data(new_module(make_module), [CheckpointWriter(tmp_path, every_n_steps=1), WeightAverage(decay=0.5), StopAfter(stop)])
+        train_on_data(
+            new_module(make_module),
+            [CheckpointWriter(tmp_path, every_n_steps=1), WeightAverage(decay=0.5), StopAfter(stop)],
+        )
     again = new_module(make_module)
     saved = complete_checkpoints(tmp_path)[-1]
     assert saved.name == f"step-{stop:09d}"
@@ -122,7 +138,9 @@ def test_the_loss_scale_of_half_precision_goes_on_exactly(make_module: Any, trai
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 @pytest.mark.parametrize("sample_rate", [1.0, 0.5])
-def test_sampled_centres_and_adaptive_margins_go_on_exactly(make_module: Any, train_on_data: Any, tmp_path: Path, sample_rate: float) -> None:
+def test_sampled_centres_and_adaptive_margins_go_on_exactly(
+    make_module: Any, train_on_data: Any, tmp_path: Path, sample_rate: float
+) -> None:
     def classifier() -> PartialFC:
         torch.manual_seed(8)
         return PartialFC(10, 16, AdaFace(scale=16.0), sample_rate=sample_rate)
@@ -130,7 +148,9 @@ def test_sampled_centres_and_adaptive_margins_go_on_exactly(make_module: Any, tr
     whole = new_module(make_module, classifier())
     train_on_data(whole, [])
     with pytest.raises(KilledError):
-        train_on_data(new_module(make_module, classifier()), [CheckpointWriter(tmp_path, every_n_steps=1), StopAfter(3)])
+        train_on_data(
+            new_module(make_module, classifier()), [CheckpointWriter(tmp_path, every_n_steps=1), StopAfter(3)]
+        )
     again = new_module(make_module, classifier())
     train_on_data(again, [], ckpt_path=complete_checkpoints(tmp_path)[-1] / "trainer.ckpt")
     assert_same_state(again, whole)
@@ -142,7 +162,9 @@ def test_a_rate_given_on_resuming_is_the_one_trained_with(
 ) -> None:
     with pytest.raises(KilledError):
         train_on_data(new_module(make_module), [CheckpointWriter(tmp_path, every_n_steps=1), StopAfter(3)])
-    again = make_module(perturbation=DPAP(3), weighting=EHSM(), schedule=Polynomial(warmup_steps=2), optimizer=partial(AdamW, lr=0.0))
+    again = make_module(
+        perturbation=DPAP(3), weighting=EHSM(), schedule=Polynomial(warmup_steps=2), optimizer=partial(AdamW, lr=0.0)
+    )
     weights = read_checkpoint(complete_checkpoints(tmp_path)[-1])["state_dict"]
     train_on_data(again, [], ckpt_path=complete_checkpoints(tmp_path)[-1] / "trainer.ckpt")
     assert "from step 3 on, as this command says: lr 0.001 -> 0.0" in capsys.readouterr().out
@@ -150,7 +172,9 @@ def test_a_rate_given_on_resuming_is_the_one_trained_with(
     assert_same_state(StateOf(parameters), StateOf({name: weights[name] for name in parameters}))
 
 
-def test_what_is_no_state_of_this_run_is_refused_before_anything_is_loaded(make_module: Any, train_on_data: Any, tmp_path: Path) -> None:
+def test_what_is_no_state_of_this_run_is_refused_before_anything_is_loaded(
+    make_module: Any, train_on_data: Any, tmp_path: Path
+) -> None:
     module = new_module(make_module)
     train_on_data(module, [CheckpointWriter(tmp_path, every_n_steps=None)], max_epochs=1)
     path = complete_checkpoints(tmp_path)[-1] / "trainer.ckpt"
@@ -178,6 +202,8 @@ def assert_same_state(one: Any, other: Any) -> None:
     wanted = other.state_dict()
     for name, value in one.state_dict().items():
         if isinstance(value, torch.Tensor):
-            torch.testing.assert_close(value, wanted[name], rtol=0, atol=0, msg=lambda text, name=name: f"{name}: {text}")
+            torch.testing.assert_close(
+                value, wanted[name], rtol=0, atol=0, msg=lambda text, name=name: f"{name}: {text}"
+            )
         else:
             assert value == wanted[name], name

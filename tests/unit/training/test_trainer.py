@@ -29,7 +29,9 @@ class Losses(lightning.Callback):
     def __init__(self) -> None:
         self.values: list[float] = []
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         self.values.append(float(outputs["loss"]))
 
 
@@ -38,11 +40,17 @@ def losses(*, compile: bool) -> list[float]:
     backbone = FaceViT(patch_size=28, embed_dim=16, depth=1, num_heads=2, embedding_size=8, drop_path_rate=0.0)
     classifier = FullSoftmax(PEOPLE, 8, CosFace(16.0, 0.2))
     module = RecognitionModule(backbone, classifier, optimizer=functools.partial(torch.optim.AdamW, lr=0.01))
-    images = torch.randint(256, (STEPS, FACES, 3, 112, 112), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    images = torch.randint(
+        256, (STEPS, FACES, 3, 112, 112), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
     labels = torch.arange(STEPS * FACES).reshape(STEPS, FACES) % PEOPLE
-    loader = torch.utils.data.DataLoader([FaceBatch(*parts) for parts in zip(images, labels, labels, strict=True)], batch_size=None)
+    loader = torch.utils.data.DataLoader(
+        [FaceBatch(*parts) for parts in zip(images, labels, labels, strict=True)], batch_size=None
+    )
     kept = Losses()
-    make_trainer(callbacks=[kept], compile=compile, accelerator="cpu", max_epochs=1, logger=False, enable_progress_bar=False).fit(module, loader)
+    make_trainer(
+        callbacks=[kept], compile=compile, accelerator="cpu", max_epochs=1, logger=False, enable_progress_bar=False
+    ).fit(module, loader)
     assert (backbone._compiled_call_impl is not None) == compile
     return kept.values
 
@@ -69,7 +77,11 @@ def test_a_compiled_backbone_has_the_losses_of_the_plain_one() -> None:
 
 def test_several_devices_keep_class_centres_apart_whichever_way_they_are_asked_for() -> None:
     quiet: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
-    for settings in ({"devices": 2}, *({"devices": 2, "strategy": word} for word in DDP_WORDS), {"devices": 1, "num_nodes": 2}):
+    for settings in (
+        {"devices": 2},
+        *({"devices": 2, "strategy": word} for word in DDP_WORDS),
+        {"devices": 1, "num_nodes": 2},
+    ):
         assert isinstance(make_trainer(**quiet, **settings).strategy, ShardedDDPStrategy), settings
     unused = make_trainer(**quiet, devices=2, strategy="ddp_find_unused_parameters_true").strategy
     assert unused._ddp_kwargs["find_unused_parameters"] is True
@@ -86,7 +98,13 @@ def test_the_average_comes_first_and_the_checkpoint_after_all_that_it_holds(tmp_
     class Plain(lightning.Callback):
         pass
 
-    guard, writer, plain, stop, average = NonFiniteGuard(tmp_path), CheckpointWriter(tmp_path), Plain(), EarlyStopping(), WeightAverage()
+    guard, writer, plain, stop, average = (
+        NonFiniteGuard(tmp_path),
+        CheckpointWriter(tmp_path),
+        Plain(),
+        EarlyStopping(),
+        WeightAverage(),
+    )
     assert in_order([plain, guard, writer, plain, stop, average]) == [average, plain, guard, stop, writer, plain]
     assert in_order([plain, stop]) == [plain, stop]
     assert in_order([]) == []

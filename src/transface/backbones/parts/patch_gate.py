@@ -1,6 +1,7 @@
 """The patch gate of TransFace: one weight in (0, 1) per token, read from all tokens at once.
 
-TransFace (ICCV 2023, arXiv 2308.10133). The same number ranks the patches for DPAP. Shapes: B faces, N patches, D token width.
+TransFace (ICCV 2023, arXiv 2308.10133). The same number ranks the patches for DPAP. Shapes: B faces, N patches, D token
+width.
 """
 
 from typing import NamedTuple
@@ -18,7 +19,9 @@ class GatedTokens(NamedTuple):
 
 
 class PatchGate(nn.Module):
-    """Squeeze-and-excitation over positions: flatten (B, N*D) -> Linear(N) -> ReLU -> Linear(N) -> sigmoid, no biases."""
+    """Squeeze-and-excitation over positions: flatten (B, N*D) -> Linear(N) -> ReLU -> Linear(N) -> sigmoid, no
+    biases.
+    """
 
     def __init__(self, num_patches: int, token_width: int) -> None:
         super().__init__()
@@ -26,7 +29,8 @@ class PatchGate(nn.Module):
         self.excite = nn.Linear(num_patches, num_patches, bias=False)
 
     def ranking(self, tokens: Tensor) -> Tensor:
-        """Return the gate before its sigmoid (B, N), of tokens (B, N, D), in the precision of the gate's weights even under autocast.
+        """Return the gate before its sigmoid (B, N), of tokens (B, N, D), in the precision of the gate's weights even
+        under autocast.
 
         It orders the patches as the gate does, and still tells them apart where the gate is 1 to machine precision.
         """

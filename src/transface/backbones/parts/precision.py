@@ -10,7 +10,8 @@ from torch import Tensor
 
 @contextmanager
 def in_precision_of(weight: Tensor, x: Tensor) -> Iterator[Tensor]:
-    """Yield x in the dtype of `weight`, with autocast switched off: the gate and the neck end in a sigmoid and a batch norm.
+    """Yield x in the dtype of `weight`, with autocast switched off: the gate and the neck end in a sigmoid and a batch
+    norm.
 
     Without autocast nothing is entered, so an exported graph holds no trace of it.
     """
@@ -23,7 +24,9 @@ def in_precision_of(weight: Tensor, x: Tensor) -> Iterator[Tensor]:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Return whether this device has instructions that multiply bfloat16 matrices (AMX, AVX-512 BF16, tensor cores since Ampere)."""
+    """Return whether this device has instructions that multiply bfloat16 matrices (AMX, AVX-512 BF16, tensor cores
+    since Ampere).
+    """
     if device.type == "cuda":
         with torch.cuda.device(device):
             return torch.cuda.is_bf16_supported(including_emulation=False)

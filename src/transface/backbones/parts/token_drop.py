@@ -1,4 +1,5 @@
-"""Token drop: in training some tokens skip the blocks; a learned mask token takes their place before the gate and the neck.
+"""Token drop: in training some tokens skip the blocks; a learned mask token takes their place before the gate and the
+neck.
 
 Shapes: B faces, N patches, M kept patches, D token width.
 """
@@ -10,7 +11,9 @@ from torch import Tensor
 
 
 class KeptTokens(NamedTuple):
-    """The kept tokens (B, M, D), and for each of the N positions where it went: below M a kept token, else a dropped one (B, N)."""
+    """The kept tokens (B, M, D), and for each of the N positions where it went: below M a kept token, else a dropped
+    one (B, N).
+    """
 
     tokens: Tensor
     positions: Tensor

@@ -1,4 +1,6 @@
-"""Which file a path to weights means (itself, the best checkpoint of a run, the weights of an exported folder), and a backbone's part of it."""
+"""Which file a path to weights means (itself, the best checkpoint of a run, the weights of an exported folder), and a
+backbone's part of it.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +10,16 @@ TRAINER_FILE, EXPORTED_FILE = "trainer.ckpt", "model.safetensors"
 
 
 def trainer_file(folder: Path) -> Path | None:
-    """Return the `trainer.ckpt` that a run folder or a checkpoint folder means, of a run: best, else last; None where there is none."""
-    for candidate in (folder, folder / "checkpoints" / "best", folder / "checkpoints" / "last", folder / "best", folder / "last"):
+    """Return the `trainer.ckpt` that a run folder or a checkpoint folder means, of a run: best, else last; None where
+    there is none.
+    """
+    for candidate in (
+        folder,
+        folder / "checkpoints" / "best",
+        folder / "checkpoints" / "last",
+        folder / "best",
+        folder / "last",
+    ):
         if (candidate / TRAINER_FILE).is_file():
             return (candidate / TRAINER_FILE).resolve()
     return None
@@ -24,7 +34,9 @@ def weights_file(path: str | Path) -> Path:
     path = Path(path)
     found = path if path.is_file() else path / EXPORTED_FILE if (path / EXPORTED_FILE).is_file() else trainer_file(path)
     if found is None:
-        raise FileNotFoundError(f"no weights at {path}: give a file of weights, a run folder, a checkpoint or an exported folder")
+        raise FileNotFoundError(
+            f"no weights at {path}: give a file of weights, a run folder, a checkpoint or an exported folder"
+        )
     return found
 
 
@@ -34,7 +46,8 @@ def is_of_our_trainer(content: Mapping[str, Any]) -> bool:
 
 
 def network_weights(content: Mapping[str, Any], *, averaged: bool = True) -> dict[str, Any]:
-    """Return the network's weights in a checkpoint of our trainer, the averaged ones (EMA) where it has them and `averaged` is set.
+    """Return the network's weights in a checkpoint of our trainer, the averaged ones (EMA) where it has them and
+    `averaged` is set.
 
     Checkpoints written before the network had its name call it `backbone`, and the average `ema_backbone`.
     """

@@ -1,4 +1,6 @@
-"""Fills a backbone that stands already with released weights or its own, to fine-tune from; gate and neck may be fresh."""
+"""Fills a backbone that stands already with released weights or its own, to fine-tune from; gate and neck may be
+fresh.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -23,10 +25,11 @@ def load_pretrained(
     channels: Channels | None = None,
     may_be_absent: tuple[str, ...] = NEW_PARTS,
 ) -> tuple[str, ...]:
-    """Load weights into a backbone that stands already, for fine-tuning, and return the names that kept their fresh values.
+    """Load weights into a backbone that stands already, for fine-tuning, and return the names that kept their fresh
+    values.
 
-    Released weights are brought into our names; others must have them, or be those of the timm model inside. A part whose names begin with
-    a word of `may_be_absent` may be fresh, as a whole; so may the mask token.
+    Released weights are brought into our names; others must have them, or be those of the timm model inside. A part
+    whose names begin with a word of `may_be_absent` may be fresh, as a whole; so may the mask token.
 
     Raises:
         FileNotFoundError, ValueError: as bare_weights, and if anything did not fit (all is listed).
@@ -38,14 +41,19 @@ def load_pretrained(
         fresh = load_strictly(backbone, state, origin=origin, may_be_absent=absent)
     except ValueError as error:
         lacks_first = SHORTCUT in backbone.state_dict() and SHORTCUT not in state and "layer1.0.bn3.weight" in state
-        hint = "; networks of AdaFace and CVLface halve their input without weights: build this one with first_shortcut='subsample'"
+        hint = (
+            "; networks of AdaFace and CVLface halve their input without weights: build this one with"
+            " first_shortcut='subsample'"
+        )
         raise ValueError(f"{error}{hint if lacks_first else ''}") from error
     if fresh:
         logger.info("%s fill %s but for %s, which start fresh", origin, type(backbone).__name__, ", ".join(fresh))
     return fresh
 
 
-def _in_names_of(backbone: nn.Module, source: str | Path | Mapping[str, Any], channels: Channels | None) -> Mapping[str, Tensor]:
+def _in_names_of(
+    backbone: nn.Module, source: str | Path | Mapping[str, Any], channels: Channels | None
+) -> Mapping[str, Tensor]:
     own, state = backbone.state_dict().keys(), bare_weights(source).state
     if channels is None and state.keys() <= own:
         return state

@@ -1,4 +1,5 @@
-"""Reads what torch.save wrote as tensors and plain values: code in it is refused by name, bystanders of old checkpoints become empty things.
+"""Reads what torch.save wrote as tensors and plain values: code in it is refused by name, bystanders of old checkpoints
+become empty things.
 
 Nothing that a file names is imported or called, but what torch itself holds for harmless.
 """
@@ -15,7 +16,9 @@ REFUSED = re.compile(r"(?:Unsupported (?:global: GLOBAL|class)|unsupported GLOBA
 
 
 class Bystander:
-    """Stands in for an object that lies beside the weights (settings, a callback's class, a best score) and says nothing of them."""
+    """Stands in for an object that lies beside the weights (settings, a callback's class, a best score) and says
+    nothing of them.
+    """
 
     def __init__(self, *_: object) -> None:
         """Take whatever it was made of."""
@@ -24,7 +27,8 @@ class Bystander:
         """Forget what it held."""
 
 
-# What released checkpoints hold beside their state dict: Lightning's callbacks (as keys) and settings, argparse's, NumPy's numbers.
+# What released checkpoints hold beside their state dict: Lightning's callbacks (as keys) and settings, argparse's,
+# NumPy's numbers.
 BYSTANDERS = (
     "argparse.Namespace",
     "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint",
@@ -42,10 +46,17 @@ DICTIONARIES = ("lightning_fabric.utilities.data.AttributeDict", "pytorch_lightn
 
 
 def read_plain(path: str | Path, *, mmap: bool = False) -> Any:
-    """Return what a file of torch.save holds, on the CPU; raises whatever torch does where it is broken or holds code."""
-    stand_ins = [*((type("Bystander", (Bystander,), {}), name) for name in BYSTANDERS), *((dict, name) for name in DICTIONARIES)]
+    """Return what a file of torch.save holds, on the CPU; raises whatever torch does where it is broken or holds
+    code.
+    """
+    stand_ins = [
+        *((type("Bystander", (Bystander,), {}), name) for name in BYSTANDERS),
+        *((dict, name) for name in DICTIONARIES),
+    ]
     with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():  # type: ignore[arg-type]
-        warnings.filterwarnings("ignore", message="Detected pickle protocol")  # of a file that is refused, or read all the same
+        warnings.filterwarnings(
+            "ignore", message="Detected pickle protocol"
+        )  # of a file that is refused, or read all the same
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 

@@ -1,7 +1,9 @@
-"""Builds the network a checkpoint's config names, and nothing but a network of this package; gives back the config of one built.
+"""Builds the network a checkpoint's config names, and nothing but a network of this package; gives back the config of
+one built.
 
-A checkpoint says how its network was made as a plain dict: `_target_` and keyword arguments. A file from anywhere must not choose
-which code runs, so only backbones of transface.backbones and rebuildable networks of transface.systems are called.
+A checkpoint says how its network was made as a plain dict: `_target_` and keyword arguments. A file from anywhere must
+not choose which code runs, so only backbones of transface.backbones and rebuildable networks of transface.systems are
+called.
 """
 
 import functools
@@ -47,7 +49,9 @@ def config_of(backbone: nn.Module) -> dict[str, Any]:
     kind = type(backbone)
     built_with = getattr(backbone, "built_with", None)
     if not isinstance(built_with, dict):
-        raise ValueError(f"{kind.__module__}.{kind.__qualname__} does not say how it was built: decorate the class with @rebuildable")
+        raise ValueError(
+            f"{kind.__module__}.{kind.__qualname__} does not say how it was built: decorate the class with @rebuildable"
+        )
     target = f"{kind.__module__}.{kind.__qualname__}"
     return {"_target_": target} | {key: STARTING_WEIGHTS.get(key, _plain(value)) for key, value in built_with.items()}
 
@@ -61,23 +65,33 @@ def _plain(value: Any) -> Any:
         return [_plain(inner) for inner in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    raise ValueError(f"a backbone's argument must be a plain value, a list or a backbone to be written down, got {type(value).__name__}")
+    raise ValueError(
+        "a backbone's argument must be a plain value, a list or a backbone to be written down, got"
+        f" {type(value).__name__}"
+    )
 
 
 def build_backbone(config: Mapping[str, Any]) -> nn.Module:
-    """Return a fresh backbone of the config `{"_target_": "transface.backbones.<file>.<name>", <keyword>: <value>, ...}`.
+    """Return a fresh backbone of the config `{"_target_": "transface.backbones.<file>.<name>", <keyword>: <value>,
+    ...}`.
 
     Weights the run started from (`weights`, `pretrained`) are not looked up: those of the checkpoint replace them.
 
     Raises:
-        ValueError: if the config names anything but a backbone of this package, or one that does not take the given keywords.
+        ValueError: if the config names anything but a backbone of this package, or one that does not take the given
+            keywords.
 
     Example:
-        >>> build_backbone({"_target_": "transface.backbones.face_vit.face_vit_t", "embed_dim": 32, "depth": 1}).embedding_size
+        >>> config = {"_target_": "transface.backbones.face_vit.face_vit_t", "embed_dim": 32, "depth": 1}
+        >>> build_backbone(config).embedding_size
         512
     """
     target = backbone_target(config.get("_target_") if isinstance(config, Mapping) else None)
-    settings = {key: STARTING_WEIGHTS.get(key, value) for key, value in config.items() if key != "_target_" and key not in COMPOSITION_KEYS}
+    settings = {
+        key: STARTING_WEIGHTS.get(key, value)
+        for key, value in config.items()
+        if key != "_target_" and key not in COMPOSITION_KEYS
+    }
     odd = [key for key in settings if str(key).startswith("_")]
     if odd:
         raise ValueError(f"a backbone's config may hold _target_ and keyword arguments only, got {odd}")
@@ -91,13 +105,17 @@ def build_backbone(config: Mapping[str, Any]) -> nn.Module:
 
 
 def backbone_target(name: Any) -> Any:
-    """Return the class or function of that dotted name: of a file of transface.backbones, or a rebuildable network of transface.systems.
+    """Return the class or function of that dotted name: of a file of transface.backbones, or a rebuildable network of
+    transface.systems.
 
     Raises:
         ValueError: if it is neither.
     """
     homes = " or ".join(f"{home}*" for home in HOMES)
-    refusal = f"network {name!r} is not one of {homes}: build it yourself and hand it over (transface.load(path, backbone=...))"
+    refusal = (
+        f"network {name!r} is not one of {homes}: build it yourself and hand it over (transface.load(path,"
+        " backbone=...))"
+    )
     home = next((home for home in HOMES if isinstance(name, str) and name.startswith(home)), None)
     if home is None or not all(word.isidentifier() for word in name.split(".")):
         raise ValueError(refusal)

@@ -1,7 +1,7 @@
 """How each released family names its weights, and how those names become ours.
 
-Facts about key names and input channels only. A family trained on BGR images gets the channels of its first convolution turned round, so
-that every backbone here takes RGB.
+Facts about key names and input channels only. A family trained on BGR images gets the channels of its first convolution
+turned round, so that every backbone here takes RGB.
 """
 
 from collections.abc import Callable, Mapping
@@ -78,14 +78,17 @@ def vit_to_ours(state: State) -> State:
 
 
 def ir_to_ours(state: State) -> State:
-    """Return the weights of an AdaFace or CVLface IR network in the names of IResNet; its last norm has neither weight nor bias.
+    """Return the weights of an AdaFace or CVLface IR network in the names of IResNet; its last norm has neither weight
+    nor bias.
 
     Raises:
         ValueError: if its units are bottlenecks (IR-152, IR-200), which IResNet does not have.
     """
     widths = {key.split(".")[1]: len(value) for key, value in state.items() if key.endswith("res_layer.1.weight")}
     if any(key.startswith("body.0.res_layer.7.") for key in state) or not set(widths.values()) <= set(IR_WIDTHS):
-        raise ValueError("IR networks of bottleneck units (IR-152, IR-200) are not supported; IR-18, 34, 50 and 101 are")
+        raise ValueError(
+            "IR networks of bottleneck units (IR-152, IR-200) are not supported; IR-18, 34, 50 and 101 are"
+        )
     names: dict[str, str] = {}
     for stage, width in enumerate(IR_WIDTHS, start=1):
         units = sorted((unit for unit in widths if widths[unit] == width), key=int)
@@ -108,7 +111,12 @@ _VIT = frozenset({"patch_embed.proj.weight", "pos_embed", "blocks.0.mlp.fc1.weig
 _IR = frozenset({"input_layer.0.weight", "body.0.res_layer.1.weight", "output_layer.3.weight"})
 _IRESNET = frozenset({"conv1.weight", "layer1.0.bn3.weight", "fc.weight", "features.running_mean"})
 _MOBILE = frozenset(
-    {"layers.0.layers.0.weight", "conv_sep.layers.0.weight", "features.layers.0.layers.0.weight", "features.layers.2.weight"}
+    {
+        "layers.0.layers.0.weight",
+        "conv_sep.layers.0.weight",
+        "features.layers.0.layers.0.weight",
+        "features.layers.2.weight",
+    }
 )
 _OWN = frozenset({"patch_embed.proj.weight", "pos_embed", "blocks.0.mlp.fc1.weight", "neck.embed.weight"})
 _PROJECTION = "patch_embed.proj.weight"
@@ -123,7 +131,9 @@ FAMILIES = (
     Family("arcface_torch IResNet", _IRESNET, "", _as_they_are, "iresnet", "conv1.weight", "rgb"),
     Family("CVLface IR", _IR, "net.", ir_to_ours, "iresnet", "conv1.weight", "rgb"),
     Family("AdaFace IR", _IR, "", ir_to_ours, "iresnet", "conv1.weight", "bgr"),
-    Family("arcface_torch MobileFaceNet", _MOBILE, "", _as_they_are, "mobilefacenet", "layers.0.layers.0.weight", "rgb"),
+    Family(
+        "arcface_torch MobileFaceNet", _MOBILE, "", _as_they_are, "mobilefacenet", "layers.0.layers.0.weight", "rgb"
+    ),
 )
 
 
@@ -138,14 +148,16 @@ def read_released(source: str | Path | Mapping[str, Any], *, channels: Channels 
     """Return released weights in our names and taking RGB, with their family.
 
     Raises:
-        FileNotFoundError, ValueError: as bare_weights, and if the family is unknown or one of CVLface's with key points.
+        FileNotFoundError, ValueError: as bare_weights, and if the family is unknown or one of CVLface's with key
+            points.
     """
     if channels not in {None, "rgb", "bgr"}:
         raise ValueError(f"channels must be 'rgb' or 'bgr', got {channels!r}")
     bare = bare_weights(source)
     if any(".rpe" in key for key in bare.state):
         raise ValueError(
-            "networks with relative positions by key points (KPRPE of CVLface) are not supported: every block wants the five points of a face"
+            "networks with relative positions by key points (KPRPE of CVLface) are not supported: every block wants the"
+            " five points of a face"
         )
     family = recognise(bare.state, prefix=bare.prefix)
     state = dict(family.to_ours({key: value for key, value in bare.state.items() if not key.startswith(HEAD_PREFIXES)}))

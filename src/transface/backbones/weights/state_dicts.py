@@ -1,4 +1,5 @@
-"""Plain state dicts: read without running anything, taken out of their wrappings, loaded strictly with a list of what did not fit.
+"""Plain state dicts: read without running anything, taken out of their wrappings, loaded strictly with a list of what
+did not fit.
 
 No checkpoint is ever executed: files are read with weights_only, so a pickle that holds code is refused.
 """
@@ -16,7 +17,17 @@ from torch import Tensor, nn
 from transface.backbones.weights.files import is_of_our_trainer, network_weights, weights_file
 from transface.backbones.weights.plain_pickles import read_plain, reason_of
 
-WRAPPERS = ("state_dict", "state_dict_backbone", "model", "model_state_dict", "net", "network", "module", "weights", "backbone")
+WRAPPERS = (
+    "state_dict",
+    "state_dict_backbone",
+    "model",
+    "model_state_dict",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "backbone",
+)
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
 HEAD_PREFIXES = ("head.", "classifier.", "margin.", "loss.", "criterion.")
 LOOSE_HEADS = ("arcface.", "logits.", "fc.", "kernel", "weight")  # heads too, where a prefix marks the backbone
@@ -24,7 +35,9 @@ NUM_LISTED = 12
 
 
 class Misfits(NamedTuple):
-    """What did not fit: keys the model wants and lacks, keys it does not know, and those of another shape (as sentences)."""
+    """What did not fit: keys the model wants and lacks, keys it does not know, and those of another shape (as
+    sentences).
+    """
 
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
@@ -43,7 +56,8 @@ class BareWeights(NamedTuple):
 
 
 def bare_weights(source: str | Path | Mapping[str, Any]) -> BareWeights:
-    """Return the tensors of a file or a dict, without prefixes that all keys share and without a classification head beside the backbone.
+    """Return the tensors of a file or a dict, without prefixes that all keys share and without a classification head
+    beside the backbone.
 
     Raises:
         FileNotFoundError, ValueError: as read_state_dict.
@@ -62,9 +76,11 @@ def bare_weights(source: str | Path | Mapping[str, Any]) -> BareWeights:
 
 
 def read_state_dict(path: str | Path) -> dict[str, Any]:
-    """Return the state dict in a file, unwrapped from `state_dict` and its like, on the CPU, without running any code in it.
+    """Return the state dict in a file, unwrapped from `state_dict` and its like, on the CPU, without running any code
+    in it.
 
-    A run folder means its best checkpoint, an exported folder its weights; of what our trainer saved it is the backbone's part.
+    A run folder means its best checkpoint, an exported folder its weights; of what our trainer saved it is the
+    backbone's part.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -74,8 +90,12 @@ def read_state_dict(path: str | Path) -> dict[str, Any]:
     try:
         content = load_file(path) if path.suffix == ".safetensors" else read_plain(path)
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} holds more than tensors and plain values; nothing in it was run: {reason_of(error)}") from error
-    except Exception as error:  # a mutated file makes the reader fail in any way: IndexError, TypeError, OverflowError ...
+        raise ValueError(
+            f"{path} holds more than tensors and plain values; nothing in it was run: {reason_of(error)}"
+        ) from error
+    except (
+        Exception
+    ) as error:  # a mutated file makes the reader fail in any way: IndexError, TypeError, OverflowError ...
         raise ValueError(f"{path} is no checkpoint that torch or safetensors can read: {reason_of(error)}") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} must hold a state dict (names to tensors), got {type(content).__name__}")
@@ -90,10 +110,17 @@ def _unwrapped(content: Mapping[str, Any], *, origin: str) -> Mapping[str, Any]:
     for wrapper in WRAPPERS:
         if isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
-    odd = [f"{key} ({type(value).__name__})" for key, value in content.items() if not isinstance(value, Tensor | np.ndarray)]
+    odd = [
+        f"{key} ({type(value).__name__})"
+        for key, value in content.items()
+        if not isinstance(value, Tensor | np.ndarray)
+    ]
     odd += [f"the key {key!r} ({type(key).__name__})" for key in content if not isinstance(key, str)]
     if odd or not content:
-        raise ValueError(f"{origin} must hold a state dict (names to tensors), got " + (", ".join(odd[:NUM_LISTED]) or "an empty one"))
+        raise ValueError(
+            f"{origin} must hold a state dict (names to tensors), got "
+            + (", ".join(odd[:NUM_LISTED]) or "an empty one")
+        )
     return content
 
 
@@ -110,8 +137,11 @@ def find_misfits(model: nn.Module, state: Mapping[str, Tensor]) -> Misfits:
     return Misfits(missing, unexpected, reshaped)
 
 
-def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, origin: str, may_be_absent: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Load `state` into `model` and return the keys that kept their fresh values; those begin with a word of `may_be_absent`.
+def load_strictly(
+    model: nn.Module, state: Mapping[str, Tensor], *, origin: str, may_be_absent: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """Load `state` into `model` and return the keys that kept their fresh values; those begin with a word of
+    `may_be_absent`.
 
     Raises:
         ValueError: listing everything that did not fit, before anything was changed.

@@ -1,4 +1,6 @@
-"""What Hydra is handed: flags first, groups that train.yaml already has without their plus sign, trials named after what is swept."""
+"""What Hydra is handed: flags first, groups that train.yaml already has without their plus sign, trials named after
+what is swept.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -30,9 +32,9 @@ PLUGINS = {"optuna": "hydra_plugins.hydra_optuna_sweeper", "slurm": "hydra_plugi
 def hydra_words(argv: list[str], folder: Path) -> list[str]:
     """Return the words in the order Hydra's parser takes them, with what names a sweep's trials added.
 
-    `+sweep=x` and `sweep=x` mean the same. A trial's folder (runs/x/seed=0,variant=transface/gate) needs no quotes. data.sources=[...] needs no
-    data.root. A trial's folder is named after the swept settings alone: those that are the same in all trials would make it long, and a
-    path among them would make it a folder of folders.
+    `+sweep=x` and `sweep=x` mean the same. A trial's folder (runs/x/seed=0,variant=transface/gate) needs no quotes.
+    data.sources=[...] needs no data.root. A trial's folder is named after the swept settings alone: those that are the
+    same in all trials would make it long, and a path among them would make it a folder of folders.
     """
     flags, words = _split(argv)
     words = [_as_group(_quoted(word), folder) for word in words]
@@ -56,13 +58,19 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _quoted(word: str) -> str:
-    """Return the word with its value in quotes if that holds what Hydra's grammar has no place for: an equals sign, letters beyond ASCII, #.
+    """Return the word with its value in quotes if that holds what Hydra's grammar has no place for: an equals sign,
+    letters beyond ASCII, #.
 
     An equals sign makes the commas beside it part of a name; else each value between commas is quoted apart.
     """
     key, _, value = word.partition("=")
     is_list = value.startswith("[") and value.endswith("]") and not set("'\"[{") & set(value[1:])
-    if not value or (value[0] in "'\"[{" and not is_list) or "(" in value or (("=" not in value or is_list) and _is_grammatical(word)):
+    if (
+        not value
+        or (value[0] in "'\"[{" and not is_list)
+        or "(" in value
+        or (("=" not in value or is_list) and _is_grammatical(word))
+    ):
         return word
     if "=" in value and not is_list:
         return f"{key}={_in_quotes(value)}"
@@ -109,11 +117,15 @@ def _refuse_absent_plugins(words: list[str]) -> None:
         if key in ("sweep", "hydra/sweeper", "hydra/launcher"):
             for name, module in PLUGINS.items():
                 if value.startswith((name, f"submitit_{name}")) and _is_absent(module):
-                    raise UserError(f"{word} needs a plugin of Hydra that is not installed: pip install 'transface[cluster]'")
+                    raise UserError(
+                        f"{word} needs a plugin of Hydra that is not installed: pip install 'transface[cluster]'"
+                    )
 
 
 def _sweep_folder(words: list[str], keys: list[str]) -> list[str]:
-    """Return the word that puts a named sweep beside the run of its experiment, unless the user named it or its folder."""
+    """Return the word that puts a named sweep beside the run of its experiment, unless the user named it or its
+    folder.
+    """
     sweeps = [word[6:] for word in words if word.startswith("sweep=") and word[6:] != "null"]
     if not sweeps or "name" in keys or any(word.startswith("hydra.sweep.dir=") for word in words):
         return []

@@ -28,7 +28,8 @@ def conf_folder() -> Path:
 
 
 def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, folder: Path | None = None) -> Any:
-    """Compose conf/<verb>.yaml (or that of another folder) with the overrides in `argv` and call `task` with it, through Hydra.
+    """Compose conf/<verb>.yaml (or that of another folder) with the overrides in `argv` and call `task` with it,
+    through Hydra.
 
     So -m and --cfg job work.
     """
@@ -60,12 +61,18 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
 
 
 def trial_name(overrides: str) -> str:
-    """Return the name of a trial's folder for the settings it was given: a variant without its paper's folder, and no slash that makes a folder."""
+    """Return the name of a trial's folder for the settings it was given: a variant without its paper's folder, and no
+    slash that makes a folder.
+    """
     return re.sub(r"\bvariant=[^,/]+/", "variant=", overrides).replace("/", "-")
 
 
 def _remember(folder: Path, verb: str, argv: list[str]) -> None:
-    groups = [word for word in argv if "=" in word and "." not in word.split("=")[0] and (folder / word.split("=")[0].lstrip("+")).is_dir()]
+    groups = [
+        word
+        for word in argv
+        if "=" in word and "." not in word.split("=")[0] and (folder / word.split("=")[0].lstrip("+")).is_dir()
+    ]
     try:
         remember_keys(leaf_keys(compose(verb, groups)), folder=folder)
     except Exception:
@@ -85,7 +92,12 @@ def leaf_keys(cfg: Any, prefix: str = "") -> list[str]:
         name = f"{prefix}{key}"
         names.append(name)
         node = cfg._get_node(key)
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation() and not node._is_missing():
+        if (
+            isinstance(node, DictConfig)
+            and not node._is_none()
+            and not node._is_interpolation()
+            and not node._is_missing()
+        ):
             names += leaf_keys(node, f"{name}.")
     return names
 
@@ -98,11 +110,14 @@ def refuse_missing(cfg: DictConfig) -> None:
     """
     missing = sorted(name for name in OmegaConf.missing_keys(cfg) if not name.startswith("hydra."))
     if missing:
-        raise UserError(f"no value for {', '.join(missing)}: give {'one' if len(missing) == 1 else 'them'}, e.g. {missing[0]}=...")
+        raise UserError(
+            f"no value for {', '.join(missing)}: give {'one' if len(missing) == 1 else 'them'}, e.g. {missing[0]}=..."
+        )
 
 
 def refuse_unknown(cfg: DictConfig, verb: str) -> None:
-    """Raise where a config holds a setting that nothing reads: a typo in an experiment's file, which Hydra takes for a new key.
+    """Raise where a config holds a setting that nothing reads: a typo in an experiment's file, which Hydra takes for a
+    new key.
 
     Settings of a node with a `_target_` are refused by what it names.
 
@@ -112,19 +127,27 @@ def refuse_unknown(cfg: DictConfig, verb: str) -> None:
     known = known_settings(verb)
     text = OmegaConf.to_yaml(cfg, resolve=False)
     unread = [
-        name for name in _plain_settings(cfg) if name not in known and not re.search(rf"\$\{{(oc\.select:)?{re.escape(name)}[}}.,]", text)
+        name
+        for name in _plain_settings(cfg)
+        if name not in known and not re.search(rf"\$\{{(oc\.select:)?{re.escape(name)}[}}.,]", text)
     ]
     if unread:
-        near = difflib.get_close_matches(unread[0], known, n=3) or difflib.get_close_matches(unread[0].split(".")[-1], known, n=3)
+        near = difflib.get_close_matches(unread[0], known, n=3) or difflib.get_close_matches(
+            unread[0].split(".")[-1], known, n=3
+        )
         hint = f"did you mean {' or '.join(near)}?" if near else "'--cfg job' prints all settings"
         raise UserError(f"no setting {unread[0]!r}, nothing reads it: {hint}")
 
 
 def known_settings(verb: str) -> list[str]:
-    """Return the names of what a verb reads: its groups and the chosen system's, their own settings, and those of their nodes without a `_target_`."""
+    """Return the names of what a verb reads: its groups and the chosen system's, their own settings, and those of their
+    nodes without a `_target_`.
+    """
     own: dict[str, list[str]] = {}
     for root in _roots(verb):
-        groups = [str(key).lstrip("/") for entry in root.get("defaults", []) if isinstance(entry, DictConfig) for key in entry]
+        groups = [
+            str(key).lstrip("/") for entry in root.get("defaults", []) if isinstance(entry, DictConfig) for key in entry
+        ]
         for name in (group for group in groups if not group.startswith("override ")):
             own.setdefault(name, []).extend(_keys_of_group(name))
         for key in (str(key) for key in root if key != "defaults"):
@@ -139,12 +162,16 @@ def _roots(verb: str) -> list[Any]:
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {"system": "recognition"}
     if verb == "train":  # a recorded run names no choice: any system's settings may be in it
         pattern = f"{choices.get('system') or '*'}.yaml"
-        found += [OmegaConf.load(file) for folder in config_folders() for file in sorted((folder / "system").glob(pattern))]
+        found += [
+            OmegaConf.load(file) for folder in config_folders() for file in sorted((folder / "system").glob(pattern))
+        ]
     return found
 
 
 def config_folders() -> list[Path]:
-    """Return the folders that configs are composed from: ours, and those that --config-dir and hydra.searchpath name."""
+    """Return the folders that configs are composed from: ours, and those that --config-dir and hydra.searchpath
+    name.
+    """
     if not HydraConfig.initialized():
         return [conf_folder()]
     sources = [source for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
@@ -163,8 +190,15 @@ def _plain_settings(cfg: DictConfig) -> list[str]:
 
 
 def _keys_of_group(name: str) -> list[str]:
-    files: list[Any] = [OmegaConf.load(path) for folder in config_folders() for path in sorted((folder / name).rglob("*.yaml"))]
-    return [str(key) for file in files for key in file if "_target_" not in file and not isinstance(file._get_node(key), DictConfig)]
+    files: list[Any] = [
+        OmegaConf.load(path) for folder in config_folders() for path in sorted((folder / name).rglob("*.yaml"))
+    ]
+    return [
+        str(key)
+        for file in files
+        for key in file
+        if "_target_" not in file and not isinstance(file._get_node(key), DictConfig)
+    ]
 
 
 def _is_part(value: Any) -> bool:

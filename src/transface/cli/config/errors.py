@@ -1,4 +1,6 @@
-"""A user's mistake becomes one clear line and exit code 2, a run that fails in a known way one line and 1; anything else keeps its traceback."""
+"""A user's mistake becomes one clear line and exit code 2, a run that fails in a known way one line and 1; anything
+else keeps its traceback.
+"""
 
 import difflib
 import errno
@@ -44,7 +46,9 @@ class Carried(BaseException):
 
 @contextmanager
 def reported(verb: str = "") -> Iterator[Outcome]:
-    """Run a verb's body; print an error that has its line as that line on stderr and set the exit code. TRANSFACE_TRACEBACK=1 lets it through."""
+    """Run a verb's body; print an error that has its line as that line on stderr and set the exit code.
+    TRANSFACE_TRACEBACK=1 lets it through.
+    """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     warnings.filterwarnings("ignore", category=FutureWarning)
     outcome = Outcome()
@@ -81,22 +85,29 @@ def _then(verb: str) -> str:
 
 
 def failure_line(error: BaseException, verb: str = "") -> str | None:
-    """Return the one line to show where a run failed in a way that its user can do something about, None where only a traceback helps."""
+    """Return the one line to show where a run failed in a way that its user can do something about, None where only a
+    traceback helps.
+    """
     for cause in causes(error):
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return f"{cause.strerror}: {cause.filename2 or cause.filename or 'a file'} could not be written; make room{_then(verb)}"
+            return (
+                f"{cause.strerror}: {cause.filename2 or cause.filename or 'a file'} could not be written; make"
+                f" room{_then(verb)}"
+            )
         if type(cause).__name__ == "NonFiniteLossError":
             return one_line(str(cause))
-        if (killed := re.search(r"DataLoader worker .*?killed by signal: [^.]*", str(cause))) and isinstance(cause, RuntimeError):
+        if (killed := re.search(r"DataLoader worker .*?killed by signal: [^.]*", str(cause))) and isinstance(
+            cause, RuntimeError
+        ):
             return (
-                f"{killed.group()}: a machine or container out of (shared) memory kills its workers; lower data.num_workers, "
-                f"or give it more (docker run --shm-size=8g){_then(verb)}"
+                f"{killed.group()}: a machine or container out of (shared) memory kills its workers; lower"
+                f" data.num_workers, or give it more (docker run --shm-size=8g){_then(verb)}"
             )
         if type(cause).__name__ == "OutOfMemoryError":
             said = one_line(str(cause)).split(". ")[0]
             return (
-                f"{said}. Take smaller batches (gradient_accumulation=2 halves what a training step holds at the same total), or trainer.precision=bf16-mixed, "
-                "backbone.gradient_checkpointing=true, classifier=partial_fc"
+                f"{said}. Take smaller batches (gradient_accumulation=2 halves what a training step holds at the same"
+                " total), or trainer.precision=bf16-mixed, backbone.gradient_checkpointing=true, classifier=partial_fc"
             )
     return None
 
@@ -105,7 +116,10 @@ def user_line(error: BaseException) -> str | None:
     """Return the one line to show for a user's mistake, or None if the error is ours."""
     for cause in causes(error):
         if isinstance(cause, PermissionError) or (isinstance(cause, OSError) and cause.errno == errno.EROFS):
-            return f"no permission to write or read {cause.filename or ''}: {cause.strerror or cause}; choose another folder or change its permissions"
+            return (
+                f"no permission to write or read {cause.filename or ''}: {cause.strerror or cause}; choose another"
+                " folder or change its permissions"
+            )
         if isinstance(cause, NotADirectoryError | FileExistsError) and cause.filename and cause.strerror:
             return f"{cause.filename}: a file stands where a folder is wanted; choose another name or remove it"
         if isinstance(cause, FileNotFoundError) and cause.filename and cause.strerror:
@@ -135,7 +149,9 @@ def instantiation_line(error: BaseException) -> str:
 
 def is_config_error(error: BaseException) -> bool:
     """Return whether Hydra or OmegaConf refused the config itself (not: a part failed while it was built)."""
-    return type(error).__module__.startswith(("hydra", "omegaconf")) and type(error).__name__ != "InstantiationException"
+    return (
+        type(error).__module__.startswith(("hydra", "omegaconf")) and type(error).__name__ != "InstantiationException"
+    )
 
 
 def causes(error: BaseException) -> list[BaseException]:
@@ -186,7 +202,9 @@ def options_of(group: str) -> list[str]:
 def _moved(group: str, choice: str) -> str:
     """Return what an option is called now that has moved into the folder of its paper; "" where it is none of these."""
     found = [
-        name for name in (options_of(group) if _CONF else []) if "/" in name and choice in (name.replace("/", "_"), name.rpartition("/")[2])
+        name
+        for name in (options_of(group) if _CONF else [])
+        if "/" in name and choice in (name.replace("/", "_"), name.rpartition("/")[2])
     ]
     return f"it is called {' or '.join(f'{group}={name}' for name in found)} now" if found else ""
 

@@ -14,7 +14,13 @@ def open_model(cfg: DictConfig) -> Any:
     """Return the FaceModel that `checkpoint` names, on `device` ("auto": the GPU if there is one)."""
     from transface.inference.opening import load
 
-    return load(cfg.checkpoint, device=chosen_device(cfg.device), averaged=cfg.averaged, num_heads=cfg.num_heads, channels=cfg.channels)
+    return load(
+        cfg.checkpoint,
+        device=chosen_device(cfg.device),
+        averaged=cfg.averaged,
+        num_heads=cfg.num_heads,
+        channels=cfg.channels,
+    )
 
 
 def chosen_device(device: str) -> str:
@@ -76,7 +82,9 @@ def chosen_threshold(cfg: DictConfig) -> Any:
 
 
 def warn_of(limit: Any, cfg: DictConfig) -> None:
-    """Print why not to trust a Threshold: few impostors behind it, or a result of another model file than the one in use."""
+    """Print why not to trust a Threshold: few impostors behind it, or a result of another model file than the one in
+    use.
+    """
     if limit is None:
         return
     if limit.warning:
@@ -86,7 +94,10 @@ def warn_of(limit: Any, cfg: DictConfig) -> None:
 
         measured = read_result(cfg.result).provenance.checkpoint_hash
         if measured and measured != checkpoint_hash(cfg.checkpoint):
-            print(f"warning: {cfg.result} was measured with another file than {cfg.checkpoint}: a threshold holds for its own model alone")
+            print(
+                f"warning: {cfg.result} was measured with another file than {cfg.checkpoint}: a threshold holds for its"
+                " own model alone"
+            )
 
 
 def checkpoint_hash(checkpoint: str) -> str:
@@ -105,7 +116,13 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn(title),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as shown:
         task = shown.add_task(title, total=total, rate="")
 

@@ -1,8 +1,10 @@
-"""Hydra's Optuna sweeper, with trials kept in a text file: a stopped search goes on where it was, and draws what it would have drawn.
+"""Hydra's Optuna sweeper, with trials kept in a text file: a stopped search goes on where it was, and draws what it
+would have drawn.
 
-The plugin's own storage is an SQL database, which its Optuna (2.10) can no longer open with SQLAlchemy 2, and to which each start adds
-n_trials more. Here every batch of trials follows from the seed, the number of its first trial and the trials before it, so a batch that was
-cut off is proposed again as it was, and its finished trials answer at once (see sweeps.py).
+The plugin's own storage is an SQL database, which its Optuna (2.10) can no longer open with SQLAlchemy 2, and to which
+each start adds n_trials more. Here every batch of trials follows from the seed, the number of its first trial and the
+trials before it, so a batch that was cut off is proposed again as it was, and its finished trials answer at once (see
+sweeps.py).
 """
 
 import json
@@ -26,7 +28,9 @@ PLUGIN = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
 
 
 def stand_in_for_plugin() -> None:
-    """Let hydra/sweeper=optuna mean StudySweeper: Hydra builds plugins only of names below hydra_plugins, and this one is registered."""
+    """Let hydra/sweeper=optuna mean StudySweeper: Hydra builds plugins only of names below hydra_plugins, and this one
+    is registered.
+    """
     logging.getLogger("alembic").setLevel(logging.WARNING)  # Optuna imports it, and it tells of every part it loads
     known = Plugins.instance().class_name_to_class
     if PLUGIN in known:
@@ -56,7 +60,9 @@ class StudySweeper(Sweeper):
         if search_space is not None or custom_search_space is not None:
             raise UserError("hydra.sweeper takes params; search_space and custom_search_space are not supported")
         if storage is not None and "://" in storage:
-            raise UserError(f"hydra.sweeper.storage is a file of trials, got the database {storage}: leave it null, or name a file")
+            raise UserError(
+                f"hydra.sweeper.storage is a file of trials, got the database {storage}: leave it null, or name a file"
+            )
         self.direction = direction if isinstance(direction, str) else direction.name
         self.storage, self.study_name = storage, study_name
         self.n_trials, self.n_jobs, self.max_failure_rate = n_trials, max(n_jobs, 1), max_failure_rate
@@ -74,7 +80,9 @@ class StudySweeper(Sweeper):
 
         folder = Path(self.settings.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        space, fixed = create_params_from_overrides([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+        space, fixed = create_params_from_overrides(
+            [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        )
         space = {name: distribution for name, distribution in space.items() if name not in fixed}
         file = Path(self.storage) if self.storage else folder / "trials.jsonl"
         study = open_study(file, self.direction, self.study_name)
@@ -94,7 +102,11 @@ class StudySweeper(Sweeper):
         if "seed" in node:
             node["seed"] = (node["seed"] or 0) + first
         sampler = instantiate(node)
-        return sampler({name: choices(distribution) for name, distribution in space.items()}) if callable(sampler) else sampler
+        return (
+            sampler({name: choices(distribution) for name, distribution in space.items()})
+            if callable(sampler)
+            else sampler
+        )
 
     def _run_batch(self, study: Any, space: dict[str, Any], fixed: dict[str, Any], *, count: int) -> None:
         first = len(study.trials)
@@ -104,7 +116,10 @@ class StudySweeper(Sweeper):
         failed = [outcome for trial, outcome in zip(trials, returns, strict=True) if not _tell(study, trial, outcome)]
         if len(failed) / len(returns) > self.max_failure_rate:
             _ = failed[0].return_value
-            raise UserError("a trial ended without its metric: give what `monitor` measures, e.g. protocol.files, or monitor=train/loss")
+            raise UserError(
+                "a trial ended without its metric: give what `monitor` measures, e.g. protocol.files, or"
+                " monitor=train/loss"
+            )
 
 
 def choices(distribution: Any) -> list[Any]:
@@ -133,7 +148,9 @@ def open_study(file: Path, direction: str, name: str | None) -> Any:
         try:
             study.add_trial(trial_of(json.loads(line)))
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file}, line {number} is no trial ({error}): remove it, and the trial is proposed again") from error
+            raise UserError(
+                f"{file}, line {number} is no trial ({error}): remove it, and the trial is proposed again"
+            ) from error
     return study
 
 
@@ -145,7 +162,9 @@ def trial_of(entry: dict[str, Any]) -> Any:
         state=optuna.trial.TrialState[entry["state"]],
         value=entry["value"],
         params=entry["params"],
-        distributions={key: optuna.distributions.json_to_distribution(text) for key, text in entry["distributions"].items()},
+        distributions={
+            key: optuna.distributions.json_to_distribution(text) for key, text in entry["distributions"].items()
+        },
         system_attrs=entry["system_attrs"],
     )
 
@@ -161,8 +180,12 @@ def append_trials(file: Path, trials: Sequence[Any]) -> None:
                 "state": trial.state.name,
                 "value": trial.value,
                 "params": trial.params,
-                "distributions": {key: optuna.distributions.distribution_to_json(one) for key, one in trial.distributions.items()},
-                "system_attrs": {key: value for key, value in trial.system_attrs.items() if not key.startswith("fixed")},
+                "distributions": {
+                    key: optuna.distributions.distribution_to_json(one) for key, one in trial.distributions.items()
+                },
+                "system_attrs": {
+                    key: value for key, value in trial.system_attrs.items() if not key.startswith("fixed")
+                },
             }
         )
         for trial in trials

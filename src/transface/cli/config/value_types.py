@@ -30,7 +30,9 @@ def refuse_wrong_kinds(cfg: DictConfig) -> None:
             value = None if kinds is None or OmegaConf.is_missing(node, name) else node[name]
             if kinds is None or value is None or is_of(value, kinds):
                 continue
-            wanted = " or ".join(WORDS[kind] for kind in WORDS if kind in kinds and not (kind is int and float in kinds))
+            wanted = " or ".join(
+                WORDS[kind] for kind in WORDS if kind in kinds and not (kind is int and float in kinds)
+            )
             nothing = " or null" if type(None) in kinds else ""
             raise UserError(f"{home_of(node, name)} must be {wanted}{nothing}, got {value!r}")
 
@@ -55,7 +57,9 @@ def parts(cfg: Any) -> Iterator[DictConfig]:
 
 
 def is_of(value: Any, kinds: frozenset[Any]) -> bool:
-    """Return whether a value of a config is of one of the kinds; a whole number is a number too, true and false are none."""
+    """Return whether a value of a config is of one of the kinds; a whole number is a number too, true and false are
+    none.
+    """
     if isinstance(value, ListConfig):
         return list in kinds
     if isinstance(value, bool):
@@ -66,13 +70,17 @@ def is_of(value: Any, kinds: frozenset[Any]) -> bool:
 
 
 def parameter_kinds(target: str) -> dict[str, frozenset[Any]]:
-    """Return {parameter: kinds} of what a `_target_` names; of a class with **settings, those of its bases too; {} if it cannot be found."""
+    """Return {parameter: kinds} of what a `_target_` names; of a class with **settings, those of its bases too; {} if
+    it cannot be found.
+    """
     try:
         found = hydra.utils.get_object(target)
     except Exception:  # building it says what is wrong with it
         return {}
     callables = (
-        [vars(base)["__init__"] for base in reversed(found.__mro__) if "__init__" in vars(base)] if inspect.isclass(found) else [found]
+        [vars(base)["__init__"] for base in reversed(found.__mro__) if "__init__" in vars(base)]
+        if inspect.isclass(found)
+        else [found]
     )
     if target.endswith(".make_trainer"):  # hands its **settings on
         import lightning
@@ -93,7 +101,9 @@ def hints(part: Any) -> dict[str, Any]:
 
 
 def kinds_of(hint: Any) -> frozenset[Any]:
-    """Return the kinds of values an annotation takes, out of bool, int, float, list and None; empty if it takes others too."""
+    """Return the kinds of values an annotation takes, out of bool, int, float, list and None; empty if it takes others
+    too.
+    """
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         members = [kinds_of(member) for member in typing.get_args(hint)]

@@ -1,4 +1,6 @@
-"""What Lightning starts for the other devices of this machine: the same run, from its folder, not the command that began a sweep."""
+"""What Lightning starts for the other devices of this machine: the same run, from its folder, not the command that
+began a sweep.
+"""
 
 import importlib.util
 import os
@@ -26,17 +28,18 @@ def refuse_machine_alone(num_nodes: int) -> None:
     """
     if num_nodes > 1 and not any(name in os.environ for name in TELL_OF_OTHER_MACHINES):
         raise UserError(
-            f"num_nodes={num_nodes}, but nothing tells this machine of the others: set MASTER_ADDR, MASTER_PORT and NODE_RANK on each of them, "
-            "or start by torchrun or SLURM (docs/cluster.md)"
+            f"num_nodes={num_nodes}, but nothing tells this machine of the others: set MASTER_ADDR, MASTER_PORT and"
+            " NODE_RANK on each of them, or start by torchrun or SLURM (docs/cluster.md)"
         )
 
 
 @contextmanager
 def children_repeat(cfg: DictConfig) -> Iterator[None]:
-    """Let every process that Lightning starts within the body run `transface train run=...` with this config; leave no process group behind.
+    """Let every process that Lightning starts within the body run `transface train run=...` with this config; leave no
+    process group behind.
 
-    Lightning would repeat sys.argv: the verb is not in it, and in a sweep it means all trials. The config is handed on in a folder of its own:
-    the run's is written by the first machine, which may begin after this one.
+    Lightning would repeat sys.argv: the verb is not in it, and in a sweep it means all trials. The config is handed on
+    in a folder of its own: the run's is written by the first machine, which may begin after this one.
     """
     main = sys.modules["__main__"]
     argv, spec, hydra = sys.argv, main.__spec__, HydraConfig.instance().cfg

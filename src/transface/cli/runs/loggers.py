@@ -17,12 +17,14 @@ PACKAGES = {
     "CometLogger": "comet-ml",
     "NeptuneLogger": "neptune",
 }
-# A resumed run goes on in the same run of the service: which one it was stands in the run's folder, by this argument's name.
+# A resumed run goes on in the same run of the service: which one it was stands in the run's folder, by this argument's
+# name.
 SAME_RUN = {"WandbLogger": "id", "MLflowRun": "run_id"}
 
 
 def make_loggers(cfg: DictConfig, *, folder: Path | None = None) -> list[Any]:
-    """Return the loggers of a config's `logger` group, in order; those of a service go on with the run noted in `folder`.
+    """Return the loggers of a config's `logger` group, in order; those of a service go on with the run noted in
+    `folder`.
 
     Raises:
         UserError: naming the package to install.
@@ -40,7 +42,8 @@ def _make(name: Any, node: DictConfig, folder: Path | None) -> Any:
             raise
         package = PACKAGES.get(kind, absent[0].name or str(name))
         raise UserError(
-            f"logger.{name} needs a package that is not installed: pip install {package}, or take logger=csv_tensorboard"
+            f"logger.{name} needs a package that is not installed: pip install {package}, or take"
+            " logger=csv_tensorboard"
         ) from error
 
 
@@ -54,7 +57,9 @@ def _note(kind: str, folder: Path | None) -> Path | None:
 
 
 def tell_config(loggers: Sequence[Any], config: dict[str, Any], *, folder: Path) -> None:
-    """Hand a new run's config to the loggers that show one, and note which run of a service this is; rank 0 calls it."""
+    """Hand a new run's config to the loggers that show one, and note which run of a service this is; rank 0 calls
+    it.
+    """
     for logger in loggers:
         kind = type(logger).__name__
         note = _note(kind, folder)
@@ -65,7 +70,9 @@ def tell_config(loggers: Sequence[Any], config: dict[str, Any], *, folder: Path)
 
 
 def close_loggers() -> None:
-    """End what a logger keeps for the whole process: W&B would write the next trial of a sweep into the run of the one before."""
+    """End what a logger keeps for the whole process: W&B would write the next trial of a sweep into the run of the one
+    before.
+    """
     wandb: Any = sys.modules.get("wandb")
     if wandb is not None and getattr(wandb, "run", None) is not None:
         wandb.finish()

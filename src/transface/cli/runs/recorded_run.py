@@ -31,7 +31,8 @@ class Repeat(NamedTuple):
 def repeat_of(argv: list[str]) -> Repeat | None:
     """Return how to repeat the run named by a `run=DIR` word, or None if there is no such word.
 
-    The repeat goes into DIR, whose run moves to DIR/previous, or to the folder of another `name`. Other words change settings, as ever.
+    The repeat goes into DIR, whose run moves to DIR/previous, or to the folder of another `name`. Other words change
+    settings, as ever.
 
     Raises:
         UserError: if DIR holds no recorded config, or a group is chosen (the recorded config has no groups left).
@@ -47,7 +48,8 @@ def repeat_of(argv: list[str]) -> Repeat | None:
     groups = [key for key in keys if (conf_folder() / key).is_dir()]
     if groups:
         raise UserError(
-            f"run= repeats a recorded run, whose parts are chosen: change {groups[0]} by its keys ({groups[0]}....=), or start from an experiment"
+            f"run= repeats a recorded run, whose parts are chosen: change {groups[0]} by its keys ({groups[0]}....=),"
+            " or start from an experiment"
         )
     resume = [] if "resume" in keys else ["resume=false"]
     words = [*others, *_place(folder, keys), *resume, *HYDRA_WORDS]
@@ -57,7 +59,8 @@ def repeat_of(argv: list[str]) -> Repeat | None:
         raise UserError(f"no {RESOLVED} in {folder}: run= takes the folder of a run, e.g. run=runs/demo")
     if set(keys) - {"resume", "name", "paths.run"}:
         raise UserError(
-            f"{folder} has no {COMPOSED}, and in {RESOLVED} no setting follows another: only name=, paths.run= and resume= can be given"
+            f"{folder} has no {COMPOSED}, and in {RESOLVED} no setting follows another: only name=, paths.run= and"
+            " resume= can be given"
         )
     return Repeat(_loosened(folder), RESOLVED.removesuffix(".yaml"), words)
 
@@ -70,7 +73,9 @@ def _place(folder: Path, keys: list[str]) -> list[str]:
 
 
 def _loosened(folder: Path) -> Path:
-    """Return a folder, kept until the process ends, with the resolved config in which paths follow `paths.run` again."""
+    """Return a folder, kept until the process ends, with the resolved config in which paths follow `paths.run`
+    again.
+    """
     config: Any = OmegaConf.to_container(OmegaConf.load(folder / RESOLVED))
     before = config["paths"].pop("run")
     config = following(config, before)

@@ -1,4 +1,6 @@
-"""The folder of a run: refuse to mix two runs in it, find where to go on, keep the resolved config and versions beside."""
+"""The folder of a run: refuse to mix two runs in it, find where to go on, keep the resolved config and versions
+beside.
+"""
 
 import json
 import logging
@@ -16,15 +18,31 @@ from transface.artifacts import code_commit, package_versions, write_whole
 from transface.cli.config.errors import UserError
 
 log = logging.getLogger(__name__)
-VARIABLES = ("CUDA_", "NCCL_", "GLOO_", "OMP_", "MKL_", "TORCH", "PYTORCH_", "SLURM_JOB", "SLURM_N", "WORLD_SIZE", "TRANSFACE_")
+VARIABLES = (
+    "CUDA_",
+    "NCCL_",
+    "GLOO_",
+    "OMP_",
+    "MKL_",
+    "TORCH",
+    "PYTORCH_",
+    "SLURM_JOB",
+    "SLURM_N",
+    "WORLD_SIZE",
+    "TRANSFACE_",
+)
 RESOLVED, COMPOSED = "config.yaml", "composed.yaml"
 HELD = ("checkpoints", "metrics.csv", "tensorboard", RESOLVED, "results", "report")
 FINISHED = "finished.json"
-LOCK = ".running"  # held by the process that trains in the folder; it stays where it is, for a moved file holds nobody off
+LOCK = (  # held by the process that trains in the folder; it stays where it is, for a moved file holds nobody off
+    ".running"
+)
 
 
 def is_main_process() -> bool:
-    """Return whether this process speaks for the run: rank 0 under torchrun, SLURM, submitit or Lightning's own launcher."""
+    """Return whether this process speaks for the run: rank 0 under torchrun, SLURM, submitit or Lightning's own
+    launcher.
+    """
     for name in ("RANK", "SLURM_PROCID", "SUBMITIT_LOCAL_GLOBALID"):
         if name in os.environ:
             return int(os.environ[name]) == 0
@@ -46,7 +64,8 @@ def checkpoint_of(folder: Path, *, resume: bool | str) -> Path | None:
     whole = complete_checkpoints(folder / "checkpoints") if wanted != "false" else []
     if wanted == "true" and not whole:
         raise UserError(
-            f"resume=true, but {folder}/checkpoints has no whole checkpoint: start without resume, or name=... of the run to go on with"
+            f"resume=true, but {folder}/checkpoints has no whole checkpoint: start without resume, or name=... of the"
+            " run to go on with"
         )
     return whole[-1] / "trainer.ckpt" if whole else None
 
@@ -54,8 +73,9 @@ def checkpoint_of(folder: Path, *, resume: bool | str) -> Path | None:
 def make_room(folder: Path, checkpoint: Path | None) -> None:
     """Make the run's folder ready: what the run would overwrite is moved to `<folder>/previous/<n>`.
 
-    That is an earlier run where this one starts anew or from another run's checkpoint, and the later checkpoints where it goes on from an earlier
-    one of its own. Called once everything is built, so that a mistake in the command costs the earlier run nothing.
+    That is an earlier run where this one starts anew or from another run's checkpoint, and the later checkpoints where
+    it goes on from an earlier one of its own. Called once everything is built, so that a mistake in the command costs
+    the earlier run nothing.
     """
     if not is_main_process():
         return
@@ -78,7 +98,9 @@ def named_checkpoint(path: Path) -> Path:
 
 
 def go_on_from(folder: Path, checkpoint: Path) -> None:
-    """Make the run's folder what it was when the checkpoint was written, later checkpoints set aside, or empty if it is another run's."""
+    """Make the run's folder what it was when the checkpoint was written, later checkpoints set aside, or empty if it is
+    another run's.
+    """
     from transface.training.logging.metrics_file import forget_rows_after
 
     print(f"going on from {checkpoint}", flush=True)
@@ -95,7 +117,9 @@ def go_on_from(folder: Path, checkpoint: Path) -> None:
 
 
 def set_later_aside(folder: Path, step: int) -> None:
-    """Move the run's checkpoints after `step` to `<folder>/previous/<n>/checkpoints`: the run would take them for its own later ones."""
+    """Move the run's checkpoints after `step` to `<folder>/previous/<n>/checkpoints`: the run would take them for its
+    own later ones.
+    """
     from transface.training.checkpoints.reader import complete_checkpoints
 
     later = [path for path in complete_checkpoints(folder / "checkpoints") if int(path.name[5:]) > step]
@@ -145,7 +169,9 @@ def record_run(folder: Path, config: dict[str, Any], *, composed: DictConfig | N
 
 
 def record_environment(folder: Path, *, world_size: int) -> None:
-    """Write environment.json into the run's folder: versions, commit, machine, command, and the variables that bear on a run."""
+    """Write environment.json into the run's folder: versions, commit, machine, command, and the variables that bear on
+    a run.
+    """
     if not is_main_process():
         return
     environment = {

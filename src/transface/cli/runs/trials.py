@@ -1,4 +1,6 @@
-"""A trial of a sweep: its own folder, goes on where it stopped, is not run again once finished. Two processes share no folder."""
+"""A trial of a sweep: its own folder, goes on where it stopped, is not run again once finished. Two processes share no
+folder.
+"""
 
 import fcntl
 import json
@@ -73,20 +75,26 @@ def _below(path: Path, base: Path) -> Path:
 
 
 def run_trial(cfg: DictConfig, task: Task, overrides: list[str]) -> float | None:
-    """Return the trial's metric: that of its earlier end if it has one with these settings, else by running it, from its last checkpoint on."""
+    """Return the trial's metric: that of its earlier end if it has one with these settings, else by running it, from
+    its last checkpoint on.
+    """
     folder = Path(cfg.paths.run)
     with sole_use(folder):
         settings = plain(cfg)
         ended = read_json(folder / FINISHED)
         started = read_json(folder / TRIAL)
-        changed = changed_settings(started.get("config", {}), settings, same_words=started.get("overrides") == overrides)
+        changed = changed_settings(
+            started.get("config", {}), settings, same_words=started.get("overrides") == overrides
+        )
         if ended and not changed:
             log.info("%s: finished before, %s = %s", cfg.name, ended["monitor"], ended["value"])
             return ended["value"]
         begin_or_go_on(cfg, changed)
         if is_main_process():
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / TRIAL, json.dumps({"overrides": overrides, "config": settings}, indent=1, default=str) + "\n")
+            write_whole(
+                folder / TRIAL, json.dumps({"overrides": overrides, "config": settings}, indent=1, default=str) + "\n"
+            )
         try:
             value = task(cfg)
         finally:
@@ -96,7 +104,9 @@ def run_trial(cfg: DictConfig, task: Task, overrides: list[str]) -> float | None
 
 
 def begin_or_go_on(cfg: DictConfig, changed: list[str]) -> None:
-    """Let the trial go on from its last checkpoint, or clear its folder of a run that has none or had other settings."""
+    """Let the trial go on from its last checkpoint, or clear its folder of a run that has none or had other
+    settings.
+    """
     from transface.training.checkpoints.reader import complete_checkpoints
 
     folder = Path(cfg.paths.run)
@@ -113,12 +123,17 @@ def begin_or_go_on(cfg: DictConfig, changed: list[str]) -> None:
 def changed_settings(before: dict[str, Any], now: dict[str, Any], *, same_words: bool = False) -> list[str]:
     """Return 'key: before -> now' of the settings that bear on the result and differ; [] if there were none before.
 
-    `same_words`: the command was the same, so a key that only one of the two has came or went with the version of transface: no change.
+    `same_words`: the command was the same, so a key that only one of the two has came or went with the version of
+    transface: no change.
     """
     if not before:
         return []
     old, new = flat(before), flat(json.loads(json.dumps(now, default=str)))
-    keys = [key for key in dict.fromkeys([*old, *new]) if not _without_effect(key) and not (same_words and (key in old) != (key in new))]
+    keys = [
+        key
+        for key in dict.fromkeys([*old, *new])
+        if not _without_effect(key) and not (same_words and (key in old) != (key in new))
+    ]
     return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
 
 
@@ -148,12 +163,15 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is broken ({error}): remove it, and the trial goes on from its last checkpoint") from error
+        raise UserError(
+            f"{path} is broken ({error}): remove it, and the trial goes on from its last checkpoint"
+        ) from error
 
 
 @contextmanager
 def sole_use(folder: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a run's folder against other processes of this machine: a stopped sweep may have left one that still runs its trial.
+    """Hold a run's folder against other processes of this machine: a stopped sweep may have left one that still runs
+    its trial.
 
     Raises:
         UserError: if another process trains in it and this one is not to wait for its end.
@@ -169,7 +187,9 @@ def sole_use(folder: Path, *, wait: bool = True) -> Iterator[None]:
             )  # not flock: loader workers that outlive a killed run for seconds would hold it
         except BlockingIOError:
             if not wait:
-                raise UserError(f"another process trains in {folder}: wait for its end, or give name=... of another folder") from None
+                raise UserError(
+                    f"another process trains in {folder}: wait for its end, or give name=... of another folder"
+                ) from None
             print(f"{folder}: another process still runs this trial; waiting for it", flush=True)
             fcntl.lockf(lock, fcntl.LOCK_EX)
         except OSError:

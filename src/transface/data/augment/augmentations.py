@@ -1,7 +1,8 @@
-"""Changes of a training batch beyond mirroring and DPAP, on the device, each image drawn for itself; none is used unless asked for.
+"""Changes of a training batch beyond mirroring and DPAP, on the device, each image drawn for itself; none is used
+unless asked for.
 
-Every class takes (images, generator) and returns images; its draws come from the generator alone, so a step can be repeated. Classes
-draw, functions apply. Shapes: B faces; images are (B, 3, H, W), RGB, float, in [-1, 1].
+Every class takes (images, generator) and returns images; its draws come from the generator alone, so a step can be
+repeated. Classes draw, functions apply. Shapes: B faces; images are (B, 3, H, W), RGB, float, in [-1, 1].
 """
 
 import math
@@ -20,7 +21,9 @@ MAGNITUDES = 31  # of RandAugment
 
 
 def uniform(count: int, low: float, high: float, *, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return (count,) numbers drawn evenly from low..high by the generator, on the device and with the dtype of `like`."""
+    """Return (count,) numbers drawn evenly from low..high by the generator, on the device and with the dtype of
+    `like`.
+    """
     device = like.device if generator is None else generator.device
     return (low + (high - low) * torch.rand(count, generator=generator, device=device)).to(like, non_blocking=True)
 
@@ -56,7 +59,9 @@ class InTurn(nn.Module):
 
 
 def crop_and_resize(images: Tensor, boxes: Tensor) -> Tensor:
-    """Return images (B, C, H, W) in which each box (B, 4), (left, top, width, height) in pixels, fills the whole; bilinear."""
+    """Return images (B, C, H, W) in which each box (B, 4), (left, top, width, height) in pixels, fills the whole;
+    bilinear.
+    """
     height, width = images.shape[-2:]
     size = images.new_tensor([width, height])
     corner, extent = boxes[:, :2].to(images), boxes[:, 2:].to(images)
@@ -69,9 +74,13 @@ def crop_and_resize(images: Tensor, boxes: Tensor) -> Tensor:
 
 
 class RandomResizedCrop(nn.Module):
-    """Cuts a box out of each image and stretches it to the whole: area in `scale`, width to height in `ratio`, place at random."""
+    """Cuts a box out of each image and stretches it to the whole: area in `scale`, width to height in `ratio`, place at
+    random.
+    """
 
-    def __init__(self, *, scale: Sequence[float] = (0.7, 1.0), ratio: Sequence[float] = (0.85, 1.18), probability: float = 1.0) -> None:
+    def __init__(
+        self, *, scale: Sequence[float] = (0.7, 1.0), ratio: Sequence[float] = (0.85, 1.18), probability: float = 1.0
+    ) -> None:
         super().__init__()
         self.scale, self.ratio = _check_range(scale, "scale"), _check_range(ratio, "ratio", lowest=1e-6)
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
@@ -82,7 +91,9 @@ class RandomResizedCrop(nn.Module):
         """Return boxes (B, 4): left, top, width, height in pixels."""
         count, (height, width) = len(images), images.shape[-2:]
         area = uniform(count, *self.scale, like=images, generator=generator)
-        ratio = uniform(count, *(float(torch.tensor(r).log()) for r in self.ratio), like=images, generator=generator).exp()
+        ratio = uniform(
+            count, *(float(torch.tensor(r).log()) for r in self.ratio), like=images, generator=generator
+        ).exp()
         wide = ((area * ratio).sqrt()).clamp(max=1) * width
         high = ((area / ratio).sqrt()).clamp(max=1) * height
         left = uniform(count, 0, 1, like=images, generator=generator) * (width - wide)
@@ -111,7 +122,12 @@ class LowResolution(nn.Module):
     def forward(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         height, width = images.shape[-2:]
         use = chosen(len(images), self.probability, like=images, generator=generator)[:, 0, 0, 0].cpu()
-        place = uniform(len(images), 0, len(self.sizes), like=images, generator=generator).cpu().long().clamp(max=len(self.sizes) - 1)
+        place = (
+            uniform(len(images), 0, len(self.sizes), like=images, generator=generator)
+            .cpu()
+            .long()
+            .clamp(max=len(self.sizes) - 1)
+        )
         result = images.clone()
         for number, size in enumerate(self.sizes):  # one call a size, not an image
             rows = (use & (place == number)).nonzero()[:, 0].to(images.device)
@@ -139,7 +155,9 @@ def adjust_colours(images: Tensor, *, brightness: Tensor, contrast: Tensor, satu
 class ColourJitter(nn.Module):
     """Changes brightness, contrast and saturation of each image by factors from 1 - amount to 1 + amount."""
 
-    def __init__(self, *, brightness: float = 0.2, contrast: float = 0.2, saturation: float = 0.2, probability: float = 0.5) -> None:
+    def __init__(
+        self, *, brightness: float = 0.2, contrast: float = 0.2, saturation: float = 0.2, probability: float = 0.5
+    ) -> None:
         super().__init__()
         self.amounts = (brightness, contrast, saturation)
         if not all(0 <= amount <= 1 for amount in self.amounts):
@@ -148,7 +166,9 @@ class ColourJitter(nn.Module):
 
     def forward(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         use = chosen(len(images), self.probability, like=images, generator=generator)
-        b, c, s = (uniform(len(images), 1 - amount, 1 + amount, like=images, generator=generator) for amount in self.amounts)
+        b, c, s = (
+            uniform(len(images), 1 - amount, 1 + amount, like=images, generator=generator) for amount in self.amounts
+        )
         return torch.where(use, adjust_colours(images, brightness=b, contrast=c, saturation=s), images)
 
 
@@ -161,11 +181,15 @@ def gaussian_blur(images: Tensor, sigma: Tensor, *, kernel_size: int) -> Tensor:
     count, channels = images.shape[:2]
     reach = kernel_size // 2
     if reach >= min(images.shape[-2:]):
-        raise ValueError(f"kernel_size must be below twice the side of the images {tuple(images.shape[-2:])}, got {kernel_size}")
+        raise ValueError(
+            f"kernel_size must be below twice the side of the images {tuple(images.shape[-2:])}, got {kernel_size}"
+        )
     places = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
     weights = torch.exp(-0.5 * (places / sigma[:, None]).square())
     weights = (weights / weights.sum(1, keepdim=True)).repeat_interleave(channels, 0)[:, None]
-    flat = F.pad(images, [reach] * 4, mode="reflect").reshape(1, count * channels, *(side + 2 * reach for side in images.shape[-2:]))
+    flat = F.pad(images, [reach] * 4, mode="reflect").reshape(
+        1, count * channels, *(side + 2 * reach for side in images.shape[-2:])
+    )
     flat = F.conv2d(flat, weights[:, :, None], groups=count * channels)
     flat = F.conv2d(flat, weights[..., None], groups=count * channels)
     return flat.reshape(images.shape)
@@ -189,10 +213,17 @@ class GaussianBlur(nn.Module):
 
 
 class RandomErasing(nn.Module):
-    """Paints a box of each image: its area in `scale`, width to height in `ratio`, in one random colour or grey (`fill`)."""
+    """Paints a box of each image: its area in `scale`, width to height in `ratio`, in one random colour or grey
+    (`fill`).
+    """
 
     def __init__(
-        self, *, scale: Sequence[float] = (0.02, 0.2), ratio: Sequence[float] = (0.3, 3.3), fill: str = "grey", probability: float = 0.25
+        self,
+        *,
+        scale: Sequence[float] = (0.02, 0.2),
+        ratio: Sequence[float] = (0.3, 3.3),
+        fill: str = "grey",
+        probability: float = 0.25,
     ) -> None:
         super().__init__()
         if fill not in ("grey", "colour"):
@@ -216,7 +247,8 @@ class RandomErasing(nn.Module):
 class RandAugment(nn.Module):
     """RandAugment (Cubuk et al., 2020) as torchvision has it, drawn apart for each of `groups` parts of the batch.
 
-    torchvision draws for a whole batch, and from the global generator: it is seeded from ours for the moment of the call.
+    torchvision draws for a whole batch, and from the global generator: it is seeded from ours for the moment of the
+    call.
     """
 
     def __init__(self, *, num_ops: int = 2, magnitude: int = 9, groups: int = 8, probability: float = 0.5) -> None:

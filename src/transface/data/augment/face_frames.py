@@ -1,4 +1,5 @@
-"""The frame of a face: coordinates along and across the line of its eyes, in units of the distances between eyes and mouth.
+"""The frame of a face: coordinates along and across the line of its eyes, in units of the distances between eyes and
+mouth.
 
 Shapes: B faces of H x W pixels, P points (5 or 68).
 """
@@ -30,7 +31,9 @@ class FaceFrame(NamedTuple):
 
 
 class FaceAxes(NamedTuple):
-    """The frame itself: origin (B, 2), unit vectors along and down (B, 2), eye distance (B,), turn (B,), mouth drop (B,)."""
+    """The frame itself: origin (B, 2), unit vectors along and down (B, 2), eye distance (B,), turn (B,), mouth drop
+    (B,).
+    """
 
     origin: Tensor
     along: Tensor
@@ -51,7 +54,8 @@ def face_axes(points: Tensor, known: Tensor) -> FaceAxes:
     down = torch.stack([-along[:, 1], along[:, 0]], 1)
     nose = points[:, 2] if points.shape[1] == 5 else points[:, 30]
     drop = ((mouth.mean(1) - origin) * down).sum(1)
-    # Eyes close together for the height of the face mean that it is turned; a frontal face has about 1.05 to 1.15 between eyes and mouth.
+    # Eyes close together for the height of the face mean that it is turned; a frontal face has about 1.05 to 1.15
+    # between eyes and mouth.
     lean = ((nose - origin) * along).sum(1) / distance
     length = drop.clamp_min(1e-3)
     width = torch.maximum(distance, 0.75 * length)
@@ -78,7 +82,9 @@ def in_frame(points: Tensor, axes: FaceAxes) -> Tensor:
 
 
 def _stand_in(points: Tensor) -> Tensor:
-    """Return points (1, P, 2) of a face 40 pixels between the eyes: what unknown points are computed with, and not drawn."""
+    """Return points (1, P, 2) of a face 40 pixels between the eyes: what unknown points are computed with, and not
+    drawn.
+    """
     five = points.new_tensor([[30, 40], [70, 40], [50, 60], [35, 84], [65, 84]], dtype=torch.float32)
     if points.shape[1] == 5:
         return five[None]

@@ -1,4 +1,5 @@
-"""A VR headset drawn over a face by its points, without any picture of one: body, nose notch, straps, light, sensors, shadow.
+"""A VR headset drawn over a face by its points, without any picture of one: body, nose notch, straps, light, sensors,
+shadow.
 
 The rectangle at the eyes is Houshmand & Khan's (2020); shape ranges and light are ours (docs/papers/occlusion.md).
 Shapes: B faces of H x W pixels.
@@ -59,7 +60,9 @@ class Headset:
         return Layer(0.6 * _base_colour(1 - numbers[:, 6]), inside(band * frame.eye_distance))
 
     @staticmethod
-    def _sensors(frame: FaceFrame, u: Tensor, v: Tensor, half_width: Tensor, half_height: Tensor, number: Tensor) -> Tensor:
+    def _sensors(
+        frame: FaceFrame, u: Tensor, v: Tensor, half_width: Tensor, half_height: Tensor, number: Tensor
+    ) -> Tensor:
         radius = between(number, 0.04, 0.09)
         nearest = torch.hypot(u.abs() - 0.72 * half_width, v.abs() - 0.55 * half_height)
         return inside((radius - nearest) * frame.eye_distance)

@@ -1,4 +1,5 @@
-"""Layers painted over faces on the device: coverage from signed distances, colours over pixels, one alpha of all of them.
+"""Layers painted over faces on the device: coverage from signed distances, colours over pixels, one alpha of all of
+them.
 
 Shapes: B faces of H x W pixels. A distance is in pixels, positive inside.
 """
@@ -24,7 +25,8 @@ class Layer(NamedTuple):
 
 
 def over(images: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, Tensor]:
-    """Return images (B, 3, H, W) with layers painted on, the first one lowest, and the alpha (B, 1, H, W) of all of them.
+    """Return images (B, 3, H, W) with layers painted on, the first one lowest, and the alpha (B, 1, H, W) of all of
+    them.
 
     Where alpha is 0 the pixel is exactly as it was. uint8 images are rounded once, at the end.
     """
@@ -57,7 +59,9 @@ def between(numbers: Tensor, low: float, high: float) -> Tensor:
 
 def soft_light(images: Tensor, *, cells: int = 7, strength: float = 0.6) -> Tensor:
     """Return (B, 1, H, W) the coarse light on a face relative to its mean: what a cloth over it is shaded with."""
-    luminance = (images.float() * images.new_tensor([0.299, 0.587, 0.114], dtype=torch.float32)[:, None, None]).sum(1, keepdim=True)
+    luminance = (images.float() * images.new_tensor([0.299, 0.587, 0.114], dtype=torch.float32)[:, None, None]).sum(
+        1, keepdim=True
+    )
     coarse = F.adaptive_avg_pool2d(luminance, cells)
     relative = (coarse + 20) / (coarse.mean((2, 3), keepdim=True) + 20)
     smooth = F.interpolate(relative, images.shape[2:], mode="bilinear", align_corners=False)

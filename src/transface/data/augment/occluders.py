@@ -1,8 +1,11 @@
-"""What hides a part of a face: the contract of occluders, half black-out, mixtures, and the numbers they are drawn from.
+"""What hides a part of a face: the contract of occluders, half black-out, mixtures, and the numbers they are drawn
+from.
 
-An occluder is a function of images, points and uniform numbers: the same numbers hide the same pixels. In training the numbers come from a
-generator, in validation from the sample's name, so that a test image is hidden alike in every run, batch and process.
-Shapes: B faces of H x W pixels, P points (5 or 68), K numbers an occluder needs for each face. Images are RGB, uint8 or float in 0..255.
+An occluder is a function of images, points and uniform numbers: the same numbers hide the same pixels. In training the
+numbers come from a generator, in validation from the sample's name, so that a test image is hidden alike in every run,
+batch and process.
+Shapes: B faces of H x W pixels, P points (5 or 68), K numbers an occluder needs for each face. Images are RGB, uint8 or
+float in 0..255.
 """
 
 import hashlib
@@ -47,15 +50,17 @@ class Occluder(Protocol):
     num_numbers: int
 
     def __call__(self, images: Tensor, numbers: Tensor, points: Tensor | None = None) -> Occluded:
-        """Return images (B, 3, H, W) occluded; numbers (B, K) in [0, 1); points (B, P, 2) in pixels, NaN where unknown, or None."""
+        """Return images (B, 3, H, W) occluded; numbers (B, K) in [0, 1); points (B, P, 2) in pixels, NaN where unknown,
+        or None.
+        """
         ...
 
 
 def black_out(images: Tensor, half: Half, *, fill: float = 0.0) -> Tensor:
     """Return a copy of images (..., H, W) whose upper or lower half of the rows is `fill`.
 
-    "upper" hides the rows 0 .. H//2 - 1 (a VR headset), "lower" the rows H//2 .. H - 1 (a surgical mask): together they hide every row
-    once, and the lower half of an odd height has one row more. Georgescu & Ionescu, arXiv 2008.01003.
+    "upper" hides the rows 0 .. H//2 - 1 (a VR headset), "lower" the rows H//2 .. H - 1 (a surgical mask): together they
+    hide every row once, and the lower half of an odd height has one row more. Georgescu & Ionescu, arXiv 2008.01003.
 
     Raises:
         ValueError: for another half, or images without rows and columns.
@@ -92,8 +97,12 @@ def numbers_of_samples(occluder: Occluder, samples: Sequence[str], *, seed: int 
     """Return (B, K) numbers that follow from each sample's name, the occluder's name and the seed alone."""
     found = np.empty((len(samples), occluder.num_numbers), dtype=np.float32)
     for row, sample in zip(found, samples, strict=True):
-        digest = hashlib.blake2b(f"{seed}\0{occluder.name}\0{sample}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
-        row[:] = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little"))).random(len(row), dtype=np.float32)
+        digest = hashlib.blake2b(
+            f"{seed}\0{occluder.name}\0{sample}".encode("utf-8", "surrogateescape"), digest_size=16
+        ).digest()
+        row[:] = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little"))).random(
+            len(row), dtype=np.float32
+        )
     return torch.from_numpy(found)
 
 
@@ -103,7 +112,8 @@ class HalfBlackOut:
     Args:
         half: "upper" or "lower".
         fill: "black"; "mean" colour of the face; "noise"; "blur": the face itself, coarse.
-        split: where the image is cut, as shares of its height between which each face draws; (0.5, 0.5) is exactly half.
+        split: where the image is cut, as shares of its height between which each face draws; (0.5, 0.5) is exactly
+            half.
         align: "none" cuts the image; "landmark" cuts at the middle between eyes and mouth, where points are known.
 
     Raises:
@@ -182,7 +192,9 @@ class Mixture:
             raise ValueError("a mixture needs at least one occluder")
         given = dict.fromkeys(occluders, 1.0) if shares is None else dict(shares)
         if set(given) != set(occluders) or min(given.values()) < 0 or sum(given.values()) <= 0:
-            raise ValueError(f"shares must give each of {', '.join(occluders)} a number, 0 or more and not all 0, got {given}")
+            raise ValueError(
+                f"shares must give each of {', '.join(occluders)} a number, 0 or more and not all 0, got {given}"
+            )
         self.occluders = dict(occluders)
         weights = torch.tensor([float(given[name]) for name in occluders], dtype=torch.float64)
         self.ends = (weights.cumsum(0) / weights.sum()).float()
@@ -209,7 +221,8 @@ class OccluderAugmentation(nn.Module):
     Args of the constructor:
         occluder: what to draw.
         probability: share of the faces it is drawn on.
-        points: where eyes, nose and mouth lie in every image, (5, 2) as shares of width and height; None: aligned to the template.
+        points: where eyes, nose and mouth lie in every image, (5, 2) as shares of width and height; None: aligned to
+            the template.
 
     Calling it with images (B, 3, H, W), float in [-1, 1], and a generator returns images of that form.
     """
@@ -248,7 +261,8 @@ def points_in_pixels(shares: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def eyes_and_mouth(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the centres of both eyes (B, 2, 2) and the corners of the mouth (B, 2, 2), image-left first, of 5 or 68 points (B, P, 2).
+    """Return the centres of both eyes (B, 2, 2) and the corners of the mouth (B, 2, 2), image-left first, of 5 or 68
+    points (B, P, 2).
 
     Raises:
         ValueError: for another number of points.
@@ -265,7 +279,9 @@ def usable_points(images: Tensor, points: Tensor | None) -> Tensor:
     if points is None:
         return torch.zeros(len(images), dtype=torch.bool, device=images.device)
     if points.ndim != 3 or len(points) != len(images) or points.shape[2] != 2:
-        raise ValueError(f"points must be ({len(images)}, 5 or 68, 2), one row of points an image, got {tuple(points.shape)}")
+        raise ValueError(
+            f"points must be ({len(images)}, 5 or 68, 2), one row of points an image, got {tuple(points.shape)}"
+        )
     eyes, mouth = eyes_and_mouth(points.to(images.device))
     along, down = eyes[:, 1] - eyes[:, 0], mouth.mean(1) - eyes.mean(1)
     # The cross product is positive where the mouth lies below the line of the eyes, whatever the roll.
@@ -295,10 +311,15 @@ def _noise(shape: Sequence[int], numbers: Tensor) -> Tensor:
     """Return (B, 3, H, W) numbers in 0..1 without visible order, which follow from one number a face."""
     count = int(np.prod(shape[1:]))
     places = torch.arange(1, count + 1, device=numbers.device, dtype=torch.float64)
-    return ((places + 1000 * numbers.double()[:, None]).sin() * 43758.5453).frac().abs().float().reshape(len(numbers), *shape[1:])
+    return (
+        ((places + 1000 * numbers.double()[:, None]).sin() * 43758.5453)
+        .frac()
+        .abs()
+        .float()
+        .reshape(len(numbers), *shape[1:])
+    )
 
 
 def name_of(occluder: Any) -> str:
     """Return what a report calls an occluder; "none" where there is none."""
     return "none" if occluder is None else str(occluder.name)
-

@@ -1,7 +1,9 @@
-"""A surgical mask drawn over a face by its points, without any picture of one: cloth, pleats, light, ear loops, contact shadow.
+"""A surgical mask drawn over a face by its points, without any picture of one: cloth, pleats, light, ear loops, contact
+shadow.
 
-The outline is a smooth closed curve in the frame of the face, given by its radius at every angle about a point in front of the mouth:
-a pixel is inside where it is nearer to that point than the curve. Ranges are ours (docs/papers/occlusion.md).
+The outline is a smooth closed curve in the frame of the face, given by its radius at every angle about a point in front
+of the mouth: a pixel is inside where it is nearer to that point than the curve. Ranges are ours
+(docs/papers/occlusion.md).
 Shapes: B faces of H x W pixels, V vertices, A angles.
 """
 
@@ -17,9 +19,16 @@ from transface.data.augment.occluders import Occluded, usable_points, with_fallb
 
 Wear = Literal["full", "under_nose", "chin"]
 
-# The outline from the bridge of the nose clockwise down the image's right side to the chin, in (eye distances, eye-to-mouth heights).
+# The outline from the bridge of the nose clockwise down the image's right side to the chin, in (eye distances,
+# eye-to-mouth heights).
 OUTLINE = ((0.0, 0.40), (0.72, 0.50), (0.95, 0.85), (0.80, 1.30), (0.40, 1.62), (0.0, 1.72))
-COLOURS = ((232.0, 236.0, 238.0), (118.0, 170.0, 206.0), (126.0, 186.0, 170.0), (38.0, 38.0, 42.0), (196.0, 150.0, 160.0))
+COLOURS = (
+    (232.0, 236.0, 238.0),
+    (118.0, 170.0, 206.0),
+    (126.0, 186.0, 170.0),
+    (38.0, 38.0, 42.0),
+    (196.0, 150.0, 160.0),
+)
 NUM_ANGLES = 96
 STEPS_A_SIDE = 5  # points of the curve between two vertices
 TOP_OF = {"full": 0.0, "under_nose": 0.36, "chin": 0.85}  # how far down the upper edge is worn, in eye-to-mouth heights
@@ -77,7 +86,9 @@ class SurgicalMask:
 
     def _with_jaw(self, outline: Tensor, axes: FaceAxes, points: Tensor, known: Tensor) -> Tensor:
         """Return the outline whose sides and chin follow the jaw (points 2 to 14 of 68), 4 % outwards."""
-        jaw = in_frame(torch.where(known[:, None, None], points.float(), torch.zeros_like(points).float()), axes)[:, 2:15].flip(1)
+        jaw = in_frame(torch.where(known[:, None, None], points.float(), torch.zeros_like(points).float()), axes)[
+            :, 2:15
+        ].flip(1)
         middle = outline[:, :1] * 0.5 + outline[:, 5:6] * 0.5
         jaw = middle + 1.04 * (jaw - middle)
         lowest_side = outline[:, 1:2, 1]
@@ -145,7 +156,9 @@ def outline_radii(vertices: Tensor, centre: Tensor) -> Tensor:
     a = x * here[:, None, :, 1] - y * here[:, None, :, 0]
     b = x * there[:, None, :, 1] - y * there[:, None, :, 0]
     share = a / torch.where((a - b).abs() < 1e-9, torch.full_like(a, 1e-9), a - b)
-    reach = torch.lerp(x * here[:, None, :, 0] + y * here[:, None, :, 1], x * there[:, None, :, 0] + y * there[:, None, :, 1], share)
+    reach = torch.lerp(
+        x * here[:, None, :, 0] + y * here[:, None, :, 1], x * there[:, None, :, 0] + y * there[:, None, :, 1], share
+    )
     meets = (a * b <= 0) & (share >= 0) & (share <= 1) & (reach > 0)
     return torch.where(meets, reach, torch.zeros_like(reach)).amax(2)
 

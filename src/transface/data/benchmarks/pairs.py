@@ -1,7 +1,9 @@
-"""Reads and writes pair sets (.bin: a pickle of encoded images and same/different flags) without running what the pickle says.
+"""Reads and writes pair sets (.bin: a pickle of encoded images and same/different flags) without running what the
+pickle says.
 
-The unpickler knows lists, tuples, bytes, strings, numbers and NumPy arrays; the arrays are rebuilt by hand from stand-ins, so that
-nothing named in the file is ever imported or called. Pickles of Python 2 and 3, of any protocol, are read.
+The unpickler knows lists, tuples, bytes, strings, numbers and NumPy arrays; the arrays are rebuilt by hand from
+stand-ins, so that nothing named in the file is ever imported or called. Pickles of Python 2 and 3, of any protocol, are
+read.
 """
 
 import io
@@ -63,12 +65,15 @@ def read_pair_set(path: str | Path) -> PairSet:
     return PairSet(path.stem, images, is_same)
 
 
-def write_pair_set(path: str | Path, images: Sequence[bytes | NDArray[np.uint8]], is_same: Sequence[bool] | NDArray[np.bool_]) -> None:
-    """Write 2N encoded images and N flags as a .bin file that other readers of this field open; it appears only when whole.
+def write_pair_set(
+    path: str | Path, images: Sequence[bytes | NDArray[np.uint8]], is_same: Sequence[bool] | NDArray[np.bool_]
+) -> None:
+    """Write 2N encoded images and N flags as a .bin file that other readers of this field open; it appears only when
+    whole.
 
     Raises:
-        ValueError: for a number of images that is not twice the number of flags, pixels instead of an encoded image, or a flag that is
-            neither yes nor no.
+        ValueError: for a number of images that is not twice the number of flags, pixels instead of an encoded image, or
+            a flag that is neither yes nor no.
     """
     path = Path(path)
     flags = [bool(flag) for flag in is_same]
@@ -83,12 +88,16 @@ def write_pair_set(path: str | Path, images: Sequence[bytes | NDArray[np.uint8]]
 
 
 def _to_write(image: object, number: int) -> bytes:
-    """Return the bytes of an image given as bytes or a 1-D buffer of them (an array, a tensor); numbers and pixels are refused."""
+    """Return the bytes of an image given as bytes or a 1-D buffer of them (an array, a tensor); numbers and pixels are
+    refused.
+    """
     if isinstance(image, bytes | bytearray | memoryview):
         return bytes(image)
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 1:
-        raise ValueError(f"image {number} must be encoded bytes or a 1-D uint8 array, got {array.dtype} of shape {array.shape}")
+        raise ValueError(
+            f"image {number} must be encoded bytes or a 1-D uint8 array, got {array.dtype} of shape {array.shape}"
+        )
     return array.tobytes()
 
 
@@ -103,7 +112,9 @@ def _image(image: object, where: str) -> bytes | NDArray[np.uint8]:
         image = image.value()
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 1:
-            raise ValueError(f"{where} must be encoded bytes or a 1-D uint8 array, got {image.dtype} of shape {image.shape}")
+            raise ValueError(
+                f"{where} must be encoded bytes or a 1-D uint8 array, got {image.dtype} of shape {image.shape}"
+            )
         return image
     if not isinstance(image, bytes | bytearray):
         raise ValueError(f"{where} must be encoded bytes or a 1-D uint8 array, got {_describe(image)}")
@@ -136,7 +147,9 @@ def _unpickle(path: Path) -> object:
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{path}: {error}") from None
     except (Exception, RecursionError) as error:
-        raise ValueError(f"{path} is no pair set: its pickle is broken ({type(error).__name__}: {str(error)[:120]})") from None
+        raise ValueError(
+            f"{path} is no pair set: its pickle is broken ({type(error).__name__}: {str(error)[:120]})"
+        ) from None
 
 
 class _BrokenArrayError(ValueError):
@@ -235,7 +248,9 @@ def _no_bytes(*arguments: object) -> bytes:
 
 def _dtype(name: object, *_: object) -> _Dtype:
     if not PLAIN_DTYPE.fullmatch(_text(name)):
-        raise UnsafePickleError(f"it names the dtype {_text(name)!r}, and only bool, integers and floats are read: refused")
+        raise UnsafePickleError(
+            f"it names the dtype {_text(name)!r}, and only bool, integers and floats are read: refused"
+        )
     return _Dtype(_text(name))
 
 
@@ -267,16 +282,21 @@ KNOWN: dict[tuple[str, str], Callable[..., object]] = {
 }
 
 
-# The unpickler written in Python, not the one in C: its memo is a dictionary, so that a forged memo index takes no memory.
+# The unpickler written in Python, not the one in C: its memo is a dictionary, so that a forged memo index takes no
+# memory.
 class _PlainUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(
+        pickle._Unpickler.dispatch  # type: ignore[attr-defined]
+    )
     read: Callable[[int], bytes]
     append: Callable[[object], None]
 
     def find_class(self, module: object, name: object) -> _Callable:
         known = KNOWN.get((_text(module), _text(name)))
         if known is None:
-            raise UnsafePickleError(f"it names {_text(module)}.{_text(name)}, which is not plain data: refused, nothing was run")
+            raise UnsafePickleError(
+                f"it names {_text(module)}.{_text(name)}, which is not plain data: refused, nothing was run"
+            )
         return _Callable(known)
 
     def get_extension(self, code: int) -> None:

@@ -1,8 +1,10 @@
-"""Reads the template protocols of IJB-B and IJB-C: images, templates, media, landmarks, pairs, and the 1:N subject lists.
+"""Reads the template protocols of IJB-B and IJB-C: images, templates, media, landmarks, pairs, and the 1:N subject
+lists.
 
-Layout of `root`: `meta/<name>_face_tid_mid.txt` (image template media), `meta/<name>_template_pair_label.txt` (template template label),
-`meta/<name>_name_5pts_score.txt` (image, five x y, detector score), `loose_crop/<image>`; <name> is ijbb or ijbc. Without a meta folder the
-text files are looked for in `root` itself. 15.7 million pairs take about a second.
+Layout of `root`: `meta/<name>_face_tid_mid.txt` (image template media), `meta/<name>_template_pair_label.txt` (template
+template label), `meta/<name>_name_5pts_score.txt` (image, five x y, detector score), `loose_crop/<image>`; <name> is
+ijbb or ijbc. Without a meta folder the text files are looked for in `root` itself. 15.7 million pairs take about a
+second.
 Shapes: M images, P pairs of templates.
 """
 
@@ -49,7 +51,9 @@ class TemplateSet:
     def require_images(self) -> None:
         """Raise FileNotFoundError, naming the first, if an image of the lists is not in `image_folder`."""
         if not self.image_folder.is_dir():
-            raise FileNotFoundError(f"no image folder {self.image_folder}: it should hold the {len(self.images)} images of {self.name}")
+            raise FileNotFoundError(
+                f"no image folder {self.image_folder}: it should hold the {len(self.images)} images of {self.name}"
+            )
         present = {entry.name for entry in os.scandir(self.image_folder)}
         missing = [image for image in self.images if image not in present]
         if missing:
@@ -81,7 +85,17 @@ def read_template_set(root: str | Path, name: str = "ijbc") -> TemplateSet:
     landmarks, detector_scores = _read_landmarks(paths["name_5pts_score"], images)
     pair_templates, pair_is_same = read_template_pairs(paths["template_pair_label"])
     _require_known(pair_templates, template_ids, paths["template_pair_label"])
-    return TemplateSet(name, root / "loose_crop", images, template_ids, media_ids, landmarks, detector_scores, pair_templates, pair_is_same)
+    return TemplateSet(
+        name,
+        root / "loose_crop",
+        images,
+        template_ids,
+        media_ids,
+        landmarks,
+        detector_scores,
+        pair_templates,
+        pair_is_same,
+    )
 
 
 class TemplatePairs(NamedTuple):
@@ -105,7 +119,8 @@ def read_template_pairs(path: str | Path) -> TemplatePairs:
 
 
 def read_subject_list(path: str | Path) -> SubjectList:
-    """Return the templates and subjects of a 1:N CSV (header line; template id and subject id come first), each template once.
+    """Return the templates and subjects of a 1:N CSV (header line; template id and subject id come first), each
+    template once.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -121,7 +136,9 @@ def read_subject_list(path: str | Path) -> SubjectList:
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: want 'template,subject,...', got {line[:60]!r}") from error
         if subjects.setdefault(template, subject) != subject:
-            raise ValueError(f"{path}, line {number}: template {template} has subjects {subjects[template]} and {subject}")
+            raise ValueError(
+                f"{path}, line {number}: template {template} has subjects {subjects[template]} and {subject}"
+            )
     if not subjects:
         raise ValueError(f"{path} lists no templates")
     return SubjectList(np.array(list(subjects), np.int64), np.array(list(subjects.values()), np.int64))
@@ -134,7 +151,9 @@ class _Members(NamedTuple):
 
 
 def _read_members(path: Path) -> _Members:
-    table = _read_table(path, {"image": pa.string(), "template": pa.int64(), "media": pa.int64()}, "image template media")
+    table = _read_table(
+        path, {"image": pa.string(), "template": pa.int64(), "media": pa.int64()}, "image template media"
+    )
     return _Members(table["image"].to_pylist(), table["template"].to_numpy(), table["media"].to_numpy())
 
 
@@ -145,7 +164,9 @@ class _Landmarks(NamedTuple):
 
 def _read_landmarks(path: Path, images: Sequence[str]) -> _Landmarks:
     numbers = [*(f"{axis}{point}" for point in range(5) for axis in "xy"), "score"]
-    table = _read_table(path, {"image": pa.string(), **dict.fromkeys(numbers, pa.float32())}, "image, five x y, detector score")
+    table = _read_table(
+        path, {"image": pa.string(), **dict.fromkeys(numbers, pa.float32())}, "image, five x y, detector score"
+    )
     values = _side_by_side(table, numbers, np.float32)
     if not np.isfinite(values).all():
         raise ValueError(f"{path}: {int((~np.isfinite(values)).sum())} landmarks or scores are NaN or infinite")
@@ -154,7 +175,9 @@ def _read_landmarks(path: Path, images: Sequence[str]) -> _Landmarks:
         row_of = {name: row for row, name in enumerate(names)}
         missing = [image for image in images if image not in row_of]
         if missing:
-            raise ValueError(f"{len(missing)} images have a template but no landmarks in {path.name}, the first is {missing[0]}")
+            raise ValueError(
+                f"{len(missing)} images have a template but no landmarks in {path.name}, the first is {missing[0]}"
+            )
         values = values[[row_of[image] for image in images]]
     return _Landmarks(values[:, :10].reshape(-1, 5, 2), values[:, 10].copy())
 
@@ -192,7 +215,9 @@ def _read_table(path: Path, columns: dict[str, pa.DataType], wanted: str) -> pa.
 
 
 def _read_table_by_lines(path: Path, columns: dict[str, pa.DataType], wanted: str) -> pa.Table:
-    parsers = [str if pa.types.is_string(kind) else float if pa.types.is_floating(kind) else int for kind in columns.values()]
+    parsers = [
+        str if pa.types.is_string(kind) else float if pa.types.is_floating(kind) else int for kind in columns.values()
+    ]
     rows = []
     with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
@@ -208,7 +233,9 @@ def _read_table_by_lines(path: Path, columns: dict[str, pa.DataType], wanted: st
     if not rows:
         raise ValueError(f"{path} is empty: it should hold lines of '{wanted}'")
     try:
-        arrays = [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), columns.values(), strict=True)]
+        arrays = [
+            pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), columns.values(), strict=True)
+        ]
     except (pa.ArrowInvalid, OverflowError) as error:
         raise ValueError(f"{path}: a number is out of range: {error}") from error
     return pa.table(arrays, names=list(columns))

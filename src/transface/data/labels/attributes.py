@@ -12,17 +12,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 CELEBA_NAMES = tuple(
-    """5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair Blurry Brown_Hair
-    Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open Mustache
-    Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair Wavy_Hair
-    Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young""".split()  # noqa: SIM905 - one name a line would hide the order
+    """5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair
+    Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male
+    Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks
+    Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace
+    Wearing_Necktie Young""".split()  # noqa: SIM905
 )
-# Judgements of the people who labelled, not facts of a picture; a model can be trained and used without them (docs/attributes.md).
-JUDGEMENTS = ("Attractive", "Big_Lips", "Big_Nose", "Chubby", "Heavy_Makeup", "Narrow_Eyes", "Oval_Face", "Pointy_Nose", "Young")
+# Judgements of the people who labelled, not facts of a picture; a model can be trained and used without them
+# (docs/attributes.md).
+JUDGEMENTS = (
+    "Attractive",
+    "Big_Lips",
+    "Big_Nose",
+    "Chubby",
+    "Heavy_Makeup",
+    "Narrow_Eyes",
+    "Oval_Face",
+    "Pointy_Nose",
+    "Young",
+)
 
 
 class AttributeRows(NamedTuple):
-    """Labels as they are kept: what each is (B, A) uint8, 0 or 1, and whether it is known (B, A) bool; an unknown one is 0."""
+    """Labels as they are kept: what each is (B, A) uint8, 0 or 1, and whether it is known (B, A) bool; an unknown one
+    is 0.
+    """
 
     values: NDArray[np.uint8]
     known: NDArray[np.bool_]
@@ -74,7 +88,9 @@ class AttributeLabels:
         return AttributeTargets(torch.from_numpy(np.array(rows.values)), torch.from_numpy(np.array(rows.known)))
 
     def mirrored(self, targets: AttributeTargets, width: int) -> AttributeTargets:
-        """Return the targets as they are: no attribute names a side, so a face flipped left to right has the same ones."""
+        """Return the targets as they are: no attribute names a side, so a face flipped left to right has the same
+        ones.
+        """
         return targets
 
     def facts(self) -> Mapping[str, Any]:
@@ -89,7 +105,9 @@ class AttributeLabels:
         """
         wanted = list(self.names if names is None else names)
         if unknown := [name for name in (*wanted, *without) if name not in self.names]:
-            raise ValueError(f"no attribute is called {', '.join(map(repr, unknown))}: there are {', '.join(self.names)}")
+            raise ValueError(
+                f"no attribute is called {', '.join(map(repr, unknown))}: there are {', '.join(self.names)}"
+            )
         kept = [name for name in wanted if name not in set(without)]
         if not kept:
             raise ValueError("no attribute is left: give labels that are to be trained")

@@ -1,4 +1,5 @@
-"""Labels of which one holds: expressions in the words of each data set, genders, any classes; FER+'s rule of the majority.
+"""Labels of which one holds: expressions in the words of each data set, genders, any classes; FER+'s rule of the
+majority.
 
 Shapes: n images, C classes.
 """
@@ -32,7 +33,9 @@ UNKNOWN = -1
 
 
 def expression_word(word: str) -> str:
-    """Return the word this package has for an expression: lower case, happiness for happy, anger for angry; others as they are."""
+    """Return the word this package has for an expression: lower case, happiness for happy, anger for angry; others as
+    they are.
+    """
     plain = word.strip().lower()
     return ALIASES.get(plain, plain)
 
@@ -40,8 +43,8 @@ def expression_word(word: str) -> str:
 def majority_expression(votes: Sequence[int]) -> int:
     """Return the place in FERPLUS of the expression most voters saw, or -1 where FER+ leaves the image out.
 
-    Microsoft's rule: single votes are dropped; the winner needs more than half of the remaining votes of all ten columns, and must not be
-    one of the last two, "unknown" and "not a face".
+    Microsoft's rule: single votes are dropped; the winner needs more than half of the remaining votes of all ten
+    columns, and must not be one of the last two, "unknown" and "not a face".
 
     Args:
         votes: ten counts: the eight expressions, unknown, not a face.
@@ -76,11 +79,16 @@ class ClassLabels:
         self.names = tuple(str(name) for name in names)
         found = np.asarray(classes)
         if found.ndim != 1 or not (np.issubdtype(found.dtype, np.integer) or not len(found)):
-            raise ValueError(f"classes must be one whole number an image (n,), got {found.dtype} of shape {found.shape}")
+            raise ValueError(
+                f"classes must be one whole number an image (n,), got {found.dtype} of shape {found.shape}"
+            )
         if len(set(self.names)) != len(self.names) or len(self.names) < 2:
             raise ValueError(f"classes need at least two names, each its own, got {', '.join(self.names)}")
         if len(found) and found.max() >= len(self.names):
-            raise ValueError(f"there are {len(self.names)} classes ({', '.join(self.names)}), and an image has class {int(found.max())}")
+            raise ValueError(
+                f"there are {len(self.names)} classes ({', '.join(self.names)}), and an image has class"
+                f" {int(found.max())}"
+            )
         self.classes = np.where(found < 0, UNKNOWN, found).astype(np.int64)
 
     def __len__(self) -> int:

@@ -1,6 +1,8 @@
-"""The contract of what is known about images besides their pixels: identities, attributes, ages, landmarks, parsing masks.
+"""The contract of what is known about images besides their pixels: identities, attributes, ages, landmarks, parsing
+masks.
 
-Shapes: n images, B of them in a batch. Rows are NumPy arrays as they are kept; targets are the tensors that a loss is given.
+Shapes: n images, B of them in a batch. Rows are NumPy arrays as they are kept; targets are the tensors that a loss is
+given.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +24,9 @@ class Labels(Protocol):
     def __len__(self) -> int: ...
 
     def take(self, indices: Sequence[int]) -> Rows:
-        """Return the labels at `indices`, first axis B; a missing label is masked (NaN, or a mask beside it), never a number that means something."""
+        """Return the labels at `indices`, first axis B; a missing label is masked (NaN, or a mask beside it), never a
+        number that means something.
+        """
         ...
 
     def targets(self, rows: Rows) -> Targets:
@@ -30,7 +34,9 @@ class Labels(Protocol):
         ...
 
     def mirrored(self, targets: Targets, width: int) -> Targets:
-        """Return the targets of the same images flipped left to right, `width` pixels wide: left and right swap where they have names."""
+        """Return the targets of the same images flipped left to right, `width` pixels wide: left and right swap where
+        they have names.
+        """
         ...
 
     def facts(self) -> Mapping[str, Any]:
@@ -39,14 +45,18 @@ class Labels(Protocol):
 
 
 def to_tensors(rows: Rows) -> Targets:
-    """Return rows as tensors of the same dtype: an array as one tensor, a NamedTuple of arrays as a NamedTuple of tensors."""
+    """Return rows as tensors of the same dtype: an array as one tensor, a NamedTuple of arrays as a NamedTuple of
+    tensors.
+    """
     if isinstance(rows, tuple) and hasattr(rows, "_fields"):
         return type(rows)(*(to_tensors(part) for part in rows))
     return rows if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
 
 
 def mirror_some(labels: Labels, targets: Targets, flipped: Tensor, width: int) -> Targets:
-    """Return targets in which those of the images that `flipped` (B,) bool names are mirrored, the others as they were."""
+    """Return targets in which those of the images that `flipped` (B,) bool names are mirrored, the others as they
+    were.
+    """
     return _where(flipped, labels.mirrored(targets, width), targets)
 
 

@@ -25,7 +25,10 @@ class LabelTable:
 
     def __init__(self, columns: Mapping[str, Labels]) -> None:
         if len({len(labels) for labels in columns.values()}) != 1:
-            raise ValueError(f"each name needs labels of the same images, got {({name: len(own) for name, own in columns.items()})}")
+            raise ValueError(
+                "each name needs labels of the same images, got"
+                f" { ({name: len(own) for name, own in columns.items()}) }"
+            )
         self.columns = dict(columns)
         self._of_names = _row_type(tuple(self.columns))
 
@@ -47,7 +50,9 @@ class LabelTable:
 
     def mirrored(self, targets: Any, width: int) -> Any:
         """Return the targets of the mirrored images."""
-        return self._of_names(*(own.mirrored(part, width) for own, part in zip(self.columns.values(), targets, strict=True)))
+        return self._of_names(
+            *(own.mirrored(part, width) for own, part in zip(self.columns.values(), targets, strict=True))
+        )
 
     def facts(self) -> Mapping[str, Any]:
         """Return {"outputs": {name: ...}}: what a network answers by each name."""
@@ -58,7 +63,7 @@ class LabelTable:
         total = np.zeros(len(self), dtype=np.int64)
         for own in self.columns.values():
             values = getattr(own, "ages", None)
-            total += np.isfinite(values) if values is not None else np.asarray(own.classes) >= 0  # type: ignore[attr-defined]
+            total += np.isfinite(values) if values is not None else np.asarray(own.classes) >= 0  # type: ignore
         return total
 
 
@@ -70,7 +75,8 @@ def _output_of(labels: Any) -> dict[str, Any]:
 @functools.cache
 def _row_type(names: tuple[str, ...]) -> Any:
     kind = namedtuple("LabelRow", names)  # type: ignore[misc]
-    # Made here and not at the top of a module: pickle, which carries batches out of loader workers, must be told how to make it again.
+    # Made here and not at the top of a module: pickle, which carries batches out of loader workers, must be told how to
+    # make it again.
     setattr(kind, "__reduce__", _reduced)  # noqa: B010
     return kind
 

@@ -1,6 +1,7 @@
 """The header of an image record: one at a time, or of all records of a file at once.
 
-An image record starts with uint32 flag, float32 label, uint64 id, uint64 id2; a flag above 0 counts the float32 labels that follow.
+An image record starts with uint32 flag, float32 label, uint64 id, uint64 id2; a flag above 0 counts the float32 labels
+that follow.
 """
 
 import os
@@ -12,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.data.recordio.index import IntArray
-from transface.data.recordio.parts import BLOCK_BYTES, LENGTH_BITS, MAGIC, MAX_LENGTH, PART, WHOLE, RecordError, read_record_at
+from transface.data.recordio.parts import (
+    BLOCK_BYTES,
+    LENGTH_BITS,
+    MAGIC,
+    MAX_LENGTH,
+    PART,
+    WHOLE,
+    RecordError,
+    read_record_at,
+)
 
 HEADER = struct.Struct("<IfQQ")
 GUESSED_BYTES = 16 << 10  # read ahead where the index does not tell a record's size
@@ -33,7 +43,8 @@ class Record(NamedTuple):
 
 
 def pack_record(header: RecordHeader, payload: bytes) -> bytes:
-    """Return header, labels and payload as the bytes of one record; the flag follows from the label, whatever was given.
+    """Return header, labels and payload as the bytes of one record; the flag follows from the label, whatever was
+    given.
 
     Raises:
         ValueError: for an id outside 0..2^64-1.
@@ -53,13 +64,17 @@ def unpack_record(data: bytes, *, where: object = "record") -> Record:
         RecordError: if `data` is shorter than its header says.
     """
     if len(data) < HEADER.size:
-        raise RecordError(f"{where}: an image record has a header of {HEADER.size} bytes, this record has {len(data)} in all")
+        raise RecordError(
+            f"{where}: an image record has a header of {HEADER.size} bytes, this record has {len(data)} in all"
+        )
     flag, label, id_, id2 = HEADER.unpack_from(data)
     if flag == 0:
         return Record(RecordHeader(flag, label, id_, id2), data[HEADER.size :])
     end = HEADER.size + 4 * flag
     if end > len(data):
-        raise RecordError(f"{where}: the header promises {flag} labels, but the record has {len(data)} bytes: it is corrupt")
+        raise RecordError(
+            f"{where}: the header promises {flag} labels, but the record has {len(data)} bytes: it is corrupt"
+        )
     labels = np.frombuffer(data, dtype="<f4", count=flag, offset=HEADER.size).astype(np.float32)
     return Record(RecordHeader(flag, labels, id_, id2), data[end:])
 
@@ -100,13 +115,19 @@ def read_headers(fd: int, offsets: IntArray, *, num_bytes: int, path: Path, mark
         words[order] = words.copy()
     flag = words[:, 2].copy()
     label = np.where(flag > 0, words[:, 8], words[:, 3]).astype("<u4").view("<f4").astype(np.float32)
-    return HeaderColumns(flag, label, np.ascontiguousarray(words[:, 4:6]).view("<u8").ravel(), words[:, 1] & np.uint32(MAX_LENGTH))
+    return HeaderColumns(
+        flag, label, np.ascontiguousarray(words[:, 4:6]).view("<u8").ravel(), words[:, 1] & np.uint32(MAX_LENGTH)
+    )
 
 
-def _mend_headers(words: NDArray[np.uint32], offsets: IntArray, *, fd: int, num_bytes: int, path: Path, mark_broken: bool) -> None:
+def _mend_headers(
+    words: NDArray[np.uint32], offsets: IntArray, *, fd: int, num_bytes: int, path: Path, mark_broken: bool
+) -> None:
     """Refuse or mark what is no record; read whole the few records whose header itself may be split."""
     lengths = words[:, 1] & MAX_LENGTH
-    odd = (words[:, 0] != MAGIC) | (words[:, 1] >> LENGTH_BITS != WHOLE) | (lengths < HEADER.size + 4 * (words[:, 2] > 0))
+    odd = (
+        (words[:, 0] != MAGIC) | (words[:, 1] >> LENGTH_BITS != WHOLE) | (lengths < HEADER.size + 4 * (words[:, 2] > 0))
+    )
     for row in np.flatnonzero(odd | (offsets + PART.size + lengths > num_bytes)):
         offset = int(offsets[row])
         try:

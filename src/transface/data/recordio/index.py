@@ -1,8 +1,9 @@
-"""The index of a .rec file, key -> offset, as arrays: read from .idx in blocks, rebuilt by a scan, kept once for all workers.
+"""The index of a .rec file, key -> offset, as arrays: read from .idx in blocks, rebuilt by a scan, kept once for all
+workers.
 
-A dictionary of 17 million records takes gigabytes in each worker; two int64 arrays take 272 MB, and one where the keys are
-consecutive, as they are in every pack of this field. Large indices are kept as a mapped file, so that all workers and ranks of a
-machine share the same pages and a worker starts by opening it.
+A dictionary of 17 million records takes gigabytes in each worker; two int64 arrays take 272 MB, and one where the keys
+are consecutive, as they are in every pack of this field. Large indices are kept as a mapped file, so that all workers
+and ranks of a machine share the same pages and a worker starts by opening it.
 """
 
 import logging
@@ -33,7 +34,10 @@ class _Kept(NamedTuple):
 def _ascends(numbers: IntArray) -> bool:
     """Whether each number is above the one before, looked at in blocks: no second array of their size."""
     step = 1 << 20
-    return all(bool((block[1:] > block[:-1]).all()) for block in (numbers[at : at + step + 1] for at in range(0, len(numbers), step)))
+    return all(
+        bool((block[1:] > block[:-1]).all())
+        for block in (numbers[at : at + step + 1] for at in range(0, len(numbers), step))
+    )
 
 
 class RecordIndex:
@@ -46,7 +50,9 @@ class RecordIndex:
         kept: where the same lies in a mapped file, which is then what a pickle carries, and what is known of it.
     """
 
-    def __init__(self, keys: IntArray | None, offsets: IntArray, *, first_key: int = 0, kept: "_Kept | None" = None) -> None:
+    def __init__(
+        self, keys: IntArray | None, offsets: IntArray, *, first_key: int = 0, kept: "_Kept | None" = None
+    ) -> None:
         self.offsets = offsets
         self.first_key = first_key
         self._keys = keys
@@ -118,7 +124,8 @@ def read_index(path: Path) -> RecordIndex:
     """Return the index written in the .idx file `path`: a line a record, key, tab, offset.
 
     Raises:
-        ValueError: for a line that is not two numbers, a key that stands twice, an offset that is no multiple of 4; names the line.
+        ValueError: for a line that is not two numbers, a key that stands twice, an offset that is no multiple of 4;
+            names the line.
     """
     kept_at = _kept_path(path)
     if kept_at is not None and (kept := open_if_kept(kept_at)) is not None:
@@ -157,7 +164,9 @@ def _read_text(path: Path) -> RecordIndex:
                 continue
             if len(unaligned := np.flatnonzero(lines.offsets & 3)):
                 line = done + int(unaligned[0])
-                raise ValueError(f"{path}: line {line + 1} has offset {lines.offsets[line - done]}; records start at multiples of 4")
+                raise ValueError(
+                    f"{path}: line {line + 1} has offset {lines.offsets[line - done]}; records start at multiples of 4"
+                )
             if done == 0:
                 first_key = int(lines.keys[0])
             if keys is None and not np.array_equal(lines.keys, np.arange(first_key + done, first_key + done + size)):
@@ -227,16 +236,24 @@ def open_if_kept(kept_at: Path) -> RecordIndex | None:
 
 
 def keep_index(index: RecordIndex, kept_at: Path) -> RecordIndex:
-    """Return the same index on a mapped file: 6 numbers (see `open_kept`), offsets, then keys and their order where there are any."""
+    """Return the same index on a mapped file: 6 numbers (see `open_kept`), offsets, then keys and their order where
+    there are any.
+    """
     arrays = [array for array in (index.offsets, index._keys, index._order) if array is not None]
     try:
         with writing_file(kept_at) as file:
-            np.array([KEPT_FORMAT, len(index), index.first_key, len(arrays), int(index.ascending), 0], dtype=np.int64).tofile(file)
+            np.array(
+                [KEPT_FORMAT, len(index), index.first_key, len(arrays), int(index.ascending), 0], dtype=np.int64
+            ).tofile(file)
             for array in arrays:
                 array.tofile(file)
         return open_kept(kept_at)
     except OSError as error:
-        logger.warning("the index cannot be kept at %s (%s): each worker gets a copy; TRANSFACE_CACHE names another folder", kept_at, error)
+        logger.warning(
+            "the index cannot be kept at %s (%s): each worker gets a copy; TRANSFACE_CACHE names another folder",
+            kept_at,
+            error,
+        )
         return index
 
 

@@ -1,4 +1,5 @@
-"""The label of every image of a pack: read from the headers, a part of the file at a time; of a large file kept, so that it is read once.
+"""The label of every image of a pack: read from the headers, a part of the file at a time; of a large file kept, so
+that it is read once.
 
 Shapes: n images.
 """
@@ -29,7 +30,9 @@ class Places(Protocol):
 
 
 def kept_labels(reader: RecordReader, places: Places) -> IntArray:
-    """Return the labels (n,) of the images at `places`, -1 for a record that is broken or whose label is no whole number from 0."""
+    """Return the labels (n,) of the images at `places`, -1 for a record that is broken or whose label is no whole
+    number from 0.
+    """
     if reader.num_bytes < KEPT_FROM:
         return read_labels(reader, places)
     files = [reader.path, reader.path_idx] if reader.path_idx.is_file() else [reader.path]
@@ -40,7 +43,9 @@ def kept_labels(reader: RecordReader, places: Places) -> IntArray:
             return labels
     except (OSError, ValueError, EOFError):
         pass
-    logger.warning("reading the labels of %d images of %s, once: they are kept in %s", len(places), reader.path, kept_at.parent)
+    logger.warning(
+        "reading the labels of %d images of %s, once: they are kept in %s", len(places), reader.path, kept_at.parent
+    )
     labels = read_labels(reader, places)
     return _keep(labels, kept_at)
 

@@ -1,8 +1,9 @@
-"""The frame of RecordIO: a record as parts between magic numbers; written, read at an offset, and found by walking a file.
+"""The frame of RecordIO: a record as parts between magic numbers; written, read at an offset, and found by walking a
+file.
 
-A part is uint32 magic, uint32 (cflag << 29 | length), `length` bytes, zeros up to a multiple of 4; numbers are little-endian. cflag 0
-is a whole record; 1, 2, 3 are its first, middle and last part: a record that holds the magic at a 4-byte boundary is split there, and
-the magic goes back between the parts.
+A part is uint32 magic, uint32 (cflag << 29 | length), `length` bytes, zeros up to a multiple of 4; numbers are
+little-endian. cflag 0 is a whole record; 1, 2, 3 are its first, middle and last part: a record that holds the magic at
+a 4-byte boundary is split there, and the magic goes back between the parts.
 """
 
 import os
@@ -70,14 +71,16 @@ def read_record_at(fd: int, offset: int, *, num_bytes: int, guess: int, path: Pa
         if len(buffer) - at < PART.size:
             buffer, at = os.pread(fd, PART.size, offset), 0
         if len(buffer) < PART.size:
-            raise RecordError(f"{path}: truncated: the record at offset {start} goes on at {offset}, the file ends at {num_bytes}")
+            raise RecordError(
+                f"{path}: truncated: the record at offset {start} goes on at {offset}, the file ends at {num_bytes}"
+            )
         magic, word = PART.unpack_from(buffer, at)
         cflag, length = word >> LENGTH_BITS, word & MAX_LENGTH
         _check_part(magic, cflag, wanted, offset=offset, path=path)
         if offset + PART.size + length > num_bytes:
             raise RecordError(
-                f"{path}: truncated or corrupt: the record at offset {start} needs {length} bytes from {offset + PART.size}, "
-                f"the file ends at {num_bytes}"
+                f"{path}: truncated or corrupt: the record at offset {start} needs {length} bytes from"
+                f" {offset + PART.size}, the file ends at {num_bytes}"
             )
         piece = buffer[at + PART.size : at + PART.size + length]
         if len(piece) < length:
@@ -94,13 +97,18 @@ def read_record_at(fd: int, offset: int, *, num_bytes: int, guess: int, path: Pa
 
 def _check_part(magic: int, cflag: int, wanted: int, *, offset: int, path: Path) -> None:
     if magic != MAGIC:
-        raise RecordError(f"{path}: no record starts at offset {offset}: expected the magic 0x{MAGIC:08x}, found 0x{magic:08x}")
+        raise RecordError(
+            f"{path}: no record starts at offset {offset}: expected the magic 0x{MAGIC:08x}, found 0x{magic:08x}"
+        )
     if cflag not in ((WHOLE, FIRST) if wanted == WHOLE else (MIDDLE, LAST)):
-        raise RecordError(f"{path}: the part at offset {offset} has flag {cflag}: parts of a record are missing or in the wrong order")
+        raise RecordError(
+            f"{path}: the part at offset {offset} has flag {cflag}: parts of a record are missing or in the wrong order"
+        )
 
 
 def scan_offsets(path: Path, on_progress: Callable[[int], object] | None = None) -> IntArray:
-    """Return the offsets (n,) at which records start, found by walking the file from its beginning; `on_progress` is told bytes passed.
+    """Return the offsets (n,) at which records start, found by walking the file from its beginning; `on_progress` is
+    told bytes passed.
 
     Raises:
         RecordError: where the walk meets no record, or the file ends inside one.
@@ -129,7 +137,9 @@ def scan_offsets(path: Path, on_progress: Callable[[int], object] | None = None)
                 found.append(np.array(starts, dtype=np.int64))
                 starts.clear()
         if offset > num_bytes or wanted != WHOLE:
-            raise RecordError(f"{path}: truncated: its last record goes on to offset {offset}, the file ends at {num_bytes}")
+            raise RecordError(
+                f"{path}: truncated: its last record goes on to offset {offset}, the file ends at {num_bytes}"
+            )
     finally:
         os.close(fd)
     return np.concatenate([*found, np.array(starts, dtype=np.int64)])

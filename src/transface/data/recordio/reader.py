@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from transface.artifacts import kept_path
-from transface.data.recordio.headers import GUESSED_BYTES, HeaderColumns, Record, RecordHeader, read_headers, unpack_record
+from transface.data.recordio.headers import (
+    GUESSED_BYTES,
+    HeaderColumns,
+    Record,
+    RecordHeader,
+    read_headers,
+    unpack_record,
+)
 from transface.data.recordio.index import IntArray, RecordIndex, keep_index, open_if_kept, read_index
 from transface.data.recordio.parts import LENGTH_BITS, MAGIC, PART, WHOLE, RecordError, read_record_at, scan_offsets
 from transface.data.recordio.writer import RecordWriter
@@ -35,8 +42,9 @@ class RecordReader:
 
     Args:
         path_rec: the .rec file.
-        path_idx: its index; by default the same name with .idx. Where it is missing the .rec is scanned: keys are then the records'
-            ids if these number the records (0.. or 1..), as mxnet's tools write them, else the positions 0, 1, ...
+        path_idx: its index; by default the same name with .idx. Where it is missing the .rec is scanned: keys are then
+            the records' ids if these number the records (0.. or 1..), as mxnet's tools write them, else the positions
+            0, 1, ...
         check_end: see at opening that the last record is whole, so that a truncated file is found at once.
 
     Raises:
@@ -133,15 +141,19 @@ class RecordReader:
         return records
 
     def headers(self, positions: IntArray | None = None, *, mark_broken: bool = False) -> HeaderColumns:
-        """Return the headers of the records at `positions` of the index (default: all), reading the file once, in order.
+        """Return the headers of the records at `positions` of the index (default: all), reading the file once, in
+        order.
 
         With `mark_broken` the label of a broken record is NaN.
 
         Raises:
-            RecordError: at an offset where no record starts, or where it is too short for a header, without `mark_broken`.
+            RecordError: at an offset where no record starts, or where it is too short for a header, without
+                `mark_broken`.
         """
         offsets = self.index.offsets if positions is None else self.index.offsets[positions]
-        return read_headers(self._fd, np.asarray(offsets), num_bytes=self.num_bytes, path=self.path, mark_broken=mark_broken)
+        return read_headers(
+            self._fd, np.asarray(offsets), num_bytes=self.num_bytes, path=self.path, mark_broken=mark_broken
+        )
 
     def _check_end(self) -> None:
         if not len(self.index):
@@ -151,8 +163,8 @@ class RecordReader:
         if offset >= self.num_bytes:
             key = self.index.key_at(last)
             raise RecordError(
-                f"{self.path} is truncated or not the file of {self.path_idx.name}: key {key} starts at offset {offset}, "
-                f"the file ends at {self.num_bytes}; get the file again"
+                f"{self.path} is truncated or not the file of {self.path_idx.name}: key {key} starts at offset"
+                f" {offset}, the file ends at {self.num_bytes}; get the file again"
             )
         read_record_at(self._fd, offset, num_bytes=self.num_bytes, guess=GUESSED_BYTES, path=self.path)
 
@@ -168,7 +180,9 @@ def scanned_index(path: Path) -> RecordIndex:
 
 
 def scan_index(path: Path, on_progress: Callable[[int], object] | None = None) -> RecordIndex:
-    """Return the index of a .rec file that has none, as `RecordReader` describes it; `on_progress` is told bytes walked over."""
+    """Return the index of a .rec file that has none, as `RecordReader` describes it; `on_progress` is told bytes walked
+    over.
+    """
     offsets = scan_offsets(path, on_progress)
     ids = np.empty(len(offsets), dtype=np.uint64)
     fd = os.open(path, os.O_RDONLY)

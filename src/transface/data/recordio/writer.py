@@ -1,4 +1,6 @@
-"""Writes a .rec file and its .idx so that a stopped run never leaves a file that looks whole, and can be gone on with."""
+"""Writes a .rec file and its .idx so that a stopped run never leaves a file that looks whole, and can be gone on
+with.
+"""
 
 import contextlib
 import os
@@ -15,7 +17,8 @@ from transface.data.recordio.parts import RecordError, read_record_at, split_par
 class RecordWriter:
     """Writes a .rec file and its .idx; both appear under their names only when `close` is reached without an error.
 
-    Use it as a context manager. Records go to `<name>.partial`; an error inside the block removes these and leaves older files as they were.
+    Use it as a context manager. Records go to `<name>.partial`; an error inside the block removes these and leaves
+    older files as they were.
 
     Args:
         path_rec: the .rec file.
@@ -50,7 +53,9 @@ class RecordWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is not None:
             self._leave()
             return
@@ -98,7 +103,9 @@ class RecordWriter:
         try:
             first = read_record_at(fd, 0, num_bytes=self._offset, guess=4096, path=self.path)
             if len(parts) != first.end:
-                raise ValueError(f"{self.path}: its first record takes {first.end} bytes, one of {len(parts)} cannot take its place")
+                raise ValueError(
+                    f"{self.path}: its first record takes {first.end} bytes, one of {len(parts)} cannot take its place"
+                )
             os.pwrite(fd, parts, 0)
         finally:
             os.close(fd)
@@ -116,7 +123,9 @@ class RecordWriter:
                 file.seek(0, os.SEEK_END)
 
     def flush(self) -> None:
-        """Hand what was written to the system: records first, so that the index never speaks of one that is not there."""
+        """Hand what was written to the system: records first, so that the index never speaks of one that is not
+        there.
+        """
         self._rec.flush()
         self._idx.flush()
 
@@ -159,7 +168,9 @@ class RecordWriter:
             self._seen = {line.key for line in lines}
 
     def close(self) -> None:
-        """Finish both files and give them their names: the old index goes first, so that it never stands beside new records."""
+        """Finish both files and give them their names: the old index goes first, so that it never stands beside new
+        records.
+        """
         if self._rec.closed:
             return
         for file in (self._rec, self._idx):

@@ -8,7 +8,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from transface.data.sampling.orders import BlockOrder, ClassBalancedOrder, EpochOrder, SequentialOrder, ShuffledOrder, WeightedOrder
+from transface.data.sampling.orders import (
+    BlockOrder,
+    ClassBalancedOrder,
+    EpochOrder,
+    SequentialOrder,
+    ShuffledOrder,
+    WeightedOrder,
+)
 
 
 class OrderPlan(Protocol):
@@ -22,13 +29,21 @@ class OrderPlan(Protocol):
 
 def shuffled(dataset: Any, *, weights: Sequence[float] | None = None, seed: int = 0) -> EpochOrder:
     """Return a full shuffle; of weighted sources, each seen as often as its weight says."""
-    return ShuffledOrder(len(dataset), seed=seed) if weights is None else WeightedOrder(dataset.sizes, weights, seed=seed)
+    return (
+        ShuffledOrder(len(dataset), seed=seed) if weights is None else WeightedOrder(dataset.sizes, weights, seed=seed)
+    )
 
 
 def in_blocks(
-    dataset: Any, *, weights: Sequence[float] | None = None, seed: int = 0, block_size: int = 1024, buffer_blocks: int = 64
+    dataset: Any,
+    *,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
+    block_size: int = 1024,
+    buffer_blocks: int = 64,
 ) -> EpochOrder:
-    """Return a shuffle that reads runs of `block_size` neighbours, `buffer_blocks` of them mixed, for disks that seek slowly.
+    """Return a shuffle that reads runs of `block_size` neighbours, `buffer_blocks` of them mixed, for disks that seek
+    slowly.
 
     Raises:
         ValueError: for weighted sources.
@@ -38,7 +53,12 @@ def in_blocks(
 
 
 def class_balanced(
-    dataset: Any, *, weights: Sequence[float] | None = None, seed: int = 0, classes_per_batch: int, images_per_class: int
+    dataset: Any,
+    *,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
+    classes_per_batch: int,
+    images_per_class: int,
 ) -> EpochOrder:
     """Return P classes x K images, over and over; a batch of one device holds one such group or several.
 
@@ -48,10 +68,18 @@ def class_balanced(
         ValueError: for weighted sources, more classes than there are, or labels that are no classes.
     """
     _refuse_weights(weights, "class-balanced")
-    return ClassBalancedOrder(classes_of(dataset), classes_per_batch=classes_per_batch, images_per_class=images_per_class, seed=seed)
+    return ClassBalancedOrder(
+        classes_of(dataset), classes_per_batch=classes_per_batch, images_per_class=images_per_class, seed=seed
+    )
 
 
-def first_images(dataset: Any, *, weights: Sequence[float] | None = None, seed: int = 0, num_samples: int) -> EpochOrder:  # noqa: ARG001 - a plan takes a seed
+def first_images(
+    dataset: Any,
+    *,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,  # noqa: ARG001 - a plan takes a seed
+    num_samples: int,
+) -> EpochOrder:
     """Return the first images as they lie, in every epoch: to overfit them on purpose.
 
     Raises:
@@ -72,12 +100,15 @@ def classes_of(dataset: Any) -> "np.ndarray[Any, np.dtype[np.int64]]":
     found = getattr(dataset, "classes", None)
     found = getattr(dataset, "labels", None) if found is None else found
     if not isinstance(found, np.ndarray) or found.ndim != 1 or not np.issubdtype(found.dtype, np.integer):
-        raise ValueError(f"a class-balanced order needs one class an image, {type(dataset).__name__} has none: take order=shuffled")
+        raise ValueError(
+            f"a class-balanced order needs one class an image, {type(dataset).__name__} has none: take order=shuffled"
+        )
     return found.astype(np.int64)
 
 
 def _refuse_weights(weights: Sequence[float] | None, order: str) -> None:
     if weights is not None:
         raise ValueError(
-            f"an order {order} does not heed the weights {list(weights)} of data.sources: take order=shuffled, or leave them out"
+            f"an order {order} does not heed the weights {list(weights)} of data.sources: take order=shuffled, or leave"
+            " them out"
         )

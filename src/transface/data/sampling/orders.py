@@ -1,6 +1,8 @@
-"""The order in which the samples of an epoch are seen: shuffled, in blocks for slow disks, weighted by source, P x K by class.
+"""The order in which the samples of an epoch are seen: shuffled, in blocks for slow disks, weighted by source, P x K by
+class.
 
-An order is a function of the epoch: (seed, epoch) -> indices (n,). It knows no rank, so that any number of ranks walks the same one.
+An order is a function of the epoch: (seed, epoch) -> indices (n,). It knows no rank, so that any number of ranks walks
+the same one.
 """
 
 from collections.abc import Sequence
@@ -66,13 +68,15 @@ class ShuffledOrder:
 class EndlessOrder:
     """Epochs of `num_samples` samples cut from the endless run of another order's epochs, one after the other.
 
-    Of a small set an epoch has several passes, of a large one a part: what comes next follows from (epoch, num_samples) alone.
+    Of a small set an epoch has several passes, of a large one a part: what comes next follows from (epoch, num_samples)
+    alone.
     """
 
     def __init__(self, order: EpochOrder, num_samples: int) -> None:
         if num_samples < 1 or order.num_samples < 1 or num_samples % order.group or order.num_samples % order.group:
             raise ValueError(
-                f"an epoch must be a positive multiple of {order.group} samples (P classes x K images), got {num_samples} of {order.num_samples}"
+                f"an epoch must be a positive multiple of {order.group} samples (P classes x K images), got"
+                f" {num_samples} of {order.num_samples}"
             )
         self.order = order
         self.num_samples = num_samples
@@ -87,7 +91,8 @@ class EndlessOrder:
 
 
 class BlockOrder:
-    """Every sample once an epoch, read in runs of neighbours: blocks are shuffled, then the samples of each `buffer_blocks` of them.
+    """Every sample once an epoch, read in runs of neighbours: blocks are shuffled, then the samples of each
+    `buffer_blocks` of them.
 
     A disk that seeks slowly reads `block_size` records at a time; what is lost in randomness, `measure_shuffle` tells.
     """
@@ -114,7 +119,9 @@ class BlockOrder:
 
 
 class WeightedOrder:
-    """Several sources that lie one after the other: source i gives weight_i times its size, whole passes first, then a new random part."""
+    """Several sources that lie one after the other: source i gives weight_i times its size, whole passes first, then a
+    new random part.
+    """
 
     group = 1
 
@@ -122,7 +129,9 @@ class WeightedOrder:
         if len(sizes) != len(weights) or not sizes:
             raise ValueError(f"each source needs a weight: {len(sizes)} sources, {len(weights)} weights")
         if not all(np.isfinite(weight) and weight > 0 for weight in weights):
-            raise ValueError(f"weights must be above 0, got {list(weights)}; leave a source out instead of weighting it 0")
+            raise ValueError(
+                f"weights must be above 0, got {list(weights)}; leave a source out instead of weighting it 0"
+            )
         self.sizes = list(sizes)
         self.counts = [max(round(size * weight), 1) for size, weight in zip(sizes, weights, strict=True)]
         self.num_samples = sum(self.counts)
@@ -141,13 +150,17 @@ class WeightedOrder:
 
 
 class ClassBalancedOrder:
-    """P classes x K images: each run of P * K samples holds P different classes (people, expressions) with K images each.
+    """P classes x K images: each run of P * K samples holds P different classes (people, expressions) with K images
+    each.
 
-    Classes are dealt in rounds, each round a new shuffle of all; a class's images are dealt in a new shuffle each epoch, and again from the
-    start where it has fewer than needed. An epoch has about as many samples as the set has images. Labels below 0 are not dealt.
+    Classes are dealt in rounds, each round a new shuffle of all; a class's images are dealt in a new shuffle each
+    epoch, and again from the start where it has fewer than needed. An epoch has about as many samples as the set has
+    images. Labels below 0 are not dealt.
     """
 
-    def __init__(self, labels: NDArray[np.int64], *, classes_per_batch: int, images_per_class: int, seed: int = 0) -> None:
+    def __init__(
+        self, labels: NDArray[np.int64], *, classes_per_batch: int, images_per_class: int, seed: int = 0
+    ) -> None:
         labels = np.asarray(labels)
         self.samples = np.flatnonzero(labels >= 0)
         self.labels = labels[self.samples]
@@ -157,8 +170,8 @@ class ClassBalancedOrder:
         self.images_per_class = images_per_class
         if min(classes_per_batch, images_per_class) < 1 or classes_per_batch > len(self.present):
             raise ValueError(
-                f"classes_per_batch must be in 1..{len(self.present)} (the classes with images) and images_per_class at least 1, "
-                f"got {classes_per_batch} and {images_per_class}"
+                f"classes_per_batch must be in 1..{len(self.present)} (the classes with images) and images_per_class at"
+                f" least 1, got {classes_per_batch} and {images_per_class}"
             )
         self.group = classes_per_batch * images_per_class
         self.num_groups = max(len(self.labels) // self.group, 1)
@@ -184,7 +197,8 @@ class ShuffleQuality(NamedTuple):
     """How random an order is, each number beside that of a perfect shuffle.
 
     Attributes:
-        displacement: mean distance between a sample's place in the order and in the set, as a share of the set's size (perfect: 1/3).
+        displacement: mean distance between a sample's place in the order and in the set, as a share of the set's size
+            (perfect: 1/3).
         neighbour_share: share of pairs in a batch that lie within `reach` of each other in the set.
         neighbour_share_perfect: the same under a perfect shuffle.
         identities: distinct labels in a batch as a share of its size.
@@ -198,17 +212,25 @@ class ShuffleQuality(NamedTuple):
     identities_perfect: float
 
 
-def measure_shuffle(order: IndexArray, labels: NDArray[np.int64], *, batch_size: int, reach: int = 1024, seed: int = 0) -> ShuffleQuality:
-    """Return how near the order (n,) of one epoch over samples with `labels` (n,) comes to a perfect shuffle, from its whole batches.
+def measure_shuffle(
+    order: IndexArray, labels: NDArray[np.int64], *, batch_size: int, reach: int = 1024, seed: int = 0
+) -> ShuffleQuality:
+    """Return how near the order (n,) of one epoch over samples with `labels` (n,) comes to a perfect shuffle, from its
+    whole batches.
 
     Raises:
         ValueError: for fewer samples than one batch, or a batch of one.
     """
     size = len(order) // batch_size * batch_size
     if size == 0 or batch_size < 2:
-        raise ValueError(f"measuring needs a batch of 2 or more and at least one of them: {len(order)} samples, batches of {batch_size}")
+        raise ValueError(
+            f"measuring needs a batch of 2 or more and at least one of them: {len(order)} samples, batches of"
+            f" {batch_size}"
+        )
     perfect = np.random.default_rng(seed).permutation(len(order))
-    found, ideal = (_batch_statistics(np.asarray(o[:size]).reshape(-1, batch_size), labels, reach) for o in (order, perfect))
+    found, ideal = (
+        _batch_statistics(np.asarray(o[:size]).reshape(-1, batch_size), labels, reach) for o in (order, perfect)
+    )
     displacement = np.abs(np.asarray(order, dtype=np.int64) - np.arange(len(order))).mean() / len(order)
     return ShuffleQuality(float(displacement), found[0], ideal[0], found[1], ideal[1])
 

@@ -1,7 +1,9 @@
-"""Deals an epoch's order to ranks batch by batch, and knows its position exactly, so that a run goes on where it stopped.
+"""Deals an epoch's order to ranks batch by batch, and knows its position exactly, so that a run goes on where it
+stopped.
 
-Global batch g is the next world_size * batch_size samples of the order; rank r takes its r-th run of batch_size. The position is
-counted in samples of the order, so a run saved on W ranks goes on with any other number of ranks or batch size.
+Global batch g is the next world_size * batch_size samples of the order; rank r takes its r-th run of batch_size. The
+position is counted in samples of the order, so a run saved on W ranks goes on with any other number of ranks or batch
+size.
 """
 
 import logging
@@ -26,22 +28,33 @@ class RankBatches(Sampler[list[int]]):
         order: what to walk, see `orders.py`.
         batch_size: samples a rank.
         rank, world_size: which of how many ranks this is.
-        tail: what happens to the samples after the last whole global batch: "drop" leaves them out (others each epoch, as the order
-            changes), "pad" fills the last global batch with the first samples of the epoch's order.
+        tail: what happens to the samples after the last whole global batch: "drop" leaves them out (others each epoch,
+            as the order changes), "pad" fills the last global batch with the first samples of the epoch's order.
 
     Raises:
         ValueError: for numbers out of range, a batch that would cut groups (P x K), or an epoch without a single batch.
     """
 
     def __init__(
-        self, order: EpochOrder, batch_size: int, *, rank: int = 0, world_size: int = 1, tail: Literal["drop", "pad"] = "drop"
+        self,
+        order: EpochOrder,
+        batch_size: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        tail: Literal["drop", "pad"] = "drop",
     ) -> None:
         if batch_size < 1 or not 0 <= rank < world_size:
-            raise ValueError(f"batch_size must be at least 1 and rank in 0..world_size-1, got {batch_size}, rank {rank} of {world_size}")
+            raise ValueError(
+                f"batch_size must be at least 1 and rank in 0..world_size-1, got {batch_size}, rank {rank} of"
+                f" {world_size}"
+            )
         if tail not in ("drop", "pad"):
             raise ValueError(f"tail must be 'drop' or 'pad', got {tail!r}")
         if batch_size % order.group:
-            raise ValueError(f"batch_size must be a multiple of {order.group} (P identities x K images), got {batch_size}")
+            raise ValueError(
+                f"batch_size must be a multiple of {order.group} (P identities x K images), got {batch_size}"
+            )
         self.order = order
         self.batch_size = batch_size
         self.rank = rank
@@ -55,7 +68,8 @@ class RankBatches(Sampler[list[int]]):
         self._stated_sum: int | None = None  # the one of the position that was loaded
         if self._remaining() == 0:
             raise ValueError(
-                f"{order.num_samples} samples make no global batch of {world_size} x {batch_size}: take a smaller batch, or tail='pad'"
+                f"{order.num_samples} samples make no global batch of {world_size} x {batch_size}: take a smaller"
+                " batch, or tail='pad'"
             )
 
     @property
@@ -82,7 +96,8 @@ class RankBatches(Sampler[list[int]]):
         self._order_sum = zlib.crc32(np.asarray(order[:CHECKED], dtype=np.int64).tobytes())
         if self._consumed and self._stated_sum not in (None, self._order_sum):
             logger.warning(
-                "this epoch is resumed at sample %d in another order than it began in (another seed or kind of order): some images come twice, some not at all",
+                "this epoch is resumed at sample %d in another order than it began in (another seed or kind of order):"
+                " some images come twice, some not at all",
                 self._consumed,
             )
         size = self.batch_size * self.world_size
@@ -107,10 +122,18 @@ class RankBatches(Sampler[list[int]]):
         """
         done = self._dealt if batches is None else batches - self._batches
         if done < 0:
-            raise ValueError(f"this epoch was resumed after {self._batches} batches, so {batches} cannot be its position")
+            raise ValueError(
+                f"this epoch was resumed after {self._batches} batches, so {batches} cannot be its position"
+            )
         consumed = min(self._consumed + done * self.batch_size * self.world_size, self.order.num_samples)
         known = {} if self._order_sum is None else {"order_sum": self._order_sum}
-        return {"epoch": self.epoch, "consumed": consumed, "batches": self._batches + done, "num_samples": self.order.num_samples, **known}
+        return {
+            "epoch": self.epoch,
+            "consumed": consumed,
+            "batches": self._batches + done,
+            "num_samples": self.order.num_samples,
+            **known,
+        }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go to a position that `state_dict` returned, on any number of ranks.
@@ -120,8 +143,8 @@ class RankBatches(Sampler[list[int]]):
         """
         if state["num_samples"] != self.order.num_samples:
             raise ValueError(
-                f"the position to resume from is one among {state['num_samples']} samples, and there are {self.order.num_samples} now: "
-                "resume with the data, weights and P x K it was made with"
+                f"the position to resume from is one among {state['num_samples']} samples, and there are"
+                f" {self.order.num_samples} now: resume with the data, weights and P x K it was made with"
             )
         self.epoch, self._consumed, self._batches = state["epoch"], state["consumed"], state["batches"]
         self._dealt = 0

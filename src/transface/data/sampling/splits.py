@@ -17,8 +17,9 @@ def stratified_split(
 ) -> NDArray[np.str_]:
     """Return (n,) "train", "val" or "test" of every image.
 
-    Each stratum (age decade and gender, say) is dealt by the shares. Images of one group (a person, copies of a file) come to one split,
-    which the group's first image decides. A group's place follows from the hash of its name, so adding files moves no other.
+    Each stratum (age decade and gender, say) is dealt by the shares. Images of one group (a person, copies of a file)
+    come to one split, which the group's first image decides. A group's place follows from the hash of its name, so
+    adding files moves no other.
 
     Args:
         strata: (n,) numbers.

@@ -1,7 +1,7 @@
 """Says what happens to a record that cannot be used in training: raise, or skip it and count.
 
-A skipped record costs itself alone: its place in the batch goes to the next good record of the set, whatever the rank, so batches keep
-their size and ranks stay in step.
+A skipped record costs itself alone: its place in the batch goes to the next good record of the set, whatever the rank,
+so batches keep their size and ranks stay in step.
 """
 
 import logging
@@ -24,7 +24,9 @@ FEWEST_READ = 1000  # a share is judged over at least so many reads, or one pass
 
 
 class ImageDataset(Protocol):
-    """A set of labelled images that is read by batches of indices; to be decoded on a device it also has what `loaders.EncodedSource` names."""
+    """A set of labelled images that is read by batches of indices; to be decoded on a device it also has what
+    `loaders.EncodedSource` names.
+    """
 
     def __len__(self) -> int: ...
 
@@ -86,7 +88,9 @@ class TolerantDataset:
         if decode not in ("workers", "device"):
             raise ValueError(f"decode must be 'workers' or 'device', got {decode!r}")
         if decode == "device" and not hasattr(source, "read_encoded"):
-            raise ValueError(f"decode='device' needs a source that gives its images undecoded, {type(source).__name__} does not")
+            raise ValueError(
+                f"decode='device' needs a source that gives its images undecoded, {type(source).__name__} does not"
+            )
         self.source = source
         self.on_bad_record = on_bad_record
         self.max_bad_share = max_bad_share
@@ -100,7 +104,8 @@ class TolerantDataset:
         return len(self.source)
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
-        """Return the batch of `indices`, a FaceBatch, or an EncodedBatch to be `decoded`; its keys say which records stand in for bad ones.
+        """Return the batch of `indices`, a FaceBatch, or an EncodedBatch to be `decoded`; its keys say which records
+        stand in for bad ones.
 
         Raises:
             BadRecordError: for a bad record under "raise", for too many under "skip".
@@ -118,7 +123,8 @@ class TolerantDataset:
         return encoded_batch(self.source, indices)  # type: ignore[arg-type]
 
     def decoded(self, batch: EncodedBatch, device: torch.device | str) -> FaceBatch:
-        """Return the decoded batch on `device`; what a bad image costs is as in `__getitems__`, which could not see that it is one.
+        """Return the decoded batch on `device`; what a bad image costs is as in `__getitems__`, which could not see
+        that it is one.
 
         Raises:
             BadRecordError: as `__getitems__` does.
@@ -168,7 +174,9 @@ class TolerantDataset:
         return BadRecords(bad, read)
 
     def take_counts(self) -> BadRecords:
-        """Return the counts over all workers of this process since the last call; call it in the main process at the end of an epoch."""
+        """Return the counts over all workers of this process since the last call; call it in the main process at the
+        end of an epoch.
+        """
         now = self._sum()
         taken = BadRecords(now.bad - self._taken.bad, now.read - self._taken.read)
         self._taken = now

@@ -1,6 +1,8 @@
-"""Photographs with expression, gender or age as they are published: UTKFace, FER+, FER2013, RAF-DB, AffectNet, folders of classes, CSV lists.
+"""Photographs with expression, gender or age as they are published: UTKFace, FER+, FER2013, RAF-DB, AffectNet, folders
+of classes, CSV lists.
 
-Each reader gives the paths, the labels by name, the split that the set comes with, and the files it could not use, by name.
+Each reader gives the paths, the labels by name, the split that the set comes with, and the files it could not use, by
+name.
 Shapes: n images.
 """
 
@@ -71,7 +73,8 @@ def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: s
 
     Args:
         root: a folder, or a CSV list.
-        kind: None: "csv" for a .csv; "utkface" for a folder of such names; "ferplus", "affectnet", "raf_db" where their lists lie; else "classes".
+        kind: None: "csv" for a .csv; "utkface" for a folder of such names; "ferplus", "affectnet", "raf_db" where their
+            lists lie; else "classes".
         output: the name of the labels of a folder of classes.
 
     Raises:
@@ -94,7 +97,9 @@ def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: s
         raise ValueError(f"data.kind must be one of {', '.join(readers)} or null, got {kind!r}")
     found = readers[kind]()
     if not found.paths:
-        raise ValueError(f"{root} holds no image that can be used as {kind}" + (f": {found.rejected[0]}" if found.rejected else ""))
+        raise ValueError(
+            f"{root} holds no image that can be used as {kind}" + (f": {found.rejected[0]}" if found.rejected else "")
+        )
     if found.rejected and str(root) not in _told:
         _told.add(str(root))
         logger.warning("%s: %d files are left out: %s", root, len(found.rejected), "; ".join(found.rejected[:5]))
@@ -102,7 +107,9 @@ def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: s
 
 
 def read_utkface(root: Path) -> LabelledFiles:
-    """Return the images of a folder named age_gender_race_date; names that do not say age and gender are rejected and listed."""
+    """Return the images of a folder named age_gender_race_date; names that do not say age and gender are rejected and
+    listed.
+    """
     ages, genders, paths, rejected = [], [], [], []
     for name in sorted(_images_below(root)):
         match = UTKFACE_NAME.match(name.rsplit("/", 1)[-1])
@@ -114,12 +121,17 @@ def read_utkface(root: Path) -> LabelledFiles:
             paths.append(name)
             ages.append(float(match[1]))
             genders.append(int(match[2]))
-    labels: dict[str, Labels] = {"gender": ClassLabels(np.array(genders, dtype=np.int64), GENDERS), "age": AgeLabels(ages)}
+    labels: dict[str, Labels] = {
+        "gender": ClassLabels(np.array(genders, dtype=np.int64), GENDERS),
+        "age": AgeLabels(ages),
+    }
     return LabelledFiles(root, paths, labels, np.full(len(paths), "", dtype="<U5"), rejected)
 
 
 def read_class_folders(root: Path, *, output: str = "expression") -> LabelledFiles:
-    """Return the images of folders named after classes, or of such folders in train/, val/ and test/ (FER2013, RAF-DB as folders)."""
+    """Return the images of folders named after classes, or of such folders in train/, val/ and test/ (FER2013, RAF-DB
+    as folders).
+    """
     folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     splits = {name: SPLIT_WORDS[name.lower()] for name in folders if name.lower() in SPLIT_WORDS}
     paths, words, split = [], [], []
@@ -131,14 +143,18 @@ def read_class_folders(root: Path, *, output: str = "expression") -> LabelledFil
                 paths.append(f"{prefix}/{name}")
                 words.append(folder.name)
                 split.append(own)
-    rejected = [f"{name}: in no folder of a class" for name in sorted(path.name for path in root.iterdir() if is_image_name(path.name))]
+    rejected = [
+        f"{name}: in no folder of a class"
+        for name in sorted(path.name for path in root.iterdir() if is_image_name(path.name))
+    ]
     names = _class_names(words, root)
     classes = np.array([names.index(_said(word)) for word in words], dtype=np.int64)
     return LabelledFiles(root, paths, {output: ClassLabels(classes, names)}, np.array(split, dtype="<U5"), rejected)
 
 
 def read_csv(path: Path) -> LabelledFiles:
-    """Return the images of a list with a column of paths and any of expression, gender, age, label; a column `split` is heeded.
+    """Return the images of a list with a column of paths and any of expression, gender, age, label; a column `split` is
+    heeded.
 
     Empty cells are unknown labels.
     """
@@ -150,18 +166,24 @@ def read_csv(path: Path) -> LabelledFiles:
         place = next((columns[name] for name in PATH_COLUMNS if name in columns), None)
         wanted = [name for name in ("expression", "gender", "age", "label") if name in columns]
         if place is None or not wanted:
-            raise ValueError(f"{path}: its first line must name path and one of expression, gender, age, label; got {', '.join(columns)}")
+            raise ValueError(
+                f"{path}: its first line must name path and one of expression, gender, age, label; got"
+                f" {', '.join(columns)}"
+            )
         table = [row for row in rows if row.get(place)]
     labels: dict[str, Labels] = {}
     for name in wanted:
         cells = [(row.get(columns[name]) or "").strip() for row in table]
-        labels["expression" if name == "label" else name] = _ages(cells, path) if name == "age" else _classes(cells, name, path)
+        labels["expression" if name == "label" else name] = (
+            _ages(cells, path) if name == "age" else _classes(cells, name, path)
+        )
     split = [SPLIT_WORDS.get((row.get(columns.get("split", "")) or "").strip().lower(), "") for row in table]
     return LabelledFiles(path.parent, [row[place] for row in table], labels, np.array(split, dtype="<U5"), [])
 
 
 def read_ferplus(root: Path) -> LabelledFiles:
-    """Return FER+ by the rule of the majority: folders FER2013Train, FER2013Valid, FER2013Test with label.csv beside the images.
+    """Return FER+ by the rule of the majority: folders FER2013Train, FER2013Valid, FER2013Test with label.csv beside
+    the images.
 
     What the rule leaves out is counted; an image that a list names and that is not there is listed.
     """
@@ -180,12 +202,17 @@ def read_ferplus(root: Path) -> LabelledFiles:
                         split.append(own)
     logger.info("%s: %d images have no majority for an expression", root, undecided)
     return LabelledFiles(
-        root, paths, {"expression": ClassLabels(np.array(classes, dtype=np.int64), FERPLUS)}, np.array(split, dtype="<U5"), rejected
+        root,
+        paths,
+        {"expression": ClassLabels(np.array(classes, dtype=np.int64), FERPLUS)},
+        np.array(split, dtype="<U5"),
+        rejected,
     )
 
 
 def read_ferplus_labels(path: Path) -> list[tuple[str, int]]:
-    """Return (image name, place in FERPLUS or -1) of every line of a label.csv or of fer2013new.csv; rows without an image are left out.
+    """Return (image name, place in FERPLUS or -1) of every line of a label.csv or of fer2013new.csv; rows without an
+    image are left out.
 
     Raises:
         ValueError: naming the first line that has no ten counts.
@@ -199,14 +226,18 @@ def read_ferplus_labels(path: Path) -> list[tuple[str, int]]:
             try:
                 expression = majority_expression([int(float(word)) for word in row[2:12]])
             except ValueError:
-                raise ValueError(f"{path}: line {number} must be an image and ten counts of votes, got {','.join(row)[:80]!r}") from None
+                raise ValueError(
+                    f"{path}: line {number} must be an image and ten counts of votes, got {','.join(row)[:80]!r}"
+                ) from None
             if name.strip():
                 found.append((name.strip(), expression))
     return found
 
 
 def read_raf_db(root: Path) -> LabelledFiles:
-    """Return RAF-DB's basic set: list_patition_label.txt (name, label 1 to 7) and Image/aligned/<name>_aligned.jpg beside it."""
+    """Return RAF-DB's basic set: list_patition_label.txt (name, label 1 to 7) and Image/aligned/<name>_aligned.jpg
+    beside it.
+    """
     lists = sorted(root.rglob("list_patition_label.txt"))
     if not lists:
         raise FileNotFoundError(f"no list_patition_label.txt below {root}")
@@ -225,18 +256,26 @@ def read_raf_db(root: Path) -> LabelledFiles:
         classes.append(int(words[1]) - 1)
         split.append("train" if words[0].startswith("train") else "test")
     return LabelledFiles(
-        root, paths, {"expression": ClassLabels(np.array(classes, dtype=np.int64), RAF_DB)}, np.array(split, dtype="<U5"), rejected
+        root,
+        paths,
+        {"expression": ClassLabels(np.array(classes, dtype=np.int64), RAF_DB)},
+        np.array(split, dtype="<U5"),
+        rejected,
     )
 
 
 def read_affectnet(root: Path) -> LabelledFiles:
-    """Return AffectNet's eight expressions: the tree of .npy files (train_set, val_set), or the CSV lists of the older release.
+    """Return AffectNet's eight expressions: the tree of .npy files (train_set, val_set), or the CSV lists of the older
+    release.
 
-    Classes 8 to 10 (none, uncertain, not a face) are left out; the public validation set is "test", as the papers use it.
+    Classes 8 to 10 (none, uncertain, not a face) are left out; the public validation set is "test", as the papers use
+    it.
     """
     paths, classes, split, rejected = [], [], [], []
     for folder, own in (("train_set", "train"), ("val_set", "test")):
-        for file in sorted((root / folder / "annotations").glob("*_exp.npy"), key=lambda path: (len(path.name), path.name)):
+        for file in sorted(
+            (root / folder / "annotations").glob("*_exp.npy"), key=lambda path: (len(path.name), path.name)
+        ):
             expression = int(np.load(file, allow_pickle=False))
             image = root / folder / "images" / f"{file.name.removesuffix('_exp.npy')}.jpg"
             if not image.is_file():
@@ -264,7 +303,9 @@ def _affectnet_rows(path: Path) -> Iterable[tuple[str, int]]:
             try:
                 yield row["subDirectory_filePath"], int(row["expression"])
             except (KeyError, TypeError, ValueError):
-                raise ValueError(f"{path}: expected the columns subDirectory_filePath and expression, got {list(row)[:8]}") from None
+                raise ValueError(
+                    f"{path}: expected the columns subDirectory_filePath and expression, got {list(row)[:8]}"
+                ) from None
 
 
 def _kind_of(root: Path) -> SetKind:
@@ -292,7 +333,9 @@ def _class_names(words: Sequence[str], where: Path) -> list[str]:
     """Return the names of classes: FER+'s words in FER+'s order where all are expressions, else sorted."""
     said = {_said(word) for word in words}
     if len(said) < 2:
-        raise ValueError(f"{where} must hold at least two classes, each a folder or a word of its list, got {sorted(said)}")
+        raise ValueError(
+            f"{where} must hold at least two classes, each a folder or a word of its list, got {sorted(said)}"
+        )
     return [name for name in FERPLUS if name in said] if said <= set(FERPLUS) else sorted(said)
 
 
@@ -307,7 +350,9 @@ def _classes(cells: Sequence[str], name: str, path: Path) -> ClassLabels:
     if given and all(WHOLE_NUMBER.fullmatch(cell) for cell in given):
         numbers = [int(float(cell)) if cell else -1 for cell in cells]
         count = max(numbers) + 1
-        return ClassLabels(np.array(numbers, dtype=np.int64), FERPLUS if count == len(FERPLUS) else [str(k) for k in range(count)])
+        return ClassLabels(
+            np.array(numbers, dtype=np.int64), FERPLUS if count == len(FERPLUS) else [str(k) for k in range(count)]
+        )
     names = _class_names(given, path)
     return ClassLabels(np.array([names.index(_said(cell)) if cell else -1 for cell in cells], dtype=np.int64), names)
 
@@ -327,4 +372,4 @@ def chosen_labels(labels: Mapping[str, Labels], names: Sequence[str] | None) -> 
     """
     if missing := [name for name in names or () if name not in labels]:
         raise ValueError(f"the data has no {', '.join(missing)}: it has {', '.join(labels)}")
-    return {name: labels[name] for name in (names or labels)}
+    return {name: labels[name] for name in names or labels}

@@ -1,7 +1,7 @@
 """Reads InsightFace packs: a folder of train.rec, train.idx and property, images of people with their labels.
 
-Record 0 of most packs is a header with two labels: images are keys 1..first-1, and the keys from `first` on describe identities.
-Packs without it are lists of images. Shapes: B faces.
+Record 0 of most packs is a header with two labels: images are keys 1..first-1, and the keys from `first` on describe
+identities. Packs without it are lists of images. Shapes: B faces.
 """
 
 import operator
@@ -37,7 +37,9 @@ def read_property(path: Path) -> PackProperty:
     """
     text = path.read_bytes()[:200].decode("ascii", errors="replace").strip()
     words = text.split(",")
-    if len(words) != 3 or not all(word.strip().isascii() and word.strip().isdigit() and len(word) < 12 for word in words):
+    if len(words) != 3 or not all(
+        word.strip().isascii() and word.strip().isdigit() and len(word) < 12 for word in words
+    ):
         raise ValueError(f"{path} must be 'num_identities,height,width', got {text[:60]!r}")
     num_identities, height, width = (int(word) for word in words)
     if min(num_identities, height, width) < 1 or num_identities > EXACT_FLOAT32:
@@ -54,12 +56,13 @@ class IdentityPack:
         root: the pack's folder, or a .rec file itself.
         image_size: the (H, W) its images must have.
         num_identities: how many people; by default from `property`, or one above the largest label where there is none.
-        on_bad_record: "raise": all labels of a file that is quickly read are checked when it is opened; "skip": the label of a record
-            that is broken or labelled out of range is -1, and only reading that record raises.
+        on_bad_record: "raise": all labels of a file that is quickly read are checked when it is opened; "skip": the
+            label of a record that is broken or labelled out of range is -1, and only reading that record raises.
 
     Raises:
         FileNotFoundError: no such folder, or no train.rec in it.
-        ValueError: no images; property, header or labels that contradict each other (RecordError where the file itself is broken).
+        ValueError: no images; property, header or labels that contradict each other (RecordError where the file itself
+            is broken).
     """
 
     def __init__(
@@ -78,7 +81,9 @@ class IdentityPack:
         if path_property.is_file():
             stated = read_property(path_property)
             if stated.image_size != tuple(image_size):
-                raise ValueError(f"{path_property} says {stated.image_size} images, and {tuple(image_size)} are expected")
+                raise ValueError(
+                    f"{path_property} says {stated.image_size} images, and {tuple(image_size)} are expected"
+                )
             num_identities = stated.num_identities if num_identities is None else num_identities
         self._positions = image_places(self.reader)
         if not len(self):
@@ -86,7 +91,8 @@ class IdentityPack:
         self._labels: IntArray | None = None
         self._skips = on_bad_record == "skip"
         self._stated = num_identities
-        # Every label stands beside its image: reading them all is reading the file, which takes minutes where it has 90 GB.
+        # Every label stands beside its image: reading them all is reading the file, which takes minutes where it has 90
+        # GB.
         if num_identities is None or not (self._skips or self.reader.num_bytes > READ_AT_OPENING):
             self._labels = self._read_labels()
         self.num_identities = max(int(self.labels.max()) + 1, 1) if num_identities is None else num_identities
@@ -99,7 +105,10 @@ class IdentityPack:
         if not len(wrong):
             return labels
         if not self._skips:
-            key, label = self.key(int(wrong[0])), np.ravel(self.record(int(wrong[0])).header.label)[0]  # or raises, if it is broken
+            key, label = (
+                self.key(int(wrong[0])),
+                np.ravel(self.record(int(wrong[0])).header.label)[0],
+            )  # or raises, if it is broken
             raise ValueError(
                 f"{self.reader.path}: key {key} has label {label:g}, and labels are whole numbers in 0..{limit - 1} "
                 f"({len(wrong)} such records); 'transface pack check' lists them"
@@ -132,7 +141,9 @@ class IdentityPack:
     def record(self, index: int) -> Record:
         """Return header and payload of the image at `index`."""
         position = self._positions[index]
-        return unpack_record(self.reader.raw_at(position), where=f"{self.reader.path}: key {self.reader.index.key_at(position)}")
+        return unpack_record(
+            self.reader.raw_at(position), where=f"{self.reader.path}: key {self.reader.index.key_at(position)}"
+        )
 
     def encoded(self, index: int) -> bytes:
         """Return the JPEG or PNG bytes of the image at `index`."""
@@ -168,7 +179,8 @@ class IdentityPack:
         label = record.header.label if record.header.flag == 0 else record.header.label[0]  # type: ignore[index]
         if not (0 <= label < self.num_identities and label == int(label)):
             raise RecordError(
-                f"{self.reader.path}: key {self.key(index)} has label {label:g}, and labels are whole numbers in 0..{self.num_identities - 1}"
+                f"{self.reader.path}: key {self.key(index)} has label {label:g}, and labels are whole numbers in"
+                f" 0..{self.num_identities - 1}"
             )
         return int(label)
 
@@ -240,7 +252,9 @@ def image_places(reader: RecordReader) -> Positions:
     end = _end_of_images(reader, header.label)
     if reader.index.first_key == 0 and reader.index.consecutive:
         if end > len(reader):
-            raise RecordError(f"{reader.path}: its header speaks of images up to key {end - 1}, the index ends at {len(reader) - 1}")
+            raise RecordError(
+                f"{reader.path}: its header speaks of images up to key {end - 1}, the index ends at {len(reader) - 1}"
+            )
         return Positions(range(1, end))
     keys = reader.keys()
     places = np.flatnonzero((keys > 0) & (keys < end))
@@ -250,7 +264,10 @@ def image_places(reader: RecordReader) -> Positions:
 def _end_of_images(reader: RecordReader, label: np.ndarray) -> int:
     first, last = float(label[0]), float(label[1])
     if not (1 <= first <= last < 1 << 40) or first != int(first):
-        raise RecordError(f"{reader.path}: the header record must hold [images + 1, images + 1 + identities], got [{first:g}, {last:g}]")
+        raise RecordError(
+            f"{reader.path}: the header record must hold [images + 1, images + 1 + identities], got [{first:g},"
+            f" {last:g}]"
+        )
     end = int(first)
     if end < EXACT_FLOAT32:
         return end

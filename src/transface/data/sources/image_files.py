@@ -1,7 +1,7 @@
 """Faces that lie as image files: a folder a person, or a CSV or Parquet list of paths and labels.
 
-A list has the columns `path` and `label`. Labels that are whole numbers are taken as they are, others are names of people, numbered in
-sorted order. Paths are relative to the list's folder. Shapes: n images.
+A list has the columns `path` and `label`. Labels that are whole numbers are taken as they are, others are names of
+people, numbered in sorted order. Paths are relative to the list's folder. Shapes: n images.
 """
 
 import csv
@@ -27,7 +27,9 @@ PATH_COLUMNS = ("path", "image", "file", "filename")
 LABEL_COLUMNS = ("label", "identity", "person", "id")
 LARGEST_FILE = 64 << 20
 SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval")
-WHOLE_NUMBER = re.compile(r"[0-9]{1,9}(\.0{0,9})?")  # 3, and 3.0 as tables write a column of numbers in which one was missing
+WHOLE_NUMBER = re.compile(
+    r"[0-9]{1,9}(\.0{0,9})?"
+)  # 3, and 3.0 as tables write a column of numbers in which one was missing
 
 
 class PathTable:
@@ -126,7 +128,9 @@ class FileFaces(ImageFiles):
 
     def read_encoded(self, indices: Sequence[int]) -> EncodedFaces:
         """Return the images at `indices`, undecoded, with their labels."""
-        return EncodedFaces([self.encoded(index) for index in indices], self.labels[np.asarray(indices, dtype=np.int64)])
+        return EncodedFaces(
+            [self.encoded(index) for index in indices], self.labels[np.asarray(indices, dtype=np.int64)]
+        )
 
     def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
         """Return the images at `indices`, decoded, with their labels."""
@@ -153,7 +157,10 @@ def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112)) -
     paths = PathTable(_paths_of(root, people, counts, unread))
     if unread:
         logger.warning(
-            "%s: %d pictures are of kinds that are not read (GIF, HEIC, ...) and are left out, %s the first", root, len(unread), unread[0]
+            "%s: %d pictures are of kinds that are not read (GIF, HEIC, ...) and are left out, %s the first",
+            root,
+            len(unread),
+            unread[0],
         )
     if loose:
         where = f"{len(loose)} images, {loose[0]} the first, lie in {root} itself and not in the folder of a person"
@@ -171,12 +178,15 @@ def _refuse_splits(root: Path, people: Sequence[str]) -> None:
         inside = next((entry.name for entry in sorted((root / people[0]).iterdir()) if entry.is_dir()), None)
         if inside is not None:
             raise ValueError(
-                f"{root} holds the parts of a data set ({', '.join(people)}), not people: give {root / people[0]}, which holds {inside} and others"
+                f"{root} holds the parts of a data set ({', '.join(people)}), not people: give {root / people[0]},"
+                f" which holds {inside} and others"
             )
 
 
 def _paths_of(root: Path, people: Iterable[str], counts: dict[str, int], unread: list[str]) -> Iterator[str]:
-    """Yield the paths of all images, and enter into `counts` how many each person has, into `unread` the pictures of other kinds."""
+    """Yield the paths of all images, and enter into `counts` how many each person has, into `unread` the pictures of
+    other kinds.
+    """
     for person in people:
         below = list(files_below(root / person))
         files = sorted(name for name in below if is_image_name(name))
@@ -190,8 +200,11 @@ def _is_image(name: str) -> bool:
     return is_image_name(name) and not name.startswith(".")
 
 
-def open_list(path: str | Path, *, root: str | Path | None = None, image_size: tuple[int, int] = (112, 112)) -> FileFaces:
-    """Return the images of a CSV or Parquet list (columns path, label), relative to `root` (default: the list's folder).
+def open_list(
+    path: str | Path, *, root: str | Path | None = None, image_size: tuple[int, int] = (112, 112)
+) -> FileFaces:
+    """Return the images of a CSV or Parquet list (columns path, label), relative to `root` (default: the list's
+    folder).
 
     Raises:
         FileNotFoundError: no such list.
@@ -205,7 +218,13 @@ def open_list(path: str | Path, *, root: str | Path | None = None, image_size: t
     if not len(paths):
         raise ValueError(f"{path} holds no images: no lines below its header")
     numbered = _number(met, path)
-    return FileFaces(path.parent if root is None else root, paths, labels=numbered.labels, people=numbered.people, image_size=image_size)
+    return FileFaces(
+        path.parent if root is None else root,
+        paths,
+        labels=numbered.labels,
+        people=numbered.people,
+        image_size=image_size,
+    )
 
 
 class _Row(NamedTuple):
@@ -239,7 +258,10 @@ def _read_rows(path: Path) -> Iterator[_Row]:
                 if not row:
                     continue
                 if len(row) != len(names) or not row[place_path] or not row[place_label]:
-                    raise ValueError(f"{path}: line {rows.line_num} must have the {len(names)} columns {','.join(names)}, got {row!r:.80}")
+                    raise ValueError(
+                        f"{path}: line {rows.line_num} must have the {len(names)} columns {','.join(names)}, got"
+                        f" {row!r:.80}"
+                    )
                 yield _Row(row[place_path], row[place_label])
         except csv.Error as error:
             raise ValueError(f"{path}: line {rows.line_num}: {error}") from None
@@ -247,7 +269,9 @@ def _read_rows(path: Path) -> Iterator[_Row]:
 
 def _columns(names: Sequence[str], path: Path) -> tuple[int, int]:
     lower = [name.strip().lower() for name in names]
-    places = [next((lower.index(name) for name in known if name in lower), -1) for known in (PATH_COLUMNS, LABEL_COLUMNS)]
+    places = [
+        next((lower.index(name) for name in known if name in lower), -1) for known in (PATH_COLUMNS, LABEL_COLUMNS)
+    ]
     if min(places) < 0:
         raise ValueError(f"{path}: its first line must name the columns path and label, got {','.join(names)[:80]!r}")
     return places[0], places[1]
@@ -262,7 +286,9 @@ def _read_parquet(path: Path) -> Iterator[_Row]:
     try:
         file = parquet.ParquetFile(path)
         place_path, place_label = _columns(file.schema_arrow.names, path)
-        for batch in file.iter_batches(columns=[file.schema_arrow.names[place_path], file.schema_arrow.names[place_label]]):
+        for batch in file.iter_batches(
+            columns=[file.schema_arrow.names[place_path], file.schema_arrow.names[place_label]]
+        ):
             chosen = [batch.column(file.schema_arrow.names[place]).to_pylist() for place in (place_path, place_label)]
             for text, label in zip(*chosen, strict=True):
                 if text is None or label is None:
@@ -286,7 +312,9 @@ def _number(met: _Met, path: Path) -> _Numbered:
         return _Numbered(counted.labels[rows], counted.names)
     if any(whole):
         mixed = labels[whole.index(False)]
-        raise ValueError(f"{path}: labels must all be whole numbers from 0, or all be names; among numbers there is {mixed[:40]!r}")
+        raise ValueError(
+            f"{path}: labels must all be whole numbers from 0, or all be names; among numbers there is {mixed[:40]!r}"
+        )
     people = sorted(labels)
     number = {person: index for index, person in enumerate(people)}
     return _Numbered(np.array([number[label] for label in labels], dtype=np.int64)[rows], people)

@@ -1,4 +1,5 @@
-"""Joins images with what is known about them: any image source and labels of any kind make a data set to train or evaluate on.
+"""Joins images with what is known about them: any image source and labels of any kind make a data set to train or
+evaluate on.
 
 Shapes: n images, B of them in a batch.
 """
@@ -110,7 +111,8 @@ class JoinedImages:
         facts = [dict(one.labels.facts()) for one in sets]
         if any(other != facts[0] for other in facts):
             raise ValueError(
-                f"sets can be joined where their labels mean the same: {facts[0]} is not {next(f for f in facts if f != facts[0])}"
+                f"sets can be joined where their labels mean the same: {facts[0]} is not"
+                f" {next(f for f in facts if f != facts[0])}"
             )
         self.sets = list(sets)
         self.image_size = sets[0].image_size
@@ -126,7 +128,11 @@ class JoinedImages:
     def classes(self) -> np.ndarray | None:
         """The class of every image, None where one of the sets has none."""
         found = [one.classes for one in self.sets]
-        return None if any(part is None for part in found) else np.concatenate([part for part in found if part is not None])
+        return (
+            None
+            if any(part is None for part in found)
+            else np.concatenate([part for part in found if part is not None])
+        )
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -150,7 +156,9 @@ class JoinedImages:
     def read_encoded(self, indices: Sequence[int]) -> EncodedFaces:
         """Return the images at `indices`, undecoded, with their targets."""
         found = [self._find(int(index)) for index in indices]
-        return EncodedFaces([own.encoded(place) for own, place in found], _stacked([own.targets([place]) for own, place in found]))
+        return EncodedFaces(
+            [own.encoded(place) for own, place in found], _stacked([own.targets([place]) for own, place in found])
+        )
 
     def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
         """Return the images at `indices`, decoded, with their targets; keys count through all sets."""

@@ -68,7 +68,9 @@ class LabelledSet:
         if split == "train" and self.max_per_class is not None:
             rows = self._capped(rows)
         if not len(rows):
-            raise ValueError(f"{self.name} has no images to {split} with: its splits are {sorted(set(self.split.tolist()))}")
+            raise ValueError(
+                f"{self.name} has no images to {split} with: its splits are {sorted(set(self.split.tolist()))}"
+            )
         return rows
 
     def labelled(self, split: str, output: str | None = None) -> LabelledImages:
@@ -83,10 +85,14 @@ class LabelledSet:
         return np.sort(np.concatenate(kept))
 
 
-def split_of(found: LabelledFiles, columns: Mapping[str, Any], *, shares: Sequence[float], seed: int) -> NDArray[np.str_]:
-    """Return the split (n,) a set comes with, or one of ours; a set without val gives a part of its training images for it.
+def split_of(
+    found: LabelledFiles, columns: Mapping[str, Any], *, shares: Sequence[float], seed: int
+) -> NDArray[np.str_]:
+    """Return the split (n,) a set comes with, or one of ours; a set without val gives a part of its training images for
+    it.
 
-    Ours is stratified by the classes of all columns, ages by decade; copies of one file, and people of CK+ names, stay together.
+    Ours is stratified by the classes of all columns, ages by decade; copies of one file, and people of CK+ names, stay
+    together.
     """
     if len(found.split) and (found.split != "").all():
         if (found.split == "val").any():
@@ -95,7 +101,9 @@ def split_of(found: LabelledFiles, columns: Mapping[str, Any], *, shares: Sequen
         part = shares[1] / max(shares[0] + shares[1], 1e-9)
         split = found.split.copy()
         paths = [path for path, own in zip(found.paths, rest.tolist(), strict=True) if own]
-        split[rest] = stratified_split(_strata(columns)[rest], _groups(found.root, paths), shares=(1 - part, part, 0), seed=seed)
+        split[rest] = stratified_split(
+            _strata(columns)[rest], _groups(found.root, paths), shares=(1 - part, part, 0), seed=seed
+        )
         return split
     return stratified_split(_strata(columns), _groups(found.root, found.paths), shares=shares, seed=seed)
 
@@ -108,7 +116,9 @@ def _strata(columns: Mapping[str, Any]) -> NDArray[np.int64]:
 
 
 def _groups(root: Path, paths: Sequence[str]) -> list[str]:
-    """Return the name of what must stay together: the person where names begin as CK+'s do, else the content of the file."""
+    """Return the name of what must stay together: the person where names begin as CK+'s do, else the content of the
+    file.
+    """
     found = []
     for path in paths:
         stem = path.rsplit("/", 1)[-1]

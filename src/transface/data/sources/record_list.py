@@ -56,7 +56,8 @@ def _parse(line: str, where: str) -> ListLine:
 
 
 class RecordList:
-    """Images of a .rec file with the labels of its .lst; a map-style data set that reads and decodes a batch in one call.
+    """Images of a .rec file with the labels of its .lst; a map-style data set that reads and decodes a batch in one
+    call.
 
     Args:
         path_rec: the .rec file.
@@ -67,7 +68,9 @@ class RecordList:
         ValueError: a key listed twice or absent from the index, a label that is no whole number from 0.
     """
 
-    def __init__(self, path_rec: str | Path, path_lst: str | Path | None = None, *, image_size: tuple[int, int] = (112, 112)) -> None:
+    def __init__(
+        self, path_rec: str | Path, path_lst: str | Path | None = None, *, image_size: tuple[int, int] = (112, 112)
+    ) -> None:
         path_lst = Path(path_rec).with_suffix(".lst") if path_lst is None else Path(path_lst)
         lines = read_list(path_lst)
         if not lines:
@@ -77,13 +80,18 @@ class RecordList:
         self.keys = np.array([line.key for line in lines], dtype=np.int64)
         labels = np.array([line.label for line in lines])
         if len(wrong := np.flatnonzero(~((labels >= 0) & (labels < 1 << 31) & (labels == np.floor(labels))))):
-            raise ValueError(f"{path_lst}: key {self.keys[wrong[0]]} has label {labels[wrong[0]]:g}, and labels are whole numbers from 0")
+            raise ValueError(
+                f"{path_lst}: key {self.keys[wrong[0]]} has label {labels[wrong[0]]:g}, and labels are whole numbers"
+                " from 0"
+            )
         if len(np.unique(self.keys)) < len(self.keys):
             values, counts = np.unique(self.keys, return_counts=True)
             raise ValueError(f"{path_lst}: key {values[counts > 1][0]} is listed twice")
         self._positions = self.reader.index.positions(self.keys)
         if len(absent := np.flatnonzero(self._positions < 0)):
-            raise ValueError(f"{path_lst}: key {self.keys[absent[0]]} is not in {self.reader.path_idx} ({len(absent)} such keys)")
+            raise ValueError(
+                f"{path_lst}: key {self.keys[absent[0]]} is not in {self.reader.path_idx} ({len(absent)} such keys)"
+            )
         counted = count_anew(labels.astype(np.int64), source=path_lst)
         self.labels: IntArray = counted.labels
         self.people = counted.names
@@ -104,7 +112,9 @@ class RecordList:
         """Return the images at `indices`, undecoded, with their labels."""
         chosen = np.asarray(indices, dtype=np.int64)
         raws = self.reader.raw_many(self._positions[chosen])
-        payloads = [unpack_record(raw, where=self.name(int(index))).payload for raw, index in zip(raws, chosen, strict=True)]
+        payloads = [
+            unpack_record(raw, where=self.name(int(index))).payload for raw, index in zip(raws, chosen, strict=True)
+        ]
         return EncodedFaces(payloads, self.labels[chosen])
 
     def __getitems__(self, indices: Sequence[int]) -> FaceBatch:

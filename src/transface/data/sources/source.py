@@ -57,8 +57,8 @@ def open_source(
 ) -> FaceSource:
     """Return the source at `path`, told by what lies there; `on_bad_record` as IdentityPack takes it.
 
-    A folder with train.rec: an InsightFace pack. Another folder: one folder a person. A .rec file with a .lst of its name beside it: its
-    list's labels; without: a pack. A .csv or .parquet file: a list of images.
+    A folder with train.rec: an InsightFace pack. Another folder: one folder a person. A .rec file with a .lst of its
+    name beside it: its list's labels; without: a pack. A .csv or .parquet file: a list of images.
 
     Raises:
         FileNotFoundError: nothing is there.
@@ -81,7 +81,9 @@ def open_source(
 
 def _people_of(folder: Path, *, image_size: tuple[int, int]) -> FaceSource:
     if not any(entry.is_dir() for entry in folder.iterdir()):
-        raise FileNotFoundError(f"{folder} holds neither a train.rec nor folders of people's images, but {listed(folder)}")
+        raise FileNotFoundError(
+            f"{folder} holds neither a train.rec nor folders of people's images, but {listed(folder)}"
+        )
     return open_folder(folder, image_size=image_size)
 
 
@@ -146,8 +148,8 @@ class SourceMix:
 
     Args:
         sources: at least one, of one image size.
-        label_offsets: what is added to each source's labels; by default the number of identities before it. Sources that name the
-            same people alike share an offset.
+        label_offsets: what is added to each source's labels; by default the number of identities before it. Sources
+            that name the same people alike share an offset.
 
     Raises:
         ValueError: for no source, other image sizes, or offsets that are not one a source and 0 or more.
@@ -157,9 +159,13 @@ class SourceMix:
         if not sources:
             raise ValueError("a mix needs at least one source")
         people = [source.num_identities for source in sources]
-        offsets = [sum(people[:place]) for place in range(len(sources))] if label_offsets is None else list(label_offsets)
+        offsets = (
+            [sum(people[:place]) for place in range(len(sources))] if label_offsets is None else list(label_offsets)
+        )
         if len(offsets) != len(sources) or min(offsets) < 0:
-            raise ValueError(f"label_offsets must be one number of 0 or more for each of the {len(sources)} sources, got {offsets}")
+            raise ValueError(
+                f"label_offsets must be one number of 0 or more for each of the {len(sources)} sources, got {offsets}"
+            )
         if len(sizes := {source.image_size for source in sources}) > 1:
             raise ValueError(f"the images of all sources must have one size, got {sorted(sizes)}")
         self.sources = list(sources)

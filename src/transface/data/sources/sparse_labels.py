@@ -1,4 +1,5 @@
-"""Numbers of people that leave most numbers out (CelebA's, account numbers) are counted anew, and what each stands for is kept.
+"""Numbers of people that leave most numbers out (CelebA's, account numbers) are counted anew, and what each stands for
+is kept.
 
 Shapes: n images.
 """
@@ -16,7 +17,9 @@ MOST_EMPTY = 1.0  # empty numbers for each one in use; more, and they are counte
 
 
 class CountedLabels(NamedTuple):
-    """Labels (n,) from 0, and the number in the list that each of them stands for; no names where the labels are the list's own."""
+    """Labels (n,) from 0, and the number in the list that each of them stands for; no names where the labels are the
+    list's own.
+    """
 
     labels: IntArray
     names: list[str]
@@ -34,6 +37,10 @@ def count_anew(labels: IntArray, *, source: object) -> CountedLabels:
     if empty <= max(MOST_EMPTY * len(used), FEW):
         return CountedLabels(labels, [])
     log.warning(
-        "%s: its labels go up to %d and name %d people: they are counted anew, 0 to %d in ascending order", source, used[-1], len(used), len(used) - 1
+        "%s: its labels go up to %d and name %d people: they are counted anew, 0 to %d in ascending order",
+        source,
+        used[-1],
+        len(used),
+        len(used) - 1,
     )
     return CountedLabels(np.searchsorted(used, labels).astype(np.int64), [str(number) for number in used.tolist()])

@@ -32,7 +32,8 @@ class Attributes:
     """A protocol: the attributes of a split of CelebA, LFWA or a table of one's own, at probability 0.5.
 
     Args:
-        root, labels, without, val_identity_share, unknown: as open_attributes takes them; labels None: those of the network.
+        root, labels, without, val_identity_share, unknown: as open_attributes takes them; labels None: those of the
+        network.
         split: "test", "val", "train" or "all".
         image_size: of every image; None: the network's.
         reliable: the attributes whose mean is given apart, e.g. those that two people label alike.
@@ -95,17 +96,24 @@ class Attributes:
         opened, output = self.opened(), runner.outputs["attributes"]
         names = [name for name in output.names if name in opened.labels.names]
         if not names:
-            raise ValueError(f"the network knows {', '.join(output.names)}, the set {', '.join(opened.labels.names)}: no label in common")
+            raise ValueError(
+                f"the network knows {', '.join(output.names)}, the set {', '.join(opened.labels.names)}: no label in"
+                " common"
+            )
         rows = opened.rows(self.split)
         size = runner.image_size if self.image_size is None else image_sides(self.image_size)
         images = ImageFiles(opened.root, PathTable(opened.paths), image_size=size)
         labels = opened.labels.chosen(names)
-        logits = runner.run(LabelledSource(self.names[0], LabelledImages(images, labels, rows=rows)), ["attributes"])["attributes"]
+        logits = runner.run(LabelledSource(self.names[0], LabelledImages(images, labels, rows=rows)), ["attributes"])[
+            "attributes"
+        ]
         columns = [output.names.index(name) for name in names]
         probabilities = 1 / (1 + np.exp(-logits[:, columns].astype(np.float64)))
         thresholds = np.array(output.thresholds)[columns] if output.thresholds else None
         train = opened.labels.chosen(names).subset(np.flatnonzero(opened.splits == 0)).prevalence()
-        return [self._result(names, probabilities, labels.take(rows.tolist()), rows, thresholds, train, detailed=detailed)]
+        return [
+            self._result(names, probabilities, labels.take(rows.tolist()), rows, thresholds, train, detailed=detailed)
+        ]
 
     def _result(
         self,
@@ -122,7 +130,10 @@ class Attributes:
         counts = attribute_counts(probabilities >= 0.5, values, known)
         accuracy, balanced = counts.accuracy(), counts.balanced_accuracy()
         majority = majority_accuracy(train, values, known)
-        precision, calibration = average_precision(probabilities, values, known), calibration_error(probabilities, values, known)
+        precision, calibration = (
+            average_precision(probabilities, values, known),
+            calibration_error(probabilities, values, known),
+        )
         opened = self.opened()
         people = None if opened.identities is None else opened.identities[rows]
         correct = (probabilities >= 0.5) == values.astype(bool)
@@ -130,7 +141,9 @@ class Attributes:
         usable = np.isfinite(per_image)
         clusters = None if people is None else people[usable]
         intervals = (
-            mean_interval(per_image[usable], subjects=clusters, num_bootstraps=self.num_bootstraps, seed=self.seed) if detailed else None
+            mean_interval(per_image[usable], subjects=clusters, num_bootstraps=self.num_bootstraps, seed=self.seed)
+            if detailed
+            else None
         )
         measures = [
             Measure("accuracy", float(np.nanmean(accuracy)), *(intervals or (None, None))),
@@ -141,12 +154,19 @@ class Attributes:
             Measure("majority", _mean(majority), better=None),
         ]
         if thresholds is not None:
-            measures.append(Measure("accuracy_tuned_thresholds", _mean(attribute_counts(probabilities >= thresholds, values, known).accuracy())))
+            measures.append(
+                Measure(
+                    "accuracy_tuned_thresholds",
+                    _mean(attribute_counts(probabilities >= thresholds, values, known).accuracy()),
+                )
+            )
         reliable = [names.index(name) for name in self.reliable if name in names]
         if reliable:
             measures.append(Measure("accuracy_reliable", _mean(accuracy[reliable])))
         base: dict[str, Any] = {"protocol": "attributes", "name": self.names[0], "mode": self.split, "kind": "classes"}
-        images = {"images": len(rows), "attributes": len(names)} | ({} if people is None else {"subjects": len(np.unique(people))})
+        images = {"images": len(rows), "attributes": len(names)} | (
+            {} if people is None else {"subjects": len(np.unique(people))}
+        )
         if not detailed:
             return Result(**base, measures=tuple(measures), counts=images)
         table: dict[str, list[Measure | None]] = {}
@@ -164,7 +184,11 @@ class Attributes:
                 Measure("f1_minority", float(counts.minority_f1()[place])),
                 Measure("majority", float(majority[place]), better=None),
             ]
-        arrays: dict[str, NDArray[Any]] = {"correct": correct & known, "known": known, "probabilities": probabilities.astype(np.float32)}
+        arrays: dict[str, NDArray[Any]] = {
+            "correct": correct & known,
+            "known": known,
+            "probabilities": probabilities.astype(np.float32),
+        }
         if people is not None:
             arrays["subjects"] = people
         if self.split == "val":
@@ -174,7 +198,12 @@ class Attributes:
             **base,
             measures=tuple(measures),
             counts=images,
-            tables={"Attributes": ResultTable(columns, {name: [m if m and np.isfinite(m.value) else None for m in row] for name, row in table.items()})},
+            tables={
+                "Attributes": ResultTable(
+                    columns,
+                    {name: [m if m and np.isfinite(m.value) else None for m in row] for name, row in table.items()},
+                )
+            },
             samples_hash=hash_samples(values, known, names=[opened.paths[row] for row in rows.tolist()]),
             arrays=arrays,
         )

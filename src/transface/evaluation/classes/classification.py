@@ -43,7 +43,10 @@ class Classification:
     def _truth(self) -> NDArray[np.int64]:
         truth = self.source.truth()
         if truth.ndim != 1 or not np.issubdtype(truth.dtype, np.integer):
-            raise ValueError(f"{self.source.name}: classes must be one whole number an image, got {truth.dtype} of shape {truth.shape}")
+            raise ValueError(
+                f"{self.source.name}: classes must be one whole number an image, got {truth.dtype} of shape"
+                f" {truth.shape}"
+            )
         return truth.astype(np.int64)
 
     def evaluate(self, runner: ModelRunner, *, detailed: bool = True) -> list[Result]:
@@ -57,7 +60,8 @@ class Classification:
         truth = self._truth()
         if len(truth) and truth.max() >= len(names):
             raise ValueError(
-                f"{self.source.name} has class {truth.max()}, and the network's {self.output} knows {len(names)}: {', '.join(names)}"
+                f"{self.source.name} has class {truth.max()}, and the network's {self.output} knows {len(names)}:"
+                f" {', '.join(names)}"
             )
         logits = runner.run(self.source, [self.output])[self.output]
         known = np.flatnonzero(truth >= 0)
@@ -80,7 +84,11 @@ class Classification:
         sizes = confusion.sum(1)
         present = sizes > 0
         recalls = confusion.diagonal()[present] / sizes[present]
-        interval = mean_interval(correct.astype(float), num_bootstraps=self.num_bootstraps, seed=self.seed) if detailed else None
+        interval = (
+            mean_interval(correct.astype(float), num_bootstraps=self.num_bootstraps, seed=self.seed)
+            if detailed
+            else None
+        )
         accuracy = Measure("accuracy", float(correct.mean()), *(interval or (None, None)))
         measures = (
             accuracy,
@@ -88,12 +96,20 @@ class Classification:
             Measure("majority", float(sizes.max() / sizes.sum()), better=None),
         )
         counts = {"images": len(correct), "classes": int(present.sum())}
-        base: dict[str, Any] = {"protocol": "classification", "name": self.source.name, "mode": self.output, "kind": "classes"}
+        base: dict[str, Any] = {
+            "protocol": "classification",
+            "name": self.source.name,
+            "mode": self.output,
+            "kind": "classes",
+        }
         if not detailed:
             return Result(**base, measures=measures, counts=counts)
         rows: dict[str, list[Measure | None]] = {
             name: [
-                *(Measure(f"as {other}", float(n / max(sizes[k], 1)), better=None) for other, n in zip(names, confusion[k], strict=True))
+                *(
+                    Measure(f"as {other}", float(n / max(sizes[k], 1)), better=None)
+                    for other, n in zip(names, confusion[k], strict=True)
+                )
             ]
             for k, name in enumerate(names)
         }
@@ -120,6 +136,11 @@ class Classification:
         margin = logits[wrong].max(1) - logits[wrong, truth[known[wrong]]]
         chosen = wrong[np.argsort(-margin, kind="stable")[:NUM_HARDEST]]
         return tuple(
-            HardSample(int(known[k]), self.source.dataset.name(int(known[k])), names[int(logits[k].argmax())], names[int(truth[known[k]])])
+            HardSample(
+                int(known[k]),
+                self.source.dataset.name(int(known[k])),
+                names[int(logits[k].argmax())],
+                names[int(truth[known[k]])],
+            )
             for k in chosen.tolist()
         )

@@ -1,7 +1,8 @@
-"""A memory-mapped file of embeddings that fills up batch by batch, keyed by checkpoint and image list, and goes on after a stop.
+"""A memory-mapped file of embeddings that fills up batch by batch, keyed by checkpoint and image list, and goes on
+after a stop.
 
-`<folder>/<name>-<checkpoint hash>.npy` holds (M, 2, E) float32 (image, mirrored image); the .json beside it says of which images, and
-how many rows are done.
+`<folder>/<name>-<checkpoint hash>.npy` holds (M, 2, E) float32 (image, mirrored image); the .json beside it says of
+which images, and how many rows are done.
 """
 
 import contextlib
@@ -17,7 +18,8 @@ ROWS_BETWEEN_NOTES = 16384
 
 
 class EmbeddingCache:
-    """Embeddings on disk. `rows` is the memory-mapped array, `num_done` how many rows, from the front, are there already.
+    """Embeddings on disk. `rows` is the memory-mapped array, `num_done` how many rows, from the front, are there
+    already.
 
     Args:
         folder: made if missing.
@@ -32,7 +34,14 @@ class EmbeddingCache:
     """
 
     def __init__(
-        self, folder: str | Path, name: str, *, checkpoint_hash: str, image_hash: str, shape: tuple[int, int, int], settings: dict[str, Any]
+        self,
+        folder: str | Path,
+        name: str,
+        *,
+        checkpoint_hash: str,
+        image_hash: str,
+        shape: tuple[int, int, int],
+        settings: dict[str, Any],
     ) -> None:
         if not checkpoint_hash:
             raise ValueError("a cache of embeddings needs the checkpoint's hash to be keyed by")
@@ -52,7 +61,9 @@ class EmbeddingCache:
         self._num_noted = self.num_done
 
     def write(self, start: int, rows: NDArray[np.float32]) -> None:
-        """Store rows that follow those done so far; the note is renewed every 16,384 rows, after the rows are on disk."""
+        """Store rows that follow those done so far; the note is renewed every 16,384 rows, after the rows are on
+        disk.
+        """
         assert start == self.num_done, "rows are written in order"
         self.rows[start : start + len(rows)] = rows
         self.num_done += len(rows)
@@ -78,7 +89,9 @@ class EmbeddingCache:
         try:
             with self.path.open("rb") as stream:
                 version = np.lib.format.read_magic(stream)
-                header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                header = (
+                    np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                )
                 whole = header(stream) == (shape, False, np.dtype(np.float32))
                 whole = whole and self.path.stat().st_size == stream.tell() + 4 * int(np.prod(shape))
         except (ValueError, EOFError):
@@ -96,15 +109,21 @@ class EmbeddingCache:
         except ValueError:
             note = None
         if not isinstance(note, dict) or not isinstance(note.get("num_done"), int):
-            raise ValueError(f"{self.note_path} is not the note of a cache of embeddings: delete it and {self.path.name}")
+            raise ValueError(
+                f"{self.note_path} is not the note of a cache of embeddings: delete it and {self.path.name}"
+            )
         return note
 
     def _require_same(self, note: dict[str, Any]) -> None:
-        for part, words in (("images", "another image list"), ("shape", "another number of images"), ("settings", "other settings")):
+        for part, words in (
+            ("images", "another image list"),
+            ("shape", "another number of images"),
+            ("settings", "other settings"),
+        ):
             if note.get(part) != self.key[part]:
                 raise ValueError(
-                    f"the cache {self.path} was made of {words} ({part}: {_short(note.get(part))}, now {_short(self.key[part])}): "
-                    "delete it or give another cache folder"
+                    f"the cache {self.path} was made of {words} ({part}: {_short(note.get(part))}, now"
+                    f" {_short(self.key[part])}): delete it or give another cache folder"
                 )
 
     def _write_note(self) -> None:

@@ -1,4 +1,5 @@
-"""Frozen backbone + encoded images -> embeddings: decoding overlapped with the network, mirrored images too, over all ranks.
+"""Frozen backbone + encoded images -> embeddings: decoding overlapped with the network, mirrored images too, over all
+ranks.
 
 Shapes: M images, B of them in a batch, E embedding size, H x W pixels.
 """
@@ -21,7 +22,9 @@ from transface.images.sources import FaceSource
 
 
 class FaceEmbeddings(NamedTuple):
-    """Embeddings, not normalised, of M images: `original` and `mirrored`, both (M, E) float32, possibly memory-mapped."""
+    """Embeddings, not normalised, of M images: `original` and `mirrored`, both (M, E) float32, possibly
+    memory-mapped.
+    """
 
     original: NDArray[np.float32]
     mirrored: NDArray[np.float32]
@@ -37,7 +40,8 @@ class FaceEmbeddings(NamedTuple):
         broken = ~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0)
         if broken.any():
             raise ValueError(
-                f"{int(broken.sum())} of {len(rows)} embeddings are NaN, infinite or zero, the first is image {int(np.argmax(broken))}"
+                f"{int(broken.sum())} of {len(rows)} embeddings are NaN, infinite or zero, the first is image"
+                f" {int(np.argmax(broken))}"
             )
         unit: NDArray[np.float32] = rows / norms
         return unit
@@ -47,16 +51,16 @@ class Embedder(ModelRunner):
     """Embeds face sources with one frozen backbone.
 
     Args:
-        backbone: images (B, 3, H, W) in [-1, 1] -> FaceFeatures; has `image_size` and `embedding_size`. It is put into eval mode for the
-            time of an embedding and back as it was; no random number is drawn.
+        backbone: images (B, 3, H, W) in [-1, 1] -> FaceFeatures; has `image_size` and `embedding_size`. It is put into
+            eval mode for the time of an embedding and back as it was; no random number is drawn.
         device: where it runs; None: where its parameters are.
         batch_size: images in a batch; each runs twice, as it is and mirrored.
         num_workers: threads that decode while the network runs; 0: nothing is decoded ahead.
         precision: "32", or "bf16" for autocast.
         cache: folder for memory-mapped embeddings, or None to keep them in memory.
         checkpoint_hash: keys the cache and goes into results.
-        model_settings: plain values that shape the network beside its file (averaged weights or not, order of colours): the cache of one
-            setting is refused to another.
+        model_settings: plain values that shape the network beside its file (averaged weights or not, order of colours):
+            the cache of one setting is refused to another.
         progress: show a bar with images/s and the time left (on rank 0).
         forward_context: makes the context of a forward pass, e.g. a trainer's precision; wins over `precision`.
     """
@@ -86,7 +90,9 @@ class Embedder(ModelRunner):
             forward_context=forward_context,
         )
         if cache is not None and world_size() > 1:
-            raise ValueError("a cache of embeddings is written by one process: leave it out when evaluating on several ranks")
+            raise ValueError(
+                "a cache of embeddings is written by one process: leave it out when evaluating on several ranks"
+            )
         self.backbone: Any = backbone
         self.cache = cache
         self.model_settings = dict(model_settings or {})
@@ -109,7 +115,9 @@ class Embedder(ModelRunner):
 
     @contextlib.contextmanager
     def remembering(self) -> Iterator[None]:
-        """Embed each face source once only for as long as this lasts: several protocols out of one pass over their common images."""
+        """Embed each face source once only for as long as this lasts: several protocols out of one pass over their
+        common images.
+        """
         outer = self._kept
         self._kept = {} if outer is None else outer
         try:
@@ -127,7 +135,12 @@ class Embedder(ModelRunner):
 
     def _cache_key(self, source: FaceSource, size: tuple[int, int, int]) -> dict[str, Any]:
         settings = {"precision": self.precision, "image_size": list(self.image_size), **self.model_settings}
-        return {"checkpoint_hash": self.checkpoint_hash, "image_hash": source.fingerprint(), "shape": size, "settings": settings}
+        return {
+            "checkpoint_hash": self.checkpoint_hash,
+            "image_hash": source.fingerprint(),
+            "shape": size,
+            "settings": settings,
+        }
 
     def _embed_in_memory(self, source: FaceSource, size: tuple[int, int, int]) -> NDArray[np.float32]:
         """Each rank embeds a run of neighbouring images; all ranks get all rows."""

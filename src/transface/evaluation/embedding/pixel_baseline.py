@@ -10,7 +10,9 @@ from transface.backbones.features import FACE_OUTPUTS, FaceFeatures
 
 
 class PixelBackbone(nn.Module):
-    """Its embedding of a face is the face's own pixels, less their mean, so that the score of a pair is their correlation."""
+    """Its embedding of a face is the face's own pixels, less their mean, so that the score of a pair is their
+    correlation.
+    """
 
     outputs = FACE_OUTPUTS
 

@@ -1,4 +1,5 @@
-"""All pairs of some templates or faces, or as many impostor pairs as are wanted, scored; with a balanced ten-fold accuracy beside.
+"""All pairs of some templates or faces, or as many impostor pairs as are wanted, scored; with a balanced ten-fold
+accuracy beside.
 
 Shapes: T templates or faces, P pairs, E embedding size.
 """
@@ -27,7 +28,8 @@ class PairList(NamedTuple):
 
 
 def list_pairs(people: NDArray[Any], *, max_impostors: int, seed: int) -> PairList:
-    """Return all genuine pairs of T faces of `people` (T,) and all impostor pairs, or `max_impostors` of them drawn without repeats.
+    """Return all genuine pairs of T faces of `people` (T,) and all impostor pairs, or `max_impostors` of them drawn
+    without repeats.
 
     Raises:
         ValueError: if there is no genuine or no impostor pair.
@@ -42,7 +44,9 @@ def list_pairs(people: NDArray[Any], *, max_impostors: int, seed: int) -> PairLi
 
 
 def require_both_kinds(people: NDArray[Any]) -> int:
-    """Return how many impostor pairs the faces of `people` (T,) make; raises ValueError if there are none, or no genuine ones."""
+    """Return how many impostor pairs the faces of `people` (T,) make; raises ValueError if there are none, or no
+    genuine ones.
+    """
     _, sizes = np.unique(people, return_counts=True)
     total = len(people) * (len(people) - 1) // 2
     num_genuine = int((sizes * (sizes - 1) // 2).sum())
@@ -70,7 +74,9 @@ def _drawn_impostors(numbers: NDArray[np.int64], count: int, seed: int) -> NDArr
 
 
 def balanced_folds(is_same: NDArray[np.bool_], num_pairs: int, seed: int) -> NDArray[np.int64]:
-    """Return places of as many genuine as impostor pairs, at most `num_pairs`, drawn and shuffled: each tenth in order is a fold."""
+    """Return places of as many genuine as impostor pairs, at most `num_pairs`, drawn and shuffled: each tenth in order
+    is a fold.
+    """
     random = np.random.default_rng(seed)
     half = min(num_pairs // 2, int(is_same.sum()), int((~is_same).sum()))
     genuine, impostor = (random.permutation(np.flatnonzero(is_same == kind))[:half] for kind in (True, False))
@@ -78,7 +84,9 @@ def balanced_folds(is_same: NDArray[np.bool_], num_pairs: int, seed: int) -> NDA
 
 
 class OwnBenchmark(NamedTuple):
-    """What is scored: unit features (T, E), people (T,), the first image (T,) of each in the source, names of the images."""
+    """What is scored: unit features (T, E), people (T,), the first image (T,) of each in the source, names of the
+    images.
+    """
 
     features: NDArray[np.floating[Any]]
     people: NDArray[Any]
@@ -99,7 +107,9 @@ def evaluate_all_pairs(
     max_impostors: int,
     num_accuracy_pairs: int = 6000,
 ) -> Result:
-    """Return the Result of all pairs of a benchmark: balanced ten-fold accuracy, AUC and EER of that draw, TAR of all pairs."""
+    """Return the Result of all pairs of a benchmark: balanced ten-fold accuracy, AUC and EER of that draw, TAR of all
+    pairs.
+    """
     pairs = list_pairs(benchmark.people, max_impostors=max_impostors, seed=settings.seed)
     pooled = PooledTemplates(np.asarray(benchmark.features, np.float64), np.arange(len(benchmark.people)))
     scores = score_pairs(pooled, pairs.positions)
@@ -108,7 +118,9 @@ def evaluate_all_pairs(
     measures: tuple[Measure, ...] = ()
     if len(chosen) >= 2 * NUM_FOLDS:
         verified = verify_distances(2 - 2 * scores[chosen], pairs.is_same[chosen], num_folds=NUM_FOLDS)
-        measures = accuracy_measures(verified, num_bootstraps=settings.num_bootstraps if settings.detailed else 0, seed=settings.seed)
+        measures = accuracy_measures(
+            verified, num_bootstraps=settings.num_bootstraps if settings.detailed else 0, seed=settings.seed
+        )
     return pair_result(
         PairScores(scores, pairs.is_same, numbers[pairs.positions].astype(np.int32)),
         settings,
@@ -125,5 +137,7 @@ def evaluate_all_pairs(
             "images": len(benchmark.names),
             "accuracy_pairs": len(chosen),
         },
-        samples_hash=hash_samples(pairs.positions, pairs.is_same, names=[benchmark.source.fingerprint()]) if settings.detailed else "",
+        samples_hash=hash_samples(pairs.positions, pairs.is_same, names=[benchmark.source.fingerprint()])
+        if settings.detailed
+        else "",
     )

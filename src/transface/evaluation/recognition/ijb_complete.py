@@ -1,4 +1,6 @@
-"""The protocol `ijbc_complete`: 1:1 verification in any modes and 1:N identification of an IJB set, out of one embedding pass."""
+"""The protocol `ijbc_complete`: 1:1 verification in any modes and 1:N identification of an IJB set, out of one
+embedding pass.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +37,9 @@ class IjbComplete:
         num_bootstraps: int = 1000,
         seed: int = 0,
     ) -> None:
-        self.verification = IjbVerification(root, name=name, modes=modes, fars=fars, num_bootstraps=num_bootstraps, seed=seed)
+        self.verification = IjbVerification(
+            root, name=name, modes=modes, fars=fars, num_bootstraps=num_bootstraps, seed=seed
+        )
         self.identification = IjbIdentification(
             root, name=name, modes=modes, ranks=ranks, fpirs=fpirs, num_bootstraps=num_bootstraps, seed=seed
         )
@@ -47,7 +51,12 @@ class IjbComplete:
         self.identification.prepare()
 
     def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
-        """Return the Results of both protocols, one a mode each; raises as either of them, before anything is embedded."""
+        """Return the Results of both protocols, one a mode each; raises as either of them, before anything is
+        embedded.
+        """
         self.prepare()
         with embedder.remembering():
-            return [*self.verification.evaluate(embedder, detailed=detailed), *self.identification.evaluate(embedder, detailed=detailed)]
+            return [
+                *self.verification.evaluate(embedder, detailed=detailed),
+                *self.identification.evaluate(embedder, detailed=detailed),
+            ]

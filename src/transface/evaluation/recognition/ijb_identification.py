@@ -1,4 +1,6 @@
-"""The protocol `ijbc_identification`: 1:N search of IJB probes in galleries G1 and G2, closed and open set, mean of the two."""
+"""The protocol `ijbc_identification`: 1:N search of IJB probes in galleries G1 and G2, closed and open set, mean of the
+two.
+"""
 
 import time
 from collections.abc import Sequence
@@ -31,8 +33,8 @@ class IjbIdentification:
     """IJB-B or IJB-C 1:N: rank-k and TPIR at FPIR, each the mean of two galleries.
 
     Args:
-        root: folder that holds meta/ and loose_crop/; meta/ also <name>_1N_gallery_G1.csv, _G2.csv (of IJB-B: _S1.csv, _S2.csv) and
-            <name>_1N_probe_mixed.csv.
+        root: folder that holds meta/ and loose_crop/; meta/ also <name>_1N_gallery_G1.csv, _G2.csv (of IJB-B: _S1.csv,
+            _S2.csv) and <name>_1N_probe_mixed.csv.
         name: "ijbc" or "ijbb".
         modes: how faces are pooled, see ijbc.py; or "all".
         ranks: k of the rank-k rates.
@@ -79,7 +81,11 @@ class IjbIdentification:
                     name=f"{self.name}_identification",
                     mode=str(mode),
                     measures=tuple(mean_measure(pair) for pair in zip(*(m.measures for m in found), strict=True)),
-                    counts={"probes": len(probes.template_ids), "galleries": len(galleries), "images": len(protocol.images)},
+                    counts={
+                        "probes": len(probes.template_ids),
+                        "galleries": len(galleries),
+                        "images": len(protocol.images),
+                    },
                     warnings=tuple(dict.fromkeys(warning for m in found for warning in m.warnings)),
                     provenance=provenance(embedder, started=started, seed=self.seed),
                 )
@@ -116,14 +122,25 @@ class IjbIdentification:
     def _require_searches(self, probes: SubjectList, gallery: SubjectList, path: Path) -> None:
         mated = np.isin(probes.subject_ids, gallery.subject_ids)
         if not mated.any() or (self.fpirs and mated.all()):
-            needed = "rank-k needs some" if not mated.any() else "open-set search needs some that have none, or protocol.fpirs=[]"
+            needed = (
+                "rank-k needs some"
+                if not mated.any()
+                else "open-set search needs some that have none, or protocol.fpirs=[]"
+            )
             raise ValueError(f"{int(mated.sum())} of {len(mated)} probes have a mate in {path}: {needed}")
 
-    def _search(self, templates: PooledTemplates, probes: SubjectList, gallery: SubjectList, *, detailed: bool) -> SearchMeasures:
-        sides = [templates.features[rows_of(side.template_ids, templates.ids)].astype(np.float32) for side in (probes, gallery)]
+    def _search(
+        self, templates: PooledTemplates, probes: SubjectList, gallery: SubjectList, *, detailed: bool
+    ) -> SearchMeasures:
+        sides = [
+            templates.features[rows_of(side.template_ids, templates.ids)].astype(np.float32)
+            for side in (probes, gallery)
+        ]
         searches = search(sides[0], probes.subject_ids, sides[1], gallery.subject_ids)
         bootstraps = self.num_bootstraps if detailed else 0
-        return measure_searches(searches, probes.subject_ids, ranks=self.ranks, fpirs=self.fpirs, num_bootstraps=bootstraps, seed=self.seed)
+        return measure_searches(
+            searches, probes.subject_ids, ranks=self.ranks, fpirs=self.fpirs, num_bootstraps=bootstraps, seed=self.seed
+        )
 
 
 def mean_measure(measures: Sequence[Measure]) -> Measure:

@@ -13,7 +13,13 @@ from scipy.sparse import csgraph
 from transface.data.benchmarks.templates import TemplateSet, read_template_set
 from transface.evaluation.embedding.embedder import Embedder, FaceEmbeddings
 from transface.evaluation.protocol import check_settings
-from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result, require_both_classes
+from transface.evaluation.recognition.pair_results import (
+    IntervalSettings,
+    PairImages,
+    PairScores,
+    pair_result,
+    require_both_classes,
+)
 from transface.evaluation.recognition.template_pooling import IjbMode, parse_modes, pool_templates, rows_of, score_pairs
 from transface.evaluation.results import Result, hash_samples
 from transface.images.aligned_sources import AlignedFaces
@@ -28,7 +34,8 @@ class IjbVerification:
         name: "ijbc" or "ijbb", as in the names of the meta files.
         modes: e.g. ["N1D1F1", "N0D1F1"], or "all" for the eight.
         fars: false accept rates.
-        num_bootstraps: replicates of the intervals, over people (the connected components of the genuine pairs); 0: no intervals.
+        num_bootstraps: replicates of the intervals, over people (the connected components of the genuine pairs); 0: no
+            intervals.
         seed: of the bootstrap.
     """
 
@@ -43,7 +50,13 @@ class IjbVerification:
         seed: int = 0,
     ) -> None:
         check_settings(fars=fars, num_bootstraps=num_bootstraps)
-        self.root, self.name, self.fars, self.num_bootstraps, self.seed = Path(root), name, tuple(fars), num_bootstraps, seed
+        self.root, self.name, self.fars, self.num_bootstraps, self.seed = (
+            Path(root),
+            name,
+            tuple(fars),
+            num_bootstraps,
+            seed,
+        )
         self.modes = parse_modes(modes)
         self.names = [name]
         self._protocol: TemplateSet | None = None
@@ -87,7 +100,11 @@ class IjbVerification:
                     embedder=embedder,
                     started=started,
                     images=PairImages(prepared.first_images, protocol.images, source),
-                    counts={"images": len(protocol.images), "templates": prepared.num_templates, "subjects": prepared.num_subjects},
+                    counts={
+                        "images": len(protocol.images),
+                        "templates": prepared.num_templates,
+                        "subjects": prepared.num_subjects,
+                    },
                     samples_hash=hash_samples(protocol.pair_templates, protocol.pair_is_same) if detailed else "",
                 )
             )
@@ -126,7 +143,8 @@ def prepare_pairs(protocol: TemplateSet) -> PreparedPairs:
     ids, first_image = np.unique(protocol.template_ids, return_index=True)
     rows = np.stack([rows_of(protocol.pair_templates[:, side], ids) for side in (0, 1)], axis=1)
     people = connected_people(rows[protocol.pair_is_same], len(ids))
-    return PreparedPairs(people[rows], _Lookup(first_image, rows), len(ids), int(people.max()) + 1)  # type: ignore[arg-type]
+    lookup: Any = _Lookup(first_image, rows)
+    return PreparedPairs(people[rows], lookup, len(ids), int(people.max()) + 1)
 
 
 def connected_people(genuine_rows: NDArray[Any], num_templates: int) -> NDArray[np.int32]:

@@ -1,4 +1,5 @@
-"""Masked pairs: any pair set with drawn masks on one side or both, the same pixels in every run; and real ones, as MFR2 has them.
+"""Masked pairs: any pair set with drawn masks on one side or both, the same pixels in every run; and real ones, as MFR2
+has them.
 
 Shapes: N pairs.
 """
@@ -31,8 +32,10 @@ class MaskedPairs:
     Args:
         files: .bin files, whose aligned faces get drawn masks; or folders with a pairs.txt (MFR2), taken as they are.
         occluder: what is drawn.
-        sides: of which images of a pair: "one" (the second), "both"; several are evaluated one after the other, "none" is the price to compare with.
-        image_size: side in pixels that images of folders are brought to (MFR2 has 160); .bin files must fit the network.
+        sides: of which images of a pair: "one" (the second), "both"; several are evaluated one after the other, "none"
+            is the price to compare with.
+        image_size: side in pixels that images of folders are brought to (MFR2 has 160); .bin files must fit the
+            network.
         flip, num_folds, fars, num_bootstraps, seed: as PairSets takes them; the seed also of the masks.
 
     Raises:
@@ -58,12 +61,20 @@ class MaskedPairs:
             raise ValueError(f"protocol.sides are of none, one and both, got {list(sides)}")
         self.files = [Path(file) for file in files]
         if missing := [str(file) for file in self.files if not file.exists()]:
-            raise FileNotFoundError(f"no pair set {', '.join(missing)}: protocol.files names .bin files or folders with a pairs.txt")
+            raise FileNotFoundError(
+                f"no pair set {', '.join(missing)}: protocol.files names .bin files or folders with a pairs.txt"
+            )
         self.occluder = occluder
         self.sides = tuple(sides)
         self.image_size = image_size
         self.names = [name for file in self.files for name in self._names(file)]
-        self.flip, self.num_folds, self.fars, self.num_bootstraps, self.seed = flip, num_folds, tuple(fars), num_bootstraps, seed
+        self.flip, self.num_folds, self.fars, self.num_bootstraps, self.seed = (
+            flip,
+            num_folds,
+            tuple(fars),
+            num_bootstraps,
+            seed,
+        )
         self._sets: list[PairSet] | None = None
 
     def _names(self, file: Path) -> list[str]:
@@ -86,7 +97,11 @@ class MaskedPairs:
                     continue
                 whole = read_pair_set(file)
                 for side, name in zip(self.sides, self._names(file), strict=True):
-                    images = whole.images if side == "none" else masked_images(whole, self.occluder, side=side, seed=self.seed)
+                    images = (
+                        whole.images
+                        if side == "none"
+                        else masked_images(whole, self.occluder, side=side, seed=self.seed)
+                    )
                     self._sets.append(PairSet(name, images, whole.is_same))
             for pair_set in self._sets:
                 require_both_classes(pair_set.is_same, f"the pairs of {pair_set.name}")
@@ -96,12 +111,16 @@ class MaskedPairs:
         """Return one Result a file and side."""
         settings = IntervalSettings(self.fars, self.num_bootstraps, self.seed, detailed)
         return [
-            evaluate_pair_set(embedder, pair_set, flip=self.flip, num_folds=self.num_folds, settings=settings, protocol="masked_pairs")
+            evaluate_pair_set(
+                embedder, pair_set, flip=self.flip, num_folds=self.num_folds, settings=settings, protocol="masked_pairs"
+            )
             for pair_set in self._read()
         ]
 
 
-def masked_images(pair_set: PairSet, occluder: Occluder, *, side: Sides, seed: int = 0, batch_size: int = 128) -> list[bytes | NDArray[np.uint8]]:
+def masked_images(
+    pair_set: PairSet, occluder: Occluder, *, side: Sides, seed: int = 0, batch_size: int = 128
+) -> list[bytes | NDArray[np.uint8]]:
     """Return the images of a pair set, those of one side or both occluded, as PNG bytes; the others as they are.
 
     What is drawn on an image follows from its place in the set, the occluder's name and the seed.
@@ -133,9 +152,11 @@ def resized(pair_set: PairSet, side: int) -> PairSet:
 
 
 def read_pairs_folder(folder: Path) -> PairSet:
-    """Return the pairs of a folder of people with a pairs.txt: `name i j` of one person, `name1 i name2 j` of two; i counts from 1.
+    """Return the pairs of a folder of people with a pairs.txt: `name i j` of one person, `name1 i name2 j` of two; i
+    counts from 1.
 
-    Image i of a person is <name>_<i with four digits>.*, else the i-th of the sorted folder. A first line of counts is passed over.
+    Image i of a person is <name>_<i with four digits>.*, else the i-th of the sorted folder. A first line of counts is
+    passed over.
 
     Raises:
         FileNotFoundError: no pairs.txt.

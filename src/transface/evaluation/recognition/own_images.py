@@ -9,7 +9,14 @@ import numpy as np
 from transface.evaluation.embedding.embedder import Embedder, FaceEmbeddings
 from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.all_pairs import OwnBenchmark, evaluate_all_pairs
-from transface.evaluation.recognition.own_lists import Finding, ListedImages, ListedPairs, ListedTemplates, list_csv, list_people
+from transface.evaluation.recognition.own_lists import (
+    Finding,
+    ListedImages,
+    ListedPairs,
+    ListedTemplates,
+    list_csv,
+    list_people,
+)
 from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result
 from transface.evaluation.recognition.pair_sets import accuracy_measures
 from transface.evaluation.recognition.template_pooling import pool_templates
@@ -31,7 +38,8 @@ class PeopleFolder:
         root: holds the people's folders.
         name: of the benchmark; None: the folder's name.
         fit: what to do with an image of another size than the backbone takes; see `images.fit`.
-        detector: finds the face in each photograph: "mtcnn", "yunet:FILE.onnx", "scrfd:FILE.onnx"; None: they are aligned faces.
+        detector: finds the face in each photograph: "mtcnn", "yunet:FILE.onnx", "scrfd:FILE.onnx"; None: they are
+            aligned faces.
         faces: which of a photograph's faces is taken: "largest", "central", "score" or "only".
         missing: "refuse" photographs without a face, or take their "center".
         flip: add the mirrored image's embedding.
@@ -96,9 +104,10 @@ class PeopleFolder:
 class PairsCsv:
     """The protocol `pairs_csv`: a CSV with a header, of pairs or of templates. Paths are relative to `root`.
 
-    Columns of pairs: image1, image2, is_same (0 or 1); optionally subject1, subject2 (intervals are then over people). Ten folds in file
-    order. Columns of templates: image, subject; optionally template (images of one are pooled; else each image is one), x1, y1 .. x5, y5
-    (five points: the face is aligned). Every template is compared with every other.
+    Columns of pairs: image1, image2, is_same (0 or 1); optionally subject1, subject2 (intervals are then over people).
+    Ten folds in file order. Columns of templates: image, subject; optionally template (images of one are pooled; else
+    each image is one), x1, y1 .. x5, y5 (five points: the face is aligned). Every template is compared with every
+    other.
 
     Args:
         file: the CSV.
@@ -167,7 +176,9 @@ class PairsCsv:
             embedder=embedder,
             started=started,
             images=PairImages(listed.indices, listed.names, listed.source),
-            measures=accuracy_measures(verified, num_bootstraps=num_bootstraps, seed=self.seed, subjects=listed.subjects),
+            measures=accuracy_measures(
+                verified, num_bootstraps=num_bootstraps, seed=self.seed, subjects=listed.subjects
+            ),
             counts={"folds": len(verified.fold_accuracies), "images": len(listed.names)},
             samples_hash=hash_samples(listed.indices, listed.is_same, names=listed.names) if settings.detailed else "",
             arrays={"correct": verified.correct, "folds": fold_of_each_pair(len(listed.is_same))},

@@ -1,4 +1,5 @@
-"""What a user's own benchmark lists: a folder of people, or a CSV of pairs or of templates, with where the images are read from.
+"""What a user's own benchmark lists: a folder of people, or a CSV of pairs or of templates, with where the images are
+read from.
 
 Shapes: M images, P pairs, T templates.
 """
@@ -52,7 +53,9 @@ class ListedImages(NamedTuple):
 
 
 class ListedPairs(NamedTuple):
-    """Pairs (P, 2) of the named images, whether they are one person (P,), and who they are (P, 2) where the list says so."""
+    """Pairs (P, 2) of the named images, whether they are one person (P,), and who they are (P, 2) where the list says
+    so.
+    """
 
     indices: NDArray[np.int64]
     is_same: NDArray[np.bool_]
@@ -62,7 +65,9 @@ class ListedPairs(NamedTuple):
 
 
 class ListedTemplates(NamedTuple):
-    """Images by name, the number (M,) of the template each is in; of each template its first image (T,) and its person (T,)."""
+    """Images by name, the number (M,) of the template each is in; of each template its first image (T,) and its person
+    (T,).
+    """
 
     names: list[str]
     numbers: NDArray[np.int64]
@@ -84,10 +89,14 @@ def list_people(root: Path, *, name: str, fit: Fit, finding: Finding = NO_DETECT
         raise ValueError(f"{loose[0]} belongs to nobody: {root} should hold a folder for each person, images inside")
     people = np.array([path.relative_to(root).parts[0] for path in paths])
     require_both_kinds(people)
-    return ListedImages([str(path.relative_to(root)) for path in paths], people, _source(name, paths, fit=fit, finding=finding))
+    return ListedImages(
+        [str(path.relative_to(root)) for path in paths], people, _source(name, paths, fit=fit, finding=finding)
+    )
 
 
-def list_csv(file: Path, *, root: Path, name: str, fit: Fit, finding: Finding = NO_DETECTOR) -> ListedPairs | ListedTemplates:
+def list_csv(
+    file: Path, *, root: Path, name: str, fit: Fit, finding: Finding = NO_DETECTOR
+) -> ListedPairs | ListedTemplates:
     """Return the pairs or templates of a CSV (see PairsCsv), whose images lie below `root`.
 
     Raises:
@@ -100,7 +109,8 @@ def list_csv(file: Path, *, root: Path, name: str, fit: Fit, finding: Finding = 
     if {"image", "subject"} <= table.columns:
         return _listed_templates(table, file, root=root, name=name, fit=fit, finding=finding)
     raise ValueError(
-        f"{file} must have the columns image1, image2, is_same, or image, subject (template); it has {', '.join(sorted(table.columns))}"
+        f"{file} must have the columns image1, image2, is_same, or image, subject (template); it has"
+        f" {', '.join(sorted(table.columns))}"
     )
 
 
@@ -139,7 +149,9 @@ def read_table(path: Path) -> Table:
     return Table(set(named[0]), named)
 
 
-def _listed_pairs(table: Table, file: Path, *, root: Path, name: str, fit: Fit, finding: Finding = NO_DETECTOR) -> ListedPairs:
+def _listed_pairs(
+    table: Table, file: Path, *, root: Path, name: str, fit: Fit, finding: Finding = NO_DETECTOR
+) -> ListedPairs:
     is_same = np.array([_flag(value, file, row) for row, value in enumerate(table.column("is_same"), start=2)])
     require_both_classes(is_same, f"the pairs of {file}")
     if len(is_same) < FOLDS:
@@ -155,13 +167,17 @@ def _listed_pairs(table: Table, file: Path, *, root: Path, name: str, fit: Fit, 
     return ListedPairs(indices.reshape(-1, 2), is_same, subjects, names.tolist(), source)
 
 
-def _listed_templates(table: Table, file: Path, *, root: Path, name: str, fit: Fit, finding: Finding = NO_DETECTOR) -> ListedTemplates:
+def _listed_templates(
+    table: Table, file: Path, *, root: Path, name: str, fit: Fit, finding: Finding = NO_DETECTOR
+) -> ListedTemplates:
     images, subjects = table.column("image"), np.array(table.column("subject"))
     labels = np.array(table.column("template") if "template" in table.columns else images)
     _, first, numbers = np.unique(labels, return_index=True, return_inverse=True)
     mixed = subjects != subjects[first][numbers]
     if mixed.any():
-        raise ValueError(f"{file}: template {labels[mixed][0]} has images of two subjects, {subjects[mixed][0]} and another")
+        raise ValueError(
+            f"{file}: template {labels[mixed][0]} has images of two subjects, {subjects[mixed][0]} and another"
+        )
     require_both_kinds(subjects[first])
     landmarks = None
     if set(POINT_COLUMNS) <= table.columns:
@@ -170,7 +186,9 @@ def _listed_templates(table: Table, file: Path, *, root: Path, name: str, fit: F
     return ListedTemplates(images, numbers, first, subjects[first], source)
 
 
-def _source(name: str, paths: Sequence[Path], *, fit: Fit, finding: Finding, landmarks: NDArray[np.float32] | None = None) -> FaceSource:
+def _source(
+    name: str, paths: Sequence[Path], *, fit: Fit, finding: Finding, landmarks: NDArray[np.float32] | None = None
+) -> FaceSource:
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"{len(missing)} of {len(paths)} images are missing, the first is {missing[0]}")
@@ -178,7 +196,9 @@ def _source(name: str, paths: Sequence[Path], *, fit: Fit, finding: Finding, lan
         check_listed_points(torch.from_numpy(landmarks), [str(path) for path in paths], source=name)
         return AlignedFaces(name, paths, landmarks)
     if finding.detector is not None:
-        return AlignedFaces(name, paths, found_points(paths, finding.detector, take=finding.faces, missing=finding.missing))
+        return AlignedFaces(
+            name, paths, found_points(paths, finding.detector, take=finding.faces, missing=finding.missing)
+        )
     return FaceFiles(name, paths, fit=fit)
 
 
@@ -199,4 +219,6 @@ def _numbers(table: Table, columns: Sequence[str], path: Path) -> NDArray[np.flo
 def _require_agreement(subjects: NDArray[np.int32], is_same: NDArray[np.bool_], path: Path) -> None:
     differs = (subjects[:, 0] == subjects[:, 1]) != is_same
     if differs.any():
-        raise ValueError(f"{path}, line {int(np.argmax(differs)) + 2}: is_same and the two subjects contradict each other")
+        raise ValueError(
+            f"{path}, line {int(np.argmax(differs)) + 2}: is_same and the two subjects contradict each other"
+        )

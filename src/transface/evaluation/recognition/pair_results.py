@@ -1,4 +1,5 @@
-"""Makes a Result of the scores of pairs: measures with intervals, ROC curve with its band, histogram, the hardest pairs.
+"""Makes a Result of the scores of pairs: measures with intervals, ROC curve with its band, histogram, the hardest
+pairs.
 
 Shapes: P pairs; scores are cosines, higher is more alike.
 """
@@ -57,7 +58,13 @@ class PairScores(NamedTuple):
         own = None if self.subjects is None else self.subjects[self.is_same, 0]
         others = None if self.subjects is None else self.subjects[~self.is_same]
         return tar_standard_errors(
-            self.genuine, self.impostor, fars, genuine_subjects=own, impostor_subjects=others, num_bootstraps=num_bootstraps, seed=seed
+            self.genuine,
+            self.impostor,
+            fars,
+            genuine_subjects=own,
+            impostor_subjects=others,
+            num_bootstraps=num_bootstraps,
+            seed=seed,
         )
 
 
@@ -74,14 +81,20 @@ def tar_name(far: float, rule: str) -> str:
     return f"tar@far={np.format_float_scientific(far, trim='-', exp_digits=2)}/{rule}"
 
 
-def summarise_tar(pairs: PairScores, fars: Sequence[float], *, num_bootstraps: int, seed: int, detailed: bool = True) -> TarSummary:
-    """Return TAR by both rules with intervals (none if num_bootstraps is 0 or detailed is False) and the ROC curve (if detailed)."""
+def summarise_tar(
+    pairs: PairScores, fars: Sequence[float], *, num_bootstraps: int, seed: int, detailed: bool = True
+) -> TarSummary:
+    """Return TAR by both rules with intervals (none if num_bootstraps is 0 or detailed is False) and the ROC curve (if
+    detailed).
+    """
     genuine, impostor = pairs.genuine, pairs.impostor
     points = operating_points(genuine, impostor, fars)
     warnings = {far: impostor_warning(len(impostor), far) for far in fars}
     sentences = tuple(text for text in warnings.values() if text)
     if not detailed:
-        return TarSummary(tuple(_tar_measure(p, None, len(genuine), warnings[p.target]) for p in points), None, sentences)
+        return TarSummary(
+            tuple(_tar_measure(p, None, len(genuine), warnings[p.target]) for p in points), None, sentences
+        )
     grid = np.geomspace(min(1 / len(impostor), 0.1), max([*fars, 0.1]), NUM_BAND_POINTS)
     errors = pairs.standard_errors([*fars, *grid], num_bootstraps=num_bootstraps, seed=seed) if num_bootstraps else None
     of_far = {} if errors is None else dict(zip(fars, errors[: len(fars)].tolist(), strict=True))
@@ -98,8 +111,12 @@ def _tar_measure(point: OperatingPoint, error: float | None, num_genuine: int, w
     return Measure(name, point.tar, interval.low, interval.high, warning=warning)
 
 
-def roc_curve(genuine: Scores, impostor: Scores, *, band: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None) -> RocCurve:
-    """Return the ROC curve at about 200 false accept rates, evenly spread in their logarithm; `band` is (FARs, standard errors)."""
+def roc_curve(
+    genuine: Scores, impostor: Scores, *, band: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+) -> RocCurve:
+    """Return the ROC curve at about 200 false accept rates, evenly spread in their logarithm; `band` is (FARs, standard
+    errors).
+    """
     rising, same = np.sort(impostor), np.sort(genuine)
     total = len(rising)
     accepted = np.unique(np.concatenate([[0], np.geomspace(1, total, NUM_CURVE_POINTS).round().astype(int)]))
@@ -113,7 +130,10 @@ def roc_curve(genuine: Scores, impostor: Scores, *, band: tuple[NDArray[np.float
     high: list[float] = []
     if band is not None:
         errors = band_errors(far, tar, band, num_genuine=len(same), num_impostors=total)
-        intervals = [rate_interval(float(t), float(e), num_trials=len(same)) for t, e in zip(tar[keep], errors[keep], strict=True)]
+        intervals = [
+            rate_interval(float(t), float(e), num_trials=len(same))
+            for t, e in zip(tar[keep], errors[keep], strict=True)
+        ]
         low, high = [i.low for i in intervals], [i.high for i in intervals]
     return RocCurve(far[keep].tolist(), tar[keep].tolist(), threshold[keep].tolist(), low, high)
 
@@ -126,10 +146,11 @@ def band_errors(
     num_genuine: int,
     num_impostors: int,
 ) -> NDArray[np.float64]:
-    """Return the standard errors of the TAR at the points of a curve, between and beyond those of the band (FARs, standard errors).
+    """Return the standard errors of the TAR at the points of a curve, between and beyond those of the band (FARs,
+    standard errors).
 
-    What is interpolated, and held beyond the ends, is how many times the binomial error they are: it is the TAR that makes them shrink
-    towards 1, not the FAR.
+    What is interpolated, and held beyond the ends, is how many times the binomial error they are: it is the TAR that
+    makes them shrink towards 1, not the FAR.
     """
 
     def binomial(rates: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -158,7 +179,12 @@ class Hardest(NamedTuple):
 
 
 def hardest_pairs(
-    pairs: PairScores, images: NDArray[np.int64], names: Sequence[str], *, source: FaceSource | None = None, limit: int = NUM_HARDEST
+    pairs: PairScores,
+    images: NDArray[np.int64],
+    names: Sequence[str],
+    *,
+    source: FaceSource | None = None,
+    limit: int = NUM_HARDEST,
 ) -> Hardest:
     """Return the genuine pairs of the lowest and the impostor pairs of the highest scores.
 
@@ -200,7 +226,9 @@ def _hard_pair(
 
 
 class PairImages(NamedTuple):
-    """What stands for the two sides of each pair: `indices` (P, 2) into `names` and into the `source` of thumbnails (None: none)."""
+    """What stands for the two sides of each pair: `indices` (P, 2) into `names` and into the `source` of thumbnails
+    (None: none).
+    """
 
     indices: NDArray[np.int64]
     names: Sequence[str]
@@ -211,11 +239,15 @@ def require_both_classes(is_same: NDArray[np.bool_], where: str) -> None:
     """Raise ValueError if all pairs are of one class: asked before anything is embedded."""
     num_genuine = int(is_same.sum())
     if num_genuine in (0, len(is_same)):
-        raise ValueError(f"{where} are of one class only, {num_genuine} genuine of {len(is_same)}: verification needs both classes")
+        raise ValueError(
+            f"{where} are of one class only, {num_genuine} genuine of {len(is_same)}: verification needs both classes"
+        )
 
 
 class IntervalSettings(NamedTuple):
-    """How intervals are made: `fars` at which the TAR is told, bootstrap replicates (0: none), seed; `detailed` False: numbers alone."""
+    """How intervals are made: `fars` at which the TAR is told, bootstrap replicates (0: none), seed; `detailed` False:
+    numbers alone.
+    """
 
     fars: tuple[float, ...]
     num_bootstraps: int
@@ -238,11 +270,14 @@ def pair_result(
     samples_hash: str = "",
     arrays: dict[str, NDArray[Any]] | None = None,
 ) -> Result:
-    """Return the Result of some pairs: `measures` first, then TAR; curve, histogram, hardest pairs and arrays where it is detailed.
+    """Return the Result of some pairs: `measures` first, then TAR; curve, histogram, hardest pairs and arrays where it
+    is detailed.
 
     `started` is the time.perf_counter() at which the work on it began, `embedder` what its scores were made with.
     """
-    tar = summarise_tar(pairs, settings.fars, num_bootstraps=settings.num_bootstraps, seed=settings.seed, detailed=settings.detailed)
+    tar = summarise_tar(
+        pairs, settings.fars, num_bootstraps=settings.num_bootstraps, seed=settings.seed, detailed=settings.detailed
+    )
     base = Result(
         protocol=protocol,
         name=name,

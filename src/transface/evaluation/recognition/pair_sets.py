@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from transface.data.benchmarks.pairs import PairSet, read_pair_set
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import check_settings
-from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result, require_both_classes
+from transface.evaluation.recognition.pair_results import (
+    IntervalSettings,
+    PairImages,
+    PairScores,
+    pair_result,
+    require_both_classes,
+)
 from transface.evaluation.results import Measure, Result, hash_samples
 from transface.images.sources import EncodedImages
 from transface.metrics.confidence import accuracy_interval
@@ -53,15 +59,24 @@ class PairSets:
         self.names = [file.stem for file in self.files]
         twice = {name for name in self.names if self.names.count(name) > 1}
         if twice:
-            raise ValueError(f"two pair sets are named {sorted(twice)[0]}: results would overwrite each other, rename one")
+            raise ValueError(
+                f"two pair sets are named {sorted(twice)[0]}: results would overwrite each other, rename one"
+            )
         if any(file.parts[:1] == ("None",) for file in self.files):
             raise ValueError(
-                "protocol.files are looked for in data.root, and data.sources has none: give protocol.files=[a.bin,b.bin] (or [])"
+                "protocol.files are looked for in data.root, and data.sources has none: give"
+                " protocol.files=[a.bin,b.bin] (or [])"
             )
         missing = [str(file) for file in self.files if not file.is_file()]
         if missing:
             raise FileNotFoundError(f"no pair set {', '.join(missing)}: protocol.files names .bin files")
-        self.flip, self.num_folds, self.fars, self.num_bootstraps, self.seed = flip, num_folds, tuple(fars), num_bootstraps, seed
+        self.flip, self.num_folds, self.fars, self.num_bootstraps, self.seed = (
+            flip,
+            num_folds,
+            tuple(fars),
+            num_bootstraps,
+            seed,
+        )
         self._sets: list[PairSet] | None = None
 
     def prepare(self) -> None:
@@ -83,7 +98,10 @@ class PairSets:
         """
         settings = IntervalSettings(self.fars, self.num_bootstraps, self.seed, detailed)
         sets = self._read()
-        return [evaluate_pair_set(embedder, pair_set, flip=self.flip, num_folds=self.num_folds, settings=settings) for pair_set in sets]
+        return [
+            evaluate_pair_set(embedder, pair_set, flip=self.flip, num_folds=self.num_folds, settings=settings)
+            for pair_set in sets
+        ]
 
 
 def read_verification_sets(files: Sequence[Path]) -> list[PairSet]:
@@ -95,7 +113,13 @@ def read_verification_sets(files: Sequence[Path]) -> list[PairSet]:
 
 
 def evaluate_pair_set(
-    embedder: Embedder, pair_set: PairSet, *, flip: bool, num_folds: int, settings: IntervalSettings, protocol: str = "pair_sets"
+    embedder: Embedder,
+    pair_set: PairSet,
+    *,
+    flip: bool,
+    num_folds: int,
+    settings: IntervalSettings,
+    protocol: str = "pair_sets",
 ) -> Result:
     """Return the Result of one pair set.
 
@@ -107,7 +131,9 @@ def evaluate_pair_set(
     unit = embedder.embed(source).unit(flip=flip)
     try:
         distances = pair_distances(unit)
-        metric = PairVerification(pair_set.is_same, num_folds=num_folds, sync_on_compute=False)  # every rank holds all rows by now
+        metric = PairVerification(
+            pair_set.is_same, num_folds=num_folds, sync_on_compute=False
+        )  # every rank holds all rows by now
         metric.update(torch.from_numpy(unit), torch.arange(len(unit)))
         verified = metric.compute()
     except ValueError as error:
@@ -122,7 +148,9 @@ def evaluate_pair_set(
         embedder=embedder,
         started=started,
         images=PairImages(indices, [str(i) for i in range(indices.size)], source),
-        measures=accuracy_measures(verified, num_bootstraps=settings.num_bootstraps if settings.detailed else 0, seed=settings.seed),
+        measures=accuracy_measures(
+            verified, num_bootstraps=settings.num_bootstraps if settings.detailed else 0, seed=settings.seed
+        ),
         counts={"folds": num_folds, "images": indices.size},
         samples_hash=hash_samples(pair_set.is_same, names=[source.fingerprint()]) if settings.detailed else "",
         arrays={"correct": verified.correct, "folds": fold_of_each_pair(len(distances), num_folds)},
@@ -138,7 +166,12 @@ def accuracy_measures(
     accuracy = Measure("accuracy", mean, std=std)
     if num_bootstraps:
         interval = accuracy_interval(
-            verified.correct, folds, best_accuracy=verified.best_accuracy, subjects=subjects, num_bootstraps=num_bootstraps, seed=seed
+            verified.correct,
+            folds,
+            best_accuracy=verified.best_accuracy,
+            subjects=subjects,
+            num_bootstraps=num_bootstraps,
+            seed=seed,
         )
         accuracy = Measure("accuracy", mean, interval.low, interval.high, std)
     return (

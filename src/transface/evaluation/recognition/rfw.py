@@ -1,4 +1,6 @@
-"""The protocol `rfw`: ten-fold accuracy for each of four groups of people, their mean and spread, and the skewed error ratio."""
+"""The protocol `rfw`: ten-fold accuracy for each of four groups of people, their mean and spread, and the skewed error
+ratio.
+"""
 
 import time
 from collections.abc import Sequence
@@ -75,7 +77,11 @@ class Rfw:
             name="rfw",
             mode=results[0].mode,
             measures=group_measures(
-                [result.measures[0] for result in results], self.groups, sizes, num_bootstraps=bootstraps, seed=self.seed
+                [result.measures[0] for result in results],
+                self.groups,
+                sizes,
+                num_bootstraps=bootstraps,
+                seed=self.seed,
             ),
             counts={"groups": len(results), "pairs": int(sizes.sum())},
             provenance=provenance(embedder, started=started, seed=self.seed),
@@ -86,9 +92,11 @@ class Rfw:
 def group_measures(
     accuracies: Sequence[Measure], groups: Sequence[str], sizes: np.ndarray, *, num_bootstraps: int, seed: int
 ) -> tuple[Measure, ...]:
-    """Return the mean accuracy with its spread over groups, the skewed error ratio (largest error / smallest) and each accuracy.
+    """Return the mean accuracy with its spread over groups, the skewed error ratio (largest error / smallest) and each
+    accuracy.
 
-    A group without errors counts half a wrong pair in the ratio, which would be infinite. Intervals: pairs drawn again in each group.
+    A group without errors counts half a wrong pair in the ratio, which would be infinite. Intervals: pairs drawn again
+    in each group.
     """
     values = np.array([accuracy.value for accuracy in accuracies])
     mean, ratio = Measure("accuracy", float(values.mean()), std=float(values.std())), float(_ratio(values, sizes))
@@ -98,8 +106,14 @@ def group_measures(
         half = 1.96 * float(drawn.mean(axis=1).std(ddof=1))
         mean = mean._replace(low=max(mean.value - half, 0.0), high=min(mean.value + half, 1.0))
         low, high = np.quantile(_ratio(drawn, sizes), [0.025, 0.975])
-        skewed = Measure("skewed_error_ratio", ratio, min(float(low), ratio), max(float(high), ratio), unit="ratio", better="lower")
-    return (mean, skewed, *(accuracy._replace(name=f"accuracy/{group}") for accuracy, group in zip(accuracies, groups, strict=True)))
+        skewed = Measure(
+            "skewed_error_ratio", ratio, min(float(low), ratio), max(float(high), ratio), unit="ratio", better="lower"
+        )
+    return (
+        mean,
+        skewed,
+        *(accuracy._replace(name=f"accuracy/{group}") for accuracy, group in zip(accuracies, groups, strict=True)),
+    )
 
 
 def _ratio(accuracies: np.ndarray, sizes: np.ndarray) -> np.ndarray:

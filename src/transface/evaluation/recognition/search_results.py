@@ -28,7 +28,8 @@ def measure_searches(
     num_bootstraps: int,
     seed: int,
 ) -> SearchMeasures:
-    """Return rank-k for each of `ranks` and TPIR for each of `fpirs` (none: closed set), with intervals if num_bootstraps > 0.
+    """Return rank-k for each of `ranks` and TPIR for each of `fpirs` (none: closed set), with intervals if
+    num_bootstraps > 0.
 
     Raises:
         ValueError: if no probe has a mate, or, for the open set, all have.
@@ -42,7 +43,9 @@ def measure_searches(
         for point, error, warning in zip(points, errors, warnings, strict=True):
             name = f"tpir@fpir={point.target:g}"
             interval = rate_interval(point.tar, error, num_trials=len(people)) if num_bootstraps else None
-            measures.append(Measure(name, point.tar, interval and interval.low, interval and interval.high, warning=warning))
+            measures.append(
+                Measure(name, point.tar, interval and interval.low, interval and interval.high, warning=warning)
+            )
     return SearchMeasures(tuple(measures), tuple(warning for warning in warnings if warning))
 
 
@@ -50,7 +53,9 @@ def _rank_measure(searches: Searches, people: NDArray[np.int64], rank: int, num_
     hits = rank_hits(searches, rank)
     if not num_bootstraps:
         return Measure(f"rank-{rank}", float(hits.mean()))
-    error = subject_standard_error(hits, np.stack([people, people], axis=1), np.random.default_rng(seed), num_bootstraps=num_bootstraps)
+    error = subject_standard_error(
+        hits, np.stack([people, people], axis=1), np.random.default_rng(seed), num_bootstraps=num_bootstraps
+    )
     interval = rate_interval(float(hits.mean()), error, num_trials=len(hits))
     return Measure(f"rank-{rank}", float(hits.mean()), interval.low, interval.high)
 

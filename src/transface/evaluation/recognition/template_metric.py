@@ -18,9 +18,9 @@ from transface.metrics.tar_at_far import IJB_FARS, RULES, OperatingPoint, Rule, 
 class TemplateVerification(Metric):
     """Verification of templates, gathered from all ranks.
 
-    `update(embeddings (B, E), flipped (B, E), positions (B,))`: of faces and of their mirrored images, not normalised; position p is image
-    p of the lists, and one fed twice (a sampler's padding) counts once. `compute()` gives the operating points of each mode by its name,
-    on every rank.
+    `update(embeddings (B, E), flipped (B, E), positions (B,))`: of faces and of their mirrored images, not normalised;
+    position p is image p of the lists, and one fed twice (a sampler's padding) counts once. `compute()` gives the
+    operating points of each mode by its name, on every rank.
 
     Args:
         template_ids: (M,) of the images.
@@ -68,7 +68,9 @@ class TemplateVerification(Metric):
         self.positions.append(positions)
 
     def compute(self) -> dict[str, list[OperatingPoint]]:
-        """Return the operating points by mode; raises ValueError if some images were never fed, or as pool_templates and score_pairs."""
+        """Return the operating points by mode; raises ValueError if some images were never fed, or as pool_templates
+        and score_pairs.
+        """
         rows = torch.cat(self.embeddings) if isinstance(self.embeddings, list) else self.embeddings
         positions = torch.cat(self.positions) if isinstance(self.positions, list) else self.positions
         num_images = len(torch.as_tensor(self.template_ids))
@@ -82,8 +84,15 @@ class TemplateVerification(Metric):
         found = {}
         for mode in self.modes:
             pooled = pool_templates(
-                faces[:, 0], self.template_ids, self.media_ids, flipped=faces[:, 1], detector_scores=self.detector_scores, mode=mode
+                faces[:, 0],
+                self.template_ids,
+                self.media_ids,
+                flipped=faces[:, 1],
+                detector_scores=self.detector_scores,
+                mode=mode,
             )
             scores = score_pairs(pooled, self.pair_templates)
-            found[str(mode)] = operating_points(scores[self.pair_is_same], scores[~self.pair_is_same], self.fars, rules=self.rules)
+            found[str(mode)] = operating_points(
+                scores[self.pair_is_same], scores[~self.pair_is_same], self.fars, rules=self.rules
+            )
         return found

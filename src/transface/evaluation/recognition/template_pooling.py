@@ -1,7 +1,7 @@
 """IJB-B and IJB-C 1:1: faces are pooled to templates in eight modes, pairs of templates scored by cosine.
 
-Mode NxDxFx: N1 keeps the feature norm, N0 normalises each face; D1 weights a face by its detector score; F1 adds that of the flipped image.
-Images of one media in a template are averaged, the media summed, the sum normalised.
+Mode NxDxFx: N1 keeps the feature norm, N0 normalises each face; D1 weights a face by its detector score; F1 adds that
+of the flipped image. Images of one media in a template are averaged, the media summed, the sum normalised.
 Shapes: M images, T templates, P pairs, E embedding size.
 """
 
@@ -47,7 +47,11 @@ def parse_mode(text: str) -> IjbMode:
 
 def parse_modes(modes: Sequence[str] | str) -> list[IjbMode]:
     """Return the modes of strings, of one string, or all eight for "all"; raises ValueError if there are none."""
-    chosen = list(ALL_MODES) if modes == "all" else [parse_mode(mode) for mode in ([modes] if isinstance(modes, str) else modes)]
+    chosen = (
+        list(ALL_MODES)
+        if modes == "all"
+        else [parse_mode(mode) for mode in ([modes] if isinstance(modes, str) else modes)]
+    )
     if not chosen:
         raise ValueError("no modes to evaluate: give protocol.modes=[N1D1F1]")
     return chosen
@@ -77,18 +81,26 @@ def pool_templates(
         media_ids: (M,) whole numbers; a media counts once in each template it is in.
         flipped: (M, E) embeddings of the flipped images, added to the others.
         detector_scores: (M,) weights of the faces.
-        mode: None uses what is given and keeps the norm. A mode that needs detector scores refuses to go without; what it has no
-            use for is left out, so that one call a mode makes all eight. F1 without `flipped` means that the embeddings hold the sum already.
+        mode: None uses what is given and keeps the norm. A mode that needs detector scores refuses to go without; what
+            it has no use for is left out, so that one call a mode makes all eight. F1 without `flipped` means that the
+            embeddings hold the sum already.
 
     A template whose features sum to zero stays zero: its scores are 0.
 
     Raises:
         ValueError: if lengths differ, a value is not finite, or the mode lacks its detector scores.
     """
-    faces, mirrored = _as_rows(embeddings, "embeddings"), None if flipped is None else _as_rows(flipped, "flipped embeddings")
+    faces, mirrored = (
+        _as_rows(embeddings, "embeddings"),
+        None if flipped is None else _as_rows(flipped, "flipped embeddings"),
+    )
     templates = as_whole_numbers(_as_vector(template_ids, "template_ids", len(faces)), "template_ids")
     media = _as_vector(media_ids, "media_ids", len(faces))
-    detector = None if detector_scores is None else _as_vector(detector_scores, "detector_scores", len(faces)).astype(np.float64)
+    detector = (
+        None
+        if detector_scores is None
+        else _as_vector(detector_scores, "detector_scores", len(faces)).astype(np.float64)
+    )
     chosen = IjbMode(True, detector is not None, flipped is not None) if mode is None else mode
     chosen = parse_mode(chosen) if isinstance(chosen, str) else chosen
     if chosen.detector_weight and detector is None:
@@ -110,12 +122,17 @@ def pool_templates(
 
 
 def score_pairs(
-    templates: PooledTemplates, first_ids: ArrayLike | Tensor, second_ids: ArrayLike | Tensor | None = None, *, device: str = "cpu"
+    templates: PooledTemplates,
+    first_ids: ArrayLike | Tensor,
+    second_ids: ArrayLike | Tensor | None = None,
+    *,
+    device: str = "cpu",
 ) -> Floats:
     """Return the (P,) cosines of pairs of templates, in order.
 
-    Give (P,) ids twice, or (P, 2) ids once. Up to 262,144 pairs are scored one by one in float64. More are read off products of blocks of
-    templates in float32 (within 5e-7 of float64): the cost is that of the blocks, not of P times E.
+    Give (P,) ids twice, or (P, 2) ids once. Up to 262,144 pairs are scored one by one in float64. More are read off
+    products of blocks of templates in float32 (within 5e-7 of float64): the cost is that of the blocks, not of P times
+    E.
 
     Raises:
         ValueError: if an id is of no template.
@@ -146,7 +163,9 @@ def _as_vector(values: ArrayLike | Tensor, name: str, length: int) -> NDArray[An
 
 
 def as_whole_numbers(values: ArrayLike | Tensor, name: str) -> NDArray[Any]:
-    """Return ids as an array of integers, those of 15 million pairs not copied; raises ValueError if they are not whole numbers."""
+    """Return ids as an array of integers, those of 15 million pairs not copied; raises ValueError if they are not whole
+    numbers.
+    """
     array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
     if array.dtype.kind in "iu":
         return array
@@ -164,7 +183,9 @@ def as_whole_numbers(values: ArrayLike | Tensor, name: str) -> NDArray[Any]:
 def _images_of_same_media(positions: NDArray[np.intp], media: NDArray[Any]) -> NDArray[np.float64]:
     """(M,) how many images the same media has in the same template."""
     _, media_positions = np.unique(media, return_inverse=True)
-    _, members, counts = np.unique(positions * (media_positions.max() + 1) + media_positions, return_inverse=True, return_counts=True)
+    _, members, counts = np.unique(
+        positions * (media_positions.max() + 1) + media_positions, return_inverse=True, return_counts=True
+    )
     images: NDArray[np.float64] = counts[members].astype(np.float64)
     return images
 
@@ -191,14 +212,18 @@ def _weighted_sums(
     with _workers() as threads:
         # A few blocks at a time: the sums of a block whose images lie in no order are as large as the block.
         for first in range(0, len(faces), 16 * IMAGE_BLOCK):
-            for touched, block_sums in threads.map(sum_block, range(first, min(first + 16 * IMAGE_BLOCK, len(faces)), IMAGE_BLOCK)):
+            for touched, block_sums in threads.map(
+                sum_block, range(first, min(first + 16 * IMAGE_BLOCK, len(faces)), IMAGE_BLOCK)
+            ):
                 sums[touched] += block_sums
     return sums
 
 
 @contextmanager
 def _workers() -> Iterator[ThreadPoolExecutor]:
-    """As many threads as torch may use, each computing on its own: teams of threads inside them would wait for each other."""
+    """As many threads as torch may use, each computing on its own: teams of threads inside them would wait for each
+    other.
+    """
     count = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
@@ -207,7 +232,9 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(count)
 
 
-def _pair_columns(first_ids: ArrayLike | Tensor, second_ids: ArrayLike | Tensor | None) -> tuple[NDArray[Any], NDArray[Any]]:
+def _pair_columns(
+    first_ids: ArrayLike | Tensor, second_ids: ArrayLike | Tensor | None
+) -> tuple[NDArray[Any], NDArray[Any]]:
     first = as_whole_numbers(first_ids, "template ids of pairs")
     if second_ids is None:
         if first.ndim != 2 or first.shape[1] != 2:
@@ -254,7 +281,9 @@ def _scores_by_blocks(features: Tensor, left: NDArray[np.int32], right: NDArray[
         # No gallery-and-probe structure: the symmetry halves the work instead.
         left, right = np.minimum(left, right), np.maximum(left, right)
         rows, row_of_pair = _compact(left, num_templates)
-    blocks = (row_of_pair >> TEMPLATE_BLOCK_BITS).astype(np.uint8 if len(rows) >> TEMPLATE_BLOCK_BITS < 256 else np.uint16)
+    blocks = (row_of_pair >> TEMPLATE_BLOCK_BITS).astype(
+        np.uint8 if len(rows) >> TEMPLATE_BLOCK_BITS < 256 else np.uint16
+    )
     scores = np.empty(len(left), np.float32)
 
     def score_block(number: int) -> None:

@@ -29,8 +29,8 @@ class TinyFaceLists(NamedTuple):
 
 
 class TinyFace:
-    """TinyFace 1:N: folders Probe, Gallery_Match, Gallery_Distractor (in `root` or root/Testing_Set); a file's name begins with its
-    person's number and an underscore. Images are resized to what the backbone takes.
+    """TinyFace 1:N: folders Probe, Gallery_Match, Gallery_Distractor (in `root` or root/Testing_Set); a file's name
+    begins with its person's number and an underscore. Images are resized to what the backbone takes.
 
     Args:
         root: the folder.
@@ -41,10 +41,22 @@ class TinyFace:
     """
 
     def __init__(
-        self, root: str | Path, *, flip: bool = True, ranks: Sequence[int] = (1, 5, 20), num_bootstraps: int = 1000, seed: int = 0
+        self,
+        root: str | Path,
+        *,
+        flip: bool = True,
+        ranks: Sequence[int] = (1, 5, 20),
+        num_bootstraps: int = 1000,
+        seed: int = 0,
     ) -> None:
         check_settings(ranks=ranks, num_bootstraps=num_bootstraps)
-        self.root, self.flip, self.ranks, self.num_bootstraps, self.seed = Path(root), flip, tuple(ranks), num_bootstraps, seed
+        self.root, self.flip, self.ranks, self.num_bootstraps, self.seed = (
+            Path(root),
+            flip,
+            tuple(ranks),
+            num_bootstraps,
+            seed,
+        )
         self.names = ["tinyface"]
 
     def prepare(self) -> None:
@@ -57,7 +69,10 @@ class TinyFace:
         distractors = list_images(root / "Gallery_Distractor").paths
         people = np.array([person_of(path) for path in (*probes, *mates)] + [DISTRACTOR] * len(distractors))
         if not np.isin(people[: len(probes)], people[len(probes) :]).any():
-            raise ValueError(f"no probe of {root} has a mate in Gallery_Match: names begin with the person's number, the same in both")
+            raise ValueError(
+                f"no probe of {root} has a mate in Gallery_Match: names begin with the person's number, the same in"
+                " both"
+            )
         return TinyFaceLists(probes, mates, distractors, people)
 
     def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
@@ -69,10 +84,22 @@ class TinyFace:
         """
         probes, mates, distractors, people = self._list()
         started = time.perf_counter()
-        unit = embedder.embed(FaceFiles("tinyface", [*probes, *mates, *distractors], fit="stretch")).unit(flip=self.flip)
-        searches = search(unit[: len(probes)], people[: len(probes)], unit[len(probes) :], people[len(probes) :], device=embedder.device)
+        unit = embedder.embed(FaceFiles("tinyface", [*probes, *mates, *distractors], fit="stretch")).unit(
+            flip=self.flip
+        )
+        searches = search(
+            unit[: len(probes)],
+            people[: len(probes)],
+            unit[len(probes) :],
+            people[len(probes) :],
+            device=embedder.device,
+        )
         measured = measure_searches(
-            searches, people[: len(probes)], ranks=self.ranks, num_bootstraps=self.num_bootstraps if detailed else 0, seed=self.seed
+            searches,
+            people[: len(probes)],
+            ranks=self.ranks,
+            num_bootstraps=self.num_bootstraps if detailed else 0,
+            seed=self.seed,
         )
         return [
             Result(
@@ -81,7 +108,12 @@ class TinyFace:
                 name="tinyface",
                 mode="F1" if self.flip else "F0",
                 measures=measured.measures,
-                counts={"probes": len(probes), "gallery": len(mates), "distractors": len(distractors), "images": len(unit)},
+                counts={
+                    "probes": len(probes),
+                    "gallery": len(mates),
+                    "distractors": len(distractors),
+                    "images": len(unit),
+                },
                 provenance=provenance(embedder, started=started, seed=self.seed),
             )
         ]

@@ -29,7 +29,13 @@ class Regression:
     """
 
     def __init__(
-        self, source: LabelledSource, *, output: str, tolerances: Sequence[float] = (5.0,), num_bootstraps: int = 1000, seed: int = 0
+        self,
+        source: LabelledSource,
+        *,
+        output: str,
+        tolerances: Sequence[float] = (5.0,),
+        num_bootstraps: int = 1000,
+        seed: int = 0,
     ) -> None:
         self.source = source
         self.output = output
@@ -45,7 +51,9 @@ class Regression:
     def _truth(self) -> NDArray[np.float64]:
         truth = self.source.truth()
         if truth.ndim != 1 or not np.issubdtype(truth.dtype, np.number):
-            raise ValueError(f"{self.source.name}: labels must be one number an image, got {truth.dtype} of shape {truth.shape}")
+            raise ValueError(
+                f"{self.source.name}: labels must be one number an image, got {truth.dtype} of shape {truth.shape}"
+            )
         return truth.astype(np.float64)
 
     def evaluate(self, runner: ModelRunner, *, detailed: bool = True) -> list[Result]:
@@ -67,7 +75,12 @@ class Regression:
         low, high = interval or (None, None)
         measures = [Measure("mae", float(error.mean()), low, high, unit=unit, better="lower")]
         measures += [self._score(error, tolerance, detailed=detailed) for tolerance in self.tolerances]
-        base: dict[str, Any] = {"protocol": "regression", "name": self.source.name, "mode": self.output, "kind": "values"}
+        base: dict[str, Any] = {
+            "protocol": "regression",
+            "name": self.source.name,
+            "mode": self.output,
+            "kind": "values",
+        }
         counts = {"images": int(known.sum())}
         if not detailed:
             return [Result(**base, measures=tuple(measures), counts=counts)]

@@ -1,4 +1,5 @@
-"""Finds the face in each of many image files once, and keeps where: a second evaluation of the same files looks at none of them again.
+"""Finds the face in each of many image files once, and keeps where: a second evaluation of the same files looks at none
+of them again.
 
 Shapes: M files.
 """
@@ -37,7 +38,9 @@ class Located(NamedTuple):
     reasons: dict[int, str]
 
 
-def locate_faces(paths: Sequence[str | Path], detector: str, *, take: Policy = "largest", num_threads: int | None = None) -> Located:
+def locate_faces(
+    paths: Sequence[str | Path], detector: str, *, take: Policy = "largest", num_threads: int | None = None
+) -> Located:
     """Return the points of one face of each file, found by a detector or kept from before."""
     names = [str(path) for path in paths]
     opened = open_detector(detector)
@@ -45,11 +48,15 @@ def locate_faces(paths: Sequence[str | Path], detector: str, *, take: Policy = "
     kept = cache_folder() / "faces" / f"{key}.npz"
     if kept.is_file():
         with np.load(kept, allow_pickle=False) as stored:
-            return Located(stored["points"], {int(place): text for place, text in json.loads(str(stored["reasons"])).items()})
+            return Located(
+                stored["points"], {int(place): text for place, text in json.loads(str(stored["reasons"])).items()}
+            )
     points = np.full((len(names), 5, 2), np.nan, np.float32)
     reasons: dict[int, str] = {}
     threads = num_threads or os.cpu_count() or 1
-    for place, found in enumerate(find_in_files(lambda: open_detector(detector), names, num_threads=threads, take=take)):
+    for place, found in enumerate(
+        find_in_files(lambda: open_detector(detector), names, num_threads=threads, take=take)
+    ):
         if found.faces:
             points[place] = found.faces[0].points
         if found.reason is not None:
@@ -73,7 +80,10 @@ def found_points(
     absent = np.flatnonzero(np.isnan(located.points[:, 0, 0])).tolist()
     some = "; ".join(f"{paths[place]}: {located.reasons.get(place, 'no face was found')}" for place in absent[:NAMED])
     if absent and missing == "refuse":
-        raise ValueError(f"{len(absent)} of {len(paths)} pictures have no face to take: {some}; missing=center takes their middle instead")
+        raise ValueError(
+            f"{len(absent)} of {len(paths)} pictures have no face to take: {some}; missing=center takes their middle"
+            " instead"
+        )
     if absent:
         log.warning("%d of %d pictures have no face to take, their middle is used: %s", len(absent), len(paths), some)
     doubtful = [place for place in located.reasons if place not in set(absent)]

@@ -34,7 +34,9 @@ class MtcnnDetector:
             raise ValueError(f"detector=mtcnn needs facenet-pytorch ({error}): {INSTALL}") from None
         self.name = f"mtcnn (facenet-pytorch 2.6, faces from {min_face_size} px)"
         self.min_face_size = min_face_size
-        self.network: Any = MTCNN(min_face_size=min_face_size, keep_all=True, select_largest=False, device=torch.device(device))
+        self.network: Any = MTCNN(
+            min_face_size=min_face_size, keep_all=True, select_largest=False, device=torch.device(device)
+        )
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Faces]:
         """Return the faces of each picture; pictures of one size are looked at together."""
@@ -48,5 +50,7 @@ class MtcnnDetector:
             boxes, scores, points = self.network.detect(batch, landmarks=True)
             for place, box, score, five in zip(places, boxes, scores, points, strict=True):
                 if box is not None:
-                    found[place] = sorted_faces(np.asarray(box, float), np.asarray(five, float) - CORNER, np.asarray(score, float))
+                    found[place] = sorted_faces(
+                        np.asarray(box, float), np.asarray(five, float) - CORNER, np.asarray(score, float)
+                    )
         return found

@@ -1,7 +1,7 @@
 """SCRFD: a detection .onnx of InsightFace's, given by the user, run by ONNX Runtime.
 
-Shapes: A anchors of a level. A level of stride s has one or two anchors at each multiple of s; the network gives for each a score, the
-distances of the box's sides and of the five points, in strides.
+Shapes: A anchors of a level. A level of stride s has one or two anchors at each multiple of s; the network gives for
+each a score, the distances of the box's sides and of the five points, in strides.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,10 @@ class Levels(NamedTuple):
     num_anchors: int
 
 
-LEVELS = {9: Levels((8, 16, 32), 2), 15: Levels((8, 16, 32, 64, 128), 1)}  # by the number of outputs: scores, boxes, points of each level
+LEVELS = {
+    9: Levels((8, 16, 32), 2),
+    15: Levels((8, 16, 32, 64, 128), 1),
+}  # by the number of outputs: scores, boxes, points of each level
 WITHOUT_POINTS = (6, 10)
 
 
@@ -46,7 +49,9 @@ class ScrfdDetector:
         try:
             import onnxruntime
         except ImportError as error:
-            raise ValueError(f"detector=scrfd needs onnxruntime ({error}): 'pip install onnxruntime' installs it") from None
+            raise ValueError(
+                f"detector=scrfd needs onnxruntime ({error}): 'pip install onnxruntime' installs it"
+            ) from None
         if not Path(file).is_file():
             raise FileNotFoundError(f"no detector at {file}: InsightFace publishes them in its model packs")
         try:
@@ -55,14 +60,19 @@ class ScrfdDetector:
             raise ValueError(f"{file} cannot be opened by ONNX Runtime: {str(error).splitlines()[0]}") from None
         outputs, (entry, *_) = self.session.get_outputs(), self.session.get_inputs()
         if len(outputs) in WITHOUT_POINTS:
-            raise ValueError(f"{file} gives boxes without points: alignment needs a detector with five points (det_10g, scrfd_*_bnkps)")
+            raise ValueError(
+                f"{file} gives boxes without points: alignment needs a detector with five points (det_10g,"
+                " scrfd_*_bnkps)"
+            )
         if len(outputs) not in LEVELS:
             raise ValueError(f"{file} is no SCRFD detector: expected 9 or 15 outputs, got {len(outputs)}")
         self.levels = LEVELS[len(outputs)]
         self.entry = entry.name
         self.outputs = [output.name for output in outputs]
         sides = entry.shape[2:]
-        self.size = (sides[0], sides[1]) if all(isinstance(side, int) for side in sides) else (DEFAULT_SIDE, DEFAULT_SIDE)
+        self.size = (
+            (sides[0], sides[1]) if all(isinstance(side, int) for side in sides) else (DEFAULT_SIDE, DEFAULT_SIDE)
+        )
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         self.name = f"scrfd ({Path(file).name}, {self.size[0]}x{self.size[1]}, scores from {score_threshold:g})"
 
@@ -72,7 +82,10 @@ class ScrfdDetector:
 
     def _detect(self, image: NDArray[np.uint8]) -> Faces:
         scale = min(self.size[0] / image.shape[0], self.size[1] / image.shape[1])
-        inner = (min(max(round(image.shape[0] * scale), 1), self.size[0]), min(max(round(image.shape[1] * scale), 1), self.size[1]))
+        inner = (
+            min(max(round(image.shape[0] * scale), 1), self.size[0]),
+            min(max(round(image.shape[1] * scale), 1), self.size[1]),
+        )
         small = resize(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1), inner)
         square = torch.zeros(1, 3, *self.size)
         square[0, :, : inner[0], : inner[1]] = small

@@ -30,14 +30,18 @@ class YunetDetector:
         try:
             import cv2
         except ImportError as error:
-            raise ValueError(f"detector=yunet needs OpenCV ({error}): 'pip install opencv-python-headless' installs it") from None
+            raise ValueError(
+                f"detector=yunet needs OpenCV ({error}): 'pip install opencv-python-headless' installs it"
+            ) from None
         if not Path(file).is_file():
             raise FileNotFoundError(f"no detector at {file}: {WHERE}")
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # each object warns of its graph engine
         try:
             self.network: Any = cv2.FaceDetectorYN.create(str(file), "", (320, 320), score_threshold, 0.3, 5000)
         except (cv2.error, AttributeError) as error:
-            raise ValueError(f"{file} cannot be opened by OpenCV's FaceDetectorYN: {str(error).strip().splitlines()[0]}") from None
+            raise ValueError(
+                f"{file} cannot be opened by OpenCV's FaceDetectorYN: {str(error).strip().splitlines()[0]}"
+            ) from None
         self.name = f"yunet ({Path(file).name}, OpenCV {cv2.__version__}, scores from {score_threshold:g})"
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Faces]:
@@ -66,4 +70,6 @@ def _reduced(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     import torch
 
     sides = (max(round(image.shape[0] * scale), 1), max(round(image.shape[1] * scale), 1))
-    return np.ascontiguousarray(resize(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1), sides).permute(1, 2, 0).numpy())
+    return np.ascontiguousarray(
+        resize(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1), sides).permute(1, 2, 0).numpy()
+    )

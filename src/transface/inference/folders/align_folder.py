@@ -100,7 +100,9 @@ def align_folder(
     _write_rows(output / UNFINISHED, rows)
     with (output / UNFINISHED).open("a", encoding="utf-8", newline="") as table:
         for picture, faces in zip(left, found, strict=True):
-            written = list(_write_faces(output, picture, faces, detector=name, many=take == "all", kind=kind, quality=quality))
+            written = list(
+                _write_faces(output, picture, faces, detector=name, many=take == "all", kind=kind, quality=quality)
+            )
             _append(table, written)
             rows += written
             progress(1)
@@ -131,7 +133,9 @@ def _whole_pictures(rows: Sequence[dict[str, str]], names: Sequence[str]) -> lis
     return seen if seen == list(names[: len(seen)]) else []
 
 
-def _write_faces(output: Path, picture: str, found: FoundFaces, *, detector: str, many: bool, kind: str, quality: int) -> Iterator[dict[str, str]]:
+def _write_faces(
+    output: Path, picture: str, found: FoundFaces, *, detector: str, many: bool, kind: str, quality: int
+) -> Iterator[dict[str, str]]:
     if not found.faces:
         yield dict.fromkeys(COLUMNS, "") | {"file": picture, "detector": detector, "reason": found.reason or ""}
     for number, face in enumerate(found.faces):
@@ -147,7 +151,9 @@ def _write_faces(output: Path, picture: str, found: FoundFaces, *, detector: str
 
 
 def _encoded(face: Tensor, kind: str, quality: int) -> bytes:
-    data: bytes = (encode_png(face.contiguous()) if kind == "png" else encode_jpeg(face.contiguous(), quality)).numpy().tobytes()
+    data: bytes = (
+        (encode_png(face.contiguous()) if kind == "png" else encode_jpeg(face.contiguous(), quality)).numpy().tobytes()
+    )
     return data
 
 
@@ -189,7 +195,9 @@ def _write_sheet(path: Path, images: ImageList, failed: dict[str, str]) -> None:
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             drawing.line((left, top, left + SHEET_SIDE, top + SHEET_SIDE), fill="grey")
         for line, text in enumerate((name[-26:], failed[name][:26])):
-            drawing.text((left + 2, top + SHEET_SIDE + 12 * line), text.encode("ascii", "replace").decode(), fill="black")
+            drawing.text(
+                (left + 2, top + SHEET_SIDE + 12 * line), text.encode("ascii", "replace").decode(), fill="black"
+            )
     with io.BytesIO() as stream:
         sheet.save(stream, "JPEG", quality=85)
         write_whole(path, stream.getvalue())

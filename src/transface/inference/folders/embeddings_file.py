@@ -100,7 +100,10 @@ def _write_parquet(path: Path, found: NamedEmbeddings) -> None:
         "embedding": pyarrow.FixedSizeListArray.from_arrays(values, width),
         "norm": pyarrow.array(found.norms, type=pyarrow.float32()),
     }
-    words = {"transface.about": json.dumps(found.about), "transface.skipped": json.dumps([str(name) for name in found.skipped])}
+    words = {
+        "transface.about": json.dumps(found.about),
+        "transface.skipped": json.dumps([str(name) for name in found.skipped]),
+    }
     parquet.write_table(pyarrow.table(columns).replace_schema_metadata(words), path)
 
 

@@ -20,7 +20,12 @@ from transface.images.files import ImageList
 from transface.images.fit import Fit, check_fit
 from transface.images.sources import hash_files
 from transface.inference.face_model import FaceModel
-from transface.inference.folders.embeddings_file import NamedEmbeddings, checked_output, read_embeddings, write_embeddings
+from transface.inference.folders.embeddings_file import (
+    NamedEmbeddings,
+    checked_output,
+    read_embeddings,
+    write_embeddings,
+)
 
 log = logging.getLogger(__name__)
 PART_SIZE = 4096
@@ -50,11 +55,12 @@ def embed_folder(
 ) -> NamedEmbeddings:
     """Write the embeddings of all images to `output` (.npz or .parquet) and return them.
 
-    Parts lie in `<output>.parts` until all is done; a second call with the same model, images and settings goes on with them, and
-    one after the end changes nothing. `progress` is told how many images more are done.
+    Parts lie in `<output>.parts` until all is done; a second call with the same model, images and settings goes on with
+    them, and one after the end changes nothing. `progress` is told how many images more are done.
 
     Raises:
-        FileExistsError: if `output` holds embeddings of another model, other images or other settings, and `stale` is "refuse".
+        FileExistsError: if `output` holds embeddings of another model, other images or other settings, and `stale` is
+            "refuse".
         ValueError, FileNotFoundError: if an image cannot be read and `unreadable` is "refuse"; what is done is kept.
     """
     output = checked_output(output)
@@ -80,7 +86,8 @@ def embed_folder(
             return found
         if stale == "refuse":
             raise FileExistsError(
-                f"{output} holds embeddings of another model, other images or other settings: choose another output, or remove it"
+                f"{output} holds embeddings of another model, other images or other settings: choose another output, or"
+                " remove it"
             )
     parts = _open_parts(output, about["key"])
     settings: dict[str, Any] = {"batch_size": batch_size, "flip": flip, "fit": fit}
@@ -93,7 +100,10 @@ def embed_folder(
             progress(len(names))
         else:
             write_embeddings(
-                part, _embed_names(model, images.root, names, settings, points=points, unreadable=unreadable, progress=progress)
+                part,
+                _embed_names(
+                    model, images.root, names, settings, points=points, unreadable=unreadable, progress=progress
+                ),
             )
     found = _joined([read_embeddings(path) for path in sorted(parts.glob("part-*.npz"))], about)
     write_embeddings(output, found)
@@ -120,7 +130,9 @@ def _embed_names(
         group = list(names[start : start + group_size])
         if points is not None:
             _require_points(group, points)
-        for readable in _readable_groups(model, root, group, settings, points=points, unreadable=unreadable, skipped=skipped):
+        for readable in _readable_groups(
+            model, root, group, settings, points=points, unreadable=unreadable, skipped=skipped
+        ):
             kept += readable[0]
             vectors.append(readable[1].vectors.numpy())
             norms.append(readable[1].norms.numpy())
@@ -172,13 +184,21 @@ def _require_points(names: Sequence[str], points: dict[str, NDArray[np.float64]]
         raise ValueError(f"there are no points for {', '.join(missing[:3])}{' and others' if len(missing) > 3 else ''}")
 
 
-def _about(model: FaceModel, images: ImageList, *, flip: str, fit: str, points: dict[str, NDArray[np.float64]] | None) -> dict[str, Any]:
+def _about(
+    model: FaceModel, images: ImageList, *, flip: str, fit: str, points: dict[str, NDArray[np.float64]] | None
+) -> dict[str, Any]:
     fingerprint = model.fingerprint()
     state = hash_files([str(images.root / name) for name in images.names])
     digest = hashlib.sha256(json.dumps([fingerprint, flip, fit, images.names, state]).encode())
     for name in images.names if points is not None else []:
         digest.update(np.ascontiguousarray(points[name]).tobytes() if points and name in points else b"")
-    return {"key": digest.hexdigest(), "model": fingerprint, "source": model.provenance.get("source"), "flip": flip, "fit": fit}
+    return {
+        "key": digest.hexdigest(),
+        "model": fingerprint,
+        "source": model.provenance.get("source"),
+        "flip": flip,
+        "fit": fit,
+    }
 
 
 def _open_parts(output: Path, key: str) -> Path:

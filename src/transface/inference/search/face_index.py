@@ -27,7 +27,8 @@ class FaceIndex:
     """An index of embeddings (G, E); of any norm, what is compared are their directions.
 
     Args:
-        engine: "exact" walks the gallery with torch; "faiss" uses its flat index (as exact); "auto" is faiss where it is installed.
+        engine: "exact" walks the gallery with torch; "faiss" uses its flat index (as exact); "auto" is faiss where it
+            is installed.
         device: where the exact search runs.
 
     Raises:
@@ -51,7 +52,8 @@ class FaceIndex:
         """Return the Hits of queries (Q, E); K is at most the size of the gallery.
 
         Raises:
-            ValueError: if the queries are not (Q, E) of the gallery's E, one is zero or not finite, or top_k is below 1.
+            ValueError: if the queries are not (Q, E) of the gallery's E, one is zero or not finite, or top_k is below
+                1.
         """
         rows = as_rows(queries).detach()
         if rows.ndim != 2 or rows.shape[1] != self.vectors.shape[1]:
@@ -92,7 +94,9 @@ def _flat_index(vectors: Tensor, *, required: bool) -> Any:
         import faiss
     except ImportError as error:
         if required:
-            raise ValueError("engine=faiss needs the package faiss-cpu: 'pip install faiss-cpu', or engine=exact") from error
+            raise ValueError(
+                "engine=faiss needs the package faiss-cpu: 'pip install faiss-cpu', or engine=exact"
+            ) from error
         return None
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(np.ascontiguousarray(vectors.cpu().numpy()))

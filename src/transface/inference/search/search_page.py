@@ -12,8 +12,10 @@ from PIL import Image, ImageOps
 THUMBNAIL = 112
 STYLE = """body{font:15px/1.4 system-ui,sans-serif;margin:2em;color:#222;background:#fff}h1{font-size:1.3em}
 section{display:flex;flex-wrap:wrap;gap:12px;align-items:flex-start;padding:12px 0;border-top:1px solid #ccc}
-figure{margin:0;width:124px}figure img,figure .gone{width:112px;height:112px;object-fit:contain;background:#eee;display:block}
-figcaption{font-size:12px;overflow-wrap:anywhere}figure.query img{outline:3px solid #06c}.same b{color:#070}.score{font-variant-numeric:tabular-nums}"""
+figure{margin:0;width:124px}
+figure img,figure .gone{width:112px;height:112px;object-fit:contain;background:#eee;display:block}
+figcaption{font-size:12px;overflow-wrap:anywhere}figure.query img{outline:3px solid #06c}.same b{color:#070}
+.score{font-variant-numeric:tabular-nums}"""
 
 
 class Hit(NamedTuple):
@@ -37,7 +39,10 @@ def search_page(answers: Sequence[Answer], *, title: str, threshold: float | Non
     sections = "\n".join(_section(answer, threshold) for answer in answers)
     note = "" if threshold is None else f"<p>Marked: cosine at or above {threshold:.4f}, taken as one person.</p>"
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body><h1>{html.escape(title)}</h1>{note}\n{sections}\n</body></html>\n'
+    return (
+        "<!doctype html>\n<html"
+        f' lang="en"><head>{head}</head><body><h1>{html.escape(title)}</h1>{note}\n{sections}\n</body></html>\n'
+    )
 
 
 def _section(answer: Answer, threshold: float | None) -> str:
@@ -51,7 +56,11 @@ def _section(answer: Answer, threshold: float | None) -> str:
 
 def _figure(path: Path, caption: str, kind: str) -> str:
     picture = thumbnail(path)
-    shown = '<div class="gone">no picture</div>' if picture is None else f'<img alt="" src="data:image/jpeg;base64,{picture}">'
+    shown = (
+        '<div class="gone">no picture</div>'
+        if picture is None
+        else f'<img alt="" src="data:image/jpeg;base64,{picture}">'
+    )
     return f'<figure class="{kind}">{shown}<figcaption>{caption}</figcaption></figure>'
 
 

@@ -1,4 +1,5 @@
-"""The table of a chain: teacher on whole and on occluded faces, baseline, both distillations, combined, controls; over seeds, with tests.
+"""The table of a chain: teacher on whole and on occluded faces, baseline, both distillations, combined, controls; over
+seeds, with tests.
 
 Shapes: n test images, S seeds.
 """
@@ -51,7 +52,11 @@ class Answers(NamedTuple):
 
 
 def write_chain_report(
-    folder: str | Path, *, build: Callable[[Any], Any], output: str | Path | None = None, formats: Sequence[str] = FORMATS
+    folder: str | Path,
+    *,
+    build: Callable[[Any], Any],
+    output: str | Path | None = None,
+    formats: Sequence[str] = FORMATS,
 ) -> Path:
     """Combine the students of every seed, write the report of the chain below a folder, and return its path.
 
@@ -70,7 +75,9 @@ def write_chain_report(
     blocks += [tests_of(one) for one in answers]
     share = shares_of(runs)
     sections = [Section("Results on the test images", tuple(blocks)), Section("What is hidden", (Paragraph(share),))]
-    return write_report(Document(f"Occlusion: {folder.name}", share, tuple(sections)), output or folder / "report", formats=formats)
+    return write_report(
+        Document(f"Occlusion: {folder.name}", share, tuple(sections)), output or folder / "report", formats=formats
+    )
 
 
 def chain_runs(folder: Path) -> dict[int, dict[str, Path]]:
@@ -83,7 +90,10 @@ def chain_runs(folder: Path) -> dict[int, dict[str, Path]]:
         if match and list(path.glob("results/*.json")):
             found.setdefault(int(match[1]), {})[match[2]] = path
     if not found:
-        raise ValueError(f"{folder} holds no finished stage: expected folders seed=0,stage=teacher and so on, of transface train -m experiment=occlusion/...")
+        raise ValueError(
+            f"{folder} holds no finished stage: expected folders seed=0,stage=teacher and so on, of transface train -m"
+            " experiment=occlusion/..."
+        )
     return found
 
 
@@ -106,11 +116,15 @@ def chain_answers(runs: dict[int, dict[str, Path]], column: str, kind: str, buil
         pairs = {"combined": [own[stage] for stage in ("classic", "triplet") if stage in own]}
         other = runs[seeds[(seeds.index(seed) + 1) % len(seeds)]]
         control = "longer" if "longer" in own and "longer" in other else "occluded"
-        pairs["two baselines (control)"] = [one[control] for one in (own, other) if control in one] if len(seeds) > 1 else []
+        pairs["two baselines (control)"] = (
+            [one[control] for one in (own, other) if control in one] if len(seeds) > 1 else []
+        )
         for title, pair in pairs.items():
             if len(pair) == 2:
                 folder = pair[0].parent / "combined"
-                fitted = combined_answers(pair, protocol_of(pair[0], build), HIDDEN, column, names.get(column, ()), folder)
+                fitted = combined_answers(
+                    pair, protocol_of(pair[0], build), HIDDEN, column, names.get(column, ()), folder
+                )
                 for way, found in fitted.items():
                     rows.setdefault(f"{title}, {way}", {})[seed] = found
     return Answers(column, kind, rows)
@@ -149,23 +163,39 @@ def table_of(answers: Answers) -> Table:
     classes = answers.kind == "classes"
     unit = "accuracy, %" if classes else "mean absolute error, years"
     factor = 100 if classes else 1
-    best_of = {title: float(np.mean([own.mean() for own in seeds.values()])) for title, seeds in answers.rows.items() if "whole" not in title}
+    best_of = {
+        title: float(np.mean([own.mean() for own in seeds.values()]))
+        for title, seeds in answers.rows.items()
+        if "whole" not in title
+    }
     best = (max if classes else min)(best_of.values())
     rows = []
     for title, seeds in answers.rows.items():
         means = [factor * float(own.mean()) for own in seeds.values()]
         spread = f"± {np.std(means, ddof=1):.2f}" if len(means) > 1 else ""
         cell = Cell(f"{np.mean(means):.2f}", spread, best=best_of.get(title) == best)
-        rows.append(Row(title, (cell, Cell(", ".join(f"{mean:.2f}" for mean in means)), Cell(str(len(next(iter(seeds.values()))))))))
+        rows.append(
+            Row(
+                title,
+                (cell, Cell(", ".join(f"{mean:.2f}" for mean in means)), Cell(str(len(next(iter(seeds.values())))))),
+            )
+        )
     return Table(f"{answers.column}: {unit}", ("", "mean ± sd of seeds", "each seed", "images"), tuple(rows))
 
 
 def tests_of(answers: Answers) -> Table:
-    """Return the paired tests of every row against the baseline and the control of equal compute, seed by seed, Holm over all of them."""
+    """Return the paired tests of every row against the baseline and the control of equal compute, seed by seed, Holm
+    over all of them.
+    """
     found: list[tuple[str, str, int, Any]] = []
     for against in (BASELINE, CONTROL):
         for title, seeds in answers.rows.items():
-            if against not in answers.rows or title == against or title.startswith("teacher") or (against == CONTROL and title == BASELINE):
+            if (
+                against not in answers.rows
+                or title == against
+                or title.startswith("teacher")
+                or (against == CONTROL and title == BASELINE)
+            ):
                 continue
             for seed, own in seeds.items():
                 if seed in answers.rows[against] and len(own) == len(answers.rows[against][seed]):
@@ -177,7 +207,10 @@ def tests_of(answers: Answers) -> Table:
         Row(
             f"{title} - {against}, seed {seed}",
             (
-                Cell(f"{factor * test.difference:+.{digits}f}", f"[{factor * test.low:+.{digits}f}, {factor * test.high:+.{digits}f}]"),
+                Cell(
+                    f"{factor * test.difference:+.{digits}f}",
+                    f"[{factor * test.low:+.{digits}f}, {factor * test.high:+.{digits}f}]",
+                ),
                 Cell(f"{test.only_first} / {test.only_second}" if answers.kind == "classes" else ""),
                 Cell(f"{test.p_value:.4f}"),
                 Cell(f"{p:.4f}"),
@@ -186,7 +219,12 @@ def tests_of(answers: Answers) -> Table:
         for (title, against, seed, test), p in zip(found, adjusted, strict=True)
     )
     what = "McNemar" if answers.kind == "classes" else "paired permutation of absolute errors"
-    notes = ("b / c: images that the first alone, and the second alone, gets right. Below 25 discordant images the test is exact.",)
+    notes = (
+        (
+            "b / c: images that the first alone, and the second alone, gets right. Below 25 discordant images the test"
+            " is exact."
+        ),
+    )
     return Table(f"{answers.column}: {what}", ("", "difference, 95 %", "b / c", "p", "p, Holm"), rows, notes)
 
 

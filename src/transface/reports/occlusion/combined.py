@@ -1,4 +1,5 @@
-"""Fits what combines two runs of a chain, once, and keeps the answers beside them: students by SVM and network, and the control of two baselines.
+"""Fits what combines two runs of a chain, once, and keeps the answers beside them: students by SVM and network, and the
+control of two baselines.
 
 Shapes: n test images.
 """
@@ -11,14 +12,24 @@ from numpy.typing import NDArray
 
 from transface.artifacts import writing_file
 from transface.evaluation.occluded_faces import OccludedFaces
-from transface.systems.occlusion.combined_students import Split, embeddings_of, fit_classes, fit_network, fit_numbers, joined
+from transface.systems.occlusion.combined_students import (
+    Split,
+    embeddings_of,
+    fit_classes,
+    fit_network,
+    fit_numbers,
+    joined,
+)
 from transface.systems.occlusion.stages import open_network
 
 SPLITS = ("train", "val", "test")
 
 
-def combined_answers(runs: list[Path], protocol: Any, view: str, column: str, names: tuple[str, ...], folder: Path) -> dict[str, NDArray[Any]]:
-    """Return {"svm": (n,), "network": (n,)}: right answers (bool) of classes, absolute errors of numbers, on the test images of a view.
+def combined_answers(
+    runs: list[Path], protocol: Any, view: str, column: str, names: tuple[str, ...], folder: Path
+) -> dict[str, NDArray[Any]]:
+    """Return {"svm": (n,), "network": (n,)}: right answers (bool) of classes, absolute errors of numbers, on the test
+    images of a view.
 
     Args:
         runs: the folders of the runs whose embeddings are joined.
@@ -30,7 +41,11 @@ def combined_answers(runs: list[Path], protocol: Any, view: str, column: str, na
     """
     stem = "+".join(run.name.replace("seed=", "").replace(",stage=", "-") for run in runs)
     kept = folder / f"{stem}_{view}_{column}.npz"
-    if not kept.is_file() or any((run / "finished.json").stat().st_mtime > kept.stat().st_mtime for run in runs if (run / "finished.json").is_file()):
+    if not kept.is_file() or any(
+        (run / "finished.json").stat().st_mtime > kept.stat().st_mtime
+        for run in runs
+        if (run / "finished.json").is_file()
+    ):
         parts = {split: _split(runs, protocol(split), view, column, folder) for split in SPLITS}
         train, val, test = (parts[split] for split in SPLITS)
         if names:

@@ -1,4 +1,6 @@
-"""What a report is made of: sections of tables, plots, pictures, warnings; html.py and markdown.py each render the same document."""
+"""What a report is made of: sections of tables, plots, pictures, warnings; html.py and markdown.py each render the same
+document.
+"""
 
 from dataclasses import dataclass, field
 from typing import Literal

@@ -1,4 +1,6 @@
-"""A document as one HTML file that needs nothing else: style inline, plots as SVG inside it, pictures as data, no script, no network."""
+"""A document as one HTML file that needs nothing else: style inline, plots as SVG inside it, pictures as data, no
+script, no network.
+"""
 
 import base64
 import html
@@ -97,10 +99,13 @@ def render_block(block: Block, *, prefix: str) -> str:
 
 
 def render_table(table: Table, *, prefix: str) -> str:
-    """Return a table with its caption, headers that say what they head, and its notes; wide ones scroll by themselves."""
+    """Return a table with its caption, headers that say what they head, and its notes; wide ones scroll by
+    themselves.
+    """
     columns = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
     rows = "\n".join(
-        f'<tr class="{row.kind}"><th scope="row">{escape(row.header)}{badge(row.kind)}</th>{"".join(map(render_cell, row.cells))}</tr>'
+        f'<tr class="{row.kind}"><th'
+        f' scope="row">{escape(row.header)}{badge(row.kind)}</th>{"".join(map(render_cell, row.cells))}</tr>'
         for row in table.rows
     )
     notes = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
@@ -116,7 +121,9 @@ def render_cell(cell: Cell) -> str:
     """Return one cell, its interval on a line of its own."""
     if not cell.text:
         return '<td><span class="none" aria-label="none">–</span></td>'
-    value = f'<span class="value">{escape(cell.text)}</span>' + ('<abbr title="doubtful: see the notes">*</abbr>' if cell.doubtful else "")
+    value = f'<span class="value">{escape(cell.text)}</span>' + (
+        '<abbr title="doubtful: see the notes">*</abbr>' if cell.doubtful else ""
+    )
     interval = f' <span class="interval">{escape(cell.interval)}</span>' if cell.interval else ""
     return ('<td class="best">' if cell.best else "<td>") + f"{value}{interval}</td>"
 
@@ -135,7 +142,11 @@ def render_plot(plot: Plot, *, prefix: str) -> str:
 def render_pair(pair: FacePair) -> str:
     """Return two faces side by side."""
     faces = "".join(
-        image(face, f"face {number} of the pair") if face else '<span class="missing" role="img" aria-label="no picture"></span>'
+        (
+            image(face, f"face {number} of the pair")
+            if face
+            else '<span class="missing" role="img" aria-label="no picture"></span>'
+        )
         for number, face in enumerate(pair.images, start=1)
     )
     return f'<li><span class="faces">{faces}</span><span class="pair">{escape(pair.caption)}</span></li>'

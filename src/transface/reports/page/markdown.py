@@ -3,7 +3,18 @@
 from pathlib import Path
 
 from transface.plots import to_png
-from transface.reports.page.document import Block, Cell, Document, Gallery, Listing, Paragraph, Picture, Plot, Table, Warnings
+from transface.reports.page.document import (
+    Block,
+    Cell,
+    Document,
+    Gallery,
+    Listing,
+    Paragraph,
+    Picture,
+    Plot,
+    Table,
+    Warnings,
+)
 from transface.reports.reading.files import suffix_of, write_whole
 from transface.reports.recognition.hard_pairs import contact_sheet
 

@@ -27,7 +27,8 @@ DARK = variables(
 )
 
 STYLE = (
-    ":root{--sans:system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue','DejaVu Sans',Arial,sans-serif;color-scheme:light dark;"
+    ":root{--sans:system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue','DejaVu"
+    " Sans',Arial,sans-serif;color-scheme:light dark;"
     + LIGHT
     + "}\n@media (prefers-color-scheme:dark){:root{"
     + DARK
@@ -74,7 +75,8 @@ tr.baseline th,tr.baseline td{color:var(--faint)}
 abbr{text-decoration:none;color:var(--warn);font-weight:700;margin-left:.1rem}
 .notes{font-size:.84rem;color:var(--faint);margin-bottom:1rem}
 .notes p{margin:.15rem 0;max-width:none}
-.warnings{background:var(--warn-paper);border-left:4px solid var(--warn-edge);color:var(--warn);border-radius:4px;padding:.6rem 1rem}
+.warnings{background:var(--warn-paper);border-left:4px solid var(--warn-edge);color:var(--warn);border-radius:4px;
+padding:.6rem 1rem}
 .warnings ul{margin:0;padding-left:1.1rem}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:1rem;margin:1rem 0}
 figure{margin:0}
@@ -86,13 +88,15 @@ figcaption{font-size:.9rem;color:var(--faint);margin:.3rem 0}
 .picture img{max-width:100%;height:auto;background:#fefefe;border-radius:6px;display:block}
 .gallery{margin:1.2rem 0}
 .gallery figcaption{color:var(--ink);font-weight:600}
-.gallery ul{list-style:none;margin:.4rem 0 0;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(170px,1fr));gap:.9rem}
+.gallery ul{list-style:none;margin:.4rem 0 0;padding:0;display:grid;
+grid-template-columns:repeat(auto-fill,minmax(170px,1fr));gap:.9rem}
 .faces{display:flex;gap:2px}
 .faces img,.missing{width:84px;height:84px;object-fit:cover;border-radius:4px;background:var(--grid)}
 .pair{display:block;font-size:.8rem;color:var(--faint);font-variant-numeric:tabular-nums}
 details{margin:.5rem 0}
 summary{cursor:pointer;color:var(--accent)}
-pre{overflow-x:auto;background:var(--page);border:1px solid var(--grid);border-radius:6px;padding:.8rem;font-size:.82rem;line-height:1.45}
+pre{overflow-x:auto;background:var(--page);border:1px solid var(--grid);border-radius:6px;padding:.8rem;
+font-size:.82rem;line-height:1.45}
 @media print{
 body{background:#fff;font-size:10.5pt}
 nav,.skip,details:not([open]){display:none}

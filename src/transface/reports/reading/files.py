@@ -13,7 +13,9 @@ _MAGIC = (
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file of bytes so that a stop leaves the old file or the new one, make its folder if need be, and return its path."""
+    """Write a file of bytes so that a stop leaves the old file or the new one, make its folder if need be, and return
+    its path.
+    """
     with writing_file(path) as stream:
         stream.write(content)
     return path

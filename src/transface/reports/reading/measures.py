@@ -48,7 +48,12 @@ def title_of(name: MeasureName) -> str:
     if match:
         rate, at, value, _ = match.groups()
         return f"{rate.upper()} % at {at.upper()} {short_far(value)}"
-    known = {"auc": "AUC", "eer": "EER %", "threshold_cosine": "Threshold (cosine)", "best_threshold_cosine": "Best threshold (cosine)"}
+    known = {
+        "auc": "AUC",
+        "eer": "EER %",
+        "threshold_cosine": "Threshold (cosine)",
+        "best_threshold_cosine": "Best threshold (cosine)",
+    }
     if name in known:
         return known[name]
     words = name.upper() if len(name) <= 3 else name.replace("_", " ")
@@ -95,7 +100,10 @@ def spoken_value(measure: Measure) -> str:
     """Return a measure in words: "accuracy 98.00 %"."""
     title = title_of(named(measure))
     name, unit = (title.replace(" %", ""), " %") if measure.unit == "rate" else (title, "")
-    return f"{name if name[:2].isupper() else name[:1].lower() + name[1:]} {format_number(measure.value, measure.unit)}{unit}"
+    return (
+        f"{name if name[:2].isupper() else name[:1].lower() + name[1:]}"
+        f" {format_number(measure.value, measure.unit)}{unit}"
+    )
 
 
 def tar_rule(name: str) -> str:

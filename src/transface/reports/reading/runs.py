@@ -1,6 +1,7 @@
 """A run to report: its folder read, its results sorted by set, baselines told apart from trained models.
 
-A run folder holds config.yaml, environment.json, metrics.csv, checkpoints/ and results/*.json; any but the results may be missing.
+A run folder holds config.yaml, environment.json, metrics.csv, checkpoints/ and results/*.json; any but the results may
+be missing.
 """
 
 import dataclasses
@@ -67,7 +68,9 @@ def read_run(folder: str | Path, results: Sequence[Result] | None = None) -> Run
 
 
 def results_of(folder: Path) -> list[Result]:
-    """Return the results of a run: those in its results/ folder, else any in the folder itself (not in folders below)."""
+    """Return the results of a run: those in its results/ folder, else any in the folder itself (not in folders
+    below).
+    """
     if (folder / "results").is_dir():
         return read_results([folder / "results"])
     return [result for path in sorted(folder.glob("*.json")) for result in read_results_of_file(path)]
@@ -118,9 +121,11 @@ def listed_files(result: Result) -> list[str]:
 
 
 def named_results(runs: Sequence[Run], key: SetKey) -> dict[str, Result]:
-    """Return the results of one set by row label: models first, then baselines (one of each kind: they need no training).
+    """Return the results of one set by row label: models first, then baselines (one of each kind: they need no
+    training).
 
-    A run's label is its name, with the mode where the run has several of the set; labels that two runs share get a number.
+    A run's label is its name, with the mode where the run has several of the set; labels that two runs share get a
+    number.
     """
     models: dict[str, Result] = {}
     baselines: dict[str, Result] = {}

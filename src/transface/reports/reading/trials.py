@@ -1,8 +1,9 @@
-"""The finished trials of a sweep or an ablation: which settings differ between them, which seed, what each one measured.
+"""The finished trials of a sweep or an ablation: which settings differ between them, which seed, what each one
+measured.
 
-A trial is a run folder. What was swept is read from the overrides a sweep leaves (trial.json, .hydra/overrides.yaml), else from folder
-names like `margin.m=0.4,seed=1`, else from what differs between the config.yaml files. A trial that began (trial.json) and has not
-ended (finished.json) has measured nothing yet.
+A trial is a run folder. What was swept is read from the overrides a sweep leaves (trial.json, .hydra/overrides.yaml),
+else from folder names like `margin.m=0.4,seed=1`, else from what differs between the config.yaml files. A trial that
+began (trial.json) and has not ended (finished.json) has measured nothing yet.
 """
 
 import re
@@ -19,7 +20,8 @@ Value = int | float | str
 SEED = "seed"
 # Differ between trials without being what is swept.
 IGNORED = re.compile(
-    r"^(name|resume|devices|num_nodes|run|variant_of)$|^(hydra|paths|logger|callbacks|checkpoint|monitor)(\.|$)|(^|\.)_target_$"
+    r"^(name|resume|devices|num_nodes|run|variant_of)$"
+    r"|^(hydra|paths|logger|callbacks|checkpoint|monitor)(\.|$)|(^|\.)_target_$"
 )
 SKIPPED_FOLDERS = {"previous", "checkpoints", "results", "report", "tensorboard"}
 
@@ -51,7 +53,10 @@ def read_trials(folder: str | Path) -> list[Trial]:
     folders = trial_folders(folder)
     if not folders:
         raise ValueError(f"no trial in {folder}: expected run folders with a config.yaml below it")
-    runs = [read_run(path) if has_ended(path) else Run(path.name, path, config=read_mapping(path / "config.yaml")) for path in folders]
+    runs = [
+        read_run(path) if has_ended(path) else Run(path.name, path, config=read_mapping(path / "config.yaml"))
+        for path in folders
+    ]
     overrides = [overrides_of(path, folder) for path in folders]
     configs = [flattened(run.config) for run in runs]
     keys = swept_keys(overrides, configs)
@@ -162,9 +167,15 @@ def as_value(text: str) -> Value:
 
 
 def sweep_order(folder: Path) -> dict[str, list[str]]:
-    """Return the values of each swept key in the order the sweep was started with ({} where Hydra's multirun.yaml is missing)."""
+    """Return the values of each swept key in the order the sweep was started with ({} where Hydra's multirun.yaml is
+    missing).
+    """
     settings = flattened(read_mapping(folder / "multirun.yaml"))
-    params = {key.removeprefix("hydra.sweeper.params."): str(v) for key, v in settings.items() if key.startswith("hydra.sweeper.params.")}
+    params = {
+        key.removeprefix("hydra.sweeper.params."): str(v)
+        for key, v in settings.items()
+        if key.startswith("hydra.sweeper.params.")
+    }
     listed = as_list(settings.get("hydra.overrides.task", ""))
     words = {word.partition("=")[0].lstrip("+"): word.partition("=")[2] for word in listed}
     return {key: split_commas(text) for key, text in {**params, **words}.items()}

@@ -47,8 +47,12 @@ def roc_figure(curves: Mapping[str, RocCurve], *, num_impostors: int = 0, title:
     return figure
 
 
-def det_figure(curves: Mapping[str, RocCurve], *, num_genuine: int = 0, num_impostors: int = 0, title: str = "") -> Figure:
-    """Return the false reject rate over the false accept rate, both logarithmic; the axes end at one error in the pairs there are."""
+def det_figure(
+    curves: Mapping[str, RocCurve], *, num_genuine: int = 0, num_impostors: int = 0, title: str = ""
+) -> Figure:
+    """Return the false reject rate over the false accept rate, both logarithmic; the axes end at one error in the pairs
+    there are.
+    """
     figure, (ax,) = blank_figure()
     start = lowest_far(curves, num_impostors)
     floor = 1 / num_genuine if num_genuine else 1e-4
@@ -66,8 +70,12 @@ def det_figure(curves: Mapping[str, RocCurve], *, num_genuine: int = 0, num_impo
     return figure
 
 
-def histogram_figure(histograms: Mapping[str, ScoreHistogram], *, thresholds: Mapping[str, float] | None = None, title: str = "") -> Figure:
-    """Return the score histograms, a panel a run: genuine and impostor as shares of their own number, the threshold as a line."""
+def histogram_figure(
+    histograms: Mapping[str, ScoreHistogram], *, thresholds: Mapping[str, float] | None = None, title: str = ""
+) -> Figure:
+    """Return the score histograms, a panel a run: genuine and impostor as shares of their own number, the threshold as
+    a line.
+    """
     figure, axes = blank_figure(6.4, 0.7 + 2.1 * len(histograms), rows=len(histograms))
     for ax, (name, histogram) in zip(axes, histograms.items(), strict=True):
         classes = (("impostor", histogram.impostor, SERIES[1], "////"), ("genuine", histogram.genuine, SERIES[0], None))
@@ -76,11 +84,22 @@ def histogram_figure(histograms: Mapping[str, ScoreHistogram], *, thresholds: Ma
             ax.stairs(share, histogram.edges, fill=True, color=colour, alpha=0.25, hatch=hatch, linewidth=0)
             ax.stairs(share, histogram.edges, color=colour, linewidth=1.6, label=f"{label}, {sum(counts):,}")
         if thresholds and name in thresholds:
-            ax.axvline(thresholds[name], color=INK, linestyle=(0, (4, 2)), linewidth=1.2, label=f"threshold {thresholds[name]:.3f}")
+            ax.axvline(
+                thresholds[name],
+                color=INK,
+                linestyle=(0, (4, 2)),
+                linewidth=1.2,
+                label=f"threshold {thresholds[name]:.3f}",
+            )
         ax.set_ylim(bottom=0)
         ax.set_xlim(*occupied_range(histogram))
         percent_axis(ax.yaxis)
-        label_axes(ax, x="score (cosine)" if ax is axes[-1] else "", y="share of pairs, %", title=name if len(histograms) > 1 else title)
+        label_axes(
+            ax,
+            x="score (cosine)" if ax is axes[-1] else "",
+            y="share of pairs, %",
+            title=name if len(histograms) > 1 else title,
+        )
         add_legend(ax)
     return figure
 
@@ -97,7 +116,9 @@ def lowest_far(curves: Mapping[str, RocCurve], num_impostors: int) -> float:
 
 
 def curve_arrays(curve: RocCurve, start: float) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return far, tar, low, high from `start` to 1: FAR rising, TAR the step function's value there; low and high empty without a band."""
+    """Return far, tar, low, high from `start` to 1: FAR rising, TAR the step function's value there; low and high empty
+    without a band.
+    """
     far, tar = np.asarray(curve.far, np.float64), np.asarray(curve.tar, np.float64)
     first = max(int(np.searchsorted(far, start * (1 + 1e-9), side="right")) - 1, 0)
 

@@ -1,4 +1,5 @@
-"""The pairs a model gets most wrong, as pictures: from the result's own file, from images given, or from the pair set it names.
+"""The pairs a model gets most wrong, as pictures: from the result's own file, from images given, or from the pair set
+it names.
 
 Pair i of a pair set is its images 2i and 2i + 1.
 """
@@ -21,14 +22,18 @@ from transface.reports.reading.runs import listed_files
 ImageSource = Sequence[Any] | Callable[[int], Any]
 
 
-def galleries(result: Result, *, label: str, stem: str, images: ImageSource | None = None, limit: int = 12) -> list[Gallery]:
-    """Return the galleries of the hardest genuine and impostor pairs of a result; those without any picture are left out.
+def galleries(
+    result: Result, *, label: str, stem: str, images: ImageSource | None = None, limit: int = 12
+) -> list[Gallery]:
+    """Return the galleries of the hardest genuine and impostor pairs of a result; those without any picture are left
+    out.
 
     Args:
         result: holds the pairs, and perhaps their thumbnails.
         label: the run's name, for the caption.
         stem: begins the names of picture files.
-        images: images by position (encoded bytes or uint8 arrays) for pairs without thumbnails; None looks for the pair set's file.
+        images: images by position (encoded bytes or uint8 arrays) for pairs without thumbnails; None looks for the pair
+            set's file.
         limit: pairs shown of each kind.
     """
     found = []
@@ -74,7 +79,8 @@ def encoded(image: Any) -> bytes:
 
 
 class PairSetImages:
-    """The images of the pair set a result's config names, by position; None where its file is gone or holds other pairs by now.
+    """The images of the pair set a result's config names, by position; None where its file is gone or holds other pairs
+    by now.
 
     The file is read when first asked.
     """
@@ -95,7 +101,9 @@ class PairSetImages:
 
 
 def pair_set_path(result: Result) -> Path | None:
-    """Return the .bin of a pair-set result: the file of that name in its config's protocol.files, if it is still there."""
+    """Return the .bin of a pair-set result: the file of that name in its config's protocol.files, if it is still
+    there.
+    """
     paths = [Path(file) for file in listed_files(result)]
     return next((path for path in paths if path.stem == result.name and path.is_file()), None)
 

@@ -31,10 +31,14 @@ _ALIASES = {"lfw": "lfw", "cfpfp": "cfp_fp", "agedb": "agedb_30", "agedb30": "ag
 
 
 def _row(model: str, trained_on: str, *, ijbc: str = "", pairs: str = "") -> PublishedRow:
-    """Figures in per cent as the papers print them: `ijbc` at the six FARs, `pairs` of LFW, CFP-FP, AgeDB-30; "-" where none."""
+    """Figures in per cent as the papers print them: `ijbc` at the six FARs, `pairs` of LFW, CFP-FP, AgeDB-30; "-" where
+    none.
+    """
     columns = [("ijbc", f"tar@far={far}/nearest") for far in FARS] + [(name, "accuracy") for name in PAIR_SETS]
     values = [*(ijbc.split() or ["-"] * len(FARS)), *(pairs.split() or ["-"] * len(PAIR_SETS))]
-    return PublishedRow(model, trained_on, {key: float(v) / 100 for key, v in zip(columns, values, strict=True) if v != "-"})
+    return PublishedRow(
+        model, trained_on, {key: float(v) / 100 for key, v in zip(columns, values, strict=True) if v != "-"}
+    )
 
 
 PUBLISHED = (
@@ -72,7 +76,10 @@ def not_comparable(result: Result) -> str:
     known = known_set(result)
     pairs = result.counts.get("pairs")
     if known and pairs is not None and pairs != PAIRS_OF_SET[known]:
-        return f"The published figures are of {PAIRS_OF_SET[known]:,} pairs, {result.name} has {pairs:,} here: not the same set."
+        return (
+            f"The published figures are of {PAIRS_OF_SET[known]:,} pairs, {result.name} has {pairs:,} here: not the"
+            " same set."
+        )
     if known == "ijbc" and result.mode != IJBC_MODE:
         return f"The published figures are of mode {IJBC_MODE}; this result is of mode {result.mode}."
     return ""

@@ -1,4 +1,5 @@
-"""The section of a run's report that shows the method at work: its quantities over the steps, and the latest pictures taken of it.
+"""The section of a run's report that shows the method at work: its quantities over the steps, and the latest pictures
+taken of it.
 
 Quantities are columns `<name>_mean` and `<name>_spread` of metrics.csv below method/ and train/ehsm/; pictures are
 <run>/method/<name>/step-<n>.png.
@@ -24,12 +25,24 @@ def method_section(run: Run) -> list[Section]:
     if quantities:
         alt = f"Mean, and spread as a band, over the steps of: {', '.join(quantities)}."
         blocks.append(
-            Plot(quantities_figure(quantities), "method", alt, "Mean over faces or patches; band: plus and minus one standard deviation.")
+            Plot(
+                quantities_figure(quantities),
+                "method",
+                alt,
+                "Mean over faces or patches; band: plus and minus one standard deviation.",
+            )
         )
     for name, path in latest_pictures(run.folder).items():
         words = name.replace("_", " ")
         step = int(path.stem.removeprefix("step-"))
-        blocks.append(Picture(path.read_bytes(), f"method_{name}", f"{words} at step {step:,}", f"{words.capitalize()} at step {step:,}."))
+        blocks.append(
+            Picture(
+                path.read_bytes(),
+                f"method_{name}",
+                f"{words} at step {step:,}",
+                f"{words.capitalize()} at step {step:,}.",
+            )
+        )
     return [Section("The method at work", tuple(blocks))] if blocks else []
 
 
@@ -39,7 +52,11 @@ def quantities_of(traces: Mapping[str, Trace]) -> dict[str, tuple[Trace, Trace |
     for name, trace in traces.items():
         if name.startswith(PREFIXES) and name.endswith("_mean") and len(trace.steps) > 1:
             stem = name.removesuffix("_mean")
-            label = "EHSM weight (training batches)" if stem.startswith("train/ehsm/") else stem.removeprefix("method/").replace("_", " ")
+            label = (
+                "EHSM weight (training batches)"
+                if stem.startswith("train/ehsm/")
+                else stem.removeprefix("method/").replace("_", " ")
+            )
             found[label] = (trace, traces.get(f"{stem}_spread"))
     return found
 

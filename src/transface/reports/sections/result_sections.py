@@ -1,4 +1,6 @@
-"""The sections of a report that come from result files: warnings, tables, each set's curves and hardest pairs, what made it all."""
+"""The sections of a report that come from result files: warnings, tables, each set's curves and hardest pairs, what
+made it all.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -40,10 +42,14 @@ def table_section(runs: Sequence[Run]) -> list[Section]:
 
 
 def set_sections(runs: Sequence[Run], *, images: Mapping[str, ImageSource] | None = None) -> list[Section]:
-    """Return a section for each set: tables, paired comparison, curves, histograms, hardest pairs. `images`: by the set's name."""
+    """Return a section for each set: tables, paired comparison, curves, histograms, hardest pairs. `images`: by the
+    set's name.
+    """
     keys = set_keys(result for run in runs for result in run.results)
     figures = not in_one_table(runs)
-    return [set_section(key, named_results(runs, key), images=(images or {}).get(key.name), figures=figures) for key in keys]
+    return [
+        set_section(key, named_results(runs, key), images=(images or {}).get(key.name), figures=figures) for key in keys
+    ]
 
 
 def in_one_table(runs: Sequence[Run]) -> bool:
@@ -51,7 +57,9 @@ def in_one_table(runs: Sequence[Run]) -> bool:
     return sum(any(not is_baseline(result) for result in run.results) for run in runs) <= 1
 
 
-def set_section(key: SetKey, results: Mapping[str, Result], *, images: ImageSource | None = None, figures: bool = True) -> Section:
+def set_section(
+    key: SetKey, results: Mapping[str, Result], *, images: ImageSource | None = None, figures: bool = True
+) -> Section:
     """Return the section of one set; `figures=False` leaves out what the table over all sets says already."""
     stem = f"{key.protocol}_{file_word(key.name)}"
     blocks: list[Block] = []
@@ -96,9 +104,13 @@ def curve_plots(name: str, results: Mapping[str, Result], *, stem: str) -> list[
         plots.append(Plot(det, f"{stem}_det", f"DET curve of {name}: false reject rate over false accept rate. {said}"))
     histograms = {label: result.histogram for label, result in results.items() if result.histogram is not None}
     if histograms:
-        thresholds = {label: m.value for label, r in results.items() if (m := find_measure(r, "threshold_cosine")) is not None}
+        thresholds = {
+            label: m.value for label, r in results.items() if (m := find_measure(r, "threshold_cosine")) is not None
+        }
         figure = histogram_figure(histograms, thresholds=thresholds, title=f"{name}: scores")
-        plots.append(Plot(figure, f"{stem}_scores", f"Histograms of genuine and impostor scores of {name}. {spoken(results)}"))
+        plots.append(
+            Plot(figure, f"{stem}_scores", f"Histograms of genuine and impostor scores of {name}. {spoken(results)}")
+        )
     return plots
 
 
@@ -113,9 +125,15 @@ def provenance_section(runs: Sequence[Run]) -> Section:
     for run in runs:
         blocks += [Paragraph(line) for line in provenance_lines(run)]
         config = run.config or next((r.provenance.config for r in run.results if r.provenance.config), {})
-        versions = run.environment.get("versions") or next((r.provenance.versions for r in run.results if r.provenance.versions), {})
-        blocks += [Listing(f"{run.label}: versions", "\n".join(f"{k} {v}" for k, v in versions.items()))] if versions else []
-        blocks += [Listing(f"{run.label}: resolved config", json.dumps(config, indent=1, default=str))] if config else []
+        versions = run.environment.get("versions") or next(
+            (r.provenance.versions for r in run.results if r.provenance.versions), {}
+        )
+        blocks += (
+            [Listing(f"{run.label}: versions", "\n".join(f"{k} {v}" for k, v in versions.items()))] if versions else []
+        )
+        blocks += (
+            [Listing(f"{run.label}: resolved config", json.dumps(config, indent=1, default=str))] if config else []
+        )
     return Section("What made these numbers", tuple(blocks))
 
 
@@ -124,7 +142,8 @@ def provenance_lines(run: Run) -> list[str]:
     command = run.environment.get("command")
     stated = {
         "command": " ".join(map(str, command)) if isinstance(command, list) else command,
-        "commit": run.environment.get("commit") or next((r.provenance.commit for r in run.results if r.provenance.commit), None),
+        "commit": run.environment.get("commit")
+        or next((r.provenance.commit for r in run.results if r.provenance.commit), None),
         "platform": run.environment.get("platform"),
     }
     said = [f"{name} {value}" for name, value in stated.items() if value]
@@ -134,9 +153,9 @@ def provenance_lines(run: Run) -> list[str]:
         made = result.provenance
         if made.checkpoint and not is_baseline(result):
             hashed = f" (SHA-256 {made.checkpoint_hash[:12]})" if made.checkpoint_hash else ""
-            measured.setdefault(f"checkpoint {made.checkpoint}{hashed} on {made.device or 'an unnamed device'}", []).append(
-                f"{result.name} {short_far(result.mode)} in {made.seconds:.1f} s"
-            )
+            measured.setdefault(
+                f"checkpoint {made.checkpoint}{hashed} on {made.device or 'an unnamed device'}", []
+            ).append(f"{result.name} {short_far(result.mode)} in {made.seconds:.1f} s")
     return lines + [f"{run.label}: {what}: {', '.join(sets)}." for what, sets in measured.items()]
 
 

@@ -1,4 +1,6 @@
-"""Tables of results: a summary over sets, all figures of one set, TAR by both rules, paired comparisons, published reference rows."""
+"""Tables of results: a summary over sets, all figures of one set, TAR by both rules, paired comparisons, published
+reference rows.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
@@ -27,7 +29,9 @@ PUBLISHED_NOTE = "Rows marked published are figures from the literature, not mea
 
 
 def summary_table(runs: Sequence[Run], keys: Sequence[SetKey]) -> Table | None:
-    """Return the headline measure of every set, a row a run; None where there are fewer than two runs or sets to compare."""
+    """Return the headline measure of every set, a row a run; None where there are fewer than two runs or sets to
+    compare.
+    """
     by_set = {key: named_results(runs, key) for key in keys}
     labels = list(dict.fromkeys(label for results in by_set.values() for label in results))
     labels.sort(key=lambda label: any(is_baseline(results[label]) for results in by_set.values() if label in results))
@@ -46,7 +50,8 @@ def summary_table(runs: Sequence[Run], keys: Sequence[SetKey]) -> Table | None:
 
 
 def set_tables(results: Mapping[str, Result], *, figures: bool = True) -> list[Table]:
-    """Return the tables of one set: its measures but TAR, then a table of TAR for each rule; published rows where there are any.
+    """Return the tables of one set: its measures but TAR, then a table of TAR for each rule; published rows where there
+    are any.
 
     `figures=False` leaves the first out, unless there are published rows to show in it.
     """
@@ -63,7 +68,9 @@ def set_tables(results: Mapping[str, Result], *, figures: bool = True) -> list[T
 
 
 RULE_CAPTIONS = {
-    "nearest": "TAR at FAR, rule nearest (the ROC point nearest to the FAR, as published tables have it; may exceed the FAR)",
+    "nearest": (
+        "TAR at FAR, rule nearest (the ROC point nearest to the FAR, as published tables have it; may exceed the FAR)"
+    ),
     "strict": "TAR at FAR, rule strict (the largest TAR whose FAR does not exceed the target)",
 }
 
@@ -75,7 +82,9 @@ def measures_table(results: Mapping[str, Result], names: Sequence[MeasureName], 
     rows = []
     for label, result in results.items():
         measures = [find_measure(result, name) for name in names]
-        cells = tuple(cell_of(m, best=m is not None and m is best[name]) for m, name in zip(measures, names, strict=True))
+        cells = tuple(
+            cell_of(m, best=m is not None and m is best[name]) for m, name in zip(measures, names, strict=True)
+        )
         rows.append(Row(label, cells, row_kind([result])))
     reference = reference_rows(next(iter(results.values())), names)
     notes = notes_of(results.values(), names=names)
@@ -91,7 +100,9 @@ def reference_rows(result: Result, names: Sequence[MeasureName]) -> list[Row]:
     for published in published_rows(result):
         figures = [published_figure(published, result, name) for name in names]
         if any(figure is not None for figure in figures):
-            cells = tuple(Cell() if f is None else Cell(number(name, f)) for f, name in zip(figures, names, strict=True))
+            cells = tuple(
+                Cell() if f is None else Cell(number(name, f)) for f, name in zip(figures, names, strict=True)
+            )
             rows.append(Row(published.label, cells, "published"))
     return rows
 
@@ -104,13 +115,21 @@ def sets_table(results: Mapping[SetKey, Mapping[str, Result]], *, caption: str =
     for key, of_set in results.items():
         for label, result in of_set.items():
             models = sum(not is_baseline(other) for other in of_set.values())
-            header = f"{key.name}, {label}" if is_baseline(result) else f"{key.name} ({result.mode})" if models > 1 else key.name
+            header = (
+                f"{key.name}, {label}"
+                if is_baseline(result)
+                else f"{key.name} ({result.mode})"
+                if models > 1
+                else key.name
+            )
             rows.append(Row(header, tuple(cell_of(find_measure(result, name)) for name in names), row_kind([result])))
     return Table(caption, ("Set", *map(title_of, names)), tuple(rows), notes_of(plain, names=names))
 
 
 def sets_tables(results: Mapping[SetKey, Mapping[str, Result]]) -> list[Table]:
-    """Return the sets of one run in as few tables as have no empty columns: one for each kind of measures; none of TAR alone."""
+    """Return the sets of one run in as few tables as have no empty columns: one for each kind of measures; none of TAR
+    alone.
+    """
     kinds: dict[tuple[str, ...], dict[SetKey, Mapping[str, Result]]] = {}
     for key, of_set in results.items():
         names = tuple(name for name in measure_names(of_set.values()) if not tar_rule(name))
@@ -121,7 +140,9 @@ def sets_tables(results: Mapping[SetKey, Mapping[str, Result]]) -> list[Table]:
 
 
 def paired_table(results: Mapping[str, Result]) -> Table | None:
-    """Return every pair of results on the same pairs compared, a row a measure, or None where there is nothing to compare."""
+    """Return every pair of results on the same pairs compared, a row a measure, or None where there is nothing to
+    compare.
+    """
     pairs = combinations(results.items(), 2)
     compared = {f"{one} minus {other}": compare_results(first, second) for (one, first), (other, second) in pairs}
     rows = [Row(label, paired_cells(name, c)) for label, measures in compared.items() for name, c in measures.items()]
@@ -132,7 +153,9 @@ def paired_table(results: Mapping[str, Result]) -> Table | None:
     test = "people drawn again (pairs that share a person depend on each other)" if by_people else "McNemar's, exact"
     notes = [f"Compared pair by pair on the same pairs. In brackets: the 95 % interval of the difference. p: {test}."]
     if any(name != "accuracy" for measures in compared.values() for name in measures):
-        notes.append("TAR: genuine pairs accepted at each run's own threshold (rule strict), the threshold taken as given.")
+        notes.append(
+            "TAR: genuine pairs accepted at each run's own threshold (rule strict), the threshold taken as given."
+        )
     if len(rows) > 1:
         notes.append(f"{len(rows)} comparisons: p is not adjusted for their number.")
     return Table(f"{next(iter(results.values())).name}: paired comparison", columns, tuple(rows), tuple(notes))

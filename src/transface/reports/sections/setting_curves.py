@@ -1,4 +1,6 @@
-"""Curves over settings: a metric with its interval over the swept values, and variants side by side, single seeds as dots."""
+"""Curves over settings: a metric with its interval over the swept values, and variants side by side, single seeds as
+dots.
+"""
 
 from collections.abc import Sequence
 
@@ -14,9 +16,13 @@ from transface.reports.statistics.settings import Setting, metric_title, shown_a
 
 
 def sweep_figure(done: Sequence[Setting], keys: Sequence[str], metric: MeasureName, best: Setting) -> Figure:
-    """Return the metric with its interval over the swept values: a line for each value of the other keys, seeds as dots."""
+    """Return the metric with its interval over the swept values: a line for each value of the other keys, seeds as
+    dots.
+    """
     figure, (ax,) = blank_figure(7.2, 4.4)
-    x_key = max(keys, key=lambda key: (len({s.values[key] for s in done}), isinstance(done[0].values[key], int | float)))
+    x_key = max(
+        keys, key=lambda key: (len({s.values[key] for s in done}), isinstance(done[0].values[key], int | float))
+    )
     positions = axis_positions(ax, [s.values[x_key] for s in done])
     lines: dict[str, list[Setting]] = {}
     for setting in done:
@@ -26,7 +32,16 @@ def sweep_figure(done: Sequence[Setting], keys: Sequence[str], metric: MeasureNa
         draw_line(ax, members, [positions[str(s.values[x_key])] for s in members], metric, index=index, label=label)
     assert best.estimate is not None
     at = positions[str(best.values[x_key])]
-    ax.plot(at, best.estimate.value, marker="o", markersize=13, markerfacecolor="none", markeredgecolor=INK, linestyle="none", label="best")
+    ax.plot(
+        at,
+        best.estimate.value,
+        marker="o",
+        markersize=13,
+        markerfacecolor="none",
+        markeredgecolor=INK,
+        linestyle="none",
+        label="best",
+    )
     if shown_as_rate(metric):
         percent_axis(ax.yaxis)
     several = any(len(setting.trials) > 1 for setting in done)
@@ -37,7 +52,9 @@ def sweep_figure(done: Sequence[Setting], keys: Sequence[str], metric: MeasureNa
 
 
 def axis_positions(ax: Axes, values: Sequence[Value]) -> dict[str, float]:
-    """Return where each value stands on the axis (numbers at themselves, words side by side) and tick the axis there."""
+    """Return where each value stands on the axis (numbers at themselves, words side by side) and tick the axis
+    there.
+    """
     numbers = [value for value in values if isinstance(value, int | float)]
     if len(numbers) == len(values):
         if min(numbers) > 0 and max(numbers) / min(numbers) >= 50:
@@ -52,15 +69,21 @@ def axis_positions(ax: Axes, values: Sequence[Value]) -> dict[str, float]:
     return {word: float(index) for index, word in enumerate(words)}
 
 
-def draw_line(ax: Axes, members: Sequence[Setting], positions: Sequence[float], metric: MeasureName, *, index: int, label: str) -> None:
+def draw_line(
+    ax: Axes, members: Sequence[Setting], positions: Sequence[float], metric: MeasureName, *, index: int, label: str
+) -> None:
     """Draw one line of settings with the intervals as bars, and the single seeds as dots."""
     style = line_style(index)
-    points = [(x, setting.estimate) for x, setting in zip(positions, members, strict=True) if setting.estimate is not None]
+    points = [
+        (x, setting.estimate) for x, setting in zip(positions, members, strict=True) if setting.estimate is not None
+    ]
     values = [estimate.value for _, estimate in points]
     below = [0.0 if e.low is None else e.value - e.low for _, e in points]
     above = [0.0 if e.high is None else e.high - e.value for _, e in points]
     x = [position for position, _ in points]
-    ax.errorbar(x, values, yerr=[below, above], marker="o", markersize=5, linewidth=1.6, capsize=3, label=label or None, **style)
+    ax.errorbar(
+        x, values, yerr=[below, above], marker="o", markersize=5, linewidth=1.6, capsize=3, label=label or None, **style
+    )
     for position, setting in zip(positions, members, strict=True):
         if len(setting.trials) > 1:
             seeds = [e.value for trial in setting.trials if (e := measured(trial.run, metric)) is not None]
@@ -70,11 +93,22 @@ def draw_line(ax: Axes, members: Sequence[Setting], positions: Sequence[float], 
 def draw_seeds(ax: Axes, position: float, values: Sequence[float], colour: str = FAINT) -> None:
     """Draw single seeds as small dots, a little to the right of their mean."""
     beside = offset_copy(ax.transData, ax.get_figure(root=True), x=8, y=0, units="points")
-    ax.plot([position] * len(values), values, marker="o", markersize=3.5, linestyle="none", color=colour, alpha=0.6, transform=beside)
+    ax.plot(
+        [position] * len(values),
+        values,
+        marker="o",
+        markersize=3.5,
+        linestyle="none",
+        color=colour,
+        alpha=0.6,
+        transform=beside,
+    )
 
 
 def ablation_figure(variants: Sequence[Setting], metric: MeasureName) -> Figure:
-    """Return the variants side by side as points with their intervals, the single seeds as dots, the baseline's value as a line."""
+    """Return the variants side by side as points with their intervals, the single seeds as dots, the baseline's value
+    as a line.
+    """
     figure, (ax,) = blank_figure(max(6.4, 1.5 * len(variants)), 4.2)
     for index, variant in enumerate(variants):
         seeds = [e.value for trial in variant.trials if (e := measured(trial.run, metric)) is not None]
@@ -87,7 +121,16 @@ def ablation_figure(variants: Sequence[Setting], metric: MeasureName) -> Figure:
                 if estimate.low is None or estimate.high is None
                 else [[estimate.value - estimate.low], [estimate.high - estimate.value]]
             )
-            ax.errorbar([index], [estimate.value], yerr=ends, marker="o", markersize=7, capsize=4, linewidth=1.8, color=SERIES[0])
+            ax.errorbar(
+                [index],
+                [estimate.value],
+                yerr=ends,
+                marker="o",
+                markersize=7,
+                capsize=4,
+                linewidth=1.8,
+                color=SERIES[0],
+            )
     if variants[0].estimate is not None:
         ax.axhline(variants[0].estimate.value, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     ax.set_xticks(range(len(variants)), [wrapped(variant.name) for variant in variants])

@@ -77,7 +77,9 @@ def smoothed(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
 def losses_of(traces: dict[str, Trace]) -> dict[str, Trace]:
     """Return the loss traces: the total, and its parts where there is more than one."""
     total = {"total": traces["train/loss"]} if "train/loss" in traces else {}
-    parts = {name.removeprefix("train/loss/"): trace for name, trace in traces.items() if name.startswith("train/loss/")}
+    parts = {
+        name.removeprefix("train/loss/"): trace for name, trace in traces.items() if name.startswith("train/loss/")
+    }
     return total | parts if len(parts) > 1 or not total else total
 
 
@@ -95,14 +97,18 @@ def training_figure(traces: dict[str, Trace]) -> Figure | None:
 
 
 def trainings_figure(runs: Mapping[str, dict[str, Trace]]) -> Figure | None:
-    """Return the total loss and the mean validation accuracy of named runs over each other, or None if none logged either."""
+    """Return the total loss and the mean validation accuracy of named runs over each other, or None if none logged
+    either.
+    """
     losses = {label: next(iter(found.values())) for label, traces in runs.items() if (found := losses_of(traces))}
     accuracies = {label: list(found.values())[-1] for label, traces in runs.items() if (found := accuracies_of(traces))}
     return panels_figure(losses, accuracies)
 
 
 def panels_figure(losses: Mapping[str, Trace], accuracies: Mapping[str, Trace]) -> Figure | None:
-    """Return a panel of named losses (raw behind their running mean) and one of named accuracies, those there are; None for neither."""
+    """Return a panel of named losses (raw behind their running mean) and one of named accuracies, those there are; None
+    for neither.
+    """
     if not losses and not accuracies:
         return None
     panels = [bool(losses), bool(accuracies)]
@@ -113,7 +119,9 @@ def panels_figure(losses: Mapping[str, Trace], accuracies: Mapping[str, Trace]) 
             window = max(1, len(values) // 40)
             if window > 1:
                 axes[0].plot(steps, values, color=style["color"], alpha=0.28, linewidth=0.9)
-            axes[0].plot(steps, smoothed(values, window), linewidth=1.8, label=name if len(losses) > 1 else None, **style)
+            axes[0].plot(
+                steps, smoothed(values, window), linewidth=1.8, label=name if len(losses) > 1 else None, **style
+            )
         label_axes(axes[0], x="step", y="training loss", title="Loss")
         add_legend(axes[0])
     if accuracies:

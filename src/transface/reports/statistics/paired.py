@@ -1,7 +1,9 @@
-"""Two results on the same pairs, compared pair by pair: the differences in accuracy and in TAR with their 95 % intervals, and a test.
+"""Two results on the same pairs, compared pair by pair: the differences in accuracy and in TAR with their 95 %
+intervals, and a test.
 
-Only pairs that one of the two decides rightly and the other wrongly carry information. Where the people of the pairs are known, people
-are drawn again (pairs that share a person are not independent); else pairs count as independent and the test is McNemar's, exact.
+Only pairs that one of the two decides rightly and the other wrongly carry information. Where the people of the pairs
+are known, people are drawn again (pairs that share a person are not independent); else pairs count as independent and
+the test is McNemar's, exact.
 """
 
 from typing import Any, NamedTuple
@@ -41,34 +43,44 @@ class PairedComparison(NamedTuple):
     by_people: bool = False
 
 
-def compare_decisions(first: NDArray[np.bool_], second: NDArray[np.bool_], *, subjects: NDArray[Any] | None = None) -> PairedComparison:
-    """Return the comparison of two (P,) arrays of right decisions on the same pairs, of the people (P, 2) if they are known.
+def compare_decisions(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], *, subjects: NDArray[Any] | None = None
+) -> PairedComparison:
+    """Return the comparison of two (P,) arrays of right decisions on the same pairs, of the people (P, 2) if they are
+    known.
 
-    Without people the interval is Wald's after half a pair is added to both disagreeing counts and one to both others (Agresti and Min
-    2005).
+    Without people the interval is Wald's after half a pair is added to both disagreeing counts and one to both others
+    (Agresti and Min 2005).
 
     Raises:
         ValueError: if the arrays differ in length or are empty.
     """
     if first.shape != second.shape or first.ndim != 1 or len(first) == 0:
-        raise ValueError(f"paired comparison needs two equally long, non-empty lists, got shapes {first.shape} and {second.shape}")
+        raise ValueError(
+            f"paired comparison needs two equally long, non-empty lists, got shapes {first.shape} and {second.shape}"
+        )
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     if subjects is not None:
         test = paired_test(first, second, subjects=subjects)
-        return PairedComparison(test.difference, test.low, test.high, only_first, only_second, test.p_value, by_people=True)
+        return PairedComparison(
+            test.difference, test.low, test.high, only_first, only_second, test.p_value, by_people=True
+        )
     total = len(first) + 2
     gain, loss = only_first + 0.5, only_second + 0.5
     centre = (gain - loss) / total
     half = Z95 * float(np.sqrt(max(gain + loss - (gain - loss) ** 2 / total, 0.0))) / total
     disagreeing = only_first + only_second
     p_value = float(stats.binomtest(only_first, disagreeing).pvalue) if disagreeing else 1.0
-    return PairedComparison((only_first - only_second) / len(first), centre - half, centre + half, only_first, only_second, p_value)
+    return PairedComparison(
+        (only_first - only_second) / len(first), centre - half, centre + half, only_first, only_second, p_value
+    )
 
 
 def compare_results(first: Result, second: Result) -> dict[str, PairedComparison]:
     """Return the comparisons of two results by measure: accuracy, and each TAR by the rule strict that both have.
 
-    Empty where they are not known to be of the same pairs. A TAR is compared with each result's own threshold, taken as given.
+    Empty where they are not known to be of the same pairs. A TAR is compared with each result's own threshold, taken as
+    given.
     """
     if not first.samples_hash or first.samples_hash != second.samples_hash:
         return {}
@@ -76,12 +88,20 @@ def compare_results(first: Result, second: Result) -> dict[str, PairedComparison
     subjects = one.get("subjects")
     found: dict[str, PairedComparison] = {}
     if "correct" in one and "correct" in other and one["correct"].shape == other["correct"].shape:
-        found["accuracy"] = compare_decisions(one["correct"].astype(bool), other["correct"].astype(bool), subjects=subjects)
+        found["accuracy"] = compare_decisions(
+            one["correct"].astype(bool), other["correct"].astype(bool), subjects=subjects
+        )
     if {"scores", "is_same"} <= one.keys() & other.keys() and np.array_equal(one["is_same"], other["is_same"]):
-        shared = [m.name for m in first.measures if m.name in {n.name for n in second.measures} and strict_far(m.name) is not None]
+        shared = [
+            m.name
+            for m in first.measures
+            if m.name in {n.name for n in second.measures} and strict_far(m.name) is not None
+        ]
         genuine = one["is_same"].astype(bool)
         people = None if subjects is None else subjects[genuine]
-        for name, accepted, accepted_too in zip(shared, accepted_genuine(one, shared), accepted_genuine(other, shared), strict=True):
+        for name, accepted, accepted_too in zip(
+            shared, accepted_genuine(one, shared), accepted_genuine(other, shared), strict=True
+        ):
             found[name] = compare_decisions(accepted, accepted_too, subjects=people)
     return found
 

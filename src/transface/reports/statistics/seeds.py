@@ -1,7 +1,8 @@
-"""What a trial, or several seeds of one setting, measured: a value with its 95 % interval, and paired tests between settings.
+"""What a trial, or several seeds of one setting, measured: a value with its 95 % interval, and paired tests between
+settings.
 
-Over seeds the interval is Student's t; of a single trial it is its result's own (over pairs). A mean over sets treats the sets as
-independent.
+Over seeds the interval is Student's t; of a single trial it is its result's own (over pairs). A mean over sets treats
+the sets as independent.
 """
 
 import math
@@ -20,7 +21,9 @@ from transface.reports.statistics.paired import Z95, decisions_of
 
 
 class Estimate(NamedTuple):
-    """A value as a fraction, the ends of its 95 % interval or None, its standard deviation over seeds or None, and how many seeds."""
+    """A value as a fraction, the ends of its 95 % interval or None, its standard deviation over seeds or None, and how
+    many seeds.
+    """
 
     value: float
     low: float | None = None
@@ -34,12 +37,13 @@ class SeedComparison(NamedTuple):
 
     Attributes:
         difference: mean over the seeds of first minus second.
-        low: lower end of its 95 % interval: paired t over the seeds; with one seed over pairs of faces, or None without decisions.
+        low: lower end of its 95 % interval: paired t over the seeds; with one seed over pairs of faces, or None without
+            decisions.
         high: upper end, or None.
         num_seeds: seeds both were run with.
         p_seeds: two-sided paired t test: would other seeds say the same? None with fewer than two.
-        p_pairs: exact sign-flip test over pairs of faces: would other pairs say the same of these very models? None without decisions,
-            or where the metric is no accuracy.
+        p_pairs: exact sign-flip test over pairs of faces: would other pairs say the same of these very models? None
+            without decisions, or where the metric is no accuracy.
     """
 
     difference: float
@@ -51,7 +55,8 @@ class SeedComparison(NamedTuple):
 
 
 def default_metric(trials: Sequence[Trial]) -> str:
-    """Return the metric to report when none is named: the mean headline measure where trials have results, else what they monitored.
+    """Return the metric to report when none is named: the mean headline measure where trials have results, else what
+    they monitored.
 
     Raises:
         ValueError: if they have neither.
@@ -68,11 +73,15 @@ def default_metric(trials: Sequence[Trial]) -> str:
 
 
 def measured(run: Run, metric: str) -> Estimate | None:
-    """Return what a run measured: `measure` (the mean over its sets), `set/measure`, or the last value of a column of metrics.csv."""
+    """Return what a run measured: `measure` (the mean over its sets), `set/measure`, or the last value of a column of
+    metrics.csv.
+    """
     models = [result for result in run.results if not is_baseline(result)]
     name, slash, measure = metric.partition("/")
     of_set = [result for result in models if slash and result.name == name]
-    found = [find_measure(r, measure) for r in of_set] or [m for r in models if (m := find_measure(r, metric)) is not None]
+    found = [find_measure(r, measure) for r in of_set] or [
+        m for r in models if (m := find_measure(r, metric)) is not None
+    ]
     measures = [m for m in found if m is not None]
     if measures:
         return mean_over_sets(measures)
@@ -118,7 +127,9 @@ def t_quantile(freedom: int) -> float:
 
 
 def compare_settings(first: Sequence[Trial], second: Sequence[Trial], metric: str) -> SeedComparison | None:
-    """Return how two settings differ on the seeds they share, or None where they share none that measured the metric."""
+    """Return how two settings differ on the seeds they share, or None where they share none that measured the
+    metric.
+    """
     shared = shared_seeds(first, second, metric)
     if not shared:
         return None
@@ -137,7 +148,9 @@ def compare_settings(first: Sequence[Trial], second: Sequence[Trial], metric: st
     return SeedComparison(mean, mean - half, mean + half, len(shared), p_seeds, p_pairs)
 
 
-def shared_seeds(first: Sequence[Trial], second: Sequence[Trial], metric: str) -> list[tuple[Trial, Trial, float, float]]:
+def shared_seeds(
+    first: Sequence[Trial], second: Sequence[Trial], metric: str
+) -> list[tuple[Trial, Trial, float, float]]:
     """Return the pairs of trials of equal seed that both measured the metric, with what they measured."""
     others = {trial.seed: trial for trial in second}
     found = []
@@ -150,7 +163,8 @@ def shared_seeds(first: Sequence[Trial], second: Sequence[Trial], metric: str) -
 
 
 def pair_differences(trials: Sequence[tuple[Trial, Trial]], metric: str = "accuracy") -> list[NDArray[np.int64]]:
-    """Return, for each set and pair of faces, how many of the trials the first decided rightly less how many the second did.
+    """Return, for each set and pair of faces, how many of the trials the first decided rightly less how many the second
+    did.
 
     Only sets of which all trials hold decisions on the same pairs count, and only those the metric is the accuracy of.
     """
@@ -186,7 +200,8 @@ def by_set(run: Run) -> Mapping[SetKey, Result]:
 
 
 def sign_flip_p(sets: Sequence[NDArray[np.int64]]) -> float | None:
-    """Return the two-sided p value of no difference in any set, exact over all flips of sign; McNemar's where none exceeds one.
+    """Return the two-sided p value of no difference in any set, exact over all flips of sign; McNemar's where none
+    exceeds one.
 
     None for no pairs at all; 1 where none differs.
     """

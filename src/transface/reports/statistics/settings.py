@@ -1,4 +1,6 @@
-"""The settings of a sweep, each with its seeds: what they measured on average, in words and in cells, and what to beware of."""
+"""The settings of a sweep, each with its seeds: what they measured on average, in words and in cells, and what to
+beware of.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +14,9 @@ from transface.reports.statistics.seeds import Estimate, SeedComparison, measure
 
 
 class Setting(NamedTuple):
-    """One setting of a sweep: its name, its values by swept key, its trials (a seed each) and what they measured, None if nothing."""
+    """One setting of a sweep: its name, its values by swept key, its trials (a seed each) and what they measured, None
+    if nothing.
+    """
 
     name: str
     values: dict[str, Value]
@@ -24,7 +28,9 @@ def by_settings(trials: Sequence[Trial], metric: MeasureName) -> list[Setting]:
     """Return the trials grouped by their settings, in order; the seeds of one setting together."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
-        groups.setdefault(", ".join(f"{key}={value}" for key, value in trial.settings.items()) or "all", []).append(trial)
+        groups.setdefault(", ".join(f"{key}={value}" for key, value in trial.settings.items()) or "all", []).append(
+            trial
+        )
     return [Setting(name, dict(group[0].settings), group, estimate_of(group, metric)) for name, group in groups.items()]
 
 
@@ -40,7 +46,9 @@ def value_name(setting: Setting) -> str:
 
 
 def per_set_metrics(settings: Sequence[Setting], metric: MeasureName) -> list[MeasureName]:
-    """Return "set/measure" of every set behind a mean over sets, [] where the metric is of one set or the sets are one."""
+    """Return "set/measure" of every set behind a mean over sets, [] where the metric is of one set or the sets are
+    one.
+    """
     if "/" in metric:
         return []
     results: list[Result] = [r for s in settings for t in s.trials for r in t.run.results if not is_baseline(r)]
@@ -55,13 +63,16 @@ def trial_warnings(settings: Sequence[Setting], metric: MeasureName) -> list[str
         open_trials = [trial.run.label for trial in setting.trials if measured(trial.run, metric) is None]
         if open_trials:
             sentences.append(
-                f"{setting.name}: {len(open_trials)} of {len(setting.trials)} trials measured no {metric}: {', '.join(open_trials)}"
+                f"{setting.name}: {len(open_trials)} of {len(setting.trials)} trials measured no {metric}:"
+                f" {', '.join(open_trials)}"
             )
     counts = {setting.estimate.num_seeds for setting in settings if setting.estimate is not None}
     if len(counts) > 1:
         sentences.append(f"Settings have {min(counts)} to {max(counts)} seeds: their intervals are not alike.")
     if any(setting.estimate is not None and setting.estimate.low is None for setting in settings):
-        sentences.append("Some values have no interval: evaluate the trials ('transface evaluate') or run several seeds to get one.")
+        sentences.append(
+            "Some values have no interval: evaluate the trials ('transface evaluate') or run several seeds to get one."
+        )
     return sentences
 
 
@@ -74,7 +85,8 @@ def known_metrics(trials: Sequence[Trial]) -> str:
 
 
 def metric_of(trials: Sequence[Trial], metric: str) -> MeasureName:
-    """Return a metric's name with the unit and direction of the measure it stands for; of a loss the lower value is the better one.
+    """Return a metric's name with the unit and direction of the measure it stands for; of a loss the lower value is the
+    better one.
 
     A metric is a measure's name, "set/measure", or a column of metrics.csv ("val/mean/accuracy", "train/loss").
     """
@@ -144,7 +156,11 @@ def difference_cell(compared: SeedComparison | None, metric: MeasureName) -> Cel
     if compared is None:
         return Cell()
     scale = 100 if shown_as_rate(metric) else 1
-    interval = "" if compared.low is None or compared.high is None else f"[{scale * compared.low:+.2f}, {scale * compared.high:+.2f}]"
+    interval = (
+        ""
+        if compared.low is None or compared.high is None
+        else f"[{scale * compared.low:+.2f}, {scale * compared.high:+.2f}]"
+    )
     return Cell(f"{scale * compared.difference:+.2f}", interval)
 
 

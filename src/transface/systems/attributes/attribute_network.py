@@ -50,7 +50,9 @@ class AttributeNetwork(nn.Module):
         if not isinstance(encoder, MultiZoneEncoder):
             raise ValueError(f"an attribute network needs a MultiZoneEncoder, got {type(encoder).__name__}")
         if not label_names:
-            raise ValueError("an attribute network needs the names of its labels: label_names, which the data gives in training")
+            raise ValueError(
+                "an attribute network needs the names of its labels: label_names, which the data gives in training"
+            )
         self.encoder = encoder
         self.image_size = encoder.image_size
         self.predict = predict
@@ -61,10 +63,14 @@ class AttributeNetwork(nn.Module):
         self.stripped = stripped
         count = encoder.num_zones
         wanted = {self.exit} if stripped and predict != "mean" else set(range(1, count + 1))
-        self.heads = nn.ModuleDict({f"zone_{zone}": _head(encoder.width, len(self.label_names)) for zone in sorted(wanted)})
+        self.heads = nn.ModuleDict(
+            {f"zone_{zone}": _head(encoder.width, len(self.label_names)) for zone in sorted(wanted)}
+        )
 
     def set_thresholds(self, thresholds: Sequence[float] | None) -> None:
-        """State the probability from which each attribute counts as given; it is written into checkpoints and exports."""
+        """State the probability from which each attribute counts as given; it is written into checkpoints and
+        exports.
+        """
         found = tuple(float(value) for value in thresholds or ())
         if found and len(found) != len(self.label_names):
             raise ValueError(f"thresholds are one a label, got {len(found)} for {len(self.label_names)} labels")
@@ -95,7 +101,9 @@ class AttributeNetwork(nn.Module):
         return AttributeAnswers(self.heads[f"zone_{self.exit}"](tokens[:, -1]))
 
     def strip_for_inference(self) -> Self:
-        """Take away the heads that do not answer, and return this network; its answers stay the same to the last bit."""
+        """Take away the heads that do not answer, and return this network; its answers stay the same to the last
+        bit.
+        """
         if self.predict != "mean":
             for name in [name for name in self.heads if name != f"zone_{self.exit}"]:
                 del self.heads[name]

@@ -1,7 +1,7 @@
 """The class token's row of a transformer block, without the rows nobody reads, and where that row looks.
 
-The last block of a vision transformer makes N + 1 tokens, and a head reads one. Only keys and values need all tokens there: the result
-is the same, and a twelve-block transformer saves a fourteenth of its products.
+The last block of a vision transformer makes N + 1 tokens, and a head reads one. Only keys and values need all tokens
+there: the result is the same, and a twelve-block transformer saves a fourteenth of its products.
 Shapes: B images, T tokens, K class tokens, N patches, D token width, H heads.
 """
 
@@ -15,7 +15,9 @@ from torch.nn import functional as F
 
 
 class ClassRows(NamedTuple):
-    """Class tokens (B, K, D) after a block, and where they look in it (B, N): over heads and class tokens the mean, sums to one; or None."""
+    """Class tokens (B, K, D) after a block, and where they look in it (B, N): over heads and class tokens the mean,
+    sums to one; or None.
+    """
 
     tokens: Tensor
     attention: Tensor | None
@@ -27,7 +29,9 @@ def can_skip_rows(block: nn.Module) -> bool:
 
 
 def class_rows(block: Any, tokens: Tensor, num_rows: int, **arguments: Any) -> Tensor:
-    """Return the first `num_rows` rows (B, K, D) of block(tokens), tokens (B, T, D); other rows are not made where that can be left out."""
+    """Return the first `num_rows` rows (B, K, D) of block(tokens), tokens (B, T, D); other rows are not made where that
+    can be left out.
+    """
     if not can_skip_rows(block):
         return block(tokens, **arguments)[:, :num_rows]
     attention = block.attn
@@ -45,13 +49,16 @@ def class_rows(block: Any, tokens: Tensor, num_rows: int, **arguments: Any) -> T
 
 
 def class_attention(block: Any, tokens: Tensor, *, num_rows: int, num_prefix_tokens: int) -> Tensor:
-    """Return where the class tokens look in a block: (B, N) over the patches, the mean over heads and class tokens, summing to one.
+    """Return where the class tokens look in a block: (B, N) over the patches, the mean over heads and class tokens,
+    summing to one.
 
     Raises:
         ValueError: for a block whose attention is not timm's plain one.
     """
     if not can_skip_rows(block):
-        raise ValueError(f"where class tokens look is known of timm's plain attention only, not of {type(block).__name__}")
+        raise ValueError(
+            f"where class tokens look is known of timm's plain attention only, not of {type(block).__name__}"
+        )
     normed = block.norm1(tokens)
     query, key, _ = _query_key_value(block.attn, normed[:, :num_rows], normed)
     shares = (query * block.attn.scale @ key.transpose(-2, -1)).softmax(-1)[..., num_prefix_tokens:].mean((1, 2))

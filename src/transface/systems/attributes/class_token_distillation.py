@@ -1,6 +1,7 @@
 """Self-distillation: the last zone's answers and class token teach the shallower zones.
 
-MZTS (FG 2023). Sources and choices: docs/papers/mzts.md. Shapes: B images, G zones (the last is the teacher), A attributes, D token width, N patches.
+MZTS (FG 2023). Sources and choices: docs/papers/mzts.md. Shapes: B images, G zones (the last is the teacher), A
+attributes, D token width, N patches.
 """
 
 from typing import NamedTuple
@@ -10,7 +11,13 @@ from torch import Tensor, nn
 
 from transface.data.labels.attributes import AttributeTargets
 from transface.losses.attributes import BinaryCrossEntropy, known_mean
-from transface.losses.distillation import TeacherGradient, TokenDistance, attention_kl, bernoulli_divergence, token_distance
+from transface.losses.distillation import (
+    TeacherGradient,
+    TokenDistance,
+    attention_kl,
+    bernoulli_divergence,
+    token_distance,
+)
 from transface.systems.attributes.zones import ZoneWeights, ramp, student_weights
 
 
@@ -36,7 +43,9 @@ class WeightedTerms(NamedTuple):
 
 
 class TokenProjector(nn.Module):
-    """The non-linear map all students share, so that a shallow token need not be the teacher's (as ICKD, TCSVT 2023): D -> D/2 -> D."""
+    """The non-linear map all students share, so that a shallow token need not be the teacher's (as ICKD, TCSVT 2023): D
+    -> D/2 -> D.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -53,7 +62,8 @@ class SelfDistillation(nn.Module):
         width: D; the projector is built for it where gamma is above 0.
         alpha, beta, gamma, delta: of the students' own labels, of logits, of tokens, of attention.
         temperature: of the logits.
-        ramp_share: share of the training over which distillation rises to its full weight: the teacher is poor at the start.
+        ramp_share: share of the training over which distillation rises to its full weight: the teacher is poor at the
+            start.
         zone_weights, kappa: "uniform" or "ladder", see zones.py.
         token_loss: "cosine", "mse_ln" or "smooth_l1".
         teacher_gradient: "none", or "full": the ablation in which students also move the teacher.
@@ -82,7 +92,9 @@ class SelfDistillation(nn.Module):
         super().__init__()
         self.weights = {"zones": alpha, "logits": beta, "tokens": gamma, "attention": delta}
         if min(self.weights.values()) < 0:
-            raise ValueError(f"alpha, beta, gamma and delta must be at least 0, got {alpha}, {beta}, {gamma} and {delta}")
+            raise ValueError(
+                f"alpha, beta, gamma and delta must be at least 0, got {alpha}, {beta}, {gamma} and {delta}"
+            )
         self.temperature = temperature
         self.ramp_share = ramp_share
         self.zone_weights: ZoneWeights = zone_weights
@@ -101,8 +113,12 @@ class SelfDistillation(nn.Module):
     def wants_attention(self) -> bool:
         return self.weights["attention"] > 0
 
-    def forward(self, predictions: ZonePredictions, targets: AttributeTargets, *, progress: float = 1.0) -> WeightedTerms:
-        """Return the terms that count, "attributes" (the last zone's own) first; `progress` is the share of the training done."""
+    def forward(
+        self, predictions: ZonePredictions, targets: AttributeTargets, *, progress: float = 1.0
+    ) -> WeightedTerms:
+        """Return the terms that count, "attributes" (the last zone's own) first; `progress` is the share of the
+        training done.
+        """
         num_zones = predictions.logits.shape[1]
         values = targets.values[:, None].expand_as(predictions.logits)
         by_zone = known_mean(self.label_loss(predictions.logits, values), targets.known)
@@ -114,7 +130,9 @@ class SelfDistillation(nn.Module):
         terms["zones"] = (omega * by_zone[:-1]).sum()
         terms |= {name: (omega * part).sum() for name, part in self._distilled(predictions).items()}
         rising = ramp(progress, self.ramp_share)
-        weights = {name: self.weights[name] * (1.0 if name == "zones" else rising) for name in terms if name != "attributes"}
+        weights = {
+            name: self.weights[name] * (1.0 if name == "zones" else rising) for name in terms if name != "attributes"
+        }
         # A term of weight 0 is logged all the same: it says what the students would have been taught.
         return WeightedTerms(terms, weights)
 

@@ -37,7 +37,11 @@ class AttributesData(TrainingData):
         image_size: int | Sequence[int] = (218, 178),
         **settings: Any,
     ) -> None:
-        opened = open_attributes(root, labels=labels, without=without, val_identity_share=val_identity_share, unknown=unknown)
+        opened = open_attributes(
+            root, labels=labels, without=without, val_identity_share=val_identity_share, unknown=unknown
+        )
         images = ImageFiles(opened.root, PathTable(opened.paths), image_size=image_sides(image_size))
         self.opened = opened
-        super().__init__(LabelledImages(images, opened.labels, rows=opened.rows(split)), facts=opened.labels.facts(), **settings)
+        super().__init__(
+            LabelledImages(images, opened.labels, rows=opened.rows(split)), facts=opened.labels.facts(), **settings
+        )

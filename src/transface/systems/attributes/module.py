@@ -54,12 +54,18 @@ class AttributesModule(TrainingModule):
         if not 0 <= flip_probability <= 1:
             raise ValueError(f"system.flip_probability must be in 0..1, got {flip_probability}")
         if not 0 < layer_decay <= 1 or not new_lr_factor > 0:
-            raise ValueError(f"layer_decay must be in (0, 1] and new_lr_factor positive, got {layer_decay} and {new_lr_factor}")
+            raise ValueError(
+                f"layer_decay must be in (0, 1] and new_lr_factor positive, got {layer_decay} and {new_lr_factor}"
+            )
         own = as_network(network)
         if own.stripped or own.exit != own.encoder.num_zones:
-            raise ValueError(f"training needs every zone: take predict=last or mean and stripped=false, got predict={own.predict}")
+            raise ValueError(
+                f"training needs every zone: take predict=last or mean and stripped=false, got predict={own.predict}"
+            )
         self.network: Any = own
-        self.distillation = SelfDistillation(own.encoder.width, label_loss=label_loss, **_students(distillation, own.encoder.num_zones))
+        self.distillation = SelfDistillation(
+            own.encoder.width, label_loss=label_loss, **_students(distillation, own.encoder.num_zones)
+        )
         if not (self.distillation.weights["zones"] or self.distillation.weights["logits"]):
             _freeze_students(own)
         self.augmentation = augmentation
@@ -70,7 +76,9 @@ class AttributesModule(TrainingModule):
 
     def losses(self, batch: FaceBatch, generator: torch.Generator) -> NamedLosses:
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
-        images = random_flip(normalise(batch.images, dtype=dtype), generator=generator, probability=self.flip_probability)
+        images = random_flip(
+            normalise(batch.images, dtype=dtype), generator=generator, probability=self.flip_probability
+        )
         if self.augmentation is not None:
             images = self.augmentation(images, generator)
         predictions = self.network.zones(images, attention=self.distillation.wants_attention)

@@ -1,4 +1,5 @@
-"""The multi-zone transformer encoder: a timm transformer whose blocks stand in zones that tell each other what they saw.
+"""The multi-zone transformer encoder: a timm transformer whose blocks stand in zones that tell each other what they
+saw.
 
 MZTS (FG 2023). Sources and choices: docs/papers/mzts.md.
 Shapes: B images, T tokens, N patches, D token width, G zones. Images are RGB, float, in [-1, 1].
@@ -32,8 +33,10 @@ class ZoneFeatures(NamedTuple):
     """What the encoder makes of a batch.
 
     Attributes:
-        tokens: (B, G, D) class token of each zone, after the attention among them; fewer zones where the forward pass ended early.
-        attention: (B, G, N) where the class token of each zone looks in the zone's last block; None where not asked for.
+        tokens: (B, G, D) class token of each zone, after the attention among them; fewer zones where the forward pass
+            ended early.
+        attention: (B, G, N) where the class token of each zone looks in the zone's last block; None where not asked
+            for.
     """
 
     tokens: Tensor
@@ -44,7 +47,8 @@ class ZoneFeatures(NamedTuple):
 class MultiZoneEncoder(nn.Module):
     """A timm vision transformer with a class token, its blocks in zones.
 
-    timm's module names stay under `model.`, so its weights load strictly. Images are normalised as the model was trained.
+    timm's module names stay under `model.`, so its weights load strictly. Images are normalised as the model was
+    trained.
 
     Args of the constructor:
         name: of a timm VisionTransformer or Eva with a class token.
@@ -52,7 +56,8 @@ class MultiZoneEncoder(nn.Module):
         interaction: {"kind": "depth_attn" | "cls_cross" | "concat_proj" | "scalar_mix" | "none", further settings}.
         zone_tokens: attention among the zones' class tokens: "causal", "free", or "none".
         zone_token_heads: its heads; None takes the transformer's.
-        num_class_tokens: class tokens; those beyond the model's own start as its copies with a little noise, and their mean is read.
+        num_class_tokens: class tokens; those beyond the model's own start as its copies with a little noise, and their
+            mean is read.
         image_size: of the images, one side or (height, width).
         input_size: at which the transformer sees them, resized inside; None: image_size.
         pretrained: load timm's weights, from the machine's cache or from where timm keeps them.
@@ -61,7 +66,8 @@ class MultiZoneEncoder(nn.Module):
         weights: a file of weights to start from: timm's, or of another run.
 
     Raises:
-        ValueError: for a model without class token, or with a second, distilled one; zones that do not add up; sizes that do not fit.
+        ValueError: for a model without class token, or with a second, distilled one; zones that do not add up; sizes
+            that do not fit.
     """
 
     factor: Tensor
@@ -86,7 +92,9 @@ class MultiZoneEncoder(nn.Module):
         super().__init__()
         self.image_size = image_sides(image_size)
         self.input_size = self.image_size if input_size is None else image_sides(input_size)
-        self.model: Any = create_transformer(name, self.input_size, pretrained=pretrained, settings=model_settings or {})
+        self.model: Any = create_transformer(
+            name, self.input_size, pretrained=pretrained, settings=model_settings or {}
+        )
         self.gradient_checkpointing = gradient_checkpointing
         self.zone_sizes = zone_sizes(len(self.model.blocks), zones)
         self.width = int(self.model.embed_dim)
@@ -103,13 +111,19 @@ class MultiZoneEncoder(nn.Module):
         self.zone_token_attention = None
         if zone_tokens != "none":
             heads = self.num_heads if zone_token_heads is None else zone_token_heads
-            self.zone_token_attention = ZoneTokenAttention(self.width, self.num_zones, heads=heads, visibility=zone_tokens)
+            self.zone_token_attention = ZoneTokenAttention(
+                self.width, self.num_zones, heads=heads, visibility=zone_tokens
+            )
         config = resolve_model_data_config(self.model)
         mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
         self.register_buffer("factor", 0.5 / std, persistent=False)
         self.register_buffer("shift", (0.5 - mean) / std, persistent=False)
         if weights is not None:
-            load_pretrained(self, weights, may_be_absent=("interaction.", "zone_norms.", "zone_token_attention.", "more_class_tokens"))
+            load_pretrained(
+                self,
+                weights,
+                may_be_absent=("interaction.", "zone_norms.", "zone_token_attention.", "more_class_tokens"),
+            )
 
     def _copies(self, count: int) -> Tensor:
         own = self.model.cls_token.detach()
@@ -149,10 +163,16 @@ class MultiZoneEncoder(nn.Module):
             start = sum(self.zone_sizes[: zone - 1])
             tokens = self._run(blocks[:-1], tokens, arguments[start:])
             if attention:
-                looks.append(class_attention(blocks[-1], tokens, num_rows=self.num_class_tokens, num_prefix_tokens=self.num_prefix_tokens))
+                looks.append(
+                    class_attention(
+                        blocks[-1], tokens, num_rows=self.num_class_tokens, num_prefix_tokens=self.num_prefix_tokens
+                    )
+                )
             final = arguments[start + len(blocks) - 1]
             if zone == last:  # of the rest of its tokens nobody would read anything
-                class_tokens.append(self._class_token(class_rows(blocks[-1], tokens, self.num_class_tokens, **final), zone))
+                class_tokens.append(
+                    self._class_token(class_rows(blocks[-1], tokens, self.num_class_tokens, **final), zone)
+                )
             else:
                 tokens = self._run(blocks[-1:], tokens, [final])
                 class_tokens.append(self._class_token(tokens[:, : self.num_class_tokens], zone))
@@ -192,7 +212,9 @@ class MultiZoneEncoder(nn.Module):
         return norm(rows).mean(1)
 
     def layer_index(self, parameter_name: str) -> int:
-        """Return the depth of a parameter: 0 for the patch embedding, i + 1 for block i, one above the last block for all else."""
+        """Return the depth of a parameter: 0 for the patch embedding, i + 1 for block i, one above the last block for
+        all else.
+        """
         words = parameter_name.split(".")
         if words[:2] == ["model", "blocks"]:
             return int(words[2]) + 1
@@ -205,7 +227,8 @@ def create_transformer(name: str, image_size: tuple[int, int], *, pretrained: bo
     """Return a timm transformer that has one class token and no head.
 
     Raises:
-        ValueError: for a model timm does not have, one without class token, a distilled one, or a size that does not fit.
+        ValueError: for a model timm does not have, one without class token, a distilled one, or a size that does not
+            fit.
         FileNotFoundError: if timm's weights cannot be loaded.
     """
     if not timm.is_model(name):
@@ -217,11 +240,16 @@ def create_transformer(name: str, image_size: tuple[int, int], *, pretrained: bo
         reason = str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
         if pretrained and isinstance(error, OSError | RuntimeError):
             raise FileNotFoundError(
-                f"timm could not load its weights of {name} ({reason}); give a file by weights=, or set pretrained=false"
+                f"timm could not load its weights of {name} ({reason}); give a file by weights=, or set"
+                " pretrained=false"
             ) from error
-        raise ValueError(f"zones need a vision transformer with a class token; timm's {name} cannot be built as one: {reason}") from error
+        raise ValueError(
+            f"zones need a vision transformer with a class token; timm's {name} cannot be built as one: {reason}"
+        ) from error
     if not isinstance(model, VisionTransformer | Eva):
-        raise ValueError(f"zones are made of timm's VisionTransformer or Eva, {name} is a {type(model).__name__}: take one of these")
+        raise ValueError(
+            f"zones are made of timm's VisionTransformer or Eva, {name} is a {type(model).__name__}: take one of these"
+        )
     if model.cls_token is None:
         raise ValueError(f"zones need a vision transformer with a class token, {name} has none")
     if hasattr(model, "dist_token"):

@@ -1,9 +1,10 @@
 """What a zone is told of the zones before it: the five interactions of the multi-zone transformer.
 
-MZTS (FG 2023) says that groups of blocks interact so that nothing useful is forgotten with depth; how is our choice, see docs/papers/mzts.md.
-After zone g the tokens become Z_g + gain_g * delta_g(Z_0..Z_g), Z_0 the embedded patches; the gain starts near 0, so that a pretrained
-transformer starts as it was.
-Shapes: B images, T tokens (class tokens, registers, then patches), D token width, H heads, A width of the attention, G zones.
+MZTS (FG 2023) says that groups of blocks interact so that nothing useful is forgotten with depth; how is our choice,
+see docs/papers/mzts.md. After zone g the tokens become Z_g + gain_g * delta_g(Z_0..Z_g), Z_0 the embedded patches; the
+gain starts near 0, so that a pretrained transformer starts as it was.
+Shapes: B images, T tokens (class tokens, registers, then patches), D token width, H heads, A width of the attention, G
+zones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,9 @@ class ZoneInteraction(nn.Module):
     def __init__(self, layout: ZoneLayout, *, gain_init: float = GAIN_INIT) -> None:
         super().__init__()
         self.layout = layout
-        self.gain = nn.Parameter(torch.full((self.num_places, layout.width), float(gain_init))) if self.interacts else None
+        self.gain = (
+            nn.Parameter(torch.full((self.num_places, layout.width), float(gain_init))) if self.interacts else None
+        )
 
     @property
     def interacts(self) -> bool:
@@ -59,7 +62,9 @@ class ZoneInteraction(nn.Module):
         return given
 
     def enter(self, tokens: Tensor, memory: list[Any]) -> Tensor:
-        """Add the newest zone's tokens to the memory of the earlier ones, and return what the next zone is given; Z_0 is returned as it is."""
+        """Add the newest zone's tokens to the memory of the earlier ones, and return what the next zone is given; Z_0
+        is returned as it is.
+        """
         place = len(memory) - 1
         memory.append(self.remembered(tokens, len(memory)))
         if self.gain is None or place < 0:
@@ -71,7 +76,9 @@ class ZoneInteraction(nn.Module):
         return None
 
     def delta(self, tokens: Tensor, memory: list[Any], place: int) -> Tensor:
-        """Return (B, T, D) what Z_g is changed by; `place` counts the interactions from 0, `memory` holds Z_0 to Z_g."""
+        """Return (B, T, D) what Z_g is changed by; `place` counts the interactions from 0, `memory` holds Z_0 to
+        Z_g.
+        """
         raise NotImplementedError
 
 
@@ -98,7 +105,9 @@ class ConcatProject(ZoneInteraction):
 
     def __init__(self, layout: ZoneLayout, *, gain_init: float = GAIN_INIT) -> None:
         super().__init__(layout, gain_init=gain_init)
-        self.project = nn.ModuleList([nn.Linear((place + 2) * layout.width, layout.width) for place in range(self.num_places)])
+        self.project = nn.ModuleList(
+            [nn.Linear((place + 2) * layout.width, layout.width) for place in range(self.num_places)]
+        )
         initialise(self)
 
     def remembered(self, tokens: Tensor, depth: int) -> Tensor:
@@ -135,7 +144,8 @@ class ZoneAttention(ZoneInteraction):
         self.inner = round(layout.width * width_ratio)
         if self.heads < 1 or self.inner < 1 or self.inner % self.heads:
             raise ValueError(
-                f"the interaction's width {self.inner} (width_ratio={width_ratio} of {layout.width}) must be a multiple of its {self.heads} heads"
+                f"the interaction's width {self.inner} (width_ratio={width_ratio} of {layout.width}) must be a multiple"
+                f" of its {self.heads} heads"
             )
         count = 1 if shared else self.num_places
         self.norm = nn.ModuleList([nn.LayerNorm(layout.width, eps=1e-6) for _ in range(count)])
@@ -146,7 +156,9 @@ class ZoneAttention(ZoneInteraction):
         initialise(self)
 
     def rows(self, maps: int, rows: slice) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of some of the outputs of one map: queries first, then keys, then values, A of each."""
+        """Return weight and bias of some of the outputs of one map: queries first, then keys, then values, A of
+        each.
+        """
         linear: Any = self.qkv[maps]
         return linear.weight[rows], linear.bias[rows]
 
@@ -168,7 +180,9 @@ class DepthAttention(ZoneAttention):
         return self._mapped(tokens, 0, depth) if self.shared else tokens
 
     def _mapped(self, tokens: Tensor, maps: int, depth: int) -> tuple[Tensor, ...]:
-        """Return query, key and value of Z_depth, each (B, T, H, A/H); nothing is asked from Z_0, which has no query."""
+        """Return query, key and value of Z_depth, each (B, T, H, A/H); nothing is asked from Z_0, which has no
+        query.
+        """
         weight, bias = self.rows(maps, slice(self.inner if depth == 0 else 0, None))
         parts = F.linear(self.norm[maps](tokens), weight, bias).split(self.inner, -1)
         return tuple(self.split(part) for part in parts)
@@ -203,7 +217,11 @@ class ClassCross(ZoneAttention):
 
     def delta(self, tokens: Tensor, memory: list[Any], place: int) -> Tensor:
         maps, count = self.maps(place), self.layout.num_class_tokens
-        entries = memory[1:] if self.shared else [self._keys_and_values(zone, maps, 1 + n) for n, zone in enumerate(memory[1:])]
+        entries = (
+            memory[1:]
+            if self.shared
+            else [self._keys_and_values(zone, maps, 1 + n) for n, zone in enumerate(memory[1:])]
+        )
         weight, bias = self.rows(maps, slice(0, self.inner))
         query = self.split(F.linear(self.norm[maps](tokens[:, :count]), weight, bias)).transpose(1, 2)
         key, value = (torch.cat(parts, 1).transpose(1, 2) for parts in zip(*entries, strict=True))

@@ -1,6 +1,7 @@
 """Attention among the class tokens of the zones, in which a zone sees itself and the shallower ones only.
 
-MZTS (FG 2023): "through attention". The mask is ours: a shallow token that may read the last zone's could copy what it shall learn.
+MZTS (FG 2023): "through attention". The mask is ours: a shallow token that may read the last zone's could copy what it
+shall learn.
 Shapes: B images, G zones, D token width.
 """
 
@@ -16,7 +17,8 @@ Visibility = Literal["causal", "free"]
 
 
 class ZoneTokenAttention(nn.Module):
-    """One pre-norm attention over the zones' class tokens, added to them; its last map starts at 0, so that it starts as the identity.
+    """One pre-norm attention over the zones' class tokens, added to them; its last map starts at 0, so that it starts
+    as the identity.
 
     Args of the constructor:
         visibility: "causal": zone g sees zones 1..g; "free": all, an ablation.
@@ -41,7 +43,9 @@ class ZoneTokenAttention(nn.Module):
         nn.init.zeros_(self.project.weight)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return the tokens (B, G, D) of zones 1..G, each with what it took from those it sees; fewer zones than G are the first ones."""
+        """Return the tokens (B, G, D) of zones 1..G, each with what it took from those it sees; fewer zones than G are
+        the first ones.
+        """
         embedded = self.norm(tokens + self.depth_embedding[: tokens.shape[1]])
         query, key, value = self.qkv(embedded).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         answer = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)

@@ -1,6 +1,7 @@
 """Zones: consecutive groups of a transformer's blocks, and what each zone counts in the losses.
 
-MZTS (FG 2023). Sources and choices: docs/papers/mzts.md. Shapes: G zones; the last one is the teacher, the others are students.
+MZTS (FG 2023). Sources and choices: docs/papers/mzts.md. Shapes: G zones; the last one is the teacher, the others are
+students.
 """
 
 import math
@@ -27,20 +28,26 @@ def zone_sizes(num_blocks: int, zones: int | Sequence[int]) -> tuple[int, ...]:
         if not 1 <= zones <= num_blocks or num_blocks % zones:
             fitting = ", ".join(str(number) for number in range(1, num_blocks + 1) if num_blocks % number == 0)
             raise ValueError(
-                f"{num_blocks} blocks cannot be split into {zones} equal zones: take one of {fitting}, or give the size of each zone"
+                f"{num_blocks} blocks cannot be split into {zones} equal zones: take one of {fitting}, or give the size"
+                " of each zone"
             )
         return (num_blocks // zones,) * zones
     sizes = tuple(int(size) for size in zones)
     if not sizes or min(sizes) < 1 or sum(sizes) != num_blocks:
-        raise ValueError(f"zone sizes must be at least 1 and add up to the {num_blocks} blocks, got {list(sizes)} (sum {sum(sizes)})")
+        raise ValueError(
+            f"zone sizes must be at least 1 and add up to the {num_blocks} blocks, got {list(sizes)} (sum {sum(sizes)})"
+        )
     return sizes
 
 
-def student_weights(num_zones: int, kind: ZoneWeights = "uniform", *, progress: float = 0.0, kappa: float = 2.0) -> tuple[float, ...]:
+def student_weights(
+    num_zones: int, kind: ZoneWeights = "uniform", *, progress: float = 0.0, kappa: float = 2.0
+) -> tuple[float, ...]:
     """Return the G-1 weights of the student zones, the shallowest first; they sum to one.
 
     "ladder" follows the adjustable ladder of ICKD (TCSVT 2023); the direction is ours: weights are proportional to
-    exp(kappa (1 - 2 progress) u), u = g / (G-1), so that the zone nearest to the teacher counts most at first, the shallowest at the end.
+    exp(kappa (1 - 2 progress) u), u = g / (G-1), so that the zone nearest to the teacher counts most at first, the
+    shallowest at the end.
 
     Args:
         progress: share of the training that is done, in 0..1.
@@ -63,7 +70,8 @@ def student_weights(num_zones: int, kind: ZoneWeights = "uniform", *, progress: 
 
 
 def ramp(progress: float, share: float) -> float:
-    """Return how much distillation counts: rising from 0 to 1 over the first `share` of the training; 1 throughout for a share of 0.
+    """Return how much distillation counts: rising from 0 to 1 over the first `share` of the training; 1 throughout for
+    a share of 0.
 
     Raises:
         ValueError: if the share is outside 0..1.

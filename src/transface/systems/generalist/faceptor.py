@@ -1,4 +1,5 @@
-"""Faceptor: one encoder, task queries, two decoders and shared interpreters answer all tasks; Naive Faceptor: one head a kind of task.
+"""Faceptor: one encoder, task queries, two decoders and shared interpreters answer all tasks; Naive Faceptor: one head
+a kind of task.
 
 Faceptor (ECCV 2024, arXiv 2403.09500) section 3. Shapes: B images, N tokens, D token width, Q queries of a task.
 """
@@ -55,7 +56,10 @@ class LayerTokens(NamedTuple):
     def split(self, counts: Sequence[int]) -> list["LayerTokens"]:
         """Return the tokens of consecutive numbers of images."""
         parts = {layer: one.split(list(counts)) for layer, one in self.tokens.items()}
-        return [LayerTokens({layer: part[index] for layer, part in parts.items()}, self.grid_size) for index in range(len(counts))]
+        return [
+            LayerTokens({layer: part[index] for layer, part in parts.items()}, self.grid_size)
+            for index in range(len(counts))
+        ]
 
 
 class Generalist(nn.Module):
@@ -74,7 +78,9 @@ class Generalist(nn.Module):
         self.layers = tuple(own.layers)
         missing = sorted(set(read_layers) - set(self.layers))
         if missing:
-            raise ValueError(f"layers {missing} are read but the encoder gives {list(self.layers)}: add them to encoder.layers")
+            raise ValueError(
+                f"layers {missing} are read but the encoder gives {list(self.layers)}: add them to encoder.layers"
+            )
         self.encoder: Any = encoder
         self.image_size: tuple[int, int] = tuple(own.image_size)
         self.outputs = {task.name: _output_of(task) for task in self.tasks.values()}
@@ -88,7 +94,9 @@ class Generalist(nn.Module):
         return LayerTokens(dict(zip(self.layers, encoded.layers, strict=True)), grid)
 
     def task_logits(self, encoded: LayerTokens, names: Sequence[str]) -> dict[str, Tensor]:
-        """Return what the named tasks say of encoded images, before any squashing: logits, maps (B, Q, h, w), embeddings."""
+        """Return what the named tasks say of encoded images, before any squashing: logits, maps (B, Q, h, w),
+        embeddings.
+        """
         raise NotImplementedError
 
     def forward_batches(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -107,10 +115,14 @@ class Generalist(nn.Module):
         """Return a NamedTuple of all answers to images (B, 3, H, W): one encoder pass, one decoder pass."""
         logits = self.task_logits(self.encode(images), list(self.tasks))
         height, width = images.shape[2:]
-        return self._answer(**{name: readable(self.tasks[name], one, (int(height), int(width))) for name, one in logits.items()})
+        return self._answer(
+            **{name: readable(self.tasks[name], one, (int(height), int(width))) for name, one in logits.items()}
+        )
 
     def layer_index(self, parameter_name: str) -> int:
-        """Return the depth of a parameter for layer-wise learning rates: that of the encoder, everything else after all of it."""
+        """Return the depth of a parameter for layer-wise learning rates: that of the encoder, everything else after all
+        of it.
+        """
         if parameter_name.startswith("encoder."):
             return int(self.encoder.layer_index(parameter_name.removeprefix("encoder.")))
         return 1 + max(int(self.encoder.layer_index(name)) for name, _ in self.encoder.named_parameters())
@@ -150,7 +162,9 @@ class Faceptor(Generalist):
         if layer_bias not in ("none", "task", "head"):
             raise ValueError(f'layer_bias must be "none", "task" or "head", got {layer_bias!r}')
         heads = num_heads if layer_bias == "head" else 1
-        self.layer_bias = None if layer_bias == "none" else LayerBias(list(with_queries), len(read_layers), num_heads=heads)
+        self.layer_bias = (
+            None if layer_bias == "none" else LayerBias(list(with_queries), len(read_layers), num_heads=heads)
+        )
         identities = {task.num_outputs for task in self.tasks.values() if task.kind == "identity"}
         if len(identities) > 1:
             raise ValueError(f"all identity tasks share one embedding, got sizes {sorted(identities)}")
@@ -164,7 +178,9 @@ class Faceptor(Generalist):
         return self.memory(encoded.tokens, encoded.grid_size)
 
     def memory_bias(self, counts: Mapping[str, int], memory: Memory) -> Tensor | None:
-        """Return the addend to the attention scores of the queries of some tasks, or None where the published form has none."""
+        """Return the addend to the attention scores of the queries of some tasks, or None where the published form has
+        none.
+        """
         cells = memory.grid_size[0] * memory.grid_size[1]
         return None if self.layer_bias is None else self.layer_bias(counts, cells)
 
@@ -208,9 +224,13 @@ class NaiveFaceptor(Generalist):
         dense_channels: inside dense heads.
     """
 
-    def __init__(self, encoder: nn.Module, tasks: Iterable[Any], *, feature_width: int = 512, dense_channels: int = 512) -> None:
+    def __init__(
+        self, encoder: nn.Module, tasks: Iterable[Any], *, feature_width: int = 512, dense_channels: int = 512
+    ) -> None:
         rows = as_tasks(tasks)
-        read = {11} | {layer for task in rows if task.has_queries for layer in (DENSE_LAYERS if task.dense else ATTRIBUTE_LAYERS)}
+        read = {11} | {
+            layer for task in rows if task.has_queries for layer in (DENSE_LAYERS if task.dense else ATTRIBUTE_LAYERS)
+        }
         super().__init__(encoder, rows, read)
         token_width = int(self.encoder.token_width)
         heads: dict[str, nn.Module] = {}
@@ -235,7 +255,9 @@ class NaiveFaceptor(Generalist):
 
 
 def readable(task: Task, logits: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Return what a task's logits mean, in the form of its Output: years, points in pixels, region logits of every pixel, or as they are."""
+    """Return what a task's logits mean, in the form of its Output: years, points in pixels, region logits of every
+    pixel, or as they are.
+    """
     if task.kind == "age":
         return mean_year(year_shares(logits))
     if task.kind == "parsing":

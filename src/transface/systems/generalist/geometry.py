@@ -1,4 +1,5 @@
-"""From an original image to the model's crop and back: boxes, similarities, and the warp that bends the far outside into the crop.
+"""From an original image to the model's crop and back: boxes, similarities, and the warp that bends the far outside
+into the crop.
 
 Faceptor's and FaRL's geometry; RoI Tanh-warp (CVPR 2019). Matrices are 3 x 3 and act on (x, y, 1) of original pixels.
 Shapes: P points (x, y), H x W pixels, C channels.
@@ -15,7 +16,9 @@ Floats = NDArray[np.floating]
 def apply_matrix(matrix: Floats, points: Floats) -> NDArray[np.float64]:
     """Return points (*, P, 2) moved by matrices (*, 3, 3)."""
     matrix = np.asarray(matrix, np.float64)
-    moved: NDArray[np.float64] = np.asarray(points, np.float64) @ np.swapaxes(matrix[..., :2, :2], -1, -2) + matrix[..., None, :2, 2]
+    moved: NDArray[np.float64] = (
+        np.asarray(points, np.float64) @ np.swapaxes(matrix[..., :2, :2], -1, -2) + matrix[..., None, :2, 2]
+    )
     return moved
 
 
@@ -46,7 +49,8 @@ def about_centre(
 
 
 def similarity(points: Floats, target: Floats) -> NDArray[np.float64]:
-    """Return the matrix of scale, turn and shift that brings points (P, 2) closest to a target (P, 2) by least squares; no reflection.
+    """Return the matrix of scale, turn and shift that brings points (P, 2) closest to a target (P, 2) by least squares;
+    no reflection.
 
     Raises:
         ValueError: for fewer than two different points.
@@ -75,7 +79,9 @@ def lapa_target(size: int = 512) -> NDArray[np.float64]:
 
 
 def warp_points(points: Floats, matrix: Floats, size: tuple[int, int], factor: float) -> NDArray[np.float64]:
-    """Return where points (*, 2) of the original lie in a warped image of (height, width); factor 0 bends nothing, 1 everything."""
+    """Return where points (*, 2) of the original lie in a warped image of (height, width); factor 0 bends nothing, 1
+    everything.
+    """
     sides = np.array(size[::-1], np.float64)
     scaled = 2 * apply_matrix(matrix, points) / sides - 1
     if factor:
@@ -87,7 +93,9 @@ def warp_points(points: Floats, matrix: Floats, size: tuple[int, int], factor: f
 
 
 def unwarp_points(points: Floats, matrix: Floats, size: tuple[int, int], factor: float) -> NDArray[np.float64]:
-    """Return where points (*, 2) of a warped image lie in the original; what is bent beyond an argument of 0.999 stops there."""
+    """Return where points (*, 2) of a warped image lie in the original; what is bent beyond an argument of 0.999 stops
+    there.
+    """
     sides = np.array(size[::-1], np.float64)
     scaled = 2 * np.asarray(points, np.float64) / sides - 1
     if factor:
@@ -109,12 +117,16 @@ def sampling_map(matrix: Floats, size: tuple[int, int], factor: float = 0.0) -> 
 
 
 def inverse_map(matrix: Floats, size: tuple[int, int], factor: float, original: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the position in the warped image (H, W, 2) that answers for each pixel of an original of (height, width)."""
+    """Return the position in the warped image (H, W, 2) that answers for each pixel of an original of (height,
+    width).
+    """
     return warp_points(pixel_grid(original), matrix, size, factor).astype(np.float32)
 
 
 def sample_bilinear(image: NDArray, positions: Floats) -> NDArray[np.float32]:
-    """Return an image (H, W) or (H, W, C) at positions (*, 2), zero outside; positions are rounded to 1/32 pixel, as OpenCV does."""
+    """Return an image (H, W) or (H, W, C) at positions (*, 2), zero outside; positions are rounded to 1/32 pixel, as
+    OpenCV does.
+    """
     height, width = image.shape[:2]
     padded = np.zeros((height + 2, width + 2, *image.shape[2:]), np.float32)
     padded[1:-1, 1:-1] = image
@@ -134,11 +146,16 @@ def sample_bilinear(image: NDArray, positions: Floats) -> NDArray[np.float32]:
 def sample_nearest(labels: NDArray, positions: Floats) -> NDArray:
     """Return labels (H, W) at positions (*, 2) of the nearest pixel, 0 outside."""
     height, width = labels.shape
-    x, y = (np.rint(np.clip(np.asarray(positions)[..., axis], -2, side + 2)).astype(np.int64) for axis, side in ((0, width), (1, height)))
+    x, y = (
+        np.rint(np.clip(np.asarray(positions)[..., axis], -2, side + 2)).astype(np.int64)
+        for axis, side in ((0, width), (1, height))
+    )
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     return np.where(inside, labels[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)], 0).astype(labels.dtype)
 
 
 def regions_of_original(logits: Floats, matrix: Floats, factor: float, original: tuple[int, int]) -> NDArray[np.int64]:
-    """Return the class (H, W) of every pixel of the original from logits (h, w, C) of its crop; where none reaches: class 0."""
+    """Return the class (H, W) of every pixel of the original from logits (h, w, C) of its crop; where none reaches:
+    class 0.
+    """
     return sample_bilinear(np.asarray(logits), inverse_map(matrix, logits.shape[:2], factor, original)).argmax(-1)

@@ -34,7 +34,12 @@ class PixelDecoder(nn.Sequential):
     """Makes a map four times as fine: (B, D, S, S) -> (B, D, 4S, 4S)."""
 
     def __init__(self, width: int) -> None:
-        super().__init__(nn.ConvTranspose2d(width, width, 2, 2), ChannelNorm(width), nn.GELU(), nn.ConvTranspose2d(width, width, 2, 2))
+        super().__init__(
+            nn.ConvTranspose2d(width, width, 2, 2),
+            ChannelNorm(width),
+            nn.GELU(),
+            nn.ConvTranspose2d(width, width, 2, 2),
+        )
 
 
 class MapInterpreter(nn.Module):
@@ -43,7 +48,9 @@ class MapInterpreter(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.pixel_decoder = PixelDecoder(width)
-        self.token_mlp = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        self.token_mlp = nn.Sequential(
+            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)
+        )
 
     def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
         """Return logits (B, Q, 4S, 4S) of tokens (B, Q, D) and the projected map (B, D, S, S)."""
@@ -69,7 +76,8 @@ class IdentityInterpreter(nn.Module):
 
 
 def soft_argmax(logits: Tensor) -> Tensor:
-    """Return the points (B, Q, 2), x and y in 0..1, of maps of logits (B, Q, H, W): the mean cell, weighted by the sigmoid.
+    """Return the points (B, Q, 2), x and y in 0..1, of maps of logits (B, Q, H, W): the mean cell, weighted by the
+    sigmoid.
 
     A map whose sigmoids sum to less than 1e-6 gives the first cell.
     """

@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 
 
 def iteration_order(
-    num_images: int, *, num_steps: int, batch_size: int, world_size: int = 1, rank: int = 0, last_step: int = -1, seed: int = 2048
+    num_images: int,
+    *,
+    num_steps: int,
+    batch_size: int,
+    world_size: int = 1,
+    rank: int = 0,
+    last_step: int = -1,
+    seed: int = 2048,
 ) -> NDArray[np.int64]:
     """Return the images that one process reads from the step after `last_step` on, `batch_size` of them a step.
 
@@ -16,7 +23,9 @@ def iteration_order(
         ValueError: for no images, or a rank outside the world.
     """
     if num_images < 1 or not 0 <= rank < world_size:
-        raise ValueError(f"an order needs images and a rank below {world_size}, got {num_images} images and rank {rank}")
+        raise ValueError(
+            f"an order needs images and a rank below {world_size}, got {num_images} images and rank {rank}"
+        )
     total = num_steps * batch_size * world_size
     order = np.resize(np.arange(num_images), total)
     np.random.RandomState(seed).shuffle(order)

@@ -1,4 +1,5 @@
-"""The four landmark data sets of Faceptor: how many points, which of them give the unit of an error, which box is cut out.
+"""The four landmark data sets of Faceptor: how many points, which of them give the unit of an error, which box is cut
+out.
 
 Shapes: M images, P points. Boxes are y1, x1, y2, x2 in pixels.
 """
@@ -41,15 +42,21 @@ LANDMARK_SETS: Mapping[str, LandmarkSet] = {
 
 
 def of_list_row(row: Floats, offset: float = 0.0) -> tuple[Floats, Floats]:
-    """Return box (4,) and landmarks (P, 2) of a row of an HRNet list: scale, centre x, centre y, then x and y of each point."""
+    """Return box (4,) and landmarks (P, 2) of a row of an HRNet list: scale, centre x, centre y, then x and y of each
+    point.
+    """
     row = np.asarray(row, np.float64)
     half = 100 * row[0]
     x, y = row[1:3] - offset
-    return np.array([y - half, x - half, y + half, x + half], np.float32), (row[3:].reshape(-1, 2) - offset).astype(np.float32)
+    return np.array([y - half, x - half, y + half, x + half], np.float32), (row[3:].reshape(-1, 2) - offset).astype(
+        np.float32
+    )
 
 
 def of_cofw_row(row: Floats) -> tuple[Floats, Floats]:
-    """Return box and landmarks of a row of COFW: x of all points, y of all points, then their occlusion; the box is a square around them."""
+    """Return box and landmarks of a row of COFW: x of all points, y of all points, then their occlusion; the box is a
+    square around them.
+    """
     points = np.asarray(row, np.float64).reshape(3, -1)[:2].T
     low, high = np.floor(points.min(0)), np.ceil(points.max(0))
     centre, half = (low + high) / 2, (high - low).max() / 2

@@ -1,7 +1,8 @@
 """Layer-Attention: queries attend to the tokens of several encoder layers at once, and prefer layers as they need.
 
-Faceptor (ECCV 2024) section 3.3. The released form lets a learned embedding of each layer enter the keys. Ours may add a learned bias per task
-and layer to the scores: with -inf for the new layers it is the one-layer decoder, and its softmax is a readable profile of the task.
+Faceptor (ECCV 2024) section 3.3. The released form lets a learned embedding of each layer enter the keys. Ours may add
+a learned bias per task and layer to the scores: with -inf for the new layers it is the one-layer decoder, and its
+softmax is a readable profile of the task.
 Shapes: B images, L layers, S side of the grid, N = S*S tokens of a layer, D width, Q queries, H heads.
 """
 
@@ -49,7 +50,9 @@ class Memory(NamedTuple):
     layers: tuple[int, ...]
 
     def main_map(self) -> Tensor:
-        """Return the projected map (B, D, rows, columns) of the first layer, which the maps of dense tasks are read from."""
+        """Return the projected map (B, D, rows, columns) of the first layer, which the maps of dense tasks are read
+        from.
+        """
         rows, columns = self.grid_size
         return self.tokens[:, : rows * columns].transpose(1, 2).unflatten(2, self.grid_size)
 
@@ -77,7 +80,9 @@ class LayerMemory(nn.Module):
             nn.init.kaiming_uniform_(projection.weight, a=1)
             nn.init.zeros_(projection.bias)
 
-    def forward(self, tokens: Mapping[int, Tensor], grid_size: tuple[int, int], layers: Sequence[int] | None = None) -> Memory:
+    def forward(
+        self, tokens: Mapping[int, Tensor], grid_size: tuple[int, int], layers: Sequence[int] | None = None
+    ) -> Memory:
         """Return the memory of tokens (B, N, token_width) by layer; `layers` takes some of the own ones only."""
         chosen = self.layers if layers is None else tuple(layers)
         indices = [self.layers.index(layer) for layer in chosen]

@@ -18,8 +18,12 @@ def by_size(images: Mapping[str, Tensor]) -> list[list[str]]:
     return list(groups.values())
 
 
-def merged(encode: Callable[[Tensor], Any], images: Mapping[str, Tensor], split: Callable[[Any, list[int]], list[Any]]) -> dict[str, Any]:
-    """Return what `encode` makes of each batch, with one call for each image size; `split` cuts its result into numbers of images."""
+def merged(
+    encode: Callable[[Tensor], Any], images: Mapping[str, Tensor], split: Callable[[Any, list[int]], list[Any]]
+) -> dict[str, Any]:
+    """Return what `encode` makes of each batch, with one call for each image size; `split` cuts its result into numbers
+    of images.
+    """
     found: dict[str, Any] = {}
     for names in by_size(images):
         encoded = encode(torch.cat([images[name] for name in names]))

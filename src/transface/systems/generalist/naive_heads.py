@@ -91,7 +91,9 @@ class UPerHead(nn.Module):
 
     def __init__(self, inputs: int, channels: int, num_outputs: int, scales: Sequence[int] = (1, 2, 3, 6)) -> None:
         super().__init__()
-        self.psp_modules = nn.ModuleList(nn.Sequential(nn.AdaptiveAvgPool2d(scale), ConvBlock(inputs, channels, 1)) for scale in scales)
+        self.psp_modules = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(scale), ConvBlock(inputs, channels, 1)) for scale in scales
+        )
         self.bottleneck = ConvBlock(inputs + len(scales) * channels, channels, 3)
         self.lateral_convs = nn.ModuleList(ConvBlock(inputs, channels, 1) for _ in range(3))
         self.fpn_convs = nn.ModuleList(ConvBlock(channels, channels, 3) for _ in range(3))
@@ -116,7 +118,8 @@ class UPerHead(nn.Module):
 
 
 class DenseHead(nn.Module):
-    """A pyramid of four layers and UPerHead, shared by the data sets of one kind; each reads its own slice of the channels.
+    """A pyramid of four layers and UPerHead, shared by the data sets of one kind; each reads its own slice of the
+    channels.
 
     Args of the constructor:
         token_width: C of the encoder.
@@ -132,7 +135,9 @@ class DenseHead(nn.Module):
             nn.GELU(),
             nn.ConvTranspose2d(token_width, token_width, 2, 2),
         )
-        self.fpns = nn.ModuleList([four_times, nn.ConvTranspose2d(token_width, token_width, 2, 2), nn.Identity(), nn.MaxPool2d(2)])
+        self.fpns = nn.ModuleList(
+            [four_times, nn.ConvTranspose2d(token_width, token_width, 2, 2), nn.Identity(), nn.MaxPool2d(2)]
+        )
         self.head = UPerHead(token_width, channels, sum(outputs.values()))
         self.outputs = dict(outputs)
 

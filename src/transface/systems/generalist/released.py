@@ -31,9 +31,15 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (re.escape(_DECODER) + r"query_embed\.(\w+)\.weight$", r"queries.position.\1"),
     (re.escape(_DECODER) + r"input_proj\.0\.", "memory.projections.0."),
     (re.escape(_DECODER) + r"adapt_pos2d\.", "memory.position_mlp."),
-    (re.escape(_DECODER) + r"transformer_cross_attention_layers\.(\d+)\.multihead_attn\.", r"decoder.layers.\1.cross_attention."),
+    (
+        re.escape(_DECODER) + r"transformer_cross_attention_layers\.(\d+)\.multihead_attn\.",
+        r"decoder.layers.\1.cross_attention.",
+    ),
     (re.escape(_DECODER) + r"transformer_cross_attention_layers\.(\d+)\.norm\.", r"decoder.layers.\1.cross_norm."),
-    (re.escape(_DECODER) + r"transformer_self_attention_layers\.(\d+)\.self_attn\.", r"decoder.layers.\1.self_attention."),
+    (
+        re.escape(_DECODER) + r"transformer_self_attention_layers\.(\d+)\.self_attn\.",
+        r"decoder.layers.\1.self_attention.",
+    ),
     (re.escape(_DECODER) + r"transformer_self_attention_layers\.(\d+)\.norm\.", r"decoder.layers.\1.self_norm."),
     (re.escape(_DECODER) + r"transformer_ffn_layers\.(\d+)\.norm\.", r"decoder.layers.\1.feedforward_norm."),
     (re.escape(_DECODER) + r"transformer_ffn_layers\.(\d+)\.", r"decoder.layers.\1."),
@@ -44,12 +50,17 @@ _RENAMES: tuple[tuple[str, str], ...] = (
 
 
 def our_key(released: str) -> str | None:
-    """Return our name of a released tensor, or None for what we keep elsewhere (layer embeddings, duplicates, the margin classifier).
+    """Return our name of a released tensor, or None for what we keep elsewhere (layer embeddings, duplicates, the
+    margin classifier).
 
     Raises:
         ValueError: for a key of no released file.
     """
-    if ".mask_map.1.ln." in released or released.startswith("module.losses_module.") or released.endswith("level_embed.weight"):
+    if (
+        ".mask_map.1.ln." in released
+        or released.startswith("module.losses_module.")
+        or released.endswith("level_embed.weight")
+    ):
         return None
     layer = re.match(re.escape(_READERS) + r"map_v2\.mask_embed\.layers\.(\d+)\.(\w+)$", released)
     if layer:
@@ -67,13 +78,17 @@ def our_key(released: str) -> str | None:
 
 
 def converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return our state dict of a released one ({step, state_dict, optimizer} or the state dict itself); the margin classifier is left out."""
+    """Return our state dict of a released one ({step, state_dict, optimizer} or the state dict itself); the margin
+    classifier is left out.
+    """
     state = state.get("state_dict", state)  # type: ignore[assignment]
     ours = {key: value for released, value in state.items() if (key := our_key(released)) is not None}
     for key, value in ours.items():
         if key.startswith("memory.projections.") and value.ndim == 4:
             ours[key] = value[:, :, 0, 0]
-    rows = [state[_DECODER + name] for name in ("level_embed.weight", "new_level_embed.weight") if _DECODER + name in state]
+    rows = [
+        state[_DECODER + name] for name in ("level_embed.weight", "new_level_embed.weight") if _DECODER + name in state
+    ]
     if rows:
         ours["memory.layer_embedding"] = torch.cat(rows)
     return ours
@@ -87,16 +102,22 @@ def load_released(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """
     ours = converted(state)
     own = model.state_dict()
-    wrong = sorted(key for key in own.keys() | ours.keys() if getattr(own.get(key), "shape", None) != getattr(ours.get(key), "shape", None))
+    wrong = sorted(
+        key
+        for key in own.keys() | ours.keys()
+        if getattr(own.get(key), "shape", None) != getattr(ours.get(key), "shape", None)
+    )
     if wrong:
         raise ValueError(
-            f"these are not the weights of this model: {len(wrong)} tensors differ in name or shape, first {', '.join(wrong[:3])}"
+            f"these are not the weights of this model: {len(wrong)} tensors differ in name or shape, first"
+            f" {', '.join(wrong[:3])}"
         )
     model.load_state_dict(ours)
 
 
 def add_layers(model: Faceptor, stage_one: Mapping[str, Tensor]) -> None:
-    """Load our state dict of a one-layer Faceptor into one with more layers: the published second stage; what is new stays as drawn.
+    """Load our state dict of a one-layer Faceptor into one with more layers: the published second stage; what is new
+    stays as drawn.
 
     Raises:
         ValueError: if anything but the new layers is missing.

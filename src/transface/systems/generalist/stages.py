@@ -11,7 +11,8 @@ from transface.systems.generalist.faceptor import Faceptor
 
 
 def train_only(network: nn.Module, patterns: Sequence[str]) -> int:
-    """Freeze all parameters but those whose name holds one of the patterns, set wholly frozen parts to evaluation; return how many numbers train.
+    """Freeze all parameters but those whose name holds one of the patterns, set wholly frozen parts to evaluation;
+    return how many numbers train.
 
     Raises:
         ValueError: for a pattern that no parameter's name holds.
@@ -30,7 +31,8 @@ def train_only(network: nn.Module, patterns: Sequence[str]) -> int:
 
 
 def start_second_stage(model: Faceptor) -> int:
-    """Freeze all but the projections and embeddings of the layers after the first (and their bias); return how many numbers train.
+    """Freeze all but the projections and embeddings of the layers after the first (and their bias); return how many
+    numbers train.
 
     Raises:
         ValueError: for a model with one layer.

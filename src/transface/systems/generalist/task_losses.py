@@ -20,7 +20,9 @@ def age_loss(logits: Tensor, ages: Tensor) -> Tensor:
 
 
 def attribute_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy of logits (B, Q) for labels of 0, 1 and -1 (unknown): summed over attributes, mean over images."""
+    """Return the cross-entropy of logits (B, Q) for labels of 0, 1 and -1 (unknown): summed over attributes, mean over
+    images.
+    """
     entries = F.binary_cross_entropy_with_logits(logits, labels.clamp_min(0).to(logits.dtype), reduction="none")
     return (entries * (labels >= 0)).sum() / len(logits)
 
@@ -39,7 +41,9 @@ def parsing_loss(maps: Tensor, regions: Tensor) -> Tensor:
 
 
 def landmark_loss(maps: Tensor, points: Tensor, *, size: tuple[int, int] = (128, 128), radius: float = 5.0) -> Tensor:
-    """Return the distance of the points of maps (B, Q, h, w) to points (B, Q, 2) in 0..1, plus the heat maps' cross-entropy."""
+    """Return the distance of the points of maps (B, Q, h, w) to points (B, Q, 2) in 0..1, plus the heat maps'
+    cross-entropy.
+    """
     return point_distance(soft_argmax(maps), points) + heatmap_cross_entropy(maps, points, size=size, radius=radius)
 
 

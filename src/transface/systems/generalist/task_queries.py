@@ -24,7 +24,9 @@ class Queries(NamedTuple):
     counts: dict[str, int]
 
     def separation(self) -> Tensor | None:
-        """Return the bias (Q, Q) that hides the queries of other tasks from each other (0 or -inf), or None for one task."""
+        """Return the bias (Q, Q) that hides the queries of other tasks from each other (0 or -inf), or None for one
+        task.
+        """
         if len(self.counts) == 1:
             return None
         task_of_row = torch.repeat_interleave(torch.tensor(list(self.counts.values()), device=self.content.device))
@@ -42,8 +44,12 @@ class TaskQueries(nn.Module):
 
     def __init__(self, counts: Mapping[str, int], width: int) -> None:
         super().__init__()
-        self.content = nn.ParameterDict({name: nn.Parameter(torch.randn(count, width)) for name, count in counts.items()})
-        self.position = nn.ParameterDict({name: nn.Parameter(torch.rand(count, width)) for name, count in counts.items()})
+        self.content = nn.ParameterDict(
+            {name: nn.Parameter(torch.randn(count, width)) for name, count in counts.items()}
+        )
+        self.position = nn.ParameterDict(
+            {name: nn.Parameter(torch.rand(count, width)) for name, count in counts.items()}
+        )
 
     def forward(self, *names: str) -> Queries:
         """Return the queries of the named tasks.
@@ -53,7 +59,9 @@ class TaskQueries(nn.Module):
         """
         unknown = [name for name in names if name not in self.content]
         if unknown or not names:
-            raise ValueError(f"no queries of {', '.join(unknown) or 'no task'}; there are those of {', '.join(self.content)}")
+            raise ValueError(
+                f"no queries of {', '.join(unknown) or 'no task'}; there are those of {', '.join(self.content)}"
+            )
         content = torch.cat([self.content[name] for name in names])
         position = torch.cat([self.position[name] for name in names])
         return Queries(content, position, {name: len(self.content[name]) for name in names})

@@ -1,7 +1,7 @@
 """What a generalist is asked: one row a task, its kind, its number of outputs, its share of a step and of the loss.
 
-Faceptor (ECCV 2024, arXiv 2403.09500), table 1. Adding a task is adding a row. Published tasks keep the names they have in the
-released files: a word for the kind, then the data set.
+Faceptor (ECCV 2024, arXiv 2403.09500), table 1. Adding a task is adding a row. Published tasks keep the names they have
+in the released files: a word for the kind, then the data set.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,11 +54,33 @@ FULL: tuple[Task, ...] = (
     Task("align_wflw", "landmarks", 98, 4),
     Task("align_aflw", "landmarks", 19, 4),
 )
-BASE_NAMES = ("recog_ms1mv3", "age_morph2", "biattr_celeba", "affect_affectnet", "affect_rafdb", "parsing_celebam", "align_300w")
+BASE_NAMES = (
+    "recog_ms1mv3",
+    "age_morph2",
+    "biattr_celeba",
+    "affect_affectnet",
+    "affect_rafdb",
+    "parsing_celebam",
+    "align_300w",
+)
 BASE: tuple[Task, ...] = tuple(task for task in FULL if task.name in BASE_NAMES)
 
-BASE_KIND_WEIGHTS: Mapping[str, float] = {"identity": 5, "age": 6, "attributes": 2, "expression": 5, "parsing": 100, "landmarks": 1000}
-FULL_KIND_WEIGHTS: Mapping[str, float] = {"identity": 5, "age": 5, "attributes": 2, "expression": 10, "parsing": 200, "landmarks": 1000}
+BASE_KIND_WEIGHTS: Mapping[str, float] = {
+    "identity": 5,
+    "age": 6,
+    "attributes": 2,
+    "expression": 5,
+    "parsing": 100,
+    "landmarks": 1000,
+}
+FULL_KIND_WEIGHTS: Mapping[str, float] = {
+    "identity": 5,
+    "age": 5,
+    "attributes": 2,
+    "expression": 10,
+    "parsing": 200,
+    "landmarks": 1000,
+}
 
 
 def as_tasks(rows: Iterable[Any]) -> tuple[Task, ...]:
@@ -78,10 +100,13 @@ def as_tasks(rows: Iterable[Any]) -> tuple[Task, ...]:
         except TypeError as error:
             raise ValueError(f"a task is {{{', '.join(Task._fields)}}}, got {row!r}: {error}") from None
         if task.kind not in get_args(TaskKind):
-            raise ValueError(f"kind of task {task.name!r} must be one of {', '.join(get_args(TaskKind))}, got {task.kind!r}")
+            raise ValueError(
+                f"kind of task {task.name!r} must be one of {', '.join(get_args(TaskKind))}, got {task.kind!r}"
+            )
         if task.num_outputs < 1 or task.batch_size < 1:
             raise ValueError(
-                f"task {task.name!r} needs at least one output and one image a step, got {task.num_outputs} and {task.batch_size}"
+                f"task {task.name!r} needs at least one output and one image a step, got {task.num_outputs} and"
+                f" {task.batch_size}"
             )
         if not str(task.name).isidentifier():
             raise ValueError(f"the name of a task must be a word of letters, digits and _, got {task.name!r}")
@@ -89,12 +114,17 @@ def as_tasks(rows: Iterable[Any]) -> tuple[Task, ...]:
     names = [task.name for task in tasks]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not tasks:
-        raise ValueError(f"two tasks are named {', '.join(twice)}: each name once" if twice else "a generalist needs at least one task")
+        raise ValueError(
+            f"two tasks are named {', '.join(twice)}: each name once"
+            if twice
+            else "a generalist needs at least one task"
+        )
     return tuple(tasks)
 
 
 def task_weights(tasks: Sequence[Task], kind_weights: Mapping[str, float]) -> dict[str, float]:
-    """Return the factor of each task's loss: that of its kind, shared in proportion to the images a step (supplement, table of data sets).
+    """Return the factor of each task's loss: that of its kind, shared in proportion to the images a step (supplement,
+    table of data sets).
 
     Raises:
         ValueError: if a kind has no weight.

@@ -1,6 +1,7 @@
 """The transformer decoder: task queries become answers by reading the encoder's tokens and each other.
 
-Faceptor (ECCV 2024) section 3.2; the order of Mask2Former: cross-attention, self-attention, feed-forward, each normed after its sum.
+Faceptor (ECCV 2024) section 3.2; the order of Mask2Former: cross-attention, self-attention, feed-forward, each normed
+after its sum.
 Shapes: B images, Q queries, K memory tokens, D width, H heads.
 """
 
@@ -32,7 +33,13 @@ class DecoderLayer(nn.Module):
                 nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
 
     def forward(
-        self, tokens: Tensor, position: Tensor, memory: Memory, *, memory_bias: Tensor | None = None, separation: Tensor | None = None
+        self,
+        tokens: Tensor,
+        position: Tensor,
+        memory: Memory,
+        *,
+        memory_bias: Tensor | None = None,
+        separation: Tensor | None = None,
     ) -> Tensor:
         """Return the next tokens (B, Q, D); positions are added to queries and keys, never to values."""
         read = self.cross_attention(tokens + position, memory.tokens + memory.positions, memory.tokens, memory_bias)
@@ -45,7 +52,9 @@ class DecoderLayer(nn.Module):
 class TokenDecoder(nn.Module):
     """Layers of DecoderLayer; several tasks pass at once, hidden from each other, with the result of one at a time."""
 
-    def __init__(self, width: int = 256, num_heads: int = 8, feedforward_width: int = 2048, num_layers: int = 9) -> None:
+    def __init__(
+        self, width: int = 256, num_heads: int = 8, feedforward_width: int = 2048, num_layers: int = 9
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(DecoderLayer(width, num_heads, feedforward_width) for _ in range(num_layers))
 
@@ -65,6 +74,8 @@ class TokenDecoder(nn.Module):
         found = []
         for layer in self.layers:
             assert isinstance(layer, DecoderLayer)
-            found.append(layer.cross_attention.weights(tokens + queries.position, memory.tokens + memory.positions, memory_bias))
+            found.append(
+                layer.cross_attention.weights(tokens + queries.position, memory.tokens + memory.positions, memory_bias)
+            )
             tokens = layer(tokens, queries.position, memory, memory_bias=memory_bias, separation=separation)
         return found

@@ -1,4 +1,5 @@
-"""The network of teachers and students: an encoder, and for each answer (expression, gender, age) a linear head on its embedding.
+"""The network of teachers and students: an encoder, and for each answer (expression, gender, age) a linear head on its
+embedding.
 
 Shapes: B images, E embedding size, C classes, K whole ages.
 """
@@ -21,8 +22,8 @@ MEAN_AGE, SPREAD_OF_AGES = 33.0, 20.0  # what a regression starts from, in years
 class AnswerNetwork(nn.Module):
     """Answers by name, and the embedding they are read from.
 
-    A number is a distribution over whole values 0 .. num_values - 1, whose mean and 90 % interval are the answer (B, 3), or by
-    `num_values=None` a regression (B,).
+    A number is a distribution over whole values 0 .. num_values - 1, whose mean and 90 % interval are the answer (B,
+    3), or by `num_values=None` a regression (B,).
 
     Args of the constructor:
         encoder: images -> EncodedImages or FaceFeatures; with `image_size`.
@@ -52,12 +53,16 @@ class AnswerNetwork(nn.Module):
         self.image_size = (int(size[0]), int(size[1]))
         self.embedding_size = int(getattr(encoder, "token_width", 0) or getattr(encoder, "embedding_size", 0))
         self.dropout = nn.Dropout(dropout)
-        self.heads = nn.ModuleDict({name: nn.Linear(self.embedding_size, self._width(output)) for name, output in self.outputs.items()})
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(self.embedding_size, self._width(output)) for name, output in self.outputs.items()}
+        )
         for head in self.heads.values():
             assert isinstance(head, nn.Linear)
             nn.init.trunc_normal_(head.weight, std=0.02)
             nn.init.zeros_(head.bias)
-        self._distributions = tuple(name for name, output in self.outputs.items() if output.kind == "number" and num_values)
+        self._distributions = tuple(
+            name for name, output in self.outputs.items() if output.kind == "number" and num_values
+        )
         fields = (*self.outputs, *(f"{name}_logits" for name in self._distributions), "embedding")
         self._answers = namedtuple("Answers", fields)  # type: ignore[misc]
 

@@ -1,7 +1,9 @@
-"""Two students as one: their embeddings, each of length 1, in one vector; a support vector machine or a small network reads the answer.
+"""Two students as one: their embeddings, each of length 1, in one vector; a support vector machine or a small network
+reads the answer.
 
-Georgescu & Ionescu, arXiv 2008.01003: the concatenated distilled embeddings. Everything is fitted on cached embeddings; the strength of
-regularisation is chosen on the validation images. Shapes: n images, E embedding size, C classes, D = sum of the E of all students.
+Georgescu & Ionescu, arXiv 2008.01003: the concatenated distilled embeddings. Everything is fitted on cached embeddings;
+the strength of regularisation is chosen on the validation images. Shapes: n images, E embedding size, C classes, D =
+sum of the E of all students.
 """
 
 import warnings
@@ -113,7 +115,9 @@ def fit_network(
     middle, scale = (0.0, 1.0) if num_classes else (float(y.float().mean()), float(y.float().std().clamp_min(1e-6)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = nn.Sequential(nn.Linear(x.shape[1], width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, num_classes or 1))
+        network = nn.Sequential(
+            nn.Linear(x.shape[1], width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, num_classes or 1)
+        )
         # The embeddings have length 1: times the root of their size each entry is about 1.
         factor = x.shape[1] ** 0.5
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
@@ -122,11 +126,17 @@ def fit_network(
             network.train()
             for rows in torch.randperm(len(x), generator=generator).split(batch_size):
                 answers = network(x[rows] * factor)
-                loss = F.cross_entropy(answers, y[rows]) if num_classes else F.smooth_l1_loss(answers[:, 0], (y[rows].float() - middle) / scale)
+                loss = (
+                    F.cross_entropy(answers, y[rows])
+                    if num_classes
+                    else F.smooth_l1_loss(answers[:, 0], (y[rows].float() - middle) / scale)
+                )
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-            wrong = _error(_answered(network, val.embeddings * factor, num_classes, middle, scale), val.labels, num_classes)
+            wrong = _error(
+                _answered(network, val.embeddings * factor, num_classes, middle, scale), val.labels, num_classes
+            )
             if wrong < best:
                 best, best_state, waited = wrong, {k: v.clone() for k, v in network.state_dict().items()}, 0
             elif (waited := waited + 1) >= patience:
@@ -136,7 +146,9 @@ def fit_network(
 
 
 @torch.no_grad()
-def _answered(network: nn.Module, embeddings: Floats, num_classes: int | None, middle: float, scale: float) -> NDArray[Any]:
+def _answered(
+    network: nn.Module, embeddings: Floats, num_classes: int | None, middle: float, scale: float
+) -> NDArray[Any]:
     answers = network.eval()(torch.from_numpy(np.asarray(embeddings, dtype=np.float32)))
     return (answers.argmax(1) if num_classes else middle + scale * answers[:, 0]).numpy()
 

@@ -1,6 +1,7 @@
 """How a teacher's answers become terms of a student's loss: soft targets, triplets, or both.
 
-Shapes: B images, E embedding size. `answers` and `taught` are what AnswerNetwork returns of the occluded and the whole faces.
+Shapes: B images, E embedding size. `answers` and `taught` are what AnswerNetwork returns of the occluded and the whole
+faces.
 """
 
 from collections.abc import Mapping
@@ -43,7 +44,13 @@ class Distillation(Protocol):
     """Turns a teacher's answers into terms of the student's loss."""
 
     def __call__(
-        self, answers: Any, taught: Any, labels: Any, outputs: Mapping[str, Output], student: Tensor, generator: torch.Generator
+        self,
+        answers: Any,
+        taught: Any,
+        labels: Any,
+        outputs: Mapping[str, Output],
+        student: Tensor,
+        generator: torch.Generator,
     ) -> Taught:
         """Return the terms; `student` (B, E) is the student's embedding in the teacher's width."""
         ...
@@ -71,7 +78,13 @@ class SoftTargets:
         self.temperature = temperature
 
     def __call__(
-        self, answers: Any, taught: Any, labels: Any, outputs: Mapping[str, Output], student: Tensor, generator: torch.Generator
+        self,
+        answers: Any,
+        taught: Any,
+        labels: Any,
+        outputs: Mapping[str, Output],
+        student: Tensor,
+        generator: torch.Generator,
     ) -> Taught:
         terms = {f"soft/{name}": self._term(name, output, answers, taught).mean() for name, output in outputs.items()}
         return Taught(terms, dict.fromkeys(terms, self.share), task_weight=1 - self.share)
@@ -111,7 +124,9 @@ class TripletTargets:
         columns: list[str] | tuple[str, ...] | None = None,
     ) -> None:
         if weight < 0 or margin < 0 or task_weight < 0:
-            raise ValueError(f"weight, margin and task_weight must be 0 or more, got {weight}, {margin} and {task_weight}")
+            raise ValueError(
+                f"weight, margin and task_weight must be 0 or more, got {weight}, {margin} and {task_weight}"
+            )
         if normalise not in ("unit", "none"):
             raise ValueError(f"normalise must be 'unit' or 'none', got {normalise!r}")
         self.weight = weight
@@ -123,7 +138,13 @@ class TripletTargets:
         self.columns = None if columns is None else tuple(columns)
 
     def __call__(
-        self, answers: Any, taught: Any, labels: Any, outputs: Mapping[str, Output], student: Tensor, generator: torch.Generator
+        self,
+        answers: Any,
+        taught: Any,
+        labels: Any,
+        outputs: Mapping[str, Output],
+        student: Tensor,
+        generator: torch.Generator,
     ) -> Taught:
         teacher = taught.embedding.detach()
         if self.normalise == "unit":
@@ -132,7 +153,13 @@ class TripletTargets:
         for name in self.columns or outputs:
             relations = _relations(outputs[name], getattr(labels, name))
             triplets = choose_triplets(
-                student, teacher, relations, margin=self.margin, positive=self.positive, negative=self.negative, generator=generator
+                student,
+                teacher,
+                relations,
+                margin=self.margin,
+                positive=self.positive,
+                negative=self.negative,
+                generator=generator,
             )
             terms[f"triplet/{name}"] = chosen_loss(student, teacher, triplets, self.margin)
             logged[f"train/triplets/{name}"] = triplets.valid.float().mean()

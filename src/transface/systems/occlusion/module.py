@@ -1,4 +1,5 @@
-"""What a step of occlusion does: one geometry, a whole and an occluded view; the student answers, and the teacher's answers teach it.
+"""What a step of occlusion does: one geometry, a whole and an occluded view; the student answers, and the teacher's
+answers teach it.
 
 Georgescu et al., arXiv 2008.01003, 2111.10561; equations, deviations and tests: docs/papers/occlusion.md.
 Shapes: B faces, E embedding size.
@@ -33,7 +34,8 @@ class OcclusionModule(TrainingModule):
         occluder: hides a part of each face; None: nothing is hidden.
         teacher: a frozen network of the same outputs, which sees the whole face; it is neither trained nor saved.
         distillation: how it teaches; with a teacher and only then.
-        points: where five points lie in every image, as shares of its sides; None: unknown, so that drawn occluders fall back to half.
+        points: where five points lie in every image, as shares of its sides; None: unknown, so that drawn occluders
+            fall back to half.
         output_weights: of the loss of each output; 1 where not named.
         flip_probability, max_degrees, scale, gain: of the geometry and light both views share.
         label_smoothing: of classes.
@@ -41,7 +43,8 @@ class OcclusionModule(TrainingModule):
         optimizer, schedule, clip_norm, seed: see TrainingModule.
 
     Raises:
-        ValueError: for a teacher without distillation or the other way round, or one of other outputs or another image size.
+        ValueError: for a teacher without distillation or the other way round, or one of other outputs or another image
+            size.
     """
 
     def __init__(
@@ -89,12 +92,14 @@ class OcclusionModule(TrainingModule):
         self.decay_rule: DecayRule = decay_rule
         self.layer_decay = layer_decay
         self.projector: nn.Module | None = None
-        # In a tuple: no part of this module, so neither its optimizer nor its checkpoints know the teacher, and train() does not reach it.
+        # In a tuple: no part of this module, so neither its optimizer nor its checkpoints know the teacher, and train()
+        # does not reach it.
         self._teacher: tuple[nn.Module, ...] = ()
         if teacher is not None:
             check_teacher(teacher, network)
             self._teacher = (teacher.eval().requires_grad_(False),)
-            widths = [int(getattr(one, "embedding_size")) for one in (self.network, teacher)]  # noqa: B009 - a Module's attribute of unknown kind
+            # getattr: a Module's attribute is of unknown kind
+            widths = [int(getattr(one, "embedding_size")) for one in (self.network, teacher)]  # noqa: B009
             if widths[0] != widths[1]:
                 self.projector = nn.Linear(widths[0], widths[1], bias=False)
 
@@ -117,14 +122,22 @@ class OcclusionModule(TrainingModule):
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
         seen = views.clean if self.view == "whole" else views.occluded
         answers = self.network(_normalised(seen, dtype))
-        terms = {f"task/{name}": self._task_loss(name, answers, getattr(batch.labels, name)) for name in self.network.outputs}
+        terms = {
+            f"task/{name}": self._task_loss(name, answers, getattr(batch.labels, name)) for name in self.network.outputs
+        }
         weights = {term: self.output_weights.get(term.removeprefix("task/"), 1.0) for term in terms}
         if self.distillation is not None:
             taught = self._taught(_normalised(views.clean, dtype), answers, batch.labels, generator)
             weights = {term: weight * taught.task_weight for term, weight in weights.items()} | taught.weights
             terms |= taught.terms
             self._log(taught.logged, len(batch.images))
-        self._log({"train/hidden_share": (views.alpha > 0.5).float().mean(), "train/fell_back": views.fell_back.float().mean()}, len(batch.images))
+        self._log(
+            {
+                "train/hidden_share": (views.alpha > 0.5).float().mean(),
+                "train/fell_back": views.fell_back.float().mean(),
+            },
+            len(batch.images),
+        )
         return NamedLosses(terms, weights, num_samples=len(batch.images))
 
     def _taught(self, whole: Tensor, answers: Any, labels: Any, generator: torch.Generator) -> Taught:
@@ -138,10 +151,14 @@ class OcclusionModule(TrainingModule):
         return self.distillation(answers, taught, labels, self.network.outputs, student, generator)
 
     def _task_loss(self, name: str, answers: Any, targets: Tensor) -> Tensor:
-        """Return the mean loss of one output over the images whose label is known; 0 with a gradient of 0 where there are none."""
+        """Return the mean loss of one output over the images whose label is known; 0 with a gradient of 0 where there
+        are none.
+        """
         if self.network.outputs[name].kind == "one_of":
             known = targets >= 0
-            per_image = F.cross_entropy(getattr(answers, name), targets.clamp_min(0), reduction="none", label_smoothing=self.label_smoothing)
+            per_image = F.cross_entropy(
+                getattr(answers, name), targets.clamp_min(0), reduction="none", label_smoothing=self.label_smoothing
+            )
         else:
             known = targets.isfinite()
             ages = torch.where(known, targets, torch.zeros_like(targets)).to(getattr(answers, name).dtype)
@@ -168,15 +185,26 @@ def check_teacher(teacher: nn.Module, student: nn.Module) -> None:
     """
     own, other = (getattr(network, "outputs", {}) for network in (student, teacher))
     if not hasattr(teacher, "embedding_size") or not other:
-        raise ValueError(f"a teacher answers by name with an embedding, {type(teacher).__name__} does not: train one with stage=teacher")
+        raise ValueError(
+            f"a teacher answers by name with an embedding, {type(teacher).__name__} does not: train one with"
+            " stage=teacher"
+        )
     for name, output in own.items():
         if name not in other:
-            raise ValueError(f"the teacher answers {', '.join(other)}, the student is to answer {name}: it is a teacher of another task")
+            raise ValueError(
+                f"the teacher answers {', '.join(other)}, the student is to answer {name}: it is a teacher of another"
+                " task"
+            )
         if (output.kind, tuple(output.names)) != (other[name].kind, tuple(other[name].names)):
-            raise ValueError(f"teacher and student must mean the same by {name}: {other[name].names or other[name].kind} is not {output.names or output.kind}")
+            raise ValueError(
+                f"teacher and student must mean the same by {name}: {other[name].names or other[name].kind} is not"
+                f" {output.names or output.kind}"
+            )
     sizes = [tuple(network.image_size) for network in (teacher, student)]  # type: ignore[arg-type]
     if sizes[0] != sizes[1]:
-        raise ValueError(f"the teacher takes images of {sizes[0]} pixels, the student of {sizes[1]}: they see the same photographs")
+        raise ValueError(
+            f"the teacher takes images of {sizes[0]} pixels, the student of {sizes[1]}: they see the same photographs"
+        )
 
 
 def _normalised(images: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,4 +1,6 @@
-"""The occluders of the occlusion papers by the names they are used under; drawn in data/augment, where any system may use them."""
+"""The occluders of the occlusion papers by the names they are used under; drawn in data/augment, where any system may
+use them.
+"""
 
 from transface.data.augment.headset import Headset
 from transface.data.augment.occluders import (

@@ -1,6 +1,7 @@
 """Two views of one face: the same geometry for both, the whole one for the teacher, the occluded one for the student.
 
-Order: geometry, occluder, light. Drawing is apart from applying. Shapes: B faces of H x W pixels, P points. Images are RGB, 0..255.
+Order: geometry, occluder, light. Drawing is apart from applying. Shapes: B faces of H x W pixels, P points. Images are
+RGB, 0..255.
 """
 
 import math
@@ -65,11 +66,18 @@ def draw_geometry(
     device = "cpu" if generator is None else generator.device
     draws = torch.rand(4, count, generator=generator, device=device)
     angle = math.radians(max_degrees) * (2 * draws[1] - 1)
-    return Geometry(draws[0] < flip_probability, angle, scale[0] + (scale[1] - scale[0]) * draws[2], gain[0] + (gain[1] - gain[0]) * draws[3])
+    return Geometry(
+        draws[0] < flip_probability,
+        angle,
+        scale[0] + (scale[1] - scale[0]) * draws[2],
+        gain[0] + (gain[1] - gain[0]) * draws[3],
+    )
 
 
 def moved(images: Tensor, points: Tensor | None, geometry: Geometry) -> tuple[Tensor, Tensor | None]:
-    """Return images (B, 3, H, W) mirrored, turned and scaled about their middle, and their points with them; uint8 stays uint8."""
+    """Return images (B, 3, H, W) mirrored, turned and scaled about their middle, and their points with them; uint8
+    stays uint8.
+    """
     device = images.device
     mirrored, angle, scale = (part.to(device) for part in geometry[:3])
     images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
@@ -81,7 +89,10 @@ def moved(images: Tensor, points: Tensor | None, geometry: Geometry) -> tuple[Te
     cosine, sine = angle.cos() / scale, angle.sin() / scale
     zero = torch.zeros_like(cosine)
     # affine_grid's coordinates are in half sides: the ratio of the sides keeps angles true.
-    rows = [torch.stack([cosine, -sine * height / width, zero], 1), torch.stack([sine * width / height, cosine, zero], 1)]
+    rows = [
+        torch.stack([cosine, -sine * height / width, zero], 1),
+        torch.stack([sine * width / height, cosine, zero], 1),
+    ]
     grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
     turned = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
     if points is not None:
@@ -89,7 +100,9 @@ def moved(images: Tensor, points: Tensor | None, geometry: Geometry) -> tuple[Te
     return (turned if images.is_floating_point() else turned.round_().to(images.dtype)), points
 
 
-def paired_views(images: Tensor, points: Tensor | None, geometry: Geometry, occluder: Occluder | None, numbers: Tensor | None) -> PairedViews:
+def paired_views(
+    images: Tensor, points: Tensor | None, geometry: Geometry, occluder: Occluder | None, numbers: Tensor | None
+) -> PairedViews:
     """Return both views of images (B, 3, H, W) uint8; without an occluder both are whole.
 
     Args:
@@ -115,7 +128,9 @@ def lit(images: Tensor, gain: Tensor) -> Tensor:
 
 
 def mirror_points(points: Tensor, mirrored: Tensor, width: int) -> Tensor:
-    """Return points (B, 5 or 68, 2) in the mirror image where `mirrored` (B,) says so: left and right change names too."""
+    """Return points (B, 5 or 68, 2) in the mirror image where `mirrored` (B,) says so: left and right change names
+    too.
+    """
     places = MIRRORED_5 if points.shape[1] == 5 else MIRRORED_68
     flipped = points[:, list(places)].clone()
     flipped[..., 0] = width - 1 - flipped[..., 0]

@@ -49,8 +49,15 @@ def started_from(network: nn.Module, start: str | Path | None) -> nn.Module:
     file = find_checkpoint(start)
     state = network_state(read_checkpoint(file))
     own = network.state_dict()
-    odd = [name for name in {**own, **state} if name not in own or name not in state or own[name].shape != state[name].shape]
+    odd = [
+        name
+        for name in {**own, **state}
+        if name not in own or name not in state or own[name].shape != state[name].shape
+    ]
     if odd:
-        raise ValueError(f"{file} holds another network than the one to train: {', '.join(sorted(odd)[:3])} differ; take the same backbone in all stages")
+        raise ValueError(
+            f"{file} holds another network than the one to train: {', '.join(sorted(odd)[:3])} differ; take the same"
+            " backbone in all stages"
+        )
     network.load_state_dict(state)
     return network

@@ -1,7 +1,9 @@
-"""Triplet distillation: a student's occluded face comes near to the teacher's whole face of its class, and away from other classes.
+"""Triplet distillation: a student's occluded face comes near to the teacher's whole face of its class, and away from
+other classes.
 
-Georgescu & Ionescu, arXiv 2008.01003: anchor = student (occluded), positive = teacher (clean), negative = student (occluded, other class).
-Details, deviations, tests: docs/papers/occlusion.md. Shapes: B images, E embedding size, T triplets.
+Georgescu & Ionescu, arXiv 2008.01003: anchor = student (occluded), positive = teacher (clean), negative = student
+(occluded, other class). Details, deviations, tests: docs/papers/occlusion.md. Shapes: B images, E embedding size, T
+triplets.
 """
 
 from typing import Literal, NamedTuple
@@ -51,7 +53,10 @@ def triplet_distillation_loss(anchor: Tensor, positive: Tensor, negative: Tensor
         [0.5]
     """
     if not anchor.shape == positive.shape == negative.shape:
-        raise ValueError(f"a triplet's parts must have one shape (T, E), got {tuple(anchor.shape)}, {tuple(positive.shape)}, {tuple(negative.shape)}")
+        raise ValueError(
+            f"a triplet's parts must have one shape (T, E), got {tuple(anchor.shape)}, {tuple(positive.shape)},"
+            f" {tuple(negative.shape)}"
+        )
     near = (anchor - positive.detach()).square().sum(-1)
     far = (anchor - negative).square().sum(-1)
     return (near - far + margin).clamp_min(0)
@@ -65,7 +70,9 @@ def class_relations(classes: Tensor) -> Relations:
 
 
 def age_relations(ages: Tensor, *, same_within: float = 3.0, different_from: float = 10.0) -> Relations:
-    """Return the relations of ages (B,) in years: alike within a few years, different from a decade on, in between neither; NaN belongs to nothing."""
+    """Return the relations of ages (B,) in years: alike within a few years, different from a decade on, in between
+    neither; NaN belongs to nothing.
+    """
     gap = (ages[:, None] - ages[None]).abs()
     return Relations(gap <= same_within, gap >= different_from)
 
@@ -84,15 +91,20 @@ def choose_triplets(
 
     Args:
         student, teacher: (B, E) embeddings of the occluded and of the whole faces.
-        positive: "self": the same face unoccluded; "class": any face of the class, at random; "mixed": either, at random.
-        negative: "semi_hard": the nearest one that is farther than the positive and inside the margin, else the nearest; "hardest": the nearest.
+        positive: "self": the same face unoccluded; "class": any face of the class, at random; "mixed": either, at
+            random.
+        negative: "semi_hard": the nearest one that is farther than the positive and inside the margin, else the
+            nearest; "hardest": the nearest.
         generator: of the random positives.
 
     Raises:
         ValueError: for another kind of positive or negative.
     """
     if positive not in ("self", "class", "mixed") or negative not in ("semi_hard", "hardest"):
-        raise ValueError(f"positive must be self, class or mixed and negative semi_hard or hardest, got {positive!r} and {negative!r}")
+        raise ValueError(
+            f"positive must be self, class or mixed and negative semi_hard or hardest, got {positive!r} and"
+            f" {negative!r}"
+        )
     with torch.no_grad():
         student, teacher = student.detach(), teacher.detach()
         positives = _positives(relations.same, positive, generator)

@@ -1,7 +1,8 @@
 """DPAP: the dominant patches of a face get their Fourier amplitude mixed with another face's.
 
 TransFace (ICCV 2023, arXiv 2308.10133). Equations, deviations, tests: docs/papers/transface.md.
-Shapes: B faces, M of them perturbed, N patches, K chosen patches, P patch side in pixels, C colours. Images are RGB, float, in [-1, 1].
+Shapes: B faces, M of them perturbed, N patches, K chosen patches, P patch side in pixels, C colours. Images are RGB,
+float, in [-1, 1].
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -23,7 +24,8 @@ class Perturbation(NamedTuple):
 
     Attributes:
         images: (M,) indices into the batch, ascending.
-        reference_images: (M, K) indices into the batch, each another image than the one perturbed (the same if the batch is one image).
+        reference_images: (M, K) indices into the batch, each another image than the one perturbed (the same if the
+            batch is one image).
         reference_cells: (M, K) indices of grid cells, row by row.
         ratios: (M, K) lambda of each chosen patch, shared by its colours.
     """
@@ -43,7 +45,8 @@ class PerturbedImages(NamedTuple):
 
 
 def dominant_patches(importance: Tensor, num_patches: int) -> Tensor:
-    """Return the indices (B, K) of the most important of the (B, N) patches, the most important first, equals in reading order.
+    """Return the indices (B, K) of the most important of the (B, N) patches, the most important first, equals in
+    reading order.
 
     Raises:
         ValueError: if num_patches is not in 1..N.
@@ -59,9 +62,10 @@ def dominant_patches(importance: Tensor, num_patches: int) -> Tensor:
 def mix_amplitudes(source: Tensor, reference: Tensor, ratio: Tensor) -> Tensor:
     """Return Re F^-1(((1 - ratio) A(source) + ratio A(reference)) exp(i phase(source))) of patches (..., P, P).
 
-    `ratio` broadcasts over the leading axes (those before P, P), or is (..., 1, 1) with as many axes as the patches. Pixels are
-    intensities: 0 is black. A frequency whose amplitude is no more than rounding of the transform has phase 0. Differentiable; the result
-    is not clipped. Half precision is widened for the transform; whole numbers give float32.
+    `ratio` broadcasts over the leading axes (those before P, P), or is (..., 1, 1) with as many axes as the patches.
+    Pixels are
+    intensities: 0 is black. A frequency whose amplitude is no more than rounding of the transform has phase 0.
+    Differentiable; the result is not clipped. Half precision is widened for the transform; whole numbers give float32.
     """
     if source.dtype in {torch.float16, torch.bfloat16}:
         return mix_amplitudes(source.float(), reference.float(), torch.as_tensor(ratio).float()).to(source.dtype)
@@ -91,7 +95,8 @@ def draw_perturbation(
     alpha: float,
     generator: torch.Generator | None = None,
 ) -> Perturbation:
-    """Return what DPAP draws for a batch: each image with `probability`, its references uniformly, lambda from U(0, alpha).
+    """Return what DPAP draws for a batch: each image with `probability`, its references uniformly, lambda from U(0,
+    alpha).
 
     Draws on the generator's device; on the CPU (and without a generator) no device has to be waited for.
     """
@@ -117,8 +122,8 @@ def apply_perturbation(
 ) -> Tensor:
     """Return a copy of images (B, 3, H, W) in which the chosen cells (M, K) hold mixed patches, clipped to [-1, 1].
 
-    References are read from the batch as it came. Pixels are mixed as intensities in [0, 1], so that no brightness changes sign.
-    `quantize` cuts mixed pixels down to whole grey levels of 0..255, as the released code does.
+    References are read from the batch as it came. Pixels are mixed as intensities in [0, 1], so that no brightness
+    changes sign. `quantize` cuts mixed pixels down to whole grey levels of 0..255, as the released code does.
     """
     indices, others, cells, ratios = (part.to(images.device, non_blocking=True) for part in perturbation)
     result = images.clone()
@@ -134,7 +139,8 @@ def apply_perturbation(
 
 
 def score_patches(backbone: Backbone, images: Tensor, precision: ScoringPrecision | None = None) -> Tensor:
-    """Return the importance (B, N) of the patches of images, without gradient, in eval mode, every train/eval flag put back after.
+    """Return the importance (B, N) of the patches of images, without gradient, in eval mode, every train/eval flag put
+    back after.
 
     The backbone runs in the precision of its surroundings, or as `precision` says (see DPAP).
 
@@ -156,9 +162,9 @@ class DPAP(nn.Module):
         probability: p, the chance of an image to be perturbed. Only those images are scored.
         alpha: the largest lambda, in [0, 1].
         quantize: cut perturbed pixels down to whole grey levels, as the released code does.
-        scoring_precision: "bf16" ranks the patches under bfloat16 autocast; patches of nearly equal importance may change places. "auto"
-            does so in a float32 run where the hardware multiplies bfloat16, which halves the time of scoring (the released code scores
-            under autocast too). None: the precision of the run.
+        scoring_precision: "bf16" ranks the patches under bfloat16 autocast; patches of nearly equal importance may
+            change places. "auto" does so in a float32 run where the hardware multiplies bfloat16, which halves the time
+            of scoring (the released code scores under autocast too). None: the precision of the run.
     """
 
     def __init__(
@@ -172,7 +178,10 @@ class DPAP(nn.Module):
     ) -> None:
         super().__init__()
         if scoring_precision is not None and scoring_precision not in get_args(ScoringPrecision):
-            raise ValueError(f"scoring_precision must be none or one of {', '.join(get_args(ScoringPrecision))}, got {scoring_precision!r}")
+            raise ValueError(
+                f"scoring_precision must be none or one of {', '.join(get_args(ScoringPrecision))}, got"
+                f" {scoring_precision!r}"
+            )
         if num_patches < 1:
             raise ValueError(f"num_patches must be at least 1, got {num_patches}")
         for name, value in (("probability", probability), ("alpha", alpha)):
@@ -188,20 +197,27 @@ class DPAP(nn.Module):
         """Raise ValueError if the backbone has no patches, ranks none, or has fewer than K."""
         rows, columns = backbone.grid_size
         if rows * columns == 0:
-            raise ValueError(f"DPAP needs a backbone with patches; {type(backbone).__name__} has none: set perturbation to none")
+            raise ValueError(
+                f"DPAP needs a backbone with patches; {type(backbone).__name__} has none: set perturbation to none"
+            )
         if getattr(backbone, "gate", backbone) is None:
             raise ValueError(_no_gate(backbone))
         _check_num_patches(self.num_patches, rows * columns)
 
-    def perturb(self, images: Tensor, backbone: Backbone, *, generator: torch.Generator | None = None) -> PerturbedImages:
+    def perturb(
+        self, images: Tensor, backbone: Backbone, *, generator: torch.Generator | None = None
+    ) -> PerturbedImages:
         """Return the perturbed images together with what was drawn and chosen; `images` itself stays as it was.
 
         Raises:
-            ValueError: if the images are no floats or of another shape than (B, 3, H, W), or the backbone ranks no patches or too few.
+            ValueError: if the images are no floats or of another shape than (B, 3, H, W), or the backbone ranks no
+                patches or too few.
         """
         self.check_backbone(backbone)
         if not images.is_floating_point():
-            raise ValueError(f"images must be floats in [-1, 1], got {images.dtype}: transface.images.pixels.normalise makes them")
+            raise ValueError(
+                f"images must be floats in [-1, 1], got {images.dtype}: transface.images.pixels.normalise makes them"
+            )
         batch_size = check_shape(images, f"B 3 {backbone.image_size[0]} {backbone.image_size[1]}", name="images")["B"]
         rows, columns = backbone.grid_size
         perturbation = draw_perturbation(
@@ -213,7 +229,9 @@ class DPAP(nn.Module):
             generator=generator,
         )
         if len(perturbation.images) == 0:
-            return PerturbedImages(images, perturbation, torch.empty(0, self.num_patches, dtype=torch.int64, device=images.device))
+            return PerturbedImages(
+                images, perturbation, torch.empty(0, self.num_patches, dtype=torch.int64, device=images.device)
+            )
         scored = images[perturbation.images.to(images.device, non_blocking=True)]
         chosen = dominant_patches(score_patches(backbone, scored, self.scoring_precision), self.num_patches)
         changed = apply_perturbation(
@@ -232,7 +250,10 @@ class DPAP(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the settings, for print(module)."""
-        settings = f"num_patches={self.num_patches}, probability={self.probability}, alpha={self.alpha}, quantize={self.quantize}"
+        settings = (
+            f"num_patches={self.num_patches}, probability={self.probability}, alpha={self.alpha},"
+            f" quantize={self.quantize}"
+        )
         return f"{settings}, scoring_precision={self.scoring_precision!r}"
 
 
@@ -262,9 +283,14 @@ def _scoring_in(precision: ScoringPrecision | None, images: Tensor) -> AbstractC
 
 
 def _no_gate(backbone: Backbone) -> str:
-    return f"DPAP needs a backbone that ranks its patches; {type(backbone).__name__} has no gate: set perturbation to none or the gate to sigmoid"
+    return (
+        f"DPAP needs a backbone that ranks its patches; {type(backbone).__name__} has no gate: set perturbation to none"
+        " or the gate to sigmoid"
+    )
 
 
 def _check_num_patches(num_patches: int, available: int) -> None:
     if not 1 <= num_patches <= available:
-        raise ValueError(f"num_patches (K) must be between 1 and the number of patches of an image, {available}, got {num_patches}")
+        raise ValueError(
+            f"num_patches (K) must be between 1 and the number of patches of an image, {available}, got {num_patches}"
+        )

@@ -1,6 +1,7 @@
 """EHSM: each sample's loss is weighted by the entropy of its local tokens, hard samples (little information) more.
 
-TransFace (ICCV 2023, arXiv 2308.10133). Equations, deviations, tests: docs/papers/transface.md. Shapes: B faces, N tokens, D channels.
+TransFace (ICCV 2023, arXiv 2308.10133). Equations, deviations, tests: docs/papers/transface.md. Shapes: B faces, N
+tokens, D channels.
 """
 
 import math
@@ -18,9 +19,9 @@ LARGEST_EXPONENT = 40.0
 def token_entropy(tokens: Tensor, kind: Entropy = "gaussian") -> Tensor:
     """Return the entropy (B, N) of tokens (B, N, D), from the unbiased variance over their channels.
 
-    "gaussian" is the upper bound 1/2 log(2 pi e variance), the variance taken as at least 1e-8, so that constant tokens have a finite
-    entropy; "std" is the standard deviation itself, as in the released code. Constant tokens have gradient 0. Half precision is widened
-    first.
+    "gaussian" is the upper bound 1/2 log(2 pi e variance), the variance taken as at least 1e-8, so that constant tokens
+    have a finite entropy; "std" is the standard deviation itself, as in the released code. Constant tokens have
+    gradient 0. Half precision is widened first.
 
     Raises:
         ValueError: for another kind, or tokens of fewer than two channels.
@@ -30,7 +31,8 @@ def token_entropy(tokens: Tensor, kind: Entropy = "gaussian") -> Tensor:
     if tokens.shape[-1] < 2:
         raise ValueError(f"tokens must be (B, N, D) with D of at least 2 channels, got {tuple(tokens.shape)}")
     tokens = tokens.float() if tokens.dtype in {torch.float16, torch.bfloat16} else tokens
-    # Tensor.var takes four times as long on the CPU. Deviations sum to 0, so the variance has no gradient through the mean.
+    # Tensor.var takes four times as long on the CPU. Deviations sum to 0, so the variance has no gradient through the
+    # mean.
     deviations = tokens - tokens.mean(dim=-1, keepdim=True).detach()
     variance = deviations.square().sum(dim=-1) / (tokens.shape[-1] - 1)
     if kind == "std":
@@ -40,7 +42,8 @@ def token_entropy(tokens: Tensor, kind: Entropy = "gaussian") -> Tensor:
 
 
 def hardness_weights(entropy: Tensor, gamma: float = 1.0) -> Tensor:
-    """Return w = 1 + exp(-gamma mean_i H_i), (B,), of the entropies (B, N); the exponent is held at 40 so that w stays finite.
+    """Return w = 1 + exp(-gamma mean_i H_i), (B,), of the entropies (B, N); the exponent is held at 40 so that w stays
+    finite.
 
     Half precision is widened first.
     """
@@ -52,12 +55,16 @@ class EHSM(nn.Module):
     """Gives each sample its weight from its gated tokens; holds settings, no weights of its own.
 
     Args of the constructor:
-        entropy: "gaussian" (paper): gradient attached, so that training raises the tokens' entropy. "std" (released): detached.
+        entropy: "gaussian" (paper): gradient attached, so that training raises the tokens' entropy. "std" (released):
+            detached.
         gamma: how fast the weight falls with entropy, at least 0.
-        normalize: "mean_one" divides by the mean of the local batch, so that the scale of the loss is that of no weighting.
+        normalize: "mean_one" divides by the mean of the local batch, so that the scale of the loss is that of no
+            weighting.
     """
 
-    def __init__(self, entropy: Entropy = "gaussian", gamma: float = 1.0, *, normalize: Normalize | None = None) -> None:
+    def __init__(
+        self, entropy: Entropy = "gaussian", gamma: float = 1.0, *, normalize: Normalize | None = None
+    ) -> None:
         super().__init__()
         if entropy not in get_args(Entropy):
             raise ValueError(f"entropy must be one of {', '.join(get_args(Entropy))}, got {entropy!r}")

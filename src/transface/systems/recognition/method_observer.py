@@ -1,4 +1,6 @@
-"""Seeing the method work: token entropy, gate, EHSM weights, cosines, norms and pictures over training, to every logger and as PNG."""
+"""Seeing the method work: token entropy, gate, EHSM weights, cosines, norms and pictures over training, to every logger
+and as PNG.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,10 +19,12 @@ Painter = Callable[[MethodView], Mapping[str, bytes]]
 
 
 class MethodObserver(Callback):
-    """Looks at the first faces of a batch every so many optimizer steps, on rank 0, and changes nothing of the training.
+    """Looks at the first faces of a batch every so many optimizer steps, on rank 0, and changes nothing of the
+    training.
 
-    Logged: method/<quantity>_mean and method/<quantity>_spread of token_entropy, gate, ehsm_weight, center_cosine, embedding_norm, and
-    their distributions. A look costs one forward of `num_faces` images without gradient; drawing about half a second.
+    Logged: method/<quantity>_mean and method/<quantity>_spread of token_entropy, gate, ehsm_weight, center_cosine,
+    embedding_norm, and their distributions. A look costs one forward of `num_faces` images without gradient; drawing
+    about half a second.
 
     Args:
         folder: pictures go to <folder>/<name>/step-<n>.png.
@@ -43,15 +47,25 @@ class MethodObserver(Callback):
     ) -> None:
         if min(every_n_steps, pictures_every_n_steps, num_faces) < 1:
             raise ValueError(
-                f"every_n_steps, pictures_every_n_steps and num_faces must be at least 1, got {every_n_steps}, {pictures_every_n_steps}, {num_faces}"
+                f"every_n_steps, pictures_every_n_steps and num_faces must be at least 1, got {every_n_steps},"
+                f" {pictures_every_n_steps}, {num_faces}"
             )
         if pictures_every_n_steps % every_n_steps:
-            raise ValueError(f"pictures_every_n_steps must be a multiple of every_n_steps={every_n_steps}, got {pictures_every_n_steps}")
+            raise ValueError(
+                f"pictures_every_n_steps must be a multiple of every_n_steps={every_n_steps}, got"
+                f" {pictures_every_n_steps}"
+            )
         self.folder, self.painter, self.seed = Path(folder), painter, seed
-        self.every_n_steps, self.pictures_every_n_steps, self.num_faces = every_n_steps, pictures_every_n_steps, num_faces
+        self.every_n_steps, self.pictures_every_n_steps, self.num_faces = (
+            every_n_steps,
+            pictures_every_n_steps,
+            num_faces,
+        )
         self._looked_at = -1
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: FaceBatch, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: FaceBatch, batch_idx: int
+    ) -> None:
         step = trainer.global_step
         if step == self._looked_at or step % self.every_n_steps or not trainer.is_global_zero:
             return

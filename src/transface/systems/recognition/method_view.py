@@ -1,6 +1,8 @@
-"""What TransFace's parts do to a batch of faces at this moment of training: measured apart from the step, changing nothing.
+"""What TransFace's parts do to a batch of faces at this moment of training: measured apart from the step, changing
+nothing.
 
-TransFace (ICCV 2023, arXiv 2308.10133). Shapes: B faces, N patches, F faces whose class centre this rank holds, E embedding size.
+TransFace (ICCV 2023, arXiv 2308.10133). Shapes: B faces, N patches, F faces whose class centre this rank holds, E
+embedding size.
 """
 
 from typing import NamedTuple
@@ -54,7 +56,11 @@ class MethodView(NamedTuple):
             "center_cosine": self.center_cosines,
             "embedding_norm": self.norms,
         }
-        return {name: values.detach().float().flatten().cpu() for name, values in named.items() if values is not None and values.numel()}
+        return {
+            name: values.detach().float().flatten().cpu()
+            for name, values in named.items()
+            if values is not None and values.numel()
+        }
 
 
 @torch.no_grad()

@@ -1,4 +1,5 @@
-"""What a step of face recognition does: normalise, perturb (DPAP), embed, classify with a margin, weight each sample (EHSM).
+"""What a step of face recognition does: normalise, perturb (DPAP), embed, classify with a margin, weight each sample
+(EHSM).
 
 TransFace (ICCV 2023, arXiv 2308.10133). With perturbation=None and weighting=None this is plain ArcFace.
 Shapes: B faces, E embedding size, N patches, D token width.
@@ -31,7 +32,8 @@ class RecognitionModule(TrainingModule):
         weighting: EHSM or None; needs a backbone with tokens.
         augmentation: further changes of the batch, (images, generator) -> images, or None.
         mixup: mixes faces in pairs, and their losses alike, or None.
-        distillation: a frozen teacher of the embeddings, which sees the faces before augmentation, or None; not with mixup.
+        distillation: a frozen teacher of the embeddings, which sees the faces before augmentation, or None; not with
+            mixup.
         flip_probability: share of the images mirrored.
         decay_rule: "matrices" or "released", see training/optimization/parameter_groups.py.
         layer_decay, frozen: for fine-tuning, see training/optimization/parameter_groups.py.
@@ -70,12 +72,16 @@ class RecognitionModule(TrainingModule):
         if not 0 <= flip_probability <= 1:
             raise ValueError(f"system.flip_probability must be in 0..1, got {flip_probability}")
         if not 0 < layer_decay <= 1:
-            raise ValueError(f"system.layer_decay must be above 0 and at most 1 (system.frozen holds layers fast), got {layer_decay}")
+            raise ValueError(
+                f"system.layer_decay must be above 0 and at most 1 (system.frozen holds layers fast), got {layer_decay}"
+            )
         if perturbation is not None:
             check_backbone: Any = perturbation.check_backbone
             check_backbone(backbone)
         if weighting is not None and not math.prod(getattr(backbone, "grid_size", (0, 0))):
-            raise ValueError(f"EHSM needs a backbone with patches, {type(backbone).__name__} has none: set weighting=none")
+            raise ValueError(
+                f"EHSM needs a backbone with patches, {type(backbone).__name__} has none: set weighting=none"
+            )
         if distillation is not None:
             if mixup is not None:
                 raise ValueError("a teacher knows no mixed faces: set mixup to null, or distillation=none")
@@ -90,7 +96,8 @@ class RecognitionModule(TrainingModule):
         self.flip_probability = flip_probability
         self.decay_rule = decay_rule
         self.layer_decay = layer_decay
-        # Here and not with the optimizer: DDP waits for the gradient of every parameter that wants one when it wraps the module.
+        # Here and not with the optimizer: DDP waits for the gradient of every parameter that wants one when it wraps
+        # the module.
         self._frozen_modules = freeze(backbone, tuple(frozen))
 
     @property
@@ -99,7 +106,9 @@ class RecognitionModule(TrainingModule):
         return self.network
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode; frozen parts stay in eval mode, so that neither their weights nor their batch-norm statistics move."""
+        """Set training mode; frozen parts stay in eval mode, so that neither their weights nor their batch-norm
+        statistics move.
+        """
         super().train(mode)
         for module in self._frozen_modules:
             module.eval()
@@ -112,10 +121,12 @@ class RecognitionModule(TrainingModule):
     def losses(self, batch: FaceBatch, generator: torch.Generator) -> NamedLosses:
         if not isinstance(batch, FaceBatch):
             raise ValueError(
-                f"a batch must be a FaceBatch(images uint8 (B, 3, H, W), labels (B,), keys (B,)), got {type(batch).__name__}: "
-                "let the loader's collate_fn return one (transface.data.batches)"
+                "a batch must be a FaceBatch(images uint8 (B, 3, H, W), labels (B,), keys (B,)), got"
+                f" {type(batch).__name__}: let the loader's collate_fn return one (transface.data.batches)"
             )
-        images = random_flip(normalise(batch.images, dtype=self._image_dtype()), generator=generator, probability=self.flip_probability)
+        images = random_flip(
+            normalise(batch.images, dtype=self._image_dtype()), generator=generator, probability=self.flip_probability
+        )
         whole = images
         if self.augmentation is not None:
             images = self.augmentation(images, generator)
@@ -139,7 +150,9 @@ class RecognitionModule(TrainingModule):
         return torch.float64 if self.dtype == torch.float64 else torch.float32
 
     def _classified(self, embeddings: Tensor, labels: Tensor, mixed: MixedFaces | None) -> Tensor:
-        """Return the losses (B,); of mixed faces, those for both people by their shares, from one call of the classifier."""
+        """Return the losses (B,); of mixed faces, those for both people by their shares, from one call of the
+        classifier.
+        """
         if mixed is None:
             return self.classifier(embeddings, labels)
         own, other = self.classifier(embeddings.repeat(2, 1), torch.cat([labels, labels[mixed.other]])).chunk(2)
@@ -147,15 +160,20 @@ class RecognitionModule(TrainingModule):
 
     def _log_weights(self, weights: Tensor) -> None:
         self.log_dict(
-            {"train/ehsm/weight_mean": weights.mean(), "train/ehsm/weight_spread": weights.std(correction=0)}, batch_size=len(weights)
+            {"train/ehsm/weight_mean": weights.mean(), "train/ehsm/weight_spread": weights.std(correction=0)},
+            batch_size=len(weights),
         )
 
     def flops_per_image(self) -> int | None:
-        """Return the operations of forward and backward of the backbone and of the products with all class centres; DPAP's scoring is not counted."""
+        """Return the operations of forward and backward of the backbone and of the products with all class centres;
+        DPAP's scoring is not counted.
+        """
         backbone = super().flops_per_image()
         if backbone is None:
             return None
-        return backbone + 6 * int(getattr(self.classifier, "num_identities", 0)) * int(getattr(self.classifier, "embedding_size", 0))
+        return backbone + 6 * int(getattr(self.classifier, "num_identities", 0)) * int(
+            getattr(self.classifier, "embedding_size", 0)
+        )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         groups = group_parameters(self.backbone, self.decay_rule, layer_decay=self.layer_decay)

@@ -1,6 +1,8 @@
-"""A frozen recognition model teaches another: the student sees the changed faces (occluded, augmented), the teacher the faces as they are.
+"""A frozen recognition model teaches another: the student sees the changed faces (occluded, augmented), the teacher the
+faces as they are.
 
-Beside the margin, by the embedding losses of losses/embedding_distillation.py; MaskInv (FG 2021) is this with masks drawn on the student's faces.
+Beside the margin, by the embedding losses of losses/embedding_distillation.py; MaskInv (FG 2021) is this with masks
+drawn on the student's faces.
 Shapes: B faces, E embedding size.
 """
 
@@ -27,7 +29,13 @@ class RecognitionTeacher(nn.Module):
     """
 
     def __init__(
-        self, teacher: nn.Module, *, student_size: int, kind: EmbeddingLoss = "cosine", weight: float = 1.0, teacher_size: int | None = None
+        self,
+        teacher: nn.Module,
+        *,
+        student_size: int,
+        kind: EmbeddingLoss = "cosine",
+        weight: float = 1.0,
+        teacher_size: int | None = None,
     ) -> None:
         super().__init__()
         network: Any = getattr(teacher, "backbone", teacher)
@@ -38,7 +46,11 @@ class RecognitionTeacher(nn.Module):
         self.weight = weight
         self._teacher = (network.eval().requires_grad_(False),)
         width = int(teacher_size or network.embedding_size)
-        self.projector = nn.Identity() if kind == "relational" or width == student_size else nn.Linear(student_size, width, bias=False)
+        self.projector = (
+            nn.Identity()
+            if kind == "relational" or width == student_size
+            else nn.Linear(student_size, width, bias=False)
+        )
 
     @property
     def teacher(self) -> nn.Module:
@@ -47,12 +59,17 @@ class RecognitionTeacher(nn.Module):
 
     def check_student(self, student: nn.Module) -> None:
         """Raise ValueError where teacher and student take images of other sizes."""
-        sizes = [tuple(int(side) for side in getattr(network, "image_size")) for network in (self.teacher, student)]  # noqa: B009
+        networks = (self.teacher, student)
+        sizes = [tuple(int(side) for side in getattr(network, "image_size")) for network in networks]  # noqa: B009
         if sizes[0] != sizes[1]:
-            raise ValueError(f"the teacher takes images of {sizes[0]} pixels, the student of {sizes[1]}: they see the same faces")
+            raise ValueError(
+                f"the teacher takes images of {sizes[0]} pixels, the student of {sizes[1]}: they see the same faces"
+            )
 
     def forward(self, embeddings: Tensor, whole: Tensor) -> Tensor:
-        """Return the scalar loss of a student's embeddings (B, E) against the teacher's of the unchanged faces (B, 3, H, W)."""
+        """Return the scalar loss of a student's embeddings (B, E) against the teacher's of the unchanged faces (B, 3,
+        H, W).
+        """
         first = next(self.teacher.parameters(), None)
         if first is not None and first.device != whole.device:
             self.teacher.to(whole.device)

@@ -35,14 +35,21 @@ PEAKS: dict[str, Peak] = {
 
 
 def peak_flops(device_name: str, *, precision: str, tf32: bool = False) -> float | None:
-    """Return the most floating-point operations a second of a device in a precision ("16-mixed", "bf16-true", "32-true", ...).
+    """Return the most floating-point operations a second of a device in a precision ("16-mixed", "bf16-true",
+    "32-true", ...).
 
     None for a device that is not in the table, or a precision it does not offer.
     """
     peak = next((peak for name, peak in PEAKS.items() if _names(name, device_name)), None)
     if peak is None:
         return None
-    rate = peak.half if "16" in precision else (peak.tf32 if tf32 and peak.tf32 else peak.single) if "32" in precision else 0.0
+    rate = (
+        peak.half
+        if "16" in precision
+        else (peak.tf32 if tf32 and peak.tf32 else peak.single)
+        if "32" in precision
+        else 0.0
+    )
     return rate * 1e12 or None
 
 

@@ -31,10 +31,12 @@ class _Suspect(NamedTuple):
 
 
 class NonFiniteGuard(Callback):
-    """Ends training at the first NaN or infinite loss: on the CPU before the weights move, on a GPU one step later (no wait in a step).
+    """Ends training at the first NaN or infinite loss: on the CPU before the weights move, on a GPU one step later (no
+    wait in a step).
 
     Args:
-        folder: the offending batch is saved there as offending-batch-rank<r>.pt (images, labels, keys, step, learning rate).
+        folder: the offending batch is saved there as offending-batch-rank<r>.pt (images, labels, keys, step, learning
+            rate).
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -80,12 +82,17 @@ class NonFiniteGuard(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"offending-batch-rank{rank()}.pt"
         parts = _plain(suspect.batch)
-        where = {"step": suspect.step, "epoch": suspect.epoch, "batch_idx": suspect.batch_idx, "learning_rate": suspect.learning_rate}
+        where = {
+            "step": suspect.step,
+            "epoch": suspect.epoch,
+            "batch_idx": suspect.batch_idx,
+            "learning_rate": suspect.learning_rate,
+        }
         torch.save({**(parts if isinstance(parts, dict) else {"batch": parts}), **where}, path)
         raise NonFiniteLossError(
-            f"loss is {float(suspect.loss)} at step {suspect.step} (epoch {suspect.epoch}, batch {suspect.batch_idx}, rank {rank()}), learning rate "
-            f"{suspect.learning_rate:g}; the batch is in {path}. Lower optimizer.lr or lengthen schedule.warmup_epochs{suspect.hint}; "
-            "the last checkpoint is from before"
+            f"loss is {float(suspect.loss)} at step {suspect.step} (epoch {suspect.epoch}, batch {suspect.batch_idx},"
+            f" rank {rank()}), learning rate {suspect.learning_rate:g}; the batch is in {path}. Lower optimizer.lr or"
+            f" lengthen schedule.warmup_epochs{suspect.hint}; the last checkpoint is from before"
         )
 
 
@@ -107,7 +114,8 @@ def _hint(module: LightningModule, failure: str) -> str:
 
 
 class StuckLossHint(Callback):
-    """Warns once when the loss has hardly moved for long after warm-up, as transformers do at high rates and small batches.
+    """Warns once when the loss has hardly moved for long after warm-up, as transformers do at high rates and small
+    batches.
 
     Args:
         patience_steps: optimizer steps over which the loss is compared.
@@ -127,7 +135,9 @@ class StuckLossHint(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._before, self._said = state_dict["before"], state_dict["said"]
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         loss, parts = outputs["loss"].detach(), trainer.accumulate_grad_batches
         self._sum = loss if self._sum is None else self._sum + loss
         self._count += 1
@@ -140,7 +150,8 @@ class StuckLossHint(Callback):
             level = logging.WARNING if rank() == 0 else logging.DEBUG
             log.log(
                 level,
-                "loss %.2f has not fallen below %.2f for %d steps: if this lasts, try a lower optimizer.lr, a longer warm-up, a larger batch%s",
+                "loss %.2f has not fallen below %.2f for %d steps: if this lasts, try a lower optimizer.lr, a longer"
+                " warm-up, a larger batch%s",
                 mean,
                 self._before,
                 self.patience_steps,

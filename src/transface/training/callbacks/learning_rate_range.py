@@ -1,7 +1,9 @@
-"""Which learning rate? The loss over rates that grow from step to step, as a table and a picture, with the rate at which it falls steepest.
+"""Which learning rate? The loss over rates that grow from step to step, as a table and a picture, with the rate at
+which it falls steepest.
 
-Range test: Smith, "Cyclical learning rates for training neural networks" (WACV 2017, arXiv 1506.01186), section 3.3. Not Lightning's finder:
-it leaves out sharded centres, forgets layer-wise rates, and takes the slope over the rate where its logarithm grows (docs/experiments.md).
+Range test: Smith, "Cyclical learning rates for training neural networks" (WACV 2017, arXiv 1506.01186), section 3.3.
+Not Lightning's finder: it leaves out sharded centres, forgets layer-wise rates, and takes the slope over the rate where
+its logarithm grows (docs/experiments.md).
 """
 
 import csv
@@ -22,7 +24,8 @@ FEWEST = 10
 
 
 class LearningRateRange(Callback):
-    """Takes `num_steps` optimizer steps at rates from `lowest` to `highest`, writes learning_rates.csv and .png, says what it suggests, and ends the run.
+    """Takes `num_steps` optimizer steps at rates from `lowest` to `highest`, writes learning_rates.csv and .png, says
+    what it suggests, and ends the run.
 
     Groups keep their share of the rate (layer-wise rates). Works with accumulation and on several ranks.
 
@@ -34,7 +37,13 @@ class LearningRateRange(Callback):
     """
 
     def __init__(
-        self, folder: str | Path, *, lowest: float = 1e-6, highest: float = 1.0, num_steps: int = 100, stop_at: float = 4.0
+        self,
+        folder: str | Path,
+        *,
+        lowest: float = 1e-6,
+        highest: float = 1.0,
+        num_steps: int = 100,
+        stop_at: float = 4.0,
     ) -> None:
         if not 0 < lowest < highest or num_steps < FEWEST or stop_at <= 1:
             got = f"lowest={lowest}, highest={highest}, num_steps={num_steps}, stop_at={stop_at}"
@@ -51,7 +60,9 @@ class LearningRateRange(Callback):
         rates = [float(group["lr"]) for optimizer in trainer.optimizers for group in optimizer.param_groups]
         largest = max(rates, default=0.0)
         if largest <= 0:
-            raise ValueError("the learning rates of the run begin at 0: take schedule=constant without warm-up to search for one")
+            raise ValueError(
+                "the learning rates of the run begin at 0: take schedule=constant without warm-up to search for one"
+            )
         self._shares = [rate / largest for rate in rates]
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
@@ -59,8 +70,12 @@ class LearningRateRange(Callback):
         for group, share in zip(groups, self._shares, strict=True):
             group["lr"] = share * float(self.rates[min(len(self.losses), len(self.rates) - 1)])
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._loss += float(all_reduce_sum(outputs["loss"].detach())) / world_size()  # Lightning has divided it by the accumulated batches
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._loss += (
+            float(all_reduce_sum(outputs["loss"].detach())) / world_size()
+        )  # Lightning has divided it by the accumulated batches
         if trainer.fit_loop._should_accumulate():
             return
         self.losses.append(self._loss)
@@ -80,19 +95,26 @@ class LearningRateRange(Callback):
             table.writerow(["learning_rate", "loss", "smoothed_loss"])
             table.writerows(zip(self.rates.tolist(), self.losses, found.smoothed.tolist(), strict=False))
         draw(self.folder / PICTURE, self.rates[: len(self.losses)], np.array(self.losses), found)
-        said = f"suggested: optimizer.lr={found.rate:.2g}" if found.rate is not None else "no rate is suggested: the loss never fell"
+        said = (
+            f"suggested: optimizer.lr={found.rate:.2g}"
+            if found.rate is not None
+            else "no rate is suggested: the loss never fell"
+        )
         print(f"{said} ({len(self.losses)} rates: {self.folder / TABLE}, {self.folder / PICTURE})", flush=True)
 
 
 class Steepest(NamedTuple):
-    """The rate at which the smoothed loss falls steepest over the logarithm of the rate, or None if it never falls; and that loss (S,)."""
+    """The rate at which the smoothed loss falls steepest over the logarithm of the rate, or None if it never falls; and
+    that loss (S,).
+    """
 
     rate: float | None
     smoothed: NDArray[np.float64]
 
 
 def steepest(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> Steepest:
-    """Return where losses (S,) over growing rates (S,) fall steepest; smoothed to both sides, so that the place is not moved.
+    """Return where losses (S,) over growing rates (S,) fall steepest; smoothed to both sides, so that the place is not
+    moved.
 
     What follows the first loss that is not finite does not count.
     """

@@ -1,4 +1,6 @@
-"""A warning (SIGTERM, CTRL-C, a closed terminal, a scheduler's signal) becomes a checkpoint, a requeue where SLURM runs the job, and a clean end."""
+"""A warning (SIGTERM, CTRL-C, a closed terminal, a scheduler's signal) becomes a checkpoint, a requeue where SLURM runs
+the job, and a clean end.
+"""
 
 import logging
 import os
@@ -21,20 +23,24 @@ INTERRUPTED_EXIT_CODE = 130
 
 
 class Preempted(SystemExit):
-    """The run was told to end; a checkpoint is written, resume=true continues. Its code is 130 after CTRL-C, else 143."""
+    """The run was told to end; a checkpoint is written, resume=true continues. Its code is 130 after CTRL-C, else
+    143.
+    """
 
     def __init__(self, number: int = signal.SIGTERM) -> None:
         super().__init__(INTERRUPTED_EXIT_CODE if number == signal.SIGINT else PREEMPTED_EXIT_CODE)
 
 
 class PreemptionGuard(Callback):
-    """Saves and ends at the next optimizer step after a signal; ranks agree on the step, so that the checkpoint is whole.
+    """Saves and ends at the next optimizer step after a signal; ranks agree on the step, so that the checkpoint is
+    whole.
 
     A second CTRL-C ends the process at once.
 
     Args:
         signals: names of the signals to heed; SIGUSR2 is submitit's.
-        requeue: ask the queue to run the job again: submitit where it started the job, else SLURM where there is one. Not after CTRL-C.
+        requeue: ask the queue to run the job again: submitit where it started the job, else SLURM where there is one.
+            Not after CTRL-C.
     """
 
     def __init__(self, *, signals: tuple[str, ...] | list[str] = ENDING_SIGNALS, requeue: bool = True) -> None:
@@ -75,13 +81,16 @@ class PreemptionGuard(Callback):
                 sys.stderr.write("\nstopping at the end of this step, with a checkpoint; CTRL-C again stops at once\n")
         self._warned, self._number = True, signal.Signals(number)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
         if not self._any_rank_warned(pl_module):
             return
-        writer = next((part for part in trainer.callbacks if isinstance(part, CheckpointWriter)), None)  # type: ignore[attr-defined]
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        writer = next((part for part in callbacks if isinstance(part, CheckpointWriter)), None)
         folder = None if writer is None else writer.save(trainer)
         if rank() == 0:
             saved = (

@@ -1,4 +1,6 @@
-"""The progress bar of a run: images per second, loss, the monitored metric, time left; one plain line a while where there is no terminal."""
+"""The progress bar of a run: images per second, loss, the monitored metric, time left; one plain line a while where
+there is no terminal.
+"""
 
 import logging
 import sys
@@ -21,7 +23,9 @@ class FaceProgressBar(RichProgressBar):
         line_seconds: seconds between two lines where there is no terminal.
     """
 
-    def __init__(self, *, monitor: str = "val/mean/accuracy", line_seconds: float = 10.0, refresh_rate: int = 5) -> None:
+    def __init__(
+        self, *, monitor: str = "val/mean/accuracy", line_seconds: float = 10.0, refresh_rate: int = 5
+    ) -> None:
         super().__init__(refresh_rate=refresh_rate)
         self.monitor = monitor
         self.line_seconds = line_seconds
@@ -43,7 +47,9 @@ class FaceProgressBar(RichProgressBar):
         if not self._plain:
             super().on_train_epoch_start(trainer, pl_module)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         self._seen += num_images(batch) * trainer.world_size
         now = time.monotonic()
         if getattr(pl_module, "validated_at", -1) == trainer.global_step:

@@ -1,4 +1,6 @@
-"""An error on one rank ends every rank with that error's words: a rank that waits in a collective for one that failed would wait for ever."""
+"""An error on one rank ends every rank with that error's words: a rank that waits in a collective for one that failed
+would wait for ever.
+"""
 
 import json
 import logging
@@ -33,14 +35,18 @@ class RankFailure(NamedTuple):
 
 
 class RankFailures(Callback):
-    """Writes the first error of any rank to `<folder>/failure.json`; the others watch for it, say it and end. Nothing on one process.
+    """Writes the first error of any rank to `<folder>/failure.json`; the others watch for it, say it and end. Nothing
+    on one process.
 
-    A rank inside a collective cannot be interrupted, so the watching thread ends its process (no checkpoint, no teardown).
+    A rank inside a collective cannot be interrupted, so the watching thread ends its process (no checkpoint, no
+    teardown).
 
     Args:
         folder: of the run, seen by all ranks.
-        user_line: the one line of an error that a user made, or None for any other; the first ends with code 2, the second with 1.
-        seconds_between_looks: how often the file is looked for; a failing rank stays four times as long, so that all see it.
+        user_line: the one line of an error that a user made, or None for any other; the first ends with code 2, the
+            second with 1.
+        seconds_between_looks: how often the file is looked for; a failing rank stays four times as long, so that all
+            see it.
         end_process: called with the exit code, for tests.
     """
 
@@ -89,7 +95,8 @@ class RankFailures(Callback):
     def _end(self, failure: RankFailure) -> None:
         sys.stdout.flush()
         print(f"transface: rank {failure.rank} failed: {failure.message}", file=sys.stderr, flush=True)
-        # Rank 0 ends by its own error: Lightning's launcher would kill it, before it has spoken, at another code than 0 of a process it started.
+        # Rank 0 ends by its own error: Lightning's launcher would kill it, before it has spoken, at another code than 0
+        # of a process it started.
         self.end_process(0 if failure.rank == 0 else failure.code)
 
 

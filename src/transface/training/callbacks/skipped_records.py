@@ -1,4 +1,6 @@
-"""Lets the data module tell at the end of each epoch how many records were skipped, and stop a run in which they are too many."""
+"""Lets the data module tell at the end of each epoch how many records were skipped, and stop a run in which they are
+too many.
+"""
 
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""How fast training goes: images a second, share of the device's peak (MFU), time spent waiting for data, memory, time left."""
+"""How fast training goes: images a second, share of the device's peak (MFU), time spent waiting for data, memory, time
+left.
+"""
 
 import resource
 import sys
@@ -18,8 +20,9 @@ MEGABYTE = 2**20
 class Throughput(Callback):
     """Logs, every `every_n_steps` batches and as means over them:
 
-    speed/images_per_second (of all devices), speed/data_wait_share (of the time between two steps' starts), speed/seconds_left,
-    speed/memory_mib (the peak so far, of the GPU or of this process), speed/mfu (where the device's peak is known).
+    speed/images_per_second (of all devices), speed/data_wait_share (of the time between two steps' starts),
+    speed/seconds_left, speed/memory_mib (the peak so far, of the GPU or of this process), speed/mfu (where the device's
+    peak is known).
 
     It reads a clock twice a step and waits for no device.
 
@@ -30,7 +33,11 @@ class Throughput(Callback):
     """
 
     def __init__(
-        self, *, every_n_steps: int | None = None, peak_tflops: float | None = None, clock: Callable[[], float] = time.perf_counter
+        self,
+        *,
+        every_n_steps: int | None = None,
+        peak_tflops: float | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}")
@@ -43,14 +50,18 @@ class Throughput(Callback):
         self._start, self._ended, self._waited, self._images, self._batches = now, now, 0.0, 0, 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._peak = self.peak_tflops * 1e12 if self.peak_tflops else device_peak(pl_module.device, str(trainer.precision))
+        self._peak = (
+            self.peak_tflops * 1e12 if self.peak_tflops else device_peak(pl_module.device, str(trainer.precision))
+        )
         self._flops_per_image = (_flops_per_image(pl_module) or 0) if self._peak else 0
         self._begin(self.clock())
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._waited += self.clock() - self._ended
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         self._ended = self.clock()
         self._batches += 1
         self._images += num_images(batch)

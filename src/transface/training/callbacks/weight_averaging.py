@@ -10,7 +10,8 @@ from transface.training.module import TrainingModule
 
 
 class WeightAverage(Callback):
-    """Keeps average = decay * average + (1 - decay) * weights after each optimizer step; batch-norm statistics are copied.
+    """Keeps average = decay * average + (1 - decay) * weights after each optimizer step; batch-norm statistics are
+    copied.
 
     Validation and `transface evaluate` use the average; what is trained beside the network (class centres) has none.
 
@@ -40,7 +41,9 @@ class WeightAverage(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._step = trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         assert self._average is not None
         if trainer.global_step == self._step:
             return

@@ -26,7 +26,9 @@ def find_checkpoint(path: str | Path) -> Path:
         return path
     if (found := trainer_file(path)) is not None:
         return found
-    raise FileNotFoundError(f"no checkpoint at {path}: give a run folder, a folder of runs/<name>/checkpoints, or a .ckpt file")
+    raise FileNotFoundError(
+        f"no checkpoint at {path}: give a run folder, a folder of runs/<name>/checkpoints, or a .ckpt file"
+    )
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -38,7 +40,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     file = find_checkpoint(path)
     try:
         content = read_plain(file, mmap=True)
-    except Exception as error:  # a mutated file makes the reader fail in any way: IndexError, TypeError, OverflowError ...
+    except (
+        Exception
+    ) as error:  # a mutated file makes the reader fail in any way: IndexError, TypeError, OverflowError ...
         reason = reason_of(error)
         raise ValueError(
             f"{file} is not a checkpoint that can be opened safely ({reason}): expected tensors and plain values only"
@@ -61,7 +65,9 @@ def check_same_architecture(own: dict[str, torch.Tensor], stored: dict[str, torc
     """
     missing, extra = [n for n in own if n not in stored], [n for n in stored if n not in own]
     differing = [
-        f"{n} {tuple(stored[n].shape)} instead of {tuple(own[n].shape)}" for n in own if n in stored and own[n].shape != stored[n].shape
+        f"{n} {tuple(stored[n].shape)} instead of {tuple(own[n].shape)}"
+        for n in own
+        if n in stored and own[n].shape != stored[n].shape
     ]
     if missing or extra or differing:
         parts = [
@@ -70,7 +76,8 @@ def check_same_architecture(own: dict[str, torch.Tensor], stored: dict[str, torc
             f"has {_some(differing)}" if differing else "",
         ]
         raise ValueError(
-            f"{where} is a checkpoint of another architecture: it {', '.join(p for p in parts if p)}; choose the backbone it was trained with"
+            f"{where} is a checkpoint of another architecture: it {', '.join(p for p in parts if p)}; choose the"
+            " backbone it was trained with"
         )
 
 

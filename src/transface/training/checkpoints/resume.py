@@ -1,6 +1,7 @@
 """What a resumed run holds its checkpoint against, and which optimizer settings it trains with from then on.
 
-A learning rate or decay given anew on the command line is the one that is trained with; checkpoints of older versions are renamed first.
+A learning rate or decay given anew on the command line is the one that is trained with; checkpoints of older versions
+are renamed first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,16 +13,28 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from transface.training.checkpoints.reader import check_same_architecture, tensors_of
 
-COMPUTED = ("params", "initial_lr", "fused", "foreach", "capturable", "differentiable")  # how a step is computed, not what it is
+COMPUTED = (
+    "params",
+    "initial_lr",
+    "fused",
+    "foreach",
+    "capturable",
+    "differentiable",
+)  # how a step is computed, not what it is
 
 
 def stated_settings(optimizer: Optimizer) -> list[dict[str, Any]]:
-    """Return the settings of each parameter group of a new optimizer, before a schedule or a checkpoint changes them."""
+    """Return the settings of each parameter group of a new optimizer, before a schedule or a checkpoint changes
+    them.
+    """
     return [{name: value for name, value in group.items() if name not in COMPUTED} for group in optimizer.param_groups]
 
 
-def apply_stated(optimizer: Optimizer, stated: Sequence[dict[str, Any]], *, schedulers: Sequence[Any] = ()) -> list[str]:
-    """Set the groups of an optimizer that was read from a checkpoint to the settings stated now; return "lr 0.001 -> 0.0001" of those that differ.
+def apply_stated(
+    optimizer: Optimizer, stated: Sequence[dict[str, Any]], *, schedulers: Sequence[Any] = ()
+) -> list[str]:
+    """Set the groups of an optimizer that was read from a checkpoint to the settings stated now; return "lr 0.001 ->
+    0.0001" of those that differ.
 
     A scheduled rate is that of the schedule at its present step. Where nothing differs nothing is touched.
     """
@@ -29,7 +42,11 @@ def apply_stated(optimizer: Optimizer, stated: Sequence[dict[str, Any]], *, sche
     scheduler = next((one for one in schedulers if isinstance(one, LambdaLR) and one.optimizer is optimizer), None)
     for index, (group, settings) in enumerate(zip(optimizer.param_groups, stated, strict=True)):
         for name, value in settings.items():
-            kept = group.get("initial_lr", group["lr"]) if name == "lr" and scheduler is not None else group.get(name, value)
+            kept = (
+                group.get("initial_lr", group["lr"])
+                if name == "lr" and scheduler is not None
+                else group.get(name, value)
+            )
             if _same(kept, value):
                 continue
             changes[f"{name} {kept} -> {value}"] = None
@@ -41,7 +58,11 @@ def apply_stated(optimizer: Optimizer, stated: Sequence[dict[str, Any]], *, sche
 
 
 def _same(kept: Any, value: Any) -> bool:
-    return list(kept) == list(value) if isinstance(kept, list | tuple) and isinstance(value, list | tuple) else bool(kept == value)
+    return (
+        list(kept) == list(value)
+        if isinstance(kept, list | tuple) and isinstance(value, list | tuple)
+        else bool(kept == value)
+    )
 
 
 class ResumedOptimizer:
@@ -64,9 +85,11 @@ class ResumedOptimizer:
 
 
 def upgrade(checkpoint: dict[str, Any]) -> None:
-    """Rename in place what checkpoints written before the network had its name call otherwise; current ones stay as they are.
+    """Rename in place what checkpoints written before the network had its name call otherwise; current ones stay as
+    they are.
 
-    `backbone.*` became `network.*`, `ema_backbone` became `averaged`, and the optimizer's class was told by its settings.
+    `backbone.*` became `network.*`, `ema_backbone` became `averaged`, and the optimizer's class was told by its
+    settings.
     """
     state = checkpoint.get("state_dict")
     if (
@@ -107,16 +130,29 @@ def check_checkpoint(
     """
     if any(part not in checkpoint for part in ("state_dict", "optimizer_states", "loops")):
         raise ValueError(
-            f"{path} is no checkpoint of a run of training, so none can be resumed from it: backbone.weights={path} starts with its weights"
+            f"{path} is no checkpoint of a run of training, so none can be resumed from it: backbone.weights={path}"
+            " starts with its weights"
         )
     hint = f"resume with the one it was trained with, or start anew with backbone.weights={path.parent}"
-    own, stored = ({name for name in names if name.endswith("_extra_state")} for names in (state, checkpoint["state_dict"]))
+    own, stored = (
+        {name for name in names if name.endswith("_extra_state")} for names in (state, checkpoint["state_dict"])
+    )
     if own != stored:
         raise ValueError(f"{path} was trained with another classifier: {hint}")
     kind = (checkpoint.get("transface") or {}).get("optimizer", optimizer_kind)
     if kind != optimizer_kind:
-        raise ValueError(f"{path} was trained with another optimizer: {hint} (it was {kind}, now it is {optimizer_kind})")
+        raise ValueError(
+            f"{path} was trained with another optimizer: {hint} (it was {kind}, now it is {optimizer_kind})"
+        )
     tensors = tensors_of(dict(state))
-    check_same_architecture(tensors, tensors_of(checkpoint["state_dict"] | {name: tensors[name] for name in sharded}), where=str(path))
-    if any([len(group["params"]) for group in found["param_groups"]] != list(group_sizes) for found in checkpoint["optimizer_states"]):
-        raise ValueError(f"{path} was trained with other groups of parameters: resume with its system.decay_rule, layer_decay and frozen")
+    check_same_architecture(
+        tensors, tensors_of(checkpoint["state_dict"] | {name: tensors[name] for name in sharded}), where=str(path)
+    )
+    if any(
+        [len(group["params"]) for group in found["param_groups"]] != list(group_sizes)
+        for found in checkpoint["optimizer_states"]
+    ):
+        raise ValueError(
+            f"{path} was trained with other groups of parameters: resume with its system.decay_rule, layer_decay and"
+            " frozen"
+        )

@@ -1,7 +1,9 @@
-"""Sharded parameters and their optimizer state in files by range of rows: each rank writes its own, any number of ranks reads what it needs.
+"""Sharded parameters and their optimizer state in files by range of rows: each rank writes its own, any number of ranks
+reads what it needs.
 
-A file `centers-<first>-<stop>-of-<C>.safetensors` holds "weight" (R, E) and "state.<name>" with one row or number per row. Reading maps the
-files and copies only the rows asked for, bit for bit. torch.distributed.checkpoint is not used here: its DTensor knows only even splits.
+A file `centers-<first>-<stop>-of-<C>.safetensors` holds "weight" (R, E) and "state.<name>" with one row or number per
+row. Reading maps the files and copies only the rows asked for, bit for bit. torch.distributed.checkpoint is not used
+here: its DTensor knows only even splits.
 Shapes: C rows of the whole table, R of them in a range, E columns.
 """
 
@@ -46,19 +48,27 @@ class ShardedParameter(NamedTuple):
 
 
 def sharded_parameters(module: nn.Module) -> list[ShardedParameter]:
-    """Return the sharded parameters of a module; the only one's files carry its own name, those of several their full names."""
+    """Return the sharded parameters of a module; the only one's files carry its own name, those of several their full
+    names.
+    """
     found = [(prefix, part, name) for prefix, part in sharded_parts(module).items() for name in part.sharded_parameters]
     alone = len(found) == 1
-    return [ShardedParameter(part, name, name if alone or not prefix else f"{prefix}.{name}") for prefix, part, name in found]
+    return [
+        ShardedParameter(part, name, name if alone or not prefix else f"{prefix}.{name}")
+        for prefix, part, name in found
+    ]
 
 
 def write_shards(folder: str | Path, module: nn.Module, *, optimizer: Optimizer | None = None) -> list[Path]:
-    """Write this rank's rows of every sharded parameter of `module`, with their optimizer state, and return the paths. Every rank calls it."""
+    """Write this rank's rows of every sharded parameter of `module`, with their optimizer state, and return the paths.
+    Every rank calls it.
+    """
     return [_write(Path(folder), parameter, optimizer) for parameter in sharded_parameters(module)]
 
 
 def read_shards(folder: str | Path, module: nn.Module, *, optimizer: Optimizer | None = None) -> None:
-    """Set this rank's rows of every sharded parameter, and their optimizer state, from a folder written by any number of ranks.
+    """Set this rank's rows of every sharded parameter, and their optimizer state, from a folder written by any number
+    of ranks.
 
     Raises:
         FileNotFoundError: if rows are missing.
@@ -84,7 +94,8 @@ def _read(folder: Path, parameter: ShardedParameter, optimizer: Optimizer | None
     if weight.shape != own.shape:
         size, wanted = weight.shape[1], own.shape[1]
         raise ValueError(
-            f"the {parameter.stem} in {folder} have embedding size {size}, expected {wanted}: build the classifier as it was saved"
+            f"the {parameter.stem} in {folder} have embedding size {size}, expected {wanted}: build the classifier as"
+            " it was saved"
         )
     with torch.no_grad():
         own.copy_(weight)
@@ -93,7 +104,8 @@ def _read(folder: Path, parameter: ShardedParameter, optimizer: Optimizer | None
 
 
 def read_rows(folder: str | Path, start: int, stop: int, *, num_rows: int, stem: str = "centers") -> dict[str, Tensor]:
-    """Return the tensors of the rows start..stop-1, put together from the files that hold them; 0 where a file keeps no such state.
+    """Return the tensors of the rows start..stop-1, put together from the files that hold them; 0 where a file keeps no
+    such state.
 
     A rank none of whose rows has moved yet writes no state: no moments and no steps, which is what 0 says.
 
@@ -117,7 +129,9 @@ def read_rows(folder: str | Path, start: int, stop: int, *, num_rows: int, stem:
         )
     whole = {name: tensor for part in parts for name, tensor in part.items()}
     return {
-        name: torch.cat([part[name] if name in part else one.new_zeros(len(part["weight"]), *one.shape[1:]) for part in parts])
+        name: torch.cat(
+            [part[name] if name in part else one.new_zeros(len(part["weight"]), *one.shape[1:]) for part in parts]
+        )
         for name, one in whole.items()
     }
 
@@ -127,6 +141,9 @@ def _files(folder: Path, stem: str, num_rows: int) -> list[ShardFile]:
     for path in sorted(folder.glob(f"{stem}-*-of-*.safetensors")):
         _, start, stop, _, total = path.stem.rsplit("-", 4)
         if int(total) != num_rows:
-            raise ValueError(f"{path} holds the {stem} of {int(total)} classes, expected {num_rows}: is it another data set's checkpoint?")
+            raise ValueError(
+                f"{path} holds the {stem} of {int(total)} classes, expected {num_rows}: is it another data set's"
+                " checkpoint?"
+            )
         files.append(ShardFile(path, int(start), int(stop)))
     return files

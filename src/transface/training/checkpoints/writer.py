@@ -1,7 +1,8 @@
 """Checkpoints as folders: written beside, renamed when whole, so that a killed write leaves the previous one usable.
 
-A checkpoint is `step-<n>/` with `trainer.ckpt` (network, optimizer, schedule, loops, data position, the resolved config) and, for a
-classifier whose centres are sharded, one file of centres and moments per range of classes. `last` and `best` are links to folders.
+A checkpoint is `step-<n>/` with `trainer.ckpt` (network, optimizer, schedule, loops, data position, the resolved
+config) and, for a classifier whose centres are sharded, one file of centres and moments per range of classes. `last`
+and `best` are links to folders.
 """
 
 import os
@@ -46,7 +47,9 @@ class CheckpointWriter(Callback):
         if mode not in ("max", "min", None):
             raise ValueError(f'checkpoint.mode must be "max", "min" or null, got {mode!r}')
         if keep < 1 or (every_n_steps is not None and every_n_steps < 1):
-            raise ValueError(f"checkpoint.keep and checkpoint.every_n_steps must be at least 1, got {keep} and {every_n_steps}")
+            raise ValueError(
+                f"checkpoint.keep and checkpoint.every_n_steps must be at least 1, got {keep} and {every_n_steps}"
+            )
         if every_n_minutes is not None and not every_n_minutes > 0:
             raise ValueError(f"checkpoint.every_n_minutes must be above 0 or null, got {every_n_minutes}")
         self.folder, self.monitor, self.mode = Path(folder), monitor, mode
@@ -80,7 +83,9 @@ class CheckpointWriter(Callback):
             for stray in self.folder.glob("*.writing"):
                 shutil.rmtree(stray, ignore_errors=True)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         step = trainer.global_step
         if step == self._saved_step:
             return
@@ -97,8 +102,8 @@ class CheckpointWriter(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._began and trainer.global_step > 0 and trainer.is_global_zero:
             print(
-                f"training had ended at step {trainer.global_step} already: nothing was done; a larger trainer.max_epochs, trainer.max_steps or time_budget "
-                "goes on",
+                f"training had ended at step {trainer.global_step} already: nothing was done; a larger"
+                " trainer.max_epochs, trainer.max_steps or time_budget goes on",
                 flush=True,
             )
 
@@ -160,7 +165,9 @@ class CheckpointWriter(Callback):
 
 
 def _replace_files(source: Path, target: Path) -> None:
-    """Move the files of a folder over those of another checkpoint of the same step, one by one: at every moment it is whole."""
+    """Move the files of a folder over those of another checkpoint of the same step, one by one: at every moment it is
+    whole.
+    """
     names = {path.name for path in source.iterdir()}
     for name in names:
         (source / name).replace(target / name)

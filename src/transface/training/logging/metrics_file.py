@@ -13,11 +13,13 @@ from transface.artifacts import write_whole
 
 
 class MetricsFile(CSVLogger):
-    """Lightning's CSVLogger that keeps the rows of an earlier part of the same run, and has each row on disk before the next checkpoint.
+    """Lightning's CSVLogger that keeps the rows of an earlier part of the same run, and has each row on disk before the
+    next checkpoint.
 
     Args:
         folder: metrics.csv is written there.
-        flush_every_n_steps: rows of steps whose number plus one is a multiple of it are written at once; more than 1 may lose rows to a kill.
+        flush_every_n_steps: rows of steps whose number plus one is a multiple of it are written at once; more than 1
+            may lose rows to a kill.
     """
 
     def __init__(self, folder: str | Path, *, flush_every_n_steps: int = 1) -> None:
@@ -48,7 +50,8 @@ class _KeepingWriter(ExperimentWriter):
 def forget_rows_after(path: Path, step: int) -> None:
     """Drop the rows of metrics.csv that the run resumed at `step` writes again, and a last one that a kill cut short.
 
-    A validation and the speed up to `step` were logged with that number before the checkpoint was written; a row of training with it is the next.
+    A validation and the speed up to `step` were logged with that number before the checkpoint was written; a row of
+    training with it is the next.
     """
     if not path.is_file():
         return
@@ -56,7 +59,9 @@ def forget_rows_after(path: Path, step: int) -> None:
         reader = csv.DictReader(file)
         names = list(reader.fieldnames or [])
         rows = [row for row in reader if None not in row.values()]
-    write_rows(path, names, [row for row in rows if _row_step(row) < step or (_row_step(row) == step and _is_of_before(row))])
+    write_rows(
+        path, names, [row for row in rows if _row_step(row) < step or (_row_step(row) == step and _is_of_before(row))]
+    )
 
 
 def _row_step(row: dict[str, str]) -> int:

@@ -1,4 +1,6 @@
-"""Lightning's MLflow logger for metrics that lie below one another: MLflow keeps `train/loss` and `train/loss/margin` as a file and a folder of one name."""
+"""Lightning's MLflow logger for metrics that lie below one another: MLflow keeps `train/loss` and `train/loss/margin`
+as a file and a folder of one name.
+"""
 
 from collections.abc import Mapping
 

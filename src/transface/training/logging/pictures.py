@@ -1,4 +1,6 @@
-"""Pictures and distributions of a run: a PNG in its folder, and the same to TensorBoard, W&B and MLflow, whichever is on."""
+"""Pictures and distributions of a run: a PNG in its folder, and the same to TensorBoard, W&B and MLflow, whichever is
+on.
+"""
 
 import importlib
 from collections.abc import Sequence

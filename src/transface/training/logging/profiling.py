@@ -26,7 +26,10 @@ class StepProfiler(Profiler):
         self._open: dict[str, Any] = {}
         self._written = False
         if min(wait, warmup) < 0 or min(active, rows) < 1:
-            raise ValueError(f"wait and warmup must be at least 0, active and rows at least 1; got {wait}, {warmup}, {active}, {rows}")
+            raise ValueError(
+                f"wait and warmup must be at least 0, active and rows at least 1; got {wait}, {warmup}, {active},"
+                f" {rows}"
+            )
         self.folder, self.wait, self.warmup, self.active, self.rows = Path(folder), wait, warmup, active, rows
 
     def start(self, action_name: str) -> None:

@@ -1,4 +1,6 @@
-"""AdamW and SGD for everything trained here: torch's own, which also step the sampled rows of partial_fc's centres and no others."""
+"""AdamW and SGD for everything trained here: torch's own, which also step the sampled rows of partial_fc's centres and
+no others.
+"""
 
 import math
 from typing import Any
@@ -10,9 +12,11 @@ from transface.training.optimization.sampled_rows import SampledRows
 
 
 class AdamW(SampledRows, torch.optim.AdamW):
-    """torch.optim.AdamW with rows of a sparse gradient stepped apart; each row has its own count for the bias correction.
+    """torch.optim.AdamW with rows of a sparse gradient stepped apart; each row has its own count for the bias
+    correction.
 
-    Takes torch's arguments. Left alone, `fused` is on where all parameters are on the CPU: one pass, and no copies as large as the centres.
+    Takes torch's arguments. Left alone, `fused` is on where all parameters are on the CPU: one pass, and no copies as
+    large as the centres.
     """
 
     def __init__(self, params: ParamsT, lr: float = 1e-3, **settings: Any) -> None:

@@ -10,7 +10,9 @@ POSITION_WORDS = ("pos_embed", "position", "mask_token", "cls_token")
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Return whether weight decay belongs on this parameter: on matrices; not on norms, biases, positions and learned tokens."""
+    """Return whether weight decay belongs on this parameter: on matrices; not on norms, biases, positions and learned
+    tokens.
+    """
     return parameter.ndim > 1 and not any(word in name for word in POSITION_WORDS)
 
 
@@ -21,7 +23,8 @@ def group_parameters(
 
     Args:
         network: its parameters are grouped; those of the parts in `frozen` are switched off.
-        rule: "matrices": no decay on norms, biases, positions; "released": the same decay on everything, as the released code has it.
+        rule: "matrices": no decay on norms, biases, positions; "released": the same decay on everything, as the
+            released code has it.
         layer_decay: factor per layer from the end to the input on the learning rate; needs `network.layer_index(name)`.
         frozen: as of `freeze`.
 
@@ -58,7 +61,9 @@ def freeze(network: nn.Module, parts: Iterable[str]) -> tuple[nn.Module, ...]:
     for part in parts:
         hit = [name for name in named if _lies_in(name, part)]
         if not hit:
-            raise ValueError(f"frozen part {part!r} names no parameter; names begin with {sorted({n.split('.')[0] for n in named})}")
+            raise ValueError(
+                f"frozen part {part!r} names no parameter; names begin with {sorted({n.split('.')[0] for n in named})}"
+            )
         for name in hit:
             named[name].requires_grad_(False)
     return tuple(module for name, module in network.named_modules() if any(_lies_in(name, part) for part in parts))
@@ -73,5 +78,8 @@ def _layers(network: nn.Module, named: dict[str, nn.Parameter], layer_decay: flo
         return dict.fromkeys(named, 0)
     layer_index = getattr(network, "layer_index", None)
     if layer_index is None:
-        raise ValueError(f"layer_decay={layer_decay} needs a backbone with layer_index(name), {type(network).__name__} has none: use 1.0")
+        raise ValueError(
+            f"layer_decay={layer_decay} needs a backbone with layer_index(name), {type(network).__name__} has none:"
+            " use 1.0"
+        )
     return {name: int(layer_index(name)) for name in named}

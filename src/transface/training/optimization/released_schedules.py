@@ -7,9 +7,11 @@ from transface.training.optimization.schedules import RunLength
 
 
 class FaceptorCosine:
-    """Linear warm-up from `first_factor` to 1, then half a cosine to 0, moved after each update: updates 0 and 1 have one rate.
+    """Linear warm-up from `first_factor` to 1, then half a cosine to 0, moved after each update: updates 0 and 1 have
+    one rate.
 
-    Faceptor (ECCV 2024), released code: 1e-6 to 5e-5 in 2,000 steps, so first_factor is 1/50; update k uses the value of max(k - 1, 0).
+    Faceptor (ECCV 2024), released code: 1e-6 to 5e-5 in 2,000 steps, so first_factor is 1/50; update k uses the value
+    of max(k - 1, 0).
 
     Raises:
         ValueError: for a first factor outside 0..1.
@@ -28,7 +30,10 @@ class FaceptorCosine:
             ValueError: if the warm-up does not end before the run.
         """
         if not 0 <= self.warmup_steps < length.total_steps:
-            raise ValueError(f"warm-up of {self.warmup_steps} steps must be in 0..{length.total_steps - 1}: shorten schedule.warmup_steps")
+            raise ValueError(
+                f"warm-up of {self.warmup_steps} steps must be in 0..{length.total_steps - 1}: shorten"
+                " schedule.warmup_steps"
+            )
 
         def factor(update: int) -> float:
             step = max(update - 1, 0)

@@ -1,7 +1,9 @@
-"""Lets any torch optimizer move only the rows of a parameter that have a gradient: no weight decay, momentum or Adam step on the others.
+"""Lets any torch optimizer move only the rows of a parameter that have a gradient: no weight decay, momentum or Adam
+step on the others.
 
-A parameter with a sparse gradient (partial_fc's sampled centres) is stepped as if each of its rows were a parameter of its own that was
-there only in the steps that sampled it: the rows and their moments are gathered, stepped by the optimizer's own code, and put back.
+A parameter with a sparse gradient (partial_fc's sampled centres) is stepped as if each of its rows were a parameter of
+its own that was there only in the steps that sampled it: the rows and their moments are gathered, stepped by the
+optimizer's own code, and put back.
 Shapes: R rows of a parameter, S rows sampled, E columns.
 """
 
@@ -30,11 +32,13 @@ class BorrowedRows(NamedTuple):
 
 
 class SampledRows(Optimizer):
-    """Mixin before an optimizer class: `class AdamW(SampledRows, torch.optim.AdamW)`. Parameters with dense gradients step as ever.
+    """Mixin before an optimizer class: `class AdamW(SampledRows, torch.optim.AdamW)`. Parameters with dense gradients
+    step as ever.
 
-    The state of a row-wise parameter: its tensors (R, E) as the optimizer names them, its scalars (Adam's step) as (R,), and for an
-    optimizer that counts no steps "moves" (R,), how often each row has moved. state_dict holds it like any other state.
-    Optimizers that mix elements across rows (LARS, Muon, Shampoo) cannot step rows apart and are refused.
+    The state of a row-wise parameter: its tensors (R, E) as the optimizer names them, its scalars (Adam's step) as
+    (R,), and for an optimizer that counts no steps "moves" (R,), how often each row has moved. state_dict holds it like
+    any other state. Optimizers that mix elements across rows (LARS, Muon, Shampoo) cannot step rows apart and are
+    refused.
     """
 
     steps_sampled_rows = True
@@ -84,7 +88,9 @@ class SampledRows(Optimizer):
         values = owner.index_select(0, rows)
         gradient = gradient.index_select(0, order)
         tensors = {name: value.index_select(0, rows) for name, value in state.items() if value.ndim > 1}
-        scalars = {name: value.to(rows.device).index_select(0, rows) for name, value in state.items() if value.ndim == 1}
+        scalars = {
+            name: value.to(rows.device).index_select(0, rows) for name, value in state.items() if value.ndim == 1
+        }
         parts, start = [], 0
         for count in counts:
             part = slice(start, start + count)
@@ -133,7 +139,9 @@ def spread_state(state: dict[str, Any], owner: Tensor) -> None:
 
 
 def gather_state(state: dict[str, Any]) -> None:
-    """Turn state per row into the state of a whole parameter, in place, if all rows have taken the same number of steps."""
+    """Turn state per row into the state of a whole parameter, in place, if all rows have taken the same number of
+    steps.
+    """
     vectors = {name: value for name, value in state.items() if isinstance(value, Tensor) and value.ndim == 1}
     if not vectors or any(not len(value) or (value != value[0]).any() for value in vectors.values()):
         return
@@ -144,7 +152,9 @@ def gather_state(state: dict[str, Any]) -> None:
 
 
 def state_by_row(optimizer: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
-    """Return the optimizer's state of a parameter (R, E) as tensors of R rows, scalars repeated: the form that is saved and split anew."""
+    """Return the optimizer's state of a parameter (R, E) as tensors of R rows, scalars repeated: the form that is saved
+    and split anew.
+    """
     state = dict(optimizer.state.get(parameter, {}))
     if state and not is_rowwise(state):
         spread_state(state, parameter)
@@ -152,7 +162,9 @@ def state_by_row(optimizer: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
 
 
 def set_state_by_row(optimizer: Optimizer, parameter: Tensor, state: dict[str, Tensor]) -> None:
-    """Give the optimizer the state of a parameter as `state_by_row` returned it, as a whole parameter's where its rows agree."""
+    """Give the optimizer the state of a parameter as `state_by_row` returned it, as a whole parameter's where its rows
+    agree.
+    """
     own = {name: value.to(parameter.device) for name, value in state.items()}
     gather_state(own)
     optimizer.state[parameter] = own
@@ -172,7 +184,9 @@ def _order_by_steps(state: dict[str, Any], rows: Tensor) -> tuple[Tensor, Tensor
     if not state:
         return rows, torch.arange(len(rows), device=rows.device), [len(rows)] if len(rows) else []
     # An optimizer without a count of its own (SGD) treats all rows that have moved alike.
-    steps = state["step"].to(rows.device)[rows] if "step" in state else (state["moves"].to(rows.device)[rows] > 0).float()
+    steps = (
+        state["step"].to(rows.device)[rows] if "step" in state else (state["moves"].to(rows.device)[rows] > 0).float()
+    )
     steps, order = torch.sort(steps, stable=True)
     counts = torch.unique_consecutive(steps, return_counts=True)[1]
     return rows[order], order, counts.tolist()
@@ -186,13 +200,21 @@ def _put(state: dict[str, Any], name: str, value: Any, *, rows: Tensor, owner: T
     """Write what the optimizer keeps about some rows into the state of all rows, made on first use."""
     if value is None:
         return
-    if isinstance(value, Tensor) and value.ndim == owner.ndim and value.shape[1:] == owner.shape[1:] and len(value) == len(rows):
+    if (
+        isinstance(value, Tensor)
+        and value.ndim == owner.ndim
+        and value.shape[1:] == owner.shape[1:]
+        and len(value) == len(rows)
+    ):
         whole = state.setdefault(name, torch.zeros_like(owner, memory_format=torch.preserve_format))
         whole.index_copy_(0, rows, value.to(whole.dtype))
         return
     if isinstance(value, Tensor) and value.numel() != 1:
         kind, shape = type(optimizer).__name__, tuple(value.shape)
-        raise TypeError(f"{kind} keeps {name} of shape {shape}, which is not per element: it cannot step sampled rows; use AdamW or SGD")
+        raise TypeError(
+            f"{kind} keeps {name} of shape {shape}, which is not per element: it cannot step sampled rows; use AdamW"
+            " or SGD"
+        )
     scalars = state.setdefault(name, torch.zeros(len(owner), device=owner.device))
     if scalars.device != owner.device:
         state[name] = scalars = scalars.to(owner.device)

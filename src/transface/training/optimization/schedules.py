@@ -29,8 +29,8 @@ def _warmup_steps(length: RunLength, *, epochs: float, steps: int | None) -> int
     wanted = steps if steps is not None else round(epochs * length.steps_per_epoch)
     if wanted < 0 or wanted >= max(length.total_steps, 1):
         raise ValueError(
-            f"warm-up of {wanted} steps must be in 0..{length.total_steps - 1}, the run has {length.total_steps} steps: "
-            "shorten schedule.warmup_epochs or train longer"
+            f"warm-up of {wanted} steps must be in 0..{length.total_steps - 1}, the run has {length.total_steps} steps:"
+            " shorten schedule.warmup_epochs or train longer"
         )
     return wanted
 
@@ -51,11 +51,17 @@ class Polynomial:
         power: 2 in the released recipes.
         warmup_epochs: epochs of warm-up (may be fractional); ignored if warmup_steps is given.
         warmup_steps: optimizer steps of warm-up.
-        warmup: "from_first_step": (i + 1) / warmup_steps; "released": the table of the released code, whose first two steps have rate 0.
+        warmup: "from_first_step": (i + 1) / warmup_steps; "released": the table of the released code, whose first two
+            steps have rate 0.
     """
 
     def __init__(
-        self, *, power: float = 2.0, warmup_epochs: float = 0.0, warmup_steps: int | None = None, warmup: Warmup = "from_first_step"
+        self,
+        *,
+        power: float = 2.0,
+        warmup_epochs: float = 0.0,
+        warmup_steps: int | None = None,
+        warmup: Warmup = "from_first_step",
     ) -> None:
         if warmup not in ("from_first_step", "released"):
             raise ValueError(f'warmup must be "from_first_step" or "released", got {warmup!r}')
@@ -80,7 +86,9 @@ class Polynomial:
 class Cosine:
     """Linear warm-up, then half a cosine from 1 down to `final_factor`, in [0, 1]."""
 
-    def __init__(self, *, warmup_epochs: float = 0.0, warmup_steps: int | None = None, final_factor: float = 0.0) -> None:
+    def __init__(
+        self, *, warmup_epochs: float = 0.0, warmup_steps: int | None = None, final_factor: float = 0.0
+    ) -> None:
         if not 0 <= final_factor <= 1:
             raise ValueError(f"schedule.final_factor must be in [0, 1], got {final_factor}")
         self.warmup_epochs, self.warmup_steps, self.final_factor = warmup_epochs, warmup_steps, final_factor

@@ -1,4 +1,6 @@
-"""DDP for a module with sharded class centres: each rank keeps its own, and DDP neither broadcasts nor averages them."""
+"""DDP for a module with sharded class centres: each rank keeps its own, and DDP neither broadcasts nor averages
+them.
+"""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -42,11 +44,17 @@ def sharded_parts(module: nn.Module) -> dict[str, Sharded]:
 
 def sharded_parameter_names(module: nn.Module) -> list[str]:
     """Return the full names of the parameters of module that are sharded, e.g. ["classifier.centers"]."""
-    return [f"{prefix}.{name}" if prefix else name for prefix, part in sharded_parts(module).items() for name in part.sharded_parameters]
+    return [
+        f"{prefix}.{name}" if prefix else name
+        for prefix, part in sharded_parts(module).items()
+        for name in part.sharded_parameters
+    ]
 
 
 def place_shards(module: nn.Module) -> None:
-    """Let each sharded part of module keep this rank's rows. After the process group is up, before optimizers are made."""
+    """Let each sharded part of module keep this rank's rows. After the process group is up, before optimizers are
+    made.
+    """
     for part in sharded_parts(module).values():
         part.place()
 
@@ -59,8 +67,9 @@ def leave_shards_out(module: nn.Module) -> None:
 class ShardedDDPStrategy(DDPStrategy):
     """Lightning's DDP, with sharded parameters placed once the ranks know each other and left out of its traffic.
 
-    `Trainer(strategy=ShardedDDPStrategy(), sync_batchnorm=True, ...)`: all arguments are DDPStrategy's, all else stays Lightning's.
-    gradient_as_bucket_view is on unless set: without it DDP keeps a second copy of every gradient, full_softmax's centres included.
+    `Trainer(strategy=ShardedDDPStrategy(), sync_batchnorm=True, ...)`: all arguments are DDPStrategy's, all else stays
+    Lightning's. gradient_as_bucket_view is on unless set: without it DDP keeps a second copy of every gradient,
+    full_softmax's centres included.
     """
 
     def __init__(self, **settings: Any) -> None:

@@ -1,4 +1,5 @@
-"""Batch norm over the faces of all ranks on the CPU, where torch's own SyncBatchNorm does not run; on other devices torch's own.
+"""Batch norm over the faces of all ranks on the CPU, where torch's own SyncBatchNorm does not run; on other devices
+torch's own.
 
 Shapes: B faces of this rank, C channels.
 """
@@ -15,7 +16,9 @@ from transface.distributed import sum_over_ranks
 
 
 class SyncedBatchNorm(_BatchNorm):
-    """Batch norm whose mean and variance are joined over ranks by two all-reduces with a gradient; statistics in float32 at least."""
+    """Batch norm whose mean and variance are joined over ranks by two all-reduces with a gradient; statistics in
+    float32 at least.
+    """
 
     def _check_input_dim(self, input: Tensor) -> None:
         pass
@@ -51,7 +54,8 @@ class SyncedBatchNorm(_BatchNorm):
 
 
 class SyncedBatchNorms(TorchSyncBatchNorm):
-    """Lightning's plugin for `sync_batchnorm`, which several devices apply to the model; on the CPU it takes SyncedBatchNorm.
+    """Lightning's plugin for `sync_batchnorm`, which several devices apply to the model; on the CPU it takes
+    SyncedBatchNorm.
 
     Attributes:
         on_cpu: where the model will run: it is applied before the model is moved.

@@ -10,7 +10,9 @@ def numpy_neck(neck: FaceNeck, tokens: np.ndarray) -> np.ndarray:
     x = tokens.reshape(len(tokens), -1)
     for linear, norm in ((neck.project, neck.project_norm), (neck.embed, neck.embed_norm)):
         x = x @ linear.weight.detach().numpy().T
-        mean, variance = (x.mean(0), x.var(0)) if neck.training else (norm.running_mean.numpy(), norm.running_var.numpy())
+        mean, variance = (
+            (x.mean(0), x.var(0)) if neck.training else (norm.running_mean.numpy(), norm.running_var.numpy())
+        )
         x = (x - mean) / np.sqrt(variance + 2e-5) * norm.weight.detach().numpy() + norm.bias.detach().numpy()
     return x
 

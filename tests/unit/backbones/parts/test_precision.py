@@ -20,8 +20,13 @@ def test_weights_of_half_precision_get_half_precision() -> None:
         assert x.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize(("abilities", "expected"), [({"amx_bf16": True}, True), ({"avx512_bf16": True, "amx_bf16": False}, True), ({"avx2": True}, False)])
-def test_a_processor_multiplies_bfloat16_by_what_it_says_it_can(monkeypatch: pytest.MonkeyPatch, abilities: dict[str, bool], expected: bool) -> None:
+@pytest.mark.parametrize(
+    ("abilities", "expected"),
+    [({"amx_bf16": True}, True), ({"avx512_bf16": True, "amx_bf16": False}, True), ({"avx2": True}, False)],
+)
+def test_a_processor_multiplies_bfloat16_by_what_it_says_it_can(
+    monkeypatch: pytest.MonkeyPatch, abilities: dict[str, bool], expected: bool
+) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
     precision._processor_multiplies_bfloat16.cache_clear()
     try:

@@ -25,5 +25,7 @@ def test_one_token_always_stays() -> None:
 
 
 def test_an_equal_generator_drops_the_same() -> None:
-    one, two = (drop_tokens(torch.zeros(2, 30, 1), 0.5, generator=torch.Generator().manual_seed(4)).positions for _ in range(2))
+    one, two = (
+        drop_tokens(torch.zeros(2, 30, 1), 0.5, generator=torch.Generator().manual_seed(4)).positions for _ in range(2)
+    )
     assert torch.equal(one, two)

@@ -9,7 +9,13 @@ from torch import nn
 from transface.backbones.face_vit import FaceViT, face_vit_t
 from transface.backbones.weights.rebuild import build_backbone, config_of
 
-SMALL = {"_target_": "transface.backbones.face_vit.FaceViT", "embed_dim": 16, "depth": 2, "num_heads": 2, "embedding_size": 24}
+SMALL = {
+    "_target_": "transface.backbones.face_vit.FaceViT",
+    "embed_dim": 16,
+    "depth": 2,
+    "num_heads": 2,
+    "embedding_size": 24,
+}
 
 
 def test_a_config_builds_its_backbone() -> None:

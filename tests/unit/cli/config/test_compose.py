@@ -1,4 +1,6 @@
-"""A setting that nothing reads is refused, wherever it was written: Hydra takes a misspelt key of a file for a new one."""
+"""A setting that nothing reads is refused, wherever it was written: Hydra takes a misspelt key of a file for a new
+one.
+"""
 
 import pytest
 
@@ -11,7 +13,10 @@ from transface.cli.config.errors import UserError
     [
         (["+seeed=1"], "no setting 'seeed', nothing reads it: did you mean seed"),
         (["+trainr.max_epochs=3"], "no setting 'trainr', .* did you mean trainer"),
-        (["+validation.every_n_epoch=2"], "no setting 'validation.every_n_epoch', .* did you mean validation.every_n_epochs"),
+        (
+            ["+validation.every_n_epoch=2"],
+            "no setting 'validation.every_n_epoch', .* did you mean validation.every_n_epochs",
+        ),
         (["+paths.rnus=x"], "no setting 'paths.rnus', .* did you mean paths.runs"),
         (["+callbacks.early_stoping.patience=2"], "no setting 'callbacks.early_stoping'"),
         (["+logger.csvv.folder=x"], "no setting 'logger.csvv'"),
@@ -28,7 +33,10 @@ def test_what_another_setting_refers_to_is_read() -> None:
 
 def test_own_callbacks_and_absent_parts_are_no_mistake() -> None:
     part = "{_target_: lightning.pytorch.callbacks.DeviceStatsMonitor}"
-    refuse_unknown(compose("train", [f"+callbacks.mine={part}", "~callbacks.progress", "callbacks.stuck=null", "logger=none"]), "train")
+    refuse_unknown(
+        compose("train", [f"+callbacks.mine={part}", "~callbacks.progress", "callbacks.stuck=null", "logger=none"]),
+        "train",
+    )
 
 
 def test_every_verb_knows_its_own_settings() -> None:

@@ -17,17 +17,34 @@ def outcome_of(error: Exception) -> int:
     ("error", "code", "words"),
     [
         (ValueError("margin must be positive,\n got -1"), 2, "transface: margin must be positive,; got -1\n"),
-        (NonFiniteLossError("loss is nan at step 3; the batch is in x.pt"), 1, "transface: loss is nan at step 3; the batch is in x.pt\n"),
-        (OSError(30, "Read-only file system", "runs"), 2, "transface: no permission to write or read runs: Read-only file system; choose another folder"),
+        (
+            NonFiniteLossError("loss is nan at step 3; the batch is in x.pt"),
+            1,
+            "transface: loss is nan at step 3; the batch is in x.pt\n",
+        ),
+        (
+            OSError(30, "Read-only file system", "runs"),
+            2,
+            "transface: no permission to write or read runs: Read-only file system; choose another folder",
+        ),
         (
             OSError(28, "No space left on device", "/tmp/x", None, "runs/demo/trainer.ckpt"),
             1,
-            "transface: No space left on device: runs/demo/trainer.ckpt could not be written; make room; resume=true goes on from the last checkpoint\n",
+            (
+                "transface: No space left on device: runs/demo/trainer.ckpt could not be written; make room;"
+                " resume=true goes on from the last checkpoint\n"
+            ),
         ),
         (
-            RuntimeError("DataLoader worker (pid 12) is killed by signal: Bus error. It is possible that dataloader's workers are out of shared memory."),
+            RuntimeError(
+                "DataLoader worker (pid 12) is killed by signal: Bus error. It is possible that dataloader's workers"
+                " are out of shared memory."
+            ),
             1,
-            "transface: DataLoader worker (pid 12) is killed by signal: Bus error: a machine or container out of (shared) memory kills its workers; lower",
+            (
+                "transface: DataLoader worker (pid 12) is killed by signal: Bus error: a machine or container out of"
+                " (shared) memory kills its workers; lower"
+            ),
         ),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),

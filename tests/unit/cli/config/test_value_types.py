@@ -58,7 +58,9 @@ def test_a_wrong_kind_is_named(name: str, value: Any, said: str) -> None:
 
 @pytest.mark.parametrize("value", [32, 32.5, None, "${other}", "???"])
 def test_what_may_pass(value: Any) -> None:
-    refuse_wrong_kinds(OmegaConf.create({"other": 3, "margin": {"_target_": "transface.margins.cosface.CosFace", "scale": value}}))
+    refuse_wrong_kinds(
+        OmegaConf.create({"other": 3, "margin": {"_target_": "transface.margins.cosface.CosFace", "scale": value}})
+    )
 
 
 def without_references(node: Any) -> Any:
@@ -67,13 +69,18 @@ def without_references(node: Any) -> Any:
     return None if isinstance(node, str) and node.startswith("${") else node
 
 
-@pytest.mark.parametrize("path", sorted(conf_folder().glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}={path.stem}")
+@pytest.mark.parametrize(
+    "path", sorted(conf_folder().glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}={path.stem}"
+)
 def test_every_setting_of_ours_is_of_the_kind_its_part_states(path: Path) -> None:
     refuse_wrong_kinds(OmegaConf.create(without_references(OmegaConf.to_container(OmegaConf.load(path)))))
 
 
 def test_the_demo_takes_any_margin() -> None:
     for name in ("arcface", "magface"):
-        assert compose("train", ["experiment=demo", f"margin={name}"]).margin == compose("train", [f"margin={name}"]).margin
+        assert (
+            compose("train", ["experiment=demo", f"margin={name}"]).margin
+            == compose("train", [f"margin={name}"]).margin
+        )
     demo = compose("train", ["experiment=demo"]).margin
     assert (demo.scale, demo.margin) == (32.0, 0.2)

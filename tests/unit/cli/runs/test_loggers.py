@@ -42,7 +42,9 @@ class WandbLogger:
         self.told.append(config)
 
 
-def test_a_service_is_told_the_config_once_and_a_resumed_run_goes_on_in_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_is_told_the_config_once_and_a_resumed_run_goes_on_in_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service = ModuleType("a_service_for_tests")
     service.WandbLogger = WandbLogger  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "a_service_for_tests", service)

@@ -42,11 +42,15 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
 
 
 def without_place(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in ("name", "paths", "logger", "checkpoint", "callbacks")}
+    return {
+        key: value for key, value in config.items() if key not in ("name", "paths", "logger", "checkpoint", "callbacks")
+    }
 
 
 def test_a_repeat_has_the_same_config_in_the_same_place(start: Start) -> None:
-    first = start("experiment=transface/vit_t_pack", "data.root=faces", "seed=5", "optimizer.lr=0.25", "variant=transface/gate")
+    first = start(
+        "experiment=transface/vit_t_pack", "data.root=faces", "seed=5", "optimizer.lr=0.25", "variant=transface/gate"
+    )
     assert start("run=runs/transface_vit_t_pack") == first
     assert Path("runs/transface_vit_t_pack/previous/1/config.yaml").is_file()
 
@@ -123,7 +127,11 @@ def test_a_misspelt_key_of_a_repeat_is_refused(start: Start) -> None:
 
 def test_paths_below_the_run_follow_it_again() -> None:
     config = {"a": "runs/x", "b": ["runs/x/c", "runs/xy", 3], "d": {"e": "other"}}
-    assert following(config, "runs/x") == {"a": "${paths.run}", "b": ["${paths.run}/c", "runs/xy", 3], "d": {"e": "other"}}
+    assert following(config, "runs/x") == {
+        "a": "${paths.run}",
+        "b": ["${paths.run}/c", "runs/xy", 3],
+        "d": {"e": "other"},
+    }
 
 
 def test_no_run_named_is_no_repeat() -> None:

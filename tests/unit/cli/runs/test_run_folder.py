@@ -1,4 +1,6 @@
-"""Where a run begins or goes on: nothing of an earlier run is overwritten, and nothing later than the checkpoint is taken for the run's own."""
+"""Where a run begins or goes on: nothing of an earlier run is overwritten, and nothing later than the checkpoint is
+taken for the run's own.
+"""
 
 import json
 from pathlib import Path
@@ -53,12 +55,18 @@ def test_resuming_takes_the_newest_and_is_not_finished_any_more(run: Path, word:
 def test_going_back_to_an_own_checkpoint_sets_the_later_ones_aside(run: Path, name: str) -> None:
     assert open_run(run, resume=str(run / name)) == (run / "checkpoints" / "step-000000010" / "trainer.ckpt").resolve()
     assert steps_left(run) == ["step-000000010"]
-    assert sorted(path.name for path in (run / "previous" / "1" / "checkpoints").iterdir()) == ["step-000000020", "step-000000030"]
+    assert sorted(path.name for path in (run / "previous" / "1" / "checkpoints").iterdir()) == [
+        "step-000000020",
+        "step-000000030",
+    ]
     assert (run / "metrics.csv").read_text() == f"{HEADER}\n9,91,\n10,,0.5\n"
 
 
 def test_going_back_to_the_best_keeps_its_link(run: Path) -> None:
-    assert open_run(run, resume=str(run / "checkpoints" / "best")) == (run / "checkpoints" / "step-000000020" / "trainer.ckpt").resolve()
+    assert (
+        open_run(run, resume=str(run / "checkpoints" / "best"))
+        == (run / "checkpoints" / "step-000000020" / "trainer.ckpt").resolve()
+    )
     assert steps_left(run) == ["best", "step-000000010", "step-000000020"]
 
 
@@ -93,7 +101,9 @@ def test_nothing_to_go_on_from_is_refused(tmp_path: Path) -> None:
         open_run(tmp_path, resume=str(tmp_path / "absent"))
 
 
-def test_the_environment_tells_code_packages_devices_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_tells_code_packages_devices_and_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("API_TOKEN", "secret")
     record_environment(tmp_path, world_size=8)

@@ -26,7 +26,9 @@ class Stopped(BaseException):
 
 @pytest.fixture
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
-    """Start a sweep whose trials return lr x K; return the names of those that ran. `stop_after` trials it is killed in the next one."""
+    """Start a sweep whose trials return lr x K; return the names of those that ran. `stop_after` trials it is killed in
+    the next one.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["transface"])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
@@ -58,15 +60,22 @@ def finished(folder: Path) -> dict[str, float]:
 
 
 def test_trials_are_named_after_what_is_swept_and_nothing_else(sweep: Sweep) -> None:
-    assert sweep(*GRID, "name=grid", "optimizer.lr=0.5") == [f"grid/perturbation.num_patches={k},seed={s}" for k in (1, 3) for s in (0, 1)]
-    assert finished(Path("runs/grid")) == {f"perturbation.num_patches={k},seed={s}": 0.5 * k for k in (1, 3) for s in (0, 1)}
+    assert sweep(*GRID, "name=grid", "optimizer.lr=0.5") == [
+        f"grid/perturbation.num_patches={k},seed={s}" for k in (1, 3) for s in (0, 1)
+    ]
+    assert finished(Path("runs/grid")) == {
+        f"perturbation.num_patches={k},seed={s}": 0.5 * k for k in (1, 3) for s in (0, 1)
+    }
 
 
 def test_a_stopped_sweep_goes_on_and_runs_no_finished_trial_again(sweep: Sweep) -> None:
     with pytest.raises(Stopped):
         sweep(*GRID, "name=grid", stop_after=2)
     assert len(finished(Path("runs/grid"))) == 2
-    assert sweep(*GRID, "name=grid") == ["grid/perturbation.num_patches=3,seed=0", "grid/perturbation.num_patches=3,seed=1"]
+    assert sweep(*GRID, "name=grid") == [
+        "grid/perturbation.num_patches=3,seed=0",
+        "grid/perturbation.num_patches=3,seed=1",
+    ]
     assert len(finished(Path("runs/grid"))) == 4
     assert sweep(*GRID, "name=grid") == []
 
@@ -98,7 +107,9 @@ def test_other_settings_are_another_trial(sweep: Sweep, capsys: pytest.CaptureFi
     assert sweep("-m", "seed=0,1", "name=grid", "optimizer.lr=0.25") == ["grid/seed=0", "grid/seed=1"]
     assert "optimizer.lr: 0.5 -> 0.25" in capsys.readouterr().out
     assert json.loads(Path("runs/grid/seed=0/previous/1/finished.json").read_text())["value"] == 0.5 * 7
-    assert sweep("-m", "seed=0,1", "name=grid", "optimizer.lr=0.25", "data.num_workers=9", "devices=4", "logger=csv") == []
+    assert (
+        sweep("-m", "seed=0,1", "name=grid", "optimizer.lr=0.25", "data.num_workers=9", "devices=4", "logger=csv") == []
+    )
 
 
 def test_a_failing_trial_lets_the_others_run_and_is_tried_again(sweep: Sweep) -> None:
@@ -111,7 +122,10 @@ def test_a_failing_trial_lets_the_others_run_and_is_tried_again(sweep: Sweep) ->
 def test_a_named_sweep_has_a_folder_of_its_own_beside_the_run(sweep: Sweep) -> None:
     ran = sweep("+sweep=transface/dpap_num_patches", "name=grid")
     assert ran[0] == "grid/perturbation.num_patches=1"
-    assert sweep("experiment=transface/vit_t_pack", "sweep=transface/dpap_num_patches")[0] == "transface_vit_t_pack_dpap_num_patches/perturbation.num_patches=1"
+    assert (
+        sweep("experiment=transface/vit_t_pack", "sweep=transface/dpap_num_patches")[0]
+        == "transface_vit_t_pack_dpap_num_patches/perturbation.num_patches=1"
+    )
 
 
 def test_a_sweep_of_one_setting_is_a_run_in_its_own_folder(sweep: Sweep) -> None:
@@ -134,7 +148,11 @@ def test_the_ablation_has_every_part(sweep: Sweep, tmp_path: Path, monkeypatch: 
         seen[cfg.name.split("/")[-1]] = (cfg.backbone.gate, cfg.perturbation is not None, entropy)
         return 0.0
 
-    run_verb("train", ["data.root=faces", "experiment=transface/vit_t_pack", "sweep=transface/ablation", "seed=0"], in_trials(task))
+    run_verb(
+        "train",
+        ["data.root=faces", "experiment=transface/vit_t_pack", "sweep=transface/ablation", "seed=0"],
+        in_trials(task),
+    )
     expected = {
         "plain": ("none", False, None),
         "gate": ("sigmoid", False, None),
@@ -197,8 +215,20 @@ def test_every_sampler_of_the_plugin_searches(sweep: Sweep, sampler: str) -> Non
 
 
 def test_settings_without_effect_on_the_result_are_not_compared() -> None:
-    before = {"seed": 0, "devices": 1, "paths": {"run": "a"}, "data": {"num_workers": 1, "root": "x"}, "trainer": {"max_epochs": 2}}
-    now = {"seed": 0, "devices": 8, "paths": {"run": "b"}, "data": {"num_workers": 4, "root": "x"}, "trainer": {"max_epochs": 3}}
+    before = {
+        "seed": 0,
+        "devices": 1,
+        "paths": {"run": "a"},
+        "data": {"num_workers": 1, "root": "x"},
+        "trainer": {"max_epochs": 2},
+    }
+    now = {
+        "seed": 0,
+        "devices": 8,
+        "paths": {"run": "b"},
+        "data": {"num_workers": 4, "root": "x"},
+        "trainer": {"max_epochs": 3},
+    }
     assert changed_settings(before, now) == ["trainer.max_epochs: 2 -> 3"]
     assert changed_settings({}, now) == []
     older = {"seed": 0, "data": {"root": "x"}}
@@ -211,7 +241,10 @@ def test_settings_without_effect_on_the_result_are_not_compared() -> None:
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[Path]:
     """A run's folder that another process trains in."""
-    code = "import sys; from transface.cli.runs.trials import sole_use, Path\nwith sole_use(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    code = (
+        "import sys; from transface.cli.runs.trials import sole_use, Path\nwith sole_use(Path(sys.argv[1])):"
+        " print('held', flush=True); sys.stdin.read()"
+    )
     folder = tmp_path / "runs" / "mine"
     source = str(Path(__file__).parents[4] / "src")
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {source!r}); {code}", str(folder)]

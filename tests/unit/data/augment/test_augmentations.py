@@ -101,7 +101,11 @@ def test_low_resolution_is_resizing_there_and_back(make_picture) -> None:
 
 def test_colours_change_as_torchvision_changes_them_one_by_one(make_picture) -> None:
     images = faces(make_picture, 4)
-    b, c, s = (torch.tensor([0.5, 1.0, 1.3, 1.0]), torch.tensor([1.0, 0.4, 1.5, 1.0]), torch.tensor([1.4, 0.0, 0.7, 1.0]))
+    b, c, s = (
+        torch.tensor([0.5, 1.0, 1.3, 1.0]),
+        torch.tensor([1.0, 0.4, 1.5, 1.0]),
+        torch.tensor([1.4, 0.0, 0.7, 1.0]),
+    )
     changed = adjust_colours(images, brightness=b, contrast=c, saturation=s)
     for row in range(4):
         one = (images[row] + 1) / 2
@@ -153,7 +157,10 @@ def test_several_follow_each_other(make_picture) -> None:
         (lambda: GaussianBlur(sigma=(0, 1)), "sigma must be"),
         (lambda: RandomErasing(fill="black"), "fill must be 'grey' or 'colour'"),
         (lambda: GaussianBlur(sigma=(1, float("inf"))), "sigma must be .* finite"),
-        (lambda: GaussianBlur(kernel_size=33, probability=1.0)(torch.zeros(1, 3, 16, 16)), r"kernel_size must be below twice .* \(16, 16\), got 33"),
+        (
+            lambda: GaussianBlur(kernel_size=33, probability=1.0)(torch.zeros(1, 3, 16, 16)),
+            r"kernel_size must be below twice .* \(16, 16\), got 33",
+        ),
         (lambda: RandAugment(groups=0), "groups and num_ops must be at least 1"),
         (lambda: RandAugment(num_ops=0), "groups and num_ops must be at least 1"),
         (lambda: RandAugment(magnitude=31), r"magnitude must be in 0\.\.30, got 31"),

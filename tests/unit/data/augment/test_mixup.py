@@ -17,7 +17,9 @@ def test_mixup_is_the_share_of_both_faces() -> None:
     assert ((mixed.ratio >= 0) & (mixed.ratio <= 1)).all()
     for row in range(16):
         share = float(mixed.ratio[row])
-        assert torch.allclose(mixed.images[row], share * images[row] + (1 - share) * images[mixed.other[row]], atol=1e-6)
+        assert torch.allclose(
+            mixed.images[row], share * images[row] + (1 - share) * images[mixed.other[row]], atol=1e-6
+        )
     none = Mixup(alpha=0.5, probability=0.0)(images, seeded(1))
     assert torch.equal(none.images, images)
     assert torch.equal(none.ratio, torch.ones(16))

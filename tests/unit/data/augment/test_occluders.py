@@ -88,7 +88,9 @@ def test_a_mask_covers_mouth_and_a_headset_the_eyes_whatever_the_roll() -> None:
         turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         points = (aligned(1) - 56) @ turn.T + 56
         for occluder, covered, free in ((SurgicalMask(), (3, 4), (0, 1)), (Headset(), (0, 1), (3, 4))):
-            alpha = occluder(faces(1), random_numbers(occluder, 1, torch.Generator().manual_seed(1)), points).alpha[0, 0]
+            alpha = occluder(faces(1), random_numbers(occluder, 1, torch.Generator().manual_seed(1)), points).alpha[
+                0, 0
+            ]
             at = [alpha[int(y.round().clamp(0, 111)), int(x.round().clamp(0, 111))] for x, y in points[0]]
             assert min(at[k] for k in covered) > 0.9
             assert max(at[k] for k in free) < 0.5
@@ -96,7 +98,10 @@ def test_a_mask_covers_mouth_and_a_headset_the_eyes_whatever_the_roll() -> None:
 
 def test_a_mask_worn_lower_hides_less() -> None:
     numbers = random_numbers(SurgicalMask(), 8, torch.Generator().manual_seed(0))
-    shares = [float(hidden_share(SurgicalMask(wear=wear)(faces(8), numbers, aligned(8)).alpha).mean()) for wear in ("full", "under_nose", "chin")]
+    shares = [
+        float(hidden_share(SurgicalMask(wear=wear)(faces(8), numbers, aligned(8)).alpha).mean())
+        for wear in ("full", "under_nose", "chin")
+    ]
     assert shares[0] > shares[1] > shares[2] > 0
 
 

@@ -40,12 +40,16 @@ def test_every_protocol_and_kind_is_read(tmp_path: Path, protocol: int, kind: st
 
 
 def test_a_pickle_of_python_2_is_read(tmp_path: Path) -> None:
-    # ([b'\xff\x00', 'ab'], [True]) as Python 2.7 writes it, protocols 0 and 2, and a NumPy array as its protocol 0 had it.
+    # ([b'\xff\x00', 'ab'], [True]) as Python 2.7 writes it, protocols 0 and 2, and a NumPy array as its protocol 0 had
+    # it.
     texts = [
         b"((lp0\nS'\\xff\\x00'\np1\naS'ab'\np2\na(lp3\nI01\natp4\n.",
         b"\x80\x02]q\x00(U\x02\xff\x00q\x01U\x02abq\x02e]q\x03\x88a\x86q\x04.",
-        b"((lp0\ncnumpy.core.multiarray\n_reconstruct\np1\n(cnumpy\nndarray\np2\n(I0\ntS'b'\ntRp3\n(I1\n(I2\ntcnumpy\ndtype\np4\n"
-        b"(S'u1'\nI0\nI1\ntRp5\n(I3\nS'|'\nNNNI-1\nI-1\nI0\ntbI00\nS'\\xff\\x00'\ntbaS'ab'\np2\na(lp3\nI01\natp4\n.",
+        (
+            b"((lp0\ncnumpy.core.multiarray\n_reconstruct\np1\n(cnumpy\nndarray\np2\n(I0\ntS'b'\ntRp3\n"
+            b"(I1\n(I2\ntcnumpy\ndtype\np4\n"
+            b"(S'u1'\nI0\nI1\ntRp5\n(I3\nS'|'\nNNNI-1\nI-1\nI0\ntbI00\nS'\\xff\\x00'\ntbaS'ab'\np2\na(lp3\nI01\natp4\n."
+        ),
     ]
     for text in texts:
         pairs = read_pair_set(put(tmp_path / "old.bin", text))
@@ -78,7 +82,9 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_pickle_is_refused_by_name_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_hostile_pickle_is_refused_by_name_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     path = put(tmp_path / "hostile.bin", HOSTILE[name]())
     with pytest.raises(UnsafePickleError, match=rf"hostile\.bin: it .*{name}.*refused"):
@@ -100,7 +106,10 @@ def test_a_hostile_pickle_is_refused_by_name_and_not_run(tmp_path: Path, monkeyp
         (pickle.dumps((IMAGES[:5], FLAGS)), "3 flags need 6 images, got 5"),
         (pickle.dumps((IMAGES, [*FLAGS, True])), "4 flags need 8 images, got 6"),
         (pickle.dumps((["text", b""], [True])), "image 0 must be encoded bytes or a 1-D uint8 array, got str"),
-        (pickle.dumps(([np.zeros(3), b""], [True])), r"image 0 must be encoded bytes or a 1-D uint8 array, got float64"),
+        (
+            pickle.dumps(([np.zeros(3), b""], [True])),
+            r"image 0 must be encoded bytes or a 1-D uint8 array, got float64",
+        ),
         (pickle.dumps(([np.zeros((3, 3), np.uint8), b""], [True])), r"got uint8 of shape \(3, 3\)"),
         (pickle.dumps((IMAGES, [True, 2, False])), r"is_same\[1\] must be True or False, got int"),
         (pickle.dumps((IMAGES, [True, "x", False])), r"is_same\[1\] must be True or False, got str"),
@@ -170,7 +179,11 @@ def test_the_real_pair_set_is_read(shared: Path) -> None:
     assert int(pairs.is_same.sum()) in (499, 500)
 
 
-@pytest.mark.parametrize("image", [np.zeros((4, 4, 3), np.uint8), np.array([255, 216, 255]), 5, "a.jpg"], ids=["pixels", "integers", "a number", "a name"])
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((4, 4, 3), np.uint8), np.array([255, 216, 255]), 5, "a.jpg"],
+    ids=["pixels", "integers", "a number", "a name"],
+)
 def test_what_is_no_encoded_image_is_not_written(tmp_path: Path, image: object) -> None:
     with pytest.raises(ValueError, match="image 1 must be encoded bytes"):
         write_pair_set(tmp_path / "pairs.bin", [b"a", image], [True])  # type: ignore[list-item]

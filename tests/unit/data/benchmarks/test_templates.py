@@ -1,4 +1,6 @@
-"""The IJB text files are read as a line-by-line reader would, whatever their spacing, and what is wrong in them is named."""
+"""The IJB text files are read as a line-by-line reader would, whatever their spacing, and what is wrong in them is
+named.
+"""
 
 from pathlib import Path
 
@@ -48,17 +50,23 @@ def test_a_protocol_is_read_whole(tmp_path: Path) -> None:
 
 
 def test_landmarks_in_another_order_are_matched_by_name(tmp_path: Path) -> None:
-    lines = landmark_line("c.jpg", 40) + landmark_line("x.jpg", 99) + landmark_line("a.jpg", 0) + landmark_line("b.jpg", 20)
+    lines = (
+        landmark_line("c.jpg", 40) + landmark_line("x.jpg", 99) + landmark_line("a.jpg", 0) + landmark_line("b.jpg", 20)
+    )
     protocol = read_template_set(small_protocol(tmp_path, landmarks=lines))
     assert protocol.landmarks[:, 0, 0].tolist() == [0, 20, 40]
 
 
 def test_a_template_of_a_huge_number_takes_no_memory(tmp_path: Path) -> None:
-    protocol = read_template_set(small_protocol(tmp_path, members=f"a.jpg 1 10\nb.jpg {1 << 60} {1 << 60}\nc.jpg 22 11\n"))
+    protocol = read_template_set(
+        small_protocol(tmp_path, members=f"a.jpg 1 10\nb.jpg {1 << 60} {1 << 60}\nc.jpg 22 11\n")
+    )
     assert protocol.template_ids.tolist() == [1, 1 << 60, 22]
 
 
-@pytest.mark.parametrize("style", ["plain", "tabs", "no last newline", "carriage returns", "double spaces", "blank lines"])
+@pytest.mark.parametrize(
+    "style", ["plain", "tabs", "no last newline", "carriage returns", "double spaces", "blank lines"]
+)
 def test_pairs_are_read_in_any_spacing(tmp_path: Path, style: str) -> None:
     random = np.random.default_rng(0)
     ids = np.floor(10 ** (random.random((300, 2)) * 8)).astype(int)
@@ -66,7 +74,12 @@ def test_pairs_are_read_in_any_spacing(tmp_path: Path, style: str) -> None:
     text = "".join(f"{a} {b} {int(s)}\n" for (a, b), s in zip(ids, same, strict=True))
     if style == "no last newline":
         text = text[:-1]
-    swap = {"tabs": (" ", "\t"), "carriage returns": ("\n", "\r\n"), "double spaces": (" ", "  "), "blank lines": ("\n", "\n\n")}
+    swap = {
+        "tabs": (" ", "\t"),
+        "carriage returns": ("\n", "\r\n"),
+        "double spaces": (" ", "  "),
+        "blank lines": ("\n", "\n\n"),
+    }
     path = tmp_path / "pairs.txt"
     path.write_bytes(text.replace(*swap.get(style, ("\n", "\n"))).encode())
     pairs = read_template_pairs(path)
@@ -75,7 +88,9 @@ def test_pairs_are_read_in_any_spacing(tmp_path: Path, style: str) -> None:
     assert pairs.templates.dtype == np.int32
 
 
-@pytest.mark.parametrize("line", ["1 2", "1 2 3", "1 2 1 4", "-1 2 1", "1 x 1", "1.5 2 1", "1_0 2 1", "1 2 11", "1,2,1", "é 2 1"])
+@pytest.mark.parametrize(
+    "line", ["1 2", "1 2 3", "1 2 1 4", "-1 2 1", "1 x 1", "1.5 2 1", "1_0 2 1", "1 2 11", "1,2,1", "é 2 1"]
+)
 def test_a_malformed_pair_is_named_by_line(tmp_path: Path, line: str) -> None:
     path = tmp_path / "pairs.txt"
     path.write_text(f"1 2 1\n{line}\n3 4 0\n")
@@ -95,7 +110,10 @@ def test_a_malformed_pair_is_named_by_line(tmp_path: Path, line: str) -> None:
         ({"members": "a.jpg -1 2\n"}, "must not be negative"),
         ({"members": "d.jpg 1 10\nc.jpg 22 11\n"}, "1 images have a template but no landmarks .* d.jpg"),
         ({"landmarks": "a.jpg 1 2 3\n"}, "line 1: want 'image, five x y"),
-        ({"landmarks": landmark_line("a.jpg", 0).replace("0.9", "nine")}, "line 1: want 'image, five x y, detector score', got .* nine'"),
+        (
+            {"landmarks": landmark_line("a.jpg", 0).replace("0.9", "nine")},
+            "line 1: want 'image, five x y, detector score', got .* nine'",
+        ),
         ({"landmarks": landmark_line("a.jpg", 0).replace("0.9", "nan")}, "NaN"),
     ],
 )

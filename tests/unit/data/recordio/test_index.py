@@ -75,7 +75,9 @@ def test_positions_are_those_of_a_dictionary(keys: np.ndarray | None) -> None:
 
 
 @pytest.mark.parametrize("consecutive", [True, False])
-def test_a_large_index_is_kept_once_and_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, consecutive: bool) -> None:
+def test_a_large_index_is_kept_once_and_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, consecutive: bool
+) -> None:
     monkeypatch.setattr(record_index, "CACHED_FROM", 100)
     monkeypatch.setenv("TRANSFACE_CACHE", str(tmp_path / "cache"))
     keys = np.arange(200) if consecutive else np.random.default_rng(0).permutation(200) * 2

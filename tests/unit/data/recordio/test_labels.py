@@ -39,7 +39,9 @@ def read_headers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return asked
 
 
-def test_a_large_pack_opens_without_its_labels_and_reads_them_once(tmp_path: Path, make_pack: Callable, cache: Path, read_headers: list[int]) -> None:
+def test_a_large_pack_opens_without_its_labels_and_reads_them_once(
+    tmp_path: Path, make_pack: Callable, cache: Path, read_headers: list[int]
+) -> None:
     root = make_pack(tmp_path / "pack", LABELS)
     pack = IdentityPack(root)
     assert (len(pack), pack.num_identities) == (50, 7)
@@ -58,7 +60,9 @@ def test_another_file_of_the_name_is_read_anew(tmp_path: Path, make_pack: Callab
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY junk", None])
-def test_broken_kept_labels_are_read_again(tmp_path: Path, make_pack: Callable, cache: Path, content: bytes | None) -> None:
+def test_broken_kept_labels_are_read_again(
+    tmp_path: Path, make_pack: Callable, cache: Path, content: bytes | None
+) -> None:
     root = make_pack(tmp_path / "pack", LABELS)
     assert IdentityPack(root).labels.tolist() == LABELS
     (kept,) = (cache / "labels").iterdir()
@@ -69,7 +73,9 @@ def test_broken_kept_labels_are_read_again(tmp_path: Path, make_pack: Callable, 
     assert IdentityPack(root).labels.tolist() == LABELS
 
 
-def test_without_a_place_to_keep_them_labels_are_read_each_time(tmp_path: Path, make_pack: Callable, cache: Path) -> None:
+def test_without_a_place_to_keep_them_labels_are_read_each_time(
+    tmp_path: Path, make_pack: Callable, cache: Path
+) -> None:
     cache.write_text("a file where the folder should be")
     assert IdentityPack(make_pack(tmp_path / "pack", LABELS)).labels.tolist() == LABELS
 

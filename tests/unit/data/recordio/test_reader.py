@@ -84,7 +84,10 @@ def test_parts_are_those_of_the_naive_writer(pieces: list[bytes]) -> None:
 @given(
     st.lists(
         st.tuples(
-            st.one_of(st.floats(width=32, allow_nan=False), st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=4)),
+            st.one_of(
+                st.floats(width=32, allow_nan=False),
+                st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=4),
+            ),
             st.integers(0, 2**64 - 1),
             st.lists(st.sampled_from([MAGIC_BYTES, b"ab", b"\0", b"word"]), max_size=8).map(b"".join),
         ),
@@ -96,7 +99,9 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, recor
     folder = tmp_path_factory.mktemp("round")
     with RecordWriter(folder / "r.rec", folder / "r.idx") as writer:
         for number, (label, id_, payload) in enumerate(records):
-            writer.write(3 * number, RecordHeader(0, np.float32(label) if np.ndim(label) == 0 else label, id_, 7), payload)
+            writer.write(
+                3 * number, RecordHeader(0, np.float32(label) if np.ndim(label) == 0 else label, id_, 7), payload
+            )
     reader = RecordReader(folder / "r.rec")
     assert scan_offsets(folder / "r.rec").tolist() == reader.index.offsets.tolist()
     columns = reader.headers()
@@ -144,7 +149,9 @@ def test_keys_may_stand_in_any_order_with_gaps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", [2.5, -0.5, 1 << 63, 1 << 70, -(1 << 70)])
 @pytest.mark.parametrize("keys", [(1, 2, 3), (7, 2, 3)], ids=["consecutive", "any"])
-def test_no_number_is_cut_down_to_a_key_or_too_large_to_ask_for(tmp_path: Path, keys: tuple[int, ...], missing: float) -> None:
+def test_no_number_is_cut_down_to_a_key_or_too_large_to_ask_for(
+    tmp_path: Path, keys: tuple[int, ...], missing: float
+) -> None:
     with RecordWriter(tmp_path / "a.rec") as writer:
         for key in keys:
             writer.write(key, RecordHeader(0, 0.0), b"%d" % key)
@@ -200,7 +207,9 @@ def test_every_truncation_is_refused_by_offset(small: Path) -> None:
         small.with_suffix(".idx").unlink()
         offsets = [int(line.split()[1]) for line in index.splitlines()]
         if size in offsets:
-            assert len(RecordReader(small)) == offsets.index(size)  # a cut between two records cannot be seen without an index
+            assert len(RecordReader(small)) == offsets.index(
+                size
+            )  # a cut between two records cannot be seen without an index
         else:
             with pytest.raises(RecordError, match=r"a\.rec.*truncated"):
                 RecordReader(small)
@@ -212,7 +221,9 @@ def test_a_wrong_magic_is_refused_by_file_and_offset(small: Path) -> None:
     data[offset] ^= 0xFF
     small.write_bytes(data)
     reader = RecordReader(small)
-    with pytest.raises(RecordError, match=rf"a\.rec: no record starts at offset {offset}: expected the magic 0xced7230a, found 0x"):
+    with pytest.raises(
+        RecordError, match=rf"a\.rec: no record starts at offset {offset}: expected the magic 0xced7230a, found 0x"
+    ):
         reader[2]
     with pytest.raises(RecordError, match=f"offset {offset}"):
         reader.headers()
@@ -318,4 +329,6 @@ def test_a_reader_crosses_processes(small: Path, method: str) -> None:
         pytest.importorskip("torch")
     reader = RecordReader(small)
     with multiprocessing.get_context(method).Pool(2) as pool:
-        assert pool.starmap(type(reader).raw, [(reader, key) for key in range(5)]) == [reader.raw(key) for key in range(5)]
+        assert pool.starmap(type(reader).raw, [(reader, key) for key in range(5)]) == [
+            reader.raw(key) for key in range(5)
+        ]

@@ -22,7 +22,10 @@ def test_plans_make_the_orders_they_are_named_after() -> None:
     made = [
         (shuffled(Faces(), seed=3), ShuffledOrder(60, seed=3)),
         (shuffled(Faces(), weights=[2.0, 0.5], seed=3), WeightedOrder([20, 40], [2.0, 0.5], seed=3)),
-        (in_blocks(Faces(), seed=3, block_size=8, buffer_blocks=2), BlockOrder(60, seed=3, block_size=8, buffer_blocks=2)),
+        (
+            in_blocks(Faces(), seed=3, block_size=8, buffer_blocks=2),
+            BlockOrder(60, seed=3, block_size=8, buffer_blocks=2),
+        ),
         (
             class_balanced(Faces(), seed=3, classes_per_batch=4, images_per_class=3),
             ClassBalancedOrder(Faces.labels, seed=3, classes_per_batch=4, images_per_class=3),
@@ -35,7 +38,9 @@ def test_plans_make_the_orders_they_are_named_after() -> None:
 
 @pytest.mark.parametrize("plan", [in_blocks, partial(class_balanced, classes_per_batch=2, images_per_class=2)])
 def test_a_weight_that_would_not_be_heeded_is_refused(plan: object) -> None:
-    with pytest.raises(ValueError, match=r"does not heed the weights \[2.0, 1.0\] of data\.sources: take order=shuffled"):
+    with pytest.raises(
+        ValueError, match=r"does not heed the weights \[2.0, 1.0\] of data\.sources: take order=shuffled"
+    ):
         plan(Faces(), weights=[2.0, 1.0], seed=0)  # type: ignore[operator]
 
 

@@ -5,13 +5,22 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from transface.data.sampling.orders import BlockOrder, ClassBalancedOrder, SequentialOrder, ShuffledOrder, WeightedOrder, measure_shuffle
+from transface.data.sampling.orders import (
+    BlockOrder,
+    ClassBalancedOrder,
+    SequentialOrder,
+    ShuffledOrder,
+    WeightedOrder,
+    measure_shuffle,
+)
 
 LABELS = np.repeat(np.arange(7), [3, 1, 9, 4, 4, 6, 5])
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 37, 1000])
-@pytest.mark.parametrize("kind", [SequentialOrder, ShuffledOrder, lambda n: BlockOrder(n, block_size=8, buffer_blocks=3)])
+@pytest.mark.parametrize(
+    "kind", [SequentialOrder, ShuffledOrder, lambda n: BlockOrder(n, block_size=8, buffer_blocks=3)]
+)
 def test_every_sample_comes_once_an_epoch(num_samples: int, kind) -> None:
     order = kind(num_samples)
     for epoch in range(3):
@@ -55,7 +64,9 @@ def test_weights_say_how_often_a_source_is_seen() -> None:
     assert {i for i in seen if 10 <= i < 110} != {i for i in other if 10 <= i < 110}
 
 
-@pytest.mark.parametrize(("sizes", "weights"), [([3], []), ([], []), ([3], [0]), ([3, 4], [1, -1]), ([3], [float("nan")])])
+@pytest.mark.parametrize(
+    ("sizes", "weights"), [([3], []), ([], []), ([3], [0]), ([3, 4], [1, -1]), ([3], [float("nan")])]
+)
 def test_wrong_weights_are_refused(sizes: list[int], weights: list[float]) -> None:
     with pytest.raises(ValueError, match="weight"):
         WeightedOrder(sizes, weights)
@@ -128,7 +139,9 @@ def test_measure_is_the_naive_count() -> None:
 def test_block_shuffling_nears_a_perfect_shuffle_as_its_buffer_grows() -> None:
     labels = np.repeat(np.arange(1000), 20)
     shares = [
-        measure_shuffle(BlockOrder(20000, block_size=100, buffer_blocks=blocks)(0), labels, batch_size=128, reach=100).neighbour_share
+        measure_shuffle(
+            BlockOrder(20000, block_size=100, buffer_blocks=blocks)(0), labels, batch_size=128, reach=100
+        ).neighbour_share
         for blocks in (1, 4, 16, 200)
     ]
     assert shares == sorted(shares, reverse=True)

@@ -106,7 +106,11 @@ def test_going_on_in_another_order_is_told(caplog: pytest.LogCaptureFixture) -> 
     walk = iter(begun)
     next(walk)
     state = begun.state_dict()
-    for order, told in ((ShuffledOrder(40, seed=1), False), (ShuffledOrder(40, seed=2), True), (SequentialOrder(40), True)):
+    for order, told in (
+        (ShuffledOrder(40, seed=1), False),
+        (ShuffledOrder(40, seed=2), True),
+        (SequentialOrder(40), True),
+    ):
         caplog.clear()
         again = RankBatches(order, 10)
         again.load_state_dict(state)

@@ -32,14 +32,18 @@ def pack(tmp_path: Path, make_pack: Callable) -> IdentityPack:
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_raise_is_one_line_that_names_the_record(pack: IdentityPack, num_workers: int) -> None:
-    with pytest.raises(BadRecordError, match=r"^image of key 8 in .*train\.rec cannot be decoded.*on_bad_record=skip.*$") as caught:
+    with pytest.raises(
+        BadRecordError, match=r"^image of key 8 in .*train\.rec cannot be decoded.*on_bad_record=skip.*$"
+    ) as caught:
         delivered(TolerantDataset(pack), RankBatches(SequentialOrder(40), 5), num_workers)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("world_size", [1, 2, 4])
-def test_skip_costs_the_bad_record_alone_with_ranks_in_step(pack: IdentityPack, num_workers: int, world_size: int) -> None:
+def test_skip_costs_the_bad_record_alone_with_ranks_in_step(
+    pack: IdentityPack, num_workers: int, world_size: int
+) -> None:
     keys, counts = [], []
     for rank in range(world_size):
         faces = TolerantDataset(pack, on_bad_record="skip", max_bad_share=0.2)
@@ -47,7 +51,9 @@ def test_skip_costs_the_bad_record_alone_with_ranks_in_step(pack: IdentityPack, 
         batches = delivered(faces, sampler, num_workers)
         assert [len(batch.keys) for batch in batches] == [20 // world_size] * 2
         for batch in batches:
-            assert torch.equal(batch.images, torch.cat([pack.__getitems__([key]).images for key in batch.keys.tolist()]))
+            assert torch.equal(
+                batch.images, torch.cat([pack.__getitems__([key]).images for key in batch.keys.tolist()])
+            )
             assert batch.labels.tolist() == [LABELS[key] for key in batch.keys.tolist()]
         keys += [key for batch in batches for key in batch.keys.tolist()]
         counts.append(faces.take_counts())
@@ -68,7 +74,9 @@ def test_counts_are_those_since_the_last_taking(pack: IdentityPack) -> None:
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_more_than_the_allowed_share_stops_the_run(pack: IdentityPack, num_workers: int) -> None:
     faces = TolerantDataset(pack, on_bad_record="skip", max_bad_share=0.05)
-    with pytest.raises(BadRecordError, match=r"^3 of the \d+ records read so far were bad, more than max_bad_share=0\.05 allows"):
+    with pytest.raises(
+        BadRecordError, match=r"^3 of the \d+ records read so far were bad, more than max_bad_share=0\.05 allows"
+    ):
         delivered(faces, RankBatches(ShuffledOrder(40), 20), num_workers)
 
 

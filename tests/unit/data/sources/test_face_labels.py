@@ -18,7 +18,9 @@ PICTURES = iter(range(10_000))
 def write(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(next(PICTURES))
-    path.write_bytes(encode_jpeg(torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8, generator=generator)).numpy().tobytes())
+    path.write_bytes(
+        encode_jpeg(torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8, generator=generator)).numpy().tobytes()
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,15 +40,23 @@ def test_the_majority_needs_more_than_half_of_the_votes_that_are_left(votes: lis
 
 
 def test_both_ferplus_lists_are_read_and_rows_without_an_image_are_left_out(tmp_path: Path) -> None:
-    (tmp_path / "label.csv").write_text('fer0000000.png,"(0, 0, 48, 48)",0,9,1,0,0,0,0,0,0,0\nfer0000001.png,"(0, 0, 48, 48)",5,5,0,0,0,0,0,0,0,0\n')
+    (tmp_path / "label.csv").write_text(
+        'fer0000000.png,"(0, 0, 48, 48)",0,9,1,0,0,0,0,0,0,0\nfer0000001.png,"(0, 0, 48, 48)",5,5,0,0,0,0,0,0,0,0\n'
+    )
     assert read_ferplus_labels(tmp_path / "label.csv") == [("fer0000000.png", 1), ("fer0000001.png", -1)]
     header = "Usage,Image name," + ",".join([*FERPLUS, "unknown", "NF"])
-    (tmp_path / "fer2013new.csv").write_text(f"{header}\nTraining,fer0000000.png,4,0,0,1,3,2,0,0,0,0\nTraining,,0,0,0,0,0,0,0,0,0,10\n")
+    (tmp_path / "fer2013new.csv").write_text(
+        f"{header}\nTraining,fer0000000.png,4,0,0,1,3,2,0,0,0,0\nTraining,,0,0,0,0,0,0,0,0,0,10\n"
+    )
     assert read_ferplus_labels(tmp_path / "fer2013new.csv") == [("fer0000000.png", -1)]
 
 
 def test_utkface_names_are_read_and_junk_is_listed(tmp_path: Path) -> None:
-    names = ["25_0_1_20170116174525125.jpg.chip.jpg", "61_1_20170109150557335.jpg.chip.jpg", "1_1_4_20161219140623097.jpg"]
+    names = [
+        "25_0_1_20170116174525125.jpg.chip.jpg",
+        "61_1_20170109150557335.jpg.chip.jpg",
+        "1_1_4_20161219140623097.jpg",
+    ]
     junk = ["61_3_20170109150557335.jpg.chip.jpg", "photo.jpg", "300_0_1_20170116174525125.jpg"]
     for name in names + junk:
         write(tmp_path / name)
@@ -101,7 +111,9 @@ def test_affectnet_trees_drop_the_classes_that_are_no_expression(tmp_path: Path)
     old = tmp_path / "old"
     write(old / "Manually_Annotated" / "Manually_Annotated_Images" / "1" / "a.JPG")
     (old / "Manually_Annotated_file_lists").mkdir()
-    (old / "Manually_Annotated_file_lists" / "training.csv").write_text("subDirectory_filePath,face_x,expression\n1/a.JPG,3,6\n1/b.jpg,3,9\n")
+    (old / "Manually_Annotated_file_lists" / "training.csv").write_text(
+        "subDirectory_filePath,face_x,expression\n1/a.JPG,3,6\n1/b.jpg,3,9\n"
+    )
     assert open_label_files(old, "affectnet").labels["expression"].take([0]).tolist() == [6]
 
 
@@ -109,9 +121,14 @@ def test_raf_db_is_read_by_its_list(tmp_path: Path) -> None:
     for name in ("train_00001", "test_0001"):
         write(tmp_path / "basic" / "Image" / "aligned" / f"{name}_aligned.jpg")
     (tmp_path / "basic" / "EmoLabel").mkdir()
-    (tmp_path / "basic" / "EmoLabel" / "list_patition_label.txt").write_text("train_00001.jpg 4\ntest_0001.jpg 7\ntest_0002.jpg 1\n")
+    (tmp_path / "basic" / "EmoLabel" / "list_patition_label.txt").write_text(
+        "train_00001.jpg 4\ntest_0001.jpg 7\ntest_0002.jpg 1\n"
+    )
     found = open_label_files(tmp_path)
-    assert [found.labels["expression"].names[k] for k in found.labels["expression"].take([0, 1])] == ["happiness", "neutral"]
+    assert [found.labels["expression"].names[k] for k in found.labels["expression"].take([0, 1])] == [
+        "happiness",
+        "neutral",
+    ]
     assert found.rejected == ["test_0002.jpg: not there"]
 
 

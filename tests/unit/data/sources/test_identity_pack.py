@@ -16,7 +16,9 @@ LABELS = [0, 0, 1, 1, 1, 2]
 
 
 @pytest.mark.parametrize("header", [True, False])
-def test_images_and_labels_are_those_written(tmp_path: Path, make_pack: Callable, make_jpeg: Callable, header: bool) -> None:
+def test_images_and_labels_are_those_written(
+    tmp_path: Path, make_pack: Callable, make_jpeg: Callable, header: bool
+) -> None:
     pack = IdentityPack(make_pack(tmp_path, LABELS, header=header))
     assert (len(pack), pack.num_identities) == (6, 3)
     assert pack.labels.dtype == np.int64

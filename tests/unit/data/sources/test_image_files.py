@@ -40,18 +40,32 @@ def test_a_folder_a_person_is_read_in_sorted_order(folder: Path) -> None:
 
 
 def test_images_in_folders_inside_a_persons_are_theirs(folder: Path, make_jpeg: Callable) -> None:
-    for path in ("zoe/2019/x.jpg", "zoe/2019/june/y.jpg", "änn/ü 1.jpg", "zoe/.thumbs/t.jpg", ".trash/a.jpg", "zoe/._b.jpg"):
+    for path in (
+        "zoe/2019/x.jpg",
+        "zoe/2019/june/y.jpg",
+        "änn/ü 1.jpg",
+        "zoe/.thumbs/t.jpg",
+        ".trash/a.jpg",
+        "zoe/._b.jpg",
+    ):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(make_jpeg(0))
     faces = open_folder(folder)
     assert faces.people == ["ann", "zoe", "änn"]
     assert [faces.paths[i] for i in range(len(faces))] == [
-        "ann/1.jpeg", "zoe/2019/june/y.jpg", "zoe/2019/x.jpg", "zoe/a.PNG", "zoe/b.jpg", "änn/ü 1.jpg",
-    ]  # fmt: skip
+        "ann/1.jpeg",
+        "zoe/2019/june/y.jpg",
+        "zoe/2019/x.jpg",
+        "zoe/a.PNG",
+        "zoe/b.jpg",
+        "änn/ü 1.jpg",
+    ]
     assert faces.labels.tolist() == [0, 1, 1, 1, 1, 2]
 
 
-def test_images_in_no_persons_folder_are_told_of(folder: Path, make_jpeg: Callable, caplog: pytest.LogCaptureFixture) -> None:
+def test_images_in_no_persons_folder_are_told_of(
+    folder: Path, make_jpeg: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
     (folder / "loose.jpg").write_bytes(make_jpeg(0))
     assert len(open_folder(folder)) == 3
     assert "1 images, loose.jpg the first, lie in" in caplog.text
@@ -85,7 +99,9 @@ def test_lists_are_read(folder: Path, ending: str, labels: list[str], numbers: l
     paths = ["ann/1.jpeg", "zoe/b.jpg", "zoe/a.PNG"]
     path = folder / f"list.{ending}"
     if ending == "csv":
-        path.write_text("score,path,label\n" + "".join(f'0.5,"{p}",{label}\n' for p, label in zip(paths, labels, strict=True)))
+        path.write_text(
+            "score,path,label\n" + "".join(f'0.5,"{p}",{label}\n' for p, label in zip(paths, labels, strict=True))
+        )
     else:
         pyarrow = pytest.importorskip("pyarrow")
         parquet = pytest.importorskip("pyarrow.parquet")
@@ -108,7 +124,7 @@ def test_lists_are_read(folder: Path, ending: str, labels: list[str], numbers: l
         ("path,label\na.jpg,0\n,1\n", "line 3 must have"),
         ("path,label\na.jpg,0\nb.jpg,ann\n", "all be names; among numbers there is 'ann'"),
         ("path,label\n", "holds no images"),
-        ("path,label\n\0,0\n\"", ""),
+        ('path,label\n\0,0\n"', ""),
     ],
 )
 def test_a_wrong_list_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
@@ -141,7 +157,9 @@ def test_a_path_table_is_a_list_of_paths() -> None:
     assert np.asarray(PathTable(["ab"])._text).tolist() == [97, 98]
 
 
-def test_links_are_followed_and_those_back_are_not(folder: Path, tmp_path_factory: pytest.TempPathFactory, make_jpeg: Callable) -> None:
+def test_links_are_followed_and_those_back_are_not(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, make_jpeg: Callable
+) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "1.jpg").write_bytes(make_jpeg(5))
     (folder / "linked").symlink_to(elsewhere)
@@ -188,6 +206,8 @@ def test_the_parts_of_a_split_are_not_people(tmp_path: Path) -> None:
         for person in ("ann", "bob"):
             (tmp_path / part / person).mkdir(parents=True)
             (tmp_path / part / person / "1.jpg").touch()
-    with pytest.raises(ValueError, match=r"parts of a data set \(train, val\), not people: give .*train, which holds ann"):
+    with pytest.raises(
+        ValueError, match=r"parts of a data set \(train, val\), not people: give .*train, which holds ann"
+    ):
         open_folder(tmp_path)
     assert open_folder(tmp_path / "train").people == ["ann", "bob"]

@@ -19,7 +19,9 @@ from transface.images.decoding import ImageError
 
 @pytest.fixture
 def packs(tmp_path: Path, make_pack: Callable) -> list[IdentityPack]:
-    return [IdentityPack(make_pack(tmp_path / name, labels)) for name, labels in (("a", [0, 0, 1]), ("b", [0, 1, 2, 2]))]
+    return [
+        IdentityPack(make_pack(tmp_path / name, labels)) for name, labels in (("a", [0, 0, 1]), ("b", [0, 1, 2, 2]))
+    ]
 
 
 def test_what_lies_there_decides(tmp_path: Path, make_pack: Callable, make_jpeg: Callable) -> None:

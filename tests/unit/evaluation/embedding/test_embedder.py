@@ -1,4 +1,6 @@
-"""Embedding gives what a plain loop gives, leaves the network and the random state as they were, and goes on from its cache."""
+"""Embedding gives what a plain loop gives, leaves the network and the random state as they were, and goes on from its
+cache.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +40,9 @@ def test_the_batch_size_changes_nothing(backbone: Any, faces: Any) -> None:
     source = EncodedImages("made", encoded(faces, 9))
     whole = Embedder(backbone, batch_size=64, progress=False).embed(source)
     for size in (1, 4, 9):
-        np.testing.assert_allclose(Embedder(backbone, batch_size=size, progress=False).embed(source).unit(), whole.unit(), atol=1e-6)
+        np.testing.assert_allclose(
+            Embedder(backbone, batch_size=size, progress=False).embed(source).unit(), whole.unit(), atol=1e-6
+        )
 
 
 def test_mode_of_every_part_and_random_state_are_left(backbone: Any, faces: Any) -> None:
@@ -77,14 +81,18 @@ class StopsAt(EncodedImages):
 
 def test_a_stopped_embedding_goes_on_where_it_was(backbone: Any, faces: Any, tmp_path: Path) -> None:
     images = encoded(faces)
-    embedder = Embedder(backbone, batch_size=4, num_workers=1, cache=tmp_path, checkpoint_hash="ab" * 32, progress=False)
+    embedder = Embedder(
+        backbone, batch_size=4, num_workers=1, cache=tmp_path, checkpoint_hash="ab" * 32, progress=False
+    )
     with pytest.raises(KeyboardInterrupt):
         embedder.embed(StopsAt("made", images, fail_at=13))
     done = backbone.num_images // 2
     assert 0 < done <= 12
     found = embedder.embed(EncodedImages("made", images))
     assert backbone.num_images // 2 == len(images)
-    np.testing.assert_allclose(found.unit(), Embedder(backbone, progress=False).embed(EncodedImages("made", images)).unit(), atol=1e-6)
+    np.testing.assert_allclose(
+        found.unit(), Embedder(backbone, progress=False).embed(EncodedImages("made", images)).unit(), atol=1e-6
+    )
     before = backbone.num_images
     again = embedder.embed(EncodedImages("made", images))
     assert backbone.num_images == before
@@ -101,7 +109,9 @@ def test_a_cache_of_other_images_is_refused(backbone: Any, faces: Any, tmp_path:
     with pytest.raises(ValueError, match="was made of other settings"):
         Embedder(backbone, checkpoint_hash="ab", precision="bf16", **settings).embed(EncodedImages("made", images))
     with pytest.raises(ValueError, match=r"was made of other settings .*averaged"):
-        Embedder(backbone, checkpoint_hash="ab", model_settings={"averaged": False}, **settings).embed(EncodedImages("made", images))
+        Embedder(backbone, checkpoint_hash="ab", model_settings={"averaged": False}, **settings).embed(
+            EncodedImages("made", images)
+        )
     before = backbone.num_images
     Embedder(backbone, checkpoint_hash="cd", **settings).embed(EncodedImages("made", images[::-1]))
     assert backbone.num_images == before + 8, "another checkpoint's cache is another file"
@@ -122,7 +132,10 @@ def test_a_cache_without_its_note_is_made_anew(tmp_path: Path) -> None:
             EmbeddingCache(tmp_path, "made", **key)
 
 
-@pytest.mark.parametrize("change", [lambda old: old[:-4], lambda old: old + b"0", lambda _: b"", lambda _: b"no array at all, whatever it is"])
+@pytest.mark.parametrize(
+    "change",
+    [lambda old: old[:-4], lambda old: old + b"0", lambda _: b"", lambda _: b"no array at all, whatever it is"],
+)
 def test_a_broken_cache_is_refused_and_never_filled_up_with_zeros(tmp_path: Path, change: Any) -> None:
     key: dict[str, Any] = {"checkpoint_hash": "ab", "image_hash": "x", "shape": (4, 2, 3), "settings": {}}
     cache = EmbeddingCache(tmp_path, "made", **key)

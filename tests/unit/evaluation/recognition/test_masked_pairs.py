@@ -15,7 +15,9 @@ from transface.images.headers import image_size
 
 def picture(seed: int) -> bytes:
     generator = torch.Generator().manual_seed(seed)
-    return bytes(encode_jpeg(torch.randint(0, 256, (3, 112, 112), dtype=torch.uint8, generator=generator)).numpy().tobytes())
+    return bytes(
+        encode_jpeg(torch.randint(0, 256, (3, 112, 112), dtype=torch.uint8, generator=generator)).numpy().tobytes()
+    )
 
 
 @pytest.fixture
@@ -53,8 +55,15 @@ def test_a_folder_of_people_is_read_by_its_list_with_numbered_and_other_names(tm
     (tmp_path / "pairs.txt").write_text("Ann 1 2\nAnn 2 Bo 2\n")
     found = read_pairs_folder(tmp_path)
     assert found.is_same.tolist() == [True, False]
-    expected = [tmp_path / "Ann" / "Ann_0001.png", tmp_path / "Ann" / "Ann_0002.png", tmp_path / "Ann" / "Ann_0002.png", tmp_path / "Bo" / "y.jpg"]
-    assert [bytes(np.asarray(image).tobytes() if isinstance(image, np.ndarray) else image) for image in found.images] == [p.read_bytes() for p in expected]
+    expected = [
+        tmp_path / "Ann" / "Ann_0001.png",
+        tmp_path / "Ann" / "Ann_0002.png",
+        tmp_path / "Ann" / "Ann_0002.png",
+        tmp_path / "Bo" / "y.jpg",
+    ]
+    assert [
+        bytes(np.asarray(image).tobytes() if isinstance(image, np.ndarray) else image) for image in found.images
+    ] == [p.read_bytes() for p in expected]
     (tmp_path / "pairs.txt").write_text("Ann 1 2\nAnn 9 Bo 1\n")
     with pytest.raises(ValueError, match="line 2 names image 9 of Ann"):
         read_pairs_folder(tmp_path)

@@ -65,13 +65,16 @@ def test_pair_csv_agrees_with_a_pair_set(pair_file: Any, backbone: Any, tmp_path
     for number, image in enumerate(pair_set.images):
         (tmp_path / f"{number:03d}.jpg").write_bytes(bytes(image))
     rows = [
-        {"image1": f"{2 * i:03d}.jpg", "image2": f"{2 * i + 1:03d}.jpg", "is_same": int(same)} for i, same in enumerate(pair_set.is_same)
+        {"image1": f"{2 * i:03d}.jpg", "image2": f"{2 * i + 1:03d}.jpg", "is_same": int(same)}
+        for i, same in enumerate(pair_set.is_same)
     ]
     (as_csv,) = PairsCsv(write_csv(tmp_path / "pairs.csv", rows), fars=[0.1], num_bootstraps=30).evaluate(embedder)
     assert as_csv.measures == as_set.measures
     np.testing.assert_array_equal(as_csv.arrays["scores"], as_set.arrays["scores"])
     people = [{**row, "subject1": i, "subject2": i if row["is_same"] else i + 1000} for i, row in enumerate(rows)]
-    (with_people,) = PairsCsv(write_csv(tmp_path / "people.csv", people), fars=[0.1], num_bootstraps=30).evaluate(embedder)
+    (with_people,) = PairsCsv(write_csv(tmp_path / "people.csv", people), fars=[0.1], num_bootstraps=30).evaluate(
+        embedder
+    )
     assert with_people.measure("accuracy").value == as_csv.measure("accuracy").value
     assert "subjects" in with_people.arrays
     people[3]["subject2"] = people[3]["subject1"]

@@ -22,6 +22,9 @@ def test_the_band_of_the_curve_closes_where_the_tar_nears_one() -> None:
     assert (np.diff(width[(far > 0.2)]) < 0.01).all()
 
 
-@pytest.mark.parametrize(("far", "written"), [(1e-4, "1e-04"), (0.01, "1e-02"), (0.0015, "1.5e-03"), (0.025, "2.5e-02"), (0, "0e+00"), (1, "1e+00")])
+@pytest.mark.parametrize(
+    ("far", "written"),
+    [(1e-4, "1e-04"), (0.01, "1e-02"), (0.0015, "1.5e-03"), (0.025, "2.5e-02"), (0, "0e+00"), (1, "1e+00")],
+)
 def test_a_tar_is_named_by_its_far_and_by_no_other(far: float, written: str) -> None:
     assert tar_name(far, "strict") == f"tar@far={written}/strict"

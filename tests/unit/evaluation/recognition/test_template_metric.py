@@ -1,4 +1,6 @@
-"""The metric of templates gives what pooling, scoring and TAR give one after the other, whatever the order of the faces."""
+"""The metric of templates gives what pooling, scoring and TAR give one after the other, whatever the order of the
+faces.
+"""
 
 import numpy as np
 import pytest
@@ -24,7 +26,9 @@ def test_faces_may_come_in_any_order_and_twice() -> None:
     found = metric.compute()
     assert list(found) == [str(mode) for mode in ALL_MODES]
     for mode in ALL_MODES:
-        scores = score_pairs(pool_templates(faces, templates, media, flipped=flipped, detector_scores=detector, mode=mode), pairs)
+        scores = score_pairs(
+            pool_templates(faces, templates, media, flipped=flipped, detector_scores=detector, mode=mode), pairs
+        )
         assert found[str(mode)] == operating_points(scores[same], scores[~same], FARS)
 
 

@@ -1,4 +1,6 @@
-"""Pooling and pair scores equal a naive loop over templates and media, in all eight modes, and so do the scores read off blocks."""
+"""Pooling and pair scores equal a naive loop over templates and media, in all eight modes, and so do the scores read
+off blocks.
+"""
 
 import numpy as np
 import pytest
@@ -9,7 +11,12 @@ from transface.evaluation.recognition.template_pooling import ALL_MODES, parse_m
 
 
 def naive_templates(
-    faces: np.ndarray, flipped: np.ndarray, detector: np.ndarray, templates: np.ndarray, media: np.ndarray, mode: ijbc.IjbMode
+    faces: np.ndarray,
+    flipped: np.ndarray,
+    detector: np.ndarray,
+    templates: np.ndarray,
+    media: np.ndarray,
+    mode: ijbc.IjbMode,
 ) -> np.ndarray:
     features = []
     for template in sorted(set(templates.tolist())):
@@ -28,7 +35,8 @@ def naive_templates(
 def some_faces(seed: int = 0, num_images: int = 200) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
     return {
-        "faces": random.normal(size=(num_images, 6)).astype(np.float32) * random.lognormal(size=(num_images, 1)).astype(np.float32),
+        "faces": random.normal(size=(num_images, 6)).astype(np.float32)
+        * random.lognormal(size=(num_images, 1)).astype(np.float32),
         "flipped": random.normal(size=(num_images, 6)).astype(np.float32),
         "detector": random.random(num_images).astype(np.float32),
         "templates": random.integers(3, 40, num_images) * 7,
@@ -41,7 +49,12 @@ def test_each_mode_pools_as_the_naive_loop(mode: ijbc.IjbMode, monkeypatch: pyte
     monkeypatch.setattr(ijbc, "IMAGE_BLOCK", 33)  # templates lie across blocks
     some = some_faces()
     pooled = pool_templates(
-        some["faces"], some["templates"], some["media"], flipped=some["flipped"], detector_scores=some["detector"], mode=str(mode)
+        some["faces"],
+        some["templates"],
+        some["media"],
+        flipped=some["flipped"],
+        detector_scores=some["detector"],
+        mode=str(mode),
     )
     expected = naive_templates(some["faces"], some["flipped"], some["detector"], some["templates"], some["media"], mode)
     np.testing.assert_allclose(pooled.features, expected, atol=1e-12)
@@ -51,10 +64,14 @@ def test_each_mode_pools_as_the_naive_loop(mode: ijbc.IjbMode, monkeypatch: pyte
 def test_without_a_mode_what_is_given_is_used() -> None:
     some = some_faces()
     plain = pool_templates(some["faces"], some["templates"], some["media"])
-    np.testing.assert_allclose(plain.features, pool_templates(some["faces"], some["templates"], some["media"], mode="N1D0F0").features)
+    np.testing.assert_allclose(
+        plain.features, pool_templates(some["faces"], some["templates"], some["media"], mode="N1D0F0").features
+    )
     summed = torch.from_numpy(some["faces"] + some["flipped"])
     both = pool_templates(summed, some["templates"], some["media"], detector_scores=some["detector"])
-    full = pool_templates(some["faces"], some["templates"], some["media"], flipped=some["flipped"], detector_scores=some["detector"])
+    full = pool_templates(
+        some["faces"], some["templates"], some["media"], flipped=some["flipped"], detector_scores=some["detector"]
+    )
     np.testing.assert_allclose(both.features, full.features, atol=1e-6)
 
 
@@ -152,7 +169,8 @@ def test_ids_may_be_objects_that_are_whole_numbers_and_weights_may_be_bfloat16()
     weights = torch.from_numpy(some["detector"]).bfloat16()
     weighted = pool_templates(some["faces"], some["templates"], some["media"], detector_scores=weights)
     np.testing.assert_array_equal(
-        weighted.features, pool_templates(some["faces"], some["templates"], some["media"], detector_scores=weights.double()).features
+        weighted.features,
+        pool_templates(some["faces"], some["templates"], some["media"], detector_scores=weights.double()).features,
     )
     with pytest.raises(ValueError, match="whole numbers"):
         pool_templates(some["faces"], (some["templates"] + 0.5).astype(object), some["media"])

@@ -49,7 +49,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for number in range(4):
             image = np.zeros((150 + number, 180, 3), np.uint8)
             if (person, number) != ("b", 1):
-                image[20:130, 30 + number : 140 + number] = 140 + 20 * number + np.arange(110, dtype=np.uint8)[None, :, None] // 2
+                image[20:130, 30 + number : 140 + number] = (
+                    140 + 20 * number + np.arange(110, dtype=np.uint8)[None, :, None] // 2
+                )
             Image.fromarray(image).save(tmp_path / "in" / person / f"{number}.png")
     (tmp_path / "in" / "c" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     return tmp_path / "in"
@@ -77,7 +79,9 @@ def test_the_table_is_a_points_file_that_gives_the_same_faces(folder: Path, smal
     for face in listed[:3]:
         by_points = small_model.embed(folder / face.path, points=face.points)
         torch.testing.assert_close(by_points, small_model.embed(done.output / face.path), atol=2e-2, rtol=0)
-        torch.testing.assert_close(by_points, small_model.embed(folder / face.path, detector=BrightSquares()), atol=2e-2, rtol=0)
+        torch.testing.assert_close(
+            by_points, small_model.embed(folder / face.path, detector=BrightSquares()), atol=2e-2, rtol=0
+        )
 
 
 def test_a_stopped_run_goes_on(folder: Path) -> None:
@@ -122,7 +126,9 @@ def test_a_photograph_without_a_face_is_named(folder: Path, small_model: FaceMod
 
 
 def test_evaluation_finds_faces_once_and_says_where_there_are_none(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"2 of 12 pictures have no face to take: .*1\.png: no face was found; .*missing=center"):
+    with pytest.raises(
+        ValueError, match=r"2 of 12 pictures have no face to take: .*1\.png: no face was found; .*missing=center"
+    ):
         list_people(folder, name="mine", fit="refuse", finding=Finding("any"))
     (folder / "c" / "3.png").unlink()
     source = list_people(folder, name="mine", fit="refuse", finding=Finding("any", missing="center")).source

@@ -58,7 +58,9 @@ class Stopping(FaceModel):
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2, 3])
-def test_a_stopped_run_goes_on_with_what_is_missing(small_model: FaceModel, folder: Path, tmp_path: Path, calls: int) -> None:
+def test_a_stopped_run_goes_on_with_what_is_missing(
+    small_model: FaceModel, folder: Path, tmp_path: Path, calls: int
+) -> None:
     images, out = list_images(folder), tmp_path / "out.npz"
     model = Stopping(small_model.backbone)
     model.calls_left = calls
@@ -84,7 +86,9 @@ def test_a_finished_run_is_not_done_again(small_model: FaceModel, folder: Path, 
 
 
 @pytest.mark.parametrize("change", ["model", "images", "content", "flip"])
-def test_embeddings_of_something_else_are_not_overwritten(small_model: FaceModel, folder: Path, tmp_path: Path, change: str) -> None:
+def test_embeddings_of_something_else_are_not_overwritten(
+    small_model: FaceModel, folder: Path, tmp_path: Path, change: str
+) -> None:
     out = tmp_path / "out.npz"
     first = embed_folder(small_model, list_images(folder), out)
     model, settings = small_model, {}
@@ -153,5 +157,5 @@ def test_senseless_settings_are_refused_before_anything_is_written(
     small_model: FaceModel, folder: Path, tmp_path: Path, setting: str, value: object
 ) -> None:
     with pytest.raises(ValueError, match=f"{setting} must be"):
-        embed_folder(small_model, list_images(folder), tmp_path / "faces.npz", **{setting: value})  # type: ignore[arg-type]
+        embed_folder(small_model, list_images(folder), tmp_path / "faces.npz", **{setting: value})
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]

@@ -54,7 +54,10 @@ def test_wrong_shapes_are_refused() -> None:
 def test_a_long_vector_is_no_better_hit(engine: str) -> None:
     gallery, queries = unit_rows(20, 0), unit_rows(4, 1)
     lengths = np.random.default_rng(2).uniform(0.1, 30, (20, 1))
-    expected, found = (FaceIndex(rows, engine=engine).search(scale * queries, 5) for rows, scale in ((gallery, 1), (lengths * gallery, 7)))
+    expected, found = (
+        FaceIndex(rows, engine=engine).search(scale * queries, 5)
+        for rows, scale in ((gallery, 1), (lengths * gallery, 7))
+    )
     assert np.array_equal(found.positions, expected.positions)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
@@ -73,5 +76,10 @@ def test_vectors_without_a_direction_are_refused(value: float) -> None:
 def test_vectors_of_any_make_are_indexed(engine: str) -> None:
     gallery = unit_rows(20, 0)
     expected = FaceIndex(gallery, engine=engine).search(gallery, 3).positions
-    for kind in (gallery.astype(">f4"), gallery[::-1][::-1], list(torch.from_numpy(gallery)), torch.from_numpy(gallery).requires_grad_()):
+    for kind in (
+        gallery.astype(">f4"),
+        gallery[::-1][::-1],
+        list(torch.from_numpy(gallery)),
+        torch.from_numpy(gallery).requires_grad_(),
+    ):
         assert np.array_equal(FaceIndex(kind, engine=engine).search(kind, np.int64(3)).positions, expected)

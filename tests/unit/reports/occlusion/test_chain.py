@@ -12,7 +12,12 @@ from transface.reports.occlusion.chain import tests_of as comparisons_of
 def answers(kind: str = "classes") -> Answers:
     generator = np.random.default_rng(0)
     rows: dict[str, dict[int, np.ndarray]] = {}
-    for title, rate in (("teacher, whole faces", 0.95), ("occluded baseline", 0.6), ("baseline, equal compute (control)", 0.61), ("combined, svm", 0.9)):
+    for title, rate in (
+        ("teacher, whole faces", 0.95),
+        ("occluded baseline", 0.6),
+        ("baseline, equal compute (control)", 0.61),
+        ("combined, svm", 0.9),
+    ):
         own = {seed: generator.random(400) < rate for seed in (0, 1)}
         rows[title] = own if kind == "classes" else {seed: np.where(right, 1.0, 9.0) for seed, right in own.items()}
     return Answers("gender" if kind == "classes" else "age", kind, rows)

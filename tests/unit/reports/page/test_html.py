@@ -45,7 +45,11 @@ def page(make_result) -> str:
     runs = [
         Run(
             "transface",
-            results=(make_result("easy", margin=4, warning=few), make_result("lfw"), make_result("easy", mode="pixels", label="")),
+            results=(
+                make_result("easy", margin=4, warning=few),
+                make_result("lfw"),
+                make_result("easy", mode="pixels", label=""),
+            ),
         ),
         Run("arcface", results=(make_result("easy", seed=5), make_result("lfw", seed=6))),
     ]
@@ -97,7 +101,15 @@ def test_pictures_and_plots_are_described(structure: Structure) -> None:
 
 
 def test_the_page_says_what_the_results_say(page: str) -> None:
-    for words in ("paired comparison", "published", "raw-pixel cosine", "2 impostors stand behind", "rule strict", "±", "Hardest genuine"):
+    for words in (
+        "paired comparison",
+        "published",
+        "raw-pixel cosine",
+        "2 impostors stand behind",
+        "rule strict",
+        "±",
+        "Hardest genuine",
+    ):
         assert words in page
     assert page.index("<h2") < page.index("2 impostors stand behind") < page.index("<table")
 
@@ -132,7 +144,11 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_words_and_curves_stand_out_from_the_paper(page: str, scheme: str) -> None:
     dark_starts = page.index("@media (prefers-color-scheme:dark)")
-    text = page[page.index(":root{") : dark_starts] if scheme == "light" else page[dark_starts : page.index("@media print")]
+    text = (
+        page[page.index(":root{") : dark_starts]
+        if scheme == "light"
+        else page[dark_starts : page.index("@media print")]
+    )
     colours = dict(re.findall(r"(--[a-z0-9-]+):(#[0-9a-f]{6})", text))
     for name in ("--ink", "--faint", "--accent", *(f"--series-{i}" for i in range(8))):
         assert contrast(colours[name], colours["--paper"]) >= 4.5, name

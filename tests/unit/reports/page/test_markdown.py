@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from transface.reports.page.document import Cell, Document, Gallery, Listing, Paragraph, Picture, Row, Section, Table, Warnings
+from transface.reports.page.document import (
+    Cell,
+    Document,
+    Gallery,
+    Listing,
+    Paragraph,
+    Picture,
+    Row,
+    Section,
+    Table,
+    Warnings,
+)
 from transface.reports.page.markdown import escape, render_block, render_markdown, render_table, write_markdown
 
 TABLE = Table(
@@ -39,7 +50,17 @@ def test_all_kinds_of_blocks(make_result, make_face) -> None:
     document = Document(
         "T",
         "sub",
-        (Section("S", (Warnings(("w",)), Paragraph("p"), Listing("l", "x: 1"), Picture(make_face(0), "face", "a face", "cap"))),),
+        (
+            Section(
+                "S",
+                (
+                    Warnings(("w",)),
+                    Paragraph("p"),
+                    Listing("l", "x: 1"),
+                    Picture(make_face(0), "face", "a face", "cap"),
+                ),
+            ),
+        ),
     )
     text = render_markdown(document, pictures)
     for part in ("# T", "sub", "## S", "> **Warning:** w", "\np\n", "```\nx: 1\n```", "![a face](face.jpg)", "cap"):

@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from transface.evaluation.results import Measure
-from transface.reports.reading.measures import MeasureName, best_of, cell_of, spoken_value, tar_rule, title_of, value_text
+from transface.reports.reading.measures import (
+    MeasureName,
+    best_of,
+    cell_of,
+    spoken_value,
+    tar_rule,
+    title_of,
+    value_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +36,10 @@ def test_titles(name: str, unit: Any, title: str) -> None:
 
 
 def test_an_error_in_years_is_no_rate_and_its_lowest_is_best() -> None:
-    young, old = Measure("mae", 4.25, 4.0, 4.5, unit="years", better="lower"), Measure("mae", 5.0, unit="years", better="lower")
+    young, old = (
+        Measure("mae", 4.25, 4.0, 4.5, unit="years", better="lower"),
+        Measure("mae", 5.0, unit="years", better="lower"),
+    )
     assert value_text(young) == "4.25"
     assert cell_of(young).interval == "[4.00, 4.50]"
     assert best_of([old, young]) is young
@@ -57,7 +68,9 @@ def test_the_best_of_an_error_is_the_lowest_and_a_threshold_has_none() -> None:
     low, high = Measure("eer", 0.1, better="lower"), Measure("eer", 0.2, better="lower")
     assert best_of([high, low, None]) is low
     assert best_of([Measure("accuracy", 0.1), m := Measure("accuracy", 0.2)]) is m
-    assert best_of([Measure("threshold_cosine", 0.1, better=None), Measure("threshold_cosine", 0.3, better=None)]) is None
+    assert (
+        best_of([Measure("threshold_cosine", 0.1, better=None), Measure("threshold_cosine", 0.3, better=None)]) is None
+    )
     assert best_of([low, None]) is None
 
 

@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from transface.evaluation.results import Provenance, write_result
-from transface.reports.reading.runs import Run, SetKey, baseline_label, is_baseline, named_results, read_run, set_keys, unused
+from transface.reports.reading.runs import (
+    Run,
+    SetKey,
+    baseline_label,
+    is_baseline,
+    named_results,
+    read_run,
+    set_keys,
+    unused,
+)
 
 
 def test_a_whole_run_folder(tmp_path: Path, make_run, make_result) -> None:
@@ -47,7 +56,8 @@ def test_raw_pixels_are_a_baseline_and_stand_last(make_result) -> None:
     assert not is_baseline(make_result())
     assert baseline_label(make_result(mode="pixels", label="raw pixels")) == "raw pixels, cosine"
     rows = named_results(
-        [Run("a", results=(pixels, make_result())), Run("b", results=(pixels, make_result()))], SetKey("pair_sets", "easy")
+        [Run("a", results=(pixels, make_result())), Run("b", results=(pixels, make_result()))],
+        SetKey("pair_sets", "easy"),
     )
     assert list(rows) == ["a", "b", "raw-pixel cosine"]
 

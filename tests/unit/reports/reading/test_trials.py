@@ -19,10 +19,18 @@ def write_trial(folder: Path, config: dict, overrides: list[str] | None = None) 
 
 def test_overrides_of_hydra_say_what_was_swept(tmp_path: Path) -> None:
     for number, k in enumerate((15, 7)):
-        config = {"seed": 0, "perturbation": {"num_patches": k}, "system": {"perturbation": {"num_patches": k}}, "name": f"t{k}"}
+        config = {
+            "seed": 0,
+            "perturbation": {"num_patches": k},
+            "system": {"perturbation": {"num_patches": k}},
+            "name": f"t{k}",
+        }
         write_trial(tmp_path / str(number), config, [f"perturbation.num_patches={k}", "experiment=demo", f"name=t{k}"])
     trials = read_trials(tmp_path)
-    assert [dict(trial.settings) for trial in trials] == [{"perturbation.num_patches": 7}, {"perturbation.num_patches": 15}]
+    assert [dict(trial.settings) for trial in trials] == [
+        {"perturbation.num_patches": 7},
+        {"perturbation.num_patches": 15},
+    ]
     assert trials[0].name == "perturbation.num_patches=7"
 
 
@@ -30,7 +38,8 @@ def test_without_hydra_the_configs_say_it_once(tmp_path: Path) -> None:
     for m in (0.5, 0.4):
         paths = {"run": f"runs/{m}"}
         write_trial(
-            tmp_path / f"t{m}", {"system": {"margin": {"m": m}}, "margin": {"m": m}, "paths": paths, "checkpoint": {"folder": str(m)}}
+            tmp_path / f"t{m}",
+            {"system": {"margin": {"m": m}}, "margin": {"m": m}, "paths": paths, "checkpoint": {"folder": str(m)}},
         )
     assert [dict(trial.settings) for trial in read_trials(tmp_path)] == [{"margin.m": 0.4}, {"margin.m": 0.5}]
 
@@ -106,7 +115,12 @@ def test_a_folder_without_trials_is_said(tmp_path: Path) -> None:
 
 
 def test_configs_are_flattened_and_lists_stay_whole() -> None:
-    assert flattened({"a": {"b": 1, "c": None}, "d": [1, 2], "e": True}) == {"a.b": 1, "a.c": "none", "d": "[1, 2]", "e": "True"}
+    assert flattened({"a": {"b": 1, "c": None}, "d": [1, 2], "e": True}) == {
+        "a.b": 1,
+        "a.c": "none",
+        "d": "[1, 2]",
+        "e": "True",
+    }
     assert swept_keys([{}, {}], [{"a.b": 1, "x": 1}, {"a.b": 2, "x": 1}]) == ["a.b"]
 
 

@@ -14,7 +14,9 @@ from transface.reports.recognition.curves import (
     roc_figure,
 )
 
-CURVE = RocCurve([0.0, 0.01, 0.1, 1.0], [0.5, 0.7, 0.9, 1.0], [1.0, 0.8, 0.4, -1.0], [0.4, 0.6, 0.8, 1.0], [0.6, 0.8, 0.95, 1.0])
+CURVE = RocCurve(
+    [0.0, 0.01, 0.1, 1.0], [0.5, 0.7, 0.9, 1.0], [1.0, 0.8, 0.4, -1.0], [0.4, 0.6, 0.8, 1.0], [0.6, 0.8, 0.95, 1.0]
+)
 
 
 @pytest.mark.parametrize("start", [0.001, 0.01, 0.05])

@@ -29,7 +29,9 @@ def test_images_given_by_the_caller_are_taken_by_position(make_result, make_face
     assert len(genuine.pairs) == 2
 
 
-def test_the_pair_set_of_the_config_is_read_if_it_still_holds_the_same_pairs(tmp_path: Path, make_result, make_face) -> None:
+def test_the_pair_set_of_the_config_is_read_if_it_still_holds_the_same_pairs(
+    tmp_path: Path, make_result, make_face
+) -> None:
     config = {"protocol": {"files": [str(tmp_path / "easy.bin")]}}
     result = replace(make_result(thumbnails=False, pairs=60), provenance=Provenance(config=config))
     assert galleries(result, label="a", stem="s") == []

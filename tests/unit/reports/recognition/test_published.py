@@ -2,7 +2,14 @@
 
 import pytest
 
-from transface.reports.recognition.published import FARS, PUBLISHED, known_set, not_comparable, published_figure, published_rows
+from transface.reports.recognition.published import (
+    FARS,
+    PUBLISHED,
+    known_set,
+    not_comparable,
+    published_figure,
+    published_rows,
+)
 
 
 @pytest.mark.parametrize(

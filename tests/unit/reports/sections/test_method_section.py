@@ -44,7 +44,10 @@ def test_the_newest_picture_of_each_kind_is_shown(tmp_path: Path) -> None:
         path = tmp_path / "method" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"\x89PNG" + name.encode())
-    assert {name: path.stem for name, path in latest_pictures(tmp_path).items()} == {"faces": "step-000000100", "gate": "step-000001000"}
+    assert {name: path.stem for name, path in latest_pictures(tmp_path).items()} == {
+        "faces": "step-000000100",
+        "gate": "step-000001000",
+    }
     (section,) = method_section(Run("a", folder=tmp_path, traces=TRACES))
     assert [type(block) for block in section.blocks] == [Plot, Picture, Picture]
     assert "step 1,000" in section.blocks[2].caption

@@ -16,7 +16,10 @@ FEW = "3 impostors stand behind this threshold"
 
 
 def test_a_warning_is_said_once_of_all_it_is_about(make_result) -> None:
-    runs = [Run("a", results=(make_result(warning=FEW),)), Run("b", results=(make_result(warning=FEW), make_result("hard")))]
+    runs = [
+        Run("a", results=(make_result(warning=FEW),)),
+        Run("b", results=(make_result(warning=FEW), make_result("hard"))),
+    ]
     (section,) = warning_section(runs)
     assert section.blocks == (Warnings((f"a, easy; b, easy: TAR % at FAR 1e-3: {FEW}",)),)
     assert warning_section([Run("a", results=(make_result(),))]) == []
@@ -36,7 +39,9 @@ def test_one_run_has_one_table_over_sets_and_several_have_a_table_a_set(make_res
 
 
 def test_a_result_without_curves_or_faces_has_a_table_alone(make_result) -> None:
-    bare = make_result(roc=None, histogram=None, hardest_genuine=(), hardest_impostor=(), measures=(Measure("rank-1", 0.8),), counts={})
+    bare = make_result(
+        roc=None, histogram=None, hardest_genuine=(), hardest_impostor=(), measures=(Measure("rank-1", 0.8),), counts={}
+    )
     section = set_section(SetKey("tinyface", "tinyface"), {"a": bare})
     assert [type(block) for block in section.blocks] == [Table]
 
@@ -50,7 +55,10 @@ def test_plots_of_a_set_and_what_they_show_in_words(make_result) -> None:
 
 def test_where_the_numbers_come_from(make_result) -> None:
     run = Run(
-        "a", results=(make_result(), make_result("hard")), config={"seed": 1}, environment={"commit": "c0ffee", "versions": {"torch": "2"}}
+        "a",
+        results=(make_result(), make_result("hard")),
+        config={"seed": 1},
+        environment={"commit": "c0ffee", "versions": {"torch": "2"}},
     )
     section = provenance_section([run])
     said = " ".join(block.text for block in section.blocks if isinstance(block, Paragraph))

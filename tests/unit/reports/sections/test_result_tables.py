@@ -41,7 +41,11 @@ def test_a_single_run_of_a_single_set_needs_no_summary(make_result) -> None:
 
 def test_tar_stands_in_a_table_for_each_rule(make_result) -> None:
     tables = set_tables({"a": make_result()})
-    assert [table.caption.split(":")[1][:18] for table in tables] == [" figures", " TAR at FAR, rule ", " TAR at FAR, rule "]
+    assert [table.caption.split(":")[1][:18] for table in tables] == [
+        " figures",
+        " TAR at FAR, rule ",
+        " TAR at FAR, rule ",
+    ]
     assert tables[1].columns == ("Run", "TAR % at FAR 1e-3", "TAR % at FAR 1e-2")
     assert "nearest" in tables[1].caption
     assert "strict" in tables[2].caption
@@ -72,7 +76,9 @@ def test_published_tar_is_of_the_rule_nearest_alone(make_result) -> None:
 
 
 def test_a_doubtful_number_is_marked_and_its_reason_stands_below(make_result) -> None:
-    table = measures_table({"a": make_result(warning="3 impostors")}, ["tar@far=1e-03/strict", "tar@far=1e-02/strict"], caption="c")
+    table = measures_table(
+        {"a": make_result(warning="3 impostors")}, ["tar@far=1e-03/strict", "tar@far=1e-02/strict"], caption="c"
+    )
     assert [cell.doubtful for cell in table.rows[0].cells] == [True, False]
     assert "* TAR % at FAR 1e-3: 3 impostors" in table.notes
 
@@ -80,11 +86,17 @@ def test_a_doubtful_number_is_marked_and_its_reason_stands_below(make_result) ->
 def test_one_table_for_the_sets_of_one_run(make_result) -> None:
     run = Run("a", results=(make_result("x"), make_result("y"), make_result("x", mode="pixels", label="")))
     table = sets_table({key: named_results([run], key) for key in set_keys(run.results)})
-    assert [(row.header, row.kind) for row in table.rows] == [("x", "run"), ("x, raw-pixel cosine", "baseline"), ("y", "run")]
+    assert [(row.header, row.kind) for row in table.rows] == [
+        ("x", "run"),
+        ("x, raw-pixel cosine", "baseline"),
+        ("y", "run"),
+    ]
 
 
 def test_sets_of_other_measures_stand_in_a_table_of_their_own(make_result) -> None:
-    searched = make_result("ijbc", protocol="ijbc_identification", measures=(Measure("rank-1", 0.9), Measure("tpir@fpir=0.01", 0.8)))
+    searched = make_result(
+        "ijbc", protocol="ijbc_identification", measures=(Measure("rank-1", 0.9), Measure("tpir@fpir=0.01", 0.8))
+    )
     tar_alone = make_result("ijbc", protocol="ijbc", measures=(Measure("tar@far=1e-04/strict", 0.9),))
     run = Run("a", results=(make_result("x"), make_result("y"), searched, tar_alone))
     tables = sets_tables({key: named_results([run], key) for key in set_keys(run.results)})
@@ -92,7 +104,9 @@ def test_sets_of_other_measures_stand_in_a_table_of_their_own(make_result) -> No
     assert [row.header for row in tables[0].rows] == ["x", "y"]
     assert tables[1].columns == ("Set", "Rank-1 %", "TPIR % at FPIR 0.01")
     assert all(cell.text for table in tables for row in table.rows for cell in row.cells)
-    assert sets_tables({key: named_results([Run("a", results=(tar_alone,))], key) for key in set_keys([tar_alone])}) == []
+    assert (
+        sets_tables({key: named_results([Run("a", results=(tar_alone,))], key) for key in set_keys([tar_alone])}) == []
+    )
 
 
 def test_several_modes_of_one_set_are_told_apart(make_result) -> None:

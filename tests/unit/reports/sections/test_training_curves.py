@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transface.reports.sections.training_curves import accuracies_of, losses_of, read_traces, smoothed, training_figure, trainings_figure
+from transface.reports.sections.training_curves import (
+    accuracies_of,
+    losses_of,
+    read_traces,
+    smoothed,
+    training_figure,
+    trainings_figure,
+)
 
 TEXT = """step,epoch,train/loss,val/lfw/accuracy,lr-AdamW
 0,0,10.0,,0.1
@@ -53,7 +60,11 @@ def test_smoothing_is_the_mean_of_the_window(window: int) -> None:
     values[4] = math.nan
     expected = []
     for i in range(len(values)):
-        near = [values[j] for j in range(len(values)) if i - window // 2 <= j <= i + (window - 1) // 2 and not math.isnan(values[j])]
+        near = [
+            values[j]
+            for j in range(len(values))
+            if i - window // 2 <= j <= i + (window - 1) // 2 and not math.isnan(values[j])
+        ]
         expected.append(sum(near) / len(near) if near else 0.0)
     np.testing.assert_allclose(smoothed(values, window), expected)
 
@@ -81,7 +92,9 @@ def test_the_figure_has_a_panel_for_what_was_logged(tmp_path: Path) -> None:
 
 
 def test_several_runs_lie_over_each_other(tmp_path: Path) -> None:
-    (tmp_path / "m.csv").write_text("step,train/loss,val/a/accuracy,val/b/accuracy,val/mean/accuracy\n0,2,.5,.7,.6\n1,1,.6,.8,.7\n")
+    (tmp_path / "m.csv").write_text(
+        "step,train/loss,val/a/accuracy,val/b/accuracy,val/mean/accuracy\n0,2,.5,.7,.6\n1,1,.6,.8,.7\n"
+    )
     traces = read_traces(tmp_path / "m.csv")
     figure = trainings_figure({"one": traces, "two": {"train/loss": traces["train/loss"]}, "none": {}})
     assert figure is not None

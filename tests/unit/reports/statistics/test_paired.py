@@ -72,7 +72,10 @@ def test_tar_is_compared_at_each_results_own_threshold(make_result) -> None:
 def test_people_are_drawn_again_where_they_are_known(make_result) -> None:
     one, other = make_result(seed=1), make_result(seed=2, margin=2)
     people = np.stack([np.arange(600) % 40, np.arange(600) % 40 + np.where(one.arrays["is_same"], 0, 1)], axis=1)
-    known = [make_result(seed=s, margin=m, arrays={**r.arrays, "subjects": people}) for s, m, r in ((1, 3.0, one), (2, 2, other))]
+    known = [
+        make_result(seed=s, margin=m, arrays={**r.arrays, "subjects": people})
+        for s, m, r in ((1, 3.0, one), (2, 2, other))
+    ]
     by_pairs, by_people = compare_results(one, other), compare_results(*known)
     assert by_people["accuracy"].by_people
     assert by_people["accuracy"].difference == pytest.approx(by_pairs["accuracy"].difference)
@@ -94,4 +97,10 @@ def test_holm_against_the_definition() -> None:
 
 
 def test_small_p_values_are_not_printed_as_zero() -> None:
-    assert [p_text(p) for p in (0.0, 0.00009, 0.0042, 0.0499, 1.0)] == ["< 0.0001", "< 0.0001", "0.0042", "0.05", "1.00"]
+    assert [p_text(p) for p in (0.0, 0.00009, 0.0042, 0.0499, 1.0)] == [
+        "< 0.0001",
+        "< 0.0001",
+        "0.0042",
+        "0.05",
+        "1.00",
+    ]

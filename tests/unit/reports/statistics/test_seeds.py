@@ -55,7 +55,10 @@ def test_the_interval_of_a_mean_over_sets_adds_squares() -> None:
 @pytest.mark.parametrize("differences", [[1, -1, 1], [2, 1, -1, 3], [0, 0], [1] * 6, [3, -3], [1, 2, 0, -4, 1]])
 def test_the_sign_flip_test_is_the_enumeration(differences: list[int]) -> None:
     steps = [abs(d) for d in differences]
-    sums = [sum(sign * step for sign, step in zip(signs, steps, strict=True)) for signs in itertools.product((1, -1), repeat=len(steps))]
+    sums = [
+        sum(sign * step for sign, step in zip(signs, steps, strict=True))
+        for signs in itertools.product((1, -1), repeat=len(steps))
+    ]
     expected = sum(abs(s) >= abs(sum(differences)) for s in sums) / len(sums)
     assert sign_flip_p([np.array(differences[:1]), np.array(differences[1:])]) == pytest.approx(expected)
 
@@ -69,8 +72,14 @@ def trial(result_list, seed: int = 0, **run) -> Trial:
 
 
 def test_what_a_run_measured(make_result) -> None:
-    results = (make_result("a", margin=4), make_result("b", margin=2), make_result("a", mode="pixels", label="", margin=0.1))
-    run = Run("r", results=results, traces={"val/mean/accuracy": Trace(np.array([1, 2, 3]), np.array([0.5, 0.7, math.nan]))})
+    results = (
+        make_result("a", margin=4),
+        make_result("b", margin=2),
+        make_result("a", mode="pixels", label="", margin=0.1),
+    )
+    run = Run(
+        "r", results=results, traces={"val/mean/accuracy": Trace(np.array([1, 2, 3]), np.array([0.5, 0.7, math.nan]))}
+    )
     mean = (results[0].measures[0].value + results[1].measures[0].value) / 2
     assert measured(run, "accuracy").value == pytest.approx(mean)
     assert measured(run, "b/accuracy").value == results[1].measures[0].value
@@ -110,7 +119,9 @@ def test_with_one_seed_the_interval_is_over_pairs(make_result) -> None:
     compared = compare_settings([trial([one])], [trial([two])], "accuracy")
     difference = one.arrays["correct"].astype(int) - two.arrays["correct"].astype(int)
     assert compared.difference == pytest.approx(difference.mean())
-    assert compared.high - compared.difference == pytest.approx(1.959964 * difference.std() / math.sqrt(len(difference)), rel=1e-5)
+    assert compared.high - compared.difference == pytest.approx(
+        1.959964 * difference.std() / math.sqrt(len(difference)), rel=1e-5
+    )
     assert compared.p_seeds is None
 
 

@@ -32,7 +32,9 @@ def test_every_exit_answers_what_that_zone_says() -> None:
     images = torch.rand(2, 3, 64, 64)
     zones = network_of().zones(images).logits
     for zone in (1, 2, 3, 4):
-        torch.testing.assert_close(network_of(f"exit_{zone}")(images).attributes, zones[:, zone - 1], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            network_of(f"exit_{zone}")(images).attributes, zones[:, zone - 1], rtol=1e-4, atol=1e-5
+        )
 
 
 def test_thresholds_go_with_the_network_into_what_rebuilds_it() -> None:

@@ -60,7 +60,11 @@ def test_distillation_moves_the_students_and_never_the_teacher() -> None:
     predictions = predictions_of(attention=True)
     terms = losses_of(delta=1.0)(predictions, targets_of()).terms
     assert predictions.attention is not None
-    for name, part in (("logits", predictions.logits), ("tokens", predictions.tokens), ("attention", predictions.attention)):
+    for name, part in (
+        ("logits", predictions.logits),
+        ("tokens", predictions.tokens),
+        ("attention", predictions.attention),
+    ):
         moved = gradient(terms[name], part)
         assert not moved[:, -1].any(), name
         assert moved[:, :-1].abs().sum((0, 2)).min() > 0, name

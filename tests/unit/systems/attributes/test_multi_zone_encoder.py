@@ -42,7 +42,9 @@ def test_without_gain_the_last_zone_is_the_plain_timm_transformer(kind: str, zon
     ],
 )
 def test_transformers_of_other_build_are_regrouped_without_a_change(name: str, settings: dict[str, Any]) -> None:
-    encoder = encoder_of(name, image_size=56 if "14" in name else 64, model_settings=settings, interaction={"kind": "none"})
+    encoder = encoder_of(
+        name, image_size=56 if "14" in name else 64, model_settings=settings, interaction={"kind": "none"}
+    )
     x = images(1, encoder.image_size)
     plain = encoder.model.forward_features(x * encoder.factor + encoder.shift)[:, 0]
     torch.testing.assert_close(encoder(x).tokens[:, -1], plain, rtol=0, atol=1e-9)
@@ -51,7 +53,9 @@ def test_transformers_of_other_build_are_regrouped_without_a_change(name: str, s
 def test_weights_of_the_plain_model_load_under_its_names(tmp_path: Path) -> None:
     plain = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=64, **TINY)  # type: ignore[arg-type]
     torch.save(plain.state_dict(), tmp_path / "plain.pth")
-    encoder = MultiZoneEncoder("vit_tiny_patch16_224", zones=2, image_size=64, model_settings=TINY, weights=tmp_path / "plain.pth")
+    encoder = MultiZoneEncoder(
+        "vit_tiny_patch16_224", zones=2, image_size=64, model_settings=TINY, weights=tmp_path / "plain.pth"
+    )
     assert all(torch.equal(value, encoder.model.state_dict()[key]) for key, value in plain.state_dict().items())
 
 

@@ -88,7 +88,9 @@ def test_class_cross_equals_attention_written_out_and_leaves_patches_alone(share
     asked = norm(zones[-1][:, :1]) @ query.T + bias[0]
     answer = (asked @ keys.transpose(1, 2) / 8**0.5).softmax(-1) @ values
     result = interaction(zones)
-    torch.testing.assert_close(result[:, :1], zones[-1][:, :1] + interaction.gain[1] * interaction.project[maps](answer))
+    torch.testing.assert_close(
+        result[:, :1], zones[-1][:, :1] + interaction.gain[1] * interaction.project[maps](answer)
+    )
     assert torch.equal(result[:, 1:], zones[-1][:, 1:])
 
 

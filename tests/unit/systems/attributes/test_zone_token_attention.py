@@ -42,7 +42,11 @@ def test_it_equals_attention_written_out() -> None:
         answer = []
         for head in range(2):
             part = slice(4 * head, 4 * head + 4)
-            query, keys, values = mapped[zone, :8][part], mapped[:, 8:16][: zone + 1, part], mapped[:, 16:][: zone + 1, part]
+            query, keys, values = (
+                mapped[zone, :8][part],
+                mapped[:, 8:16][: zone + 1, part],
+                mapped[:, 16:][: zone + 1, part],
+            )
             answer.append((keys @ query / 2.0).softmax(0) @ values)
         expected[zone] += attention.project(torch.cat(answer))
     torch.testing.assert_close(attention(tokens)[0], expected)

@@ -23,7 +23,7 @@ def test_what_neither_student_sees_alone_both_see_together() -> None:
     single = [Split(one[0], one[2]) for one in data]
     both = [Split(joined(one[:2]), one[2]) for one in data]
     for fit in (fit_classes, lambda *parts: fit_network(*parts, num_classes=3, width=32)):
-        alone = float((fit(single[0], single[1], single[2].embeddings) == single[2].labels).mean())  # type: ignore[operator]
+        alone = float((fit(single[0], single[1], single[2].embeddings) == single[2].labels).mean())
         together = float((fit(both[0], both[1], both[2].embeddings) == both[2].labels).mean())  # type: ignore[operator]
         assert together > alone + 0.1
         assert together > 0.6

@@ -1,4 +1,6 @@
-"""The step of occlusion: the teacher is untouched and unknown to optimizer and checkpoint; lambda 0 is plain cross-entropy."""
+"""The step of occlusion: the teacher is untouched and unknown to optimizer and checkpoint; lambda 0 is plain
+cross-entropy.
+"""
 
 import copy
 from functools import partial
@@ -25,7 +27,9 @@ SGD = partial(torch.optim.SGD, lr=0.01)
 
 def network(**settings: Any) -> AnswerNetwork:
     torch.manual_seed(settings.pop("seed", 0))
-    return AnswerNetwork(TimmEncoder(settings.pop("name", "resnet10t"), image_size=32), settings.pop("outputs", OUTPUTS), **settings)
+    return AnswerNetwork(
+        TimmEncoder(settings.pop("name", "resnet10t"), image_size=32), settings.pop("outputs", OUTPUTS), **settings
+    )
 
 
 def batch(count: int = 16) -> FaceBatch:
@@ -37,7 +41,12 @@ def batch(count: int = 16) -> FaceBatch:
 
 def run(module: OcclusionModule, folder: Path | None = None) -> lightning.Trainer:
     loader = torch.utils.data.DataLoader([batch(), batch()], batch_size=None)
-    settings: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    settings: dict[str, Any] = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", **settings)
     trainer.fit(module, loader)
     if folder is not None:
@@ -46,10 +55,14 @@ def run(module: OcclusionModule, folder: Path | None = None) -> lightning.Traine
 
 
 @pytest.mark.parametrize("distillation", [SoftTargets(), TripletTargets()])
-def test_the_teacher_is_bit_identical_after_training_and_absent_from_optimizer_and_checkpoint(distillation: Any, tmp_path: Path) -> None:
+def test_the_teacher_is_bit_identical_after_training_and_absent_from_optimizer_and_checkpoint(
+    distillation: Any, tmp_path: Path
+) -> None:
     teacher = network(seed=1)
     before = copy.deepcopy(teacher.state_dict())
-    module = OcclusionModule(network(), occluder=HalfBlackOut("lower"), teacher=teacher, distillation=distillation, optimizer=SGD)
+    module = OcclusionModule(
+        network(), occluder=HalfBlackOut("lower"), teacher=teacher, distillation=distillation, optimizer=SGD
+    )
     start = copy.deepcopy(module.network.state_dict())
     trainer = run(module, tmp_path)
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
@@ -64,7 +77,14 @@ def test_the_teacher_is_bit_identical_after_training_and_absent_from_optimizer_a
 
 
 def losses(distillation: Any, teacher: nn.Module | None) -> Any:
-    module = OcclusionModule(network(), occluder=HalfBlackOut("lower"), teacher=teacher, distillation=distillation, optimizer=SGD, max_degrees=0)
+    module = OcclusionModule(
+        network(),
+        occluder=HalfBlackOut("lower"),
+        teacher=teacher,
+        distillation=distillation,
+        optimizer=SGD,
+        max_degrees=0,
+    )
     return module.eval().losses(batch(), torch.Generator().manual_seed(3))
 
 
@@ -93,7 +113,9 @@ def test_triplets_come_beside_the_task_and_unknown_labels_cost_nothing() -> None
 
 def test_a_teacher_of_another_width_is_compared_through_a_projector_of_the_loss_only() -> None:
     teacher = network(seed=1, name="resnet14t")
-    module = OcclusionModule(network(), occluder=HalfBlackOut("lower"), teacher=teacher, distillation=TripletTargets(), optimizer=SGD)
+    module = OcclusionModule(
+        network(), occluder=HalfBlackOut("lower"), teacher=teacher, distillation=TripletTargets(), optimizer=SGD
+    )
     assert module.projector is not None
     assert module.losses(batch(), torch.Generator().manual_seed(0)).total().isfinite()
     assert not any("projector" in name for name in module.network.state_dict())
@@ -124,7 +146,9 @@ def test_a_stage_opens_what_an_earlier_one_trained(tmp_path: Path) -> None:
     images = torch.rand(2, 3, 32, 32) * 2 - 1
     assert torch.equal(opened(images).gender, module.network.eval()(images).gender)
     fresh = started_from(network(seed=5), tmp_path / "trainer.ckpt")
-    assert all(torch.equal(a, b) for a, b in zip(fresh.state_dict().values(), opened.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(fresh.state_dict().values(), opened.state_dict().values(), strict=True)
+    )
     with pytest.raises(ValueError, match="another network"):
         started_from(network(name="resnet14t"), tmp_path / "trainer.ckpt")
     with pytest.raises(FileNotFoundError):

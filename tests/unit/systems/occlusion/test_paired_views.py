@@ -5,7 +5,14 @@ import torch
 from transface.data.augment.headset import Headset
 from transface.data.augment.occluders import HalfBlackOut, points_in_pixels, random_numbers, template_shares
 from transface.data.augment.surgical_mask import SurgicalMask
-from transface.systems.occlusion.paired_views import MIRRORED_68, Geometry, draw_geometry, mirror_points, moved, paired_views
+from transface.systems.occlusion.paired_views import (
+    MIRRORED_68,
+    Geometry,
+    draw_geometry,
+    mirror_points,
+    moved,
+    paired_views,
+)
 
 
 def faces(count: int = 8) -> torch.Tensor:
@@ -28,7 +35,9 @@ def test_the_occluded_view_is_the_occluder_of_the_clean_one_in_a_hundred_draws()
 
 
 def test_black_stays_black_under_any_light() -> None:
-    views = paired_views(faces(), None, draw_geometry(8, torch.Generator().manual_seed(0)), HalfBlackOut("upper"), torch.zeros(8, 2))
+    views = paired_views(
+        faces(), None, draw_geometry(8, torch.Generator().manual_seed(0)), HalfBlackOut("upper"), torch.zeros(8, 2)
+    )
     assert not views.occluded[:, :, :56].any()
 
 

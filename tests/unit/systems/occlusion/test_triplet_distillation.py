@@ -16,7 +16,10 @@ def test_the_loss_of_two_classes_is_what_paper_and_pencil_give() -> None:
     anchor = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     positive = torch.tensor([[1.0, 1.0], [0.0, 2.0]])
     negative = torch.tensor([[0.0, 0.0], [3.0, 2.0]])
-    assert triplet_distillation_loss(anchor, positive, negative, 0.5).tolist() == [0.5, 0.0]  # 1 - 1 + .5; 0 - 9 + .5 < 0
+    assert triplet_distillation_loss(anchor, positive, negative, 0.5).tolist() == [
+        0.5,
+        0.0,
+    ]  # 1 - 1 + .5; 0 - 9 + .5 < 0
 
 
 def test_gradients_reach_anchor_and_negative_and_never_the_positive() -> None:
@@ -42,7 +45,15 @@ def test_chosen_triplets_are_of_the_classes_they_should_be(positive: str, negati
     generator = torch.Generator().manual_seed(0)
     classes = torch.randint(0, 4, (32,), generator=generator)
     student, teacher = (torch.randn(32, 8, generator=generator) for _ in range(2))
-    found = choose_triplets(student, teacher, class_relations(classes), margin=0.5, positive=positive, negative=negative, generator=generator)  # type: ignore[arg-type]
+    found = choose_triplets(
+        student,
+        teacher,
+        class_relations(classes),
+        margin=0.5,
+        positive=positive,
+        negative=negative,
+        generator=generator,
+    )  # type: ignore[arg-type]
     assert found.valid.all()
     assert torch.equal(classes[found.positives], classes)
     assert (classes[found.negatives] != classes).all()
@@ -55,7 +66,9 @@ def test_semi_hard_negatives_are_the_nearest_beyond_the_positive_and_within_the_
     classes = torch.randint(0, 3, (24,), generator=generator)
     student, teacher = (torch.randn(24, 4, generator=generator) for _ in range(2))
     margin = 1.0
-    found = choose_triplets(student, teacher, class_relations(classes), margin=margin, positive="self", negative="semi_hard")
+    found = choose_triplets(
+        student, teacher, class_relations(classes), margin=margin, positive="self", negative="semi_hard"
+    )
     for a in range(24):
         near = float((student[a] - teacher[a]).square().sum())
         others = {n: float((student[a] - student[n]).square().sum()) for n in range(24) if classes[n] != classes[a]}

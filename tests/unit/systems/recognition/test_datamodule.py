@@ -79,14 +79,21 @@ def test_several_sources_are_one_set_with_people_apart(pack: Path, folder: Path)
 
 
 def test_sources_of_the_same_people_share_an_offset(pack: Path, folder: Path) -> None:
-    data = RecognitionData(sources=[{"path": folder}, {"path": pack, "label_offset": 0}, {"path": folder}], total_batch_size=4)
+    data = RecognitionData(
+        sources=[{"path": folder}, {"path": pack, "label_offset": 0}, {"path": folder}], total_batch_size=4
+    )
     assert data.num_identities == 8
-    assert data.dataset.source.labels.tolist() == [0] * 3 + [1] * 3 + [n // 4 for n in range(24)] + [6] * 3 + [7] * 3  # type: ignore[attr-defined]
+    assert data.dataset.source.labels.tolist() == [0] * 3 + [1] * 3 + [n // 4 for n in range(24)] + [6] * 3 + [7] * 3
 
 
 @pytest.mark.parametrize(
     ("entry", "complaint"),
-    [({"weight": 2}, "a source is a path or"), ({"path": "x", "wieght": 2}, "a source is a path or"), (7, "got 7"), ("nowhere", "no data at nowhere")],
+    [
+        ({"weight": 2}, "a source is a path or"),
+        ({"path": "x", "wieght": 2}, "a source is a path or"),
+        (7, "got 7"),
+        ("nowhere", "no data at nowhere"),
+    ],
 )
 def test_a_wrong_source_is_refused(entry: Any, complaint: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=complaint):
@@ -119,7 +126,9 @@ def test_every_order_goes_on_where_it_stopped(name: str, num_workers: int, pack:
         for rank in range(world_size):
             data = trained_by(fresh(), world_size=world_size, rank=rank)
             data.load_state_dict(state)
-            ranks.append([batch.keys.tolist() for batch in read(data)] if name != "class_balanced" or world_size == 1 else None)
+            ranks.append(
+                [batch.keys.tolist() for batch in read(data)] if name != "class_balanced" or world_size == 1 else None
+            )
         if ranks[0] is not None:
             assert begun + [key for step in zip(*ranks, strict=True) for part in step for key in part] == whole
 
@@ -162,7 +171,9 @@ def wounded(pack: Path, tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.mark.parametrize("decode", ["workers", "device"])
 @pytest.mark.parametrize("kind", ["body", "size", "label", "magic", "not an image"])
-def test_a_bad_record_costs_itself_alone_wherever_it_is_decoded(wounded: Callable[[str], Path], pack: Path, kind: str, decode: Any) -> None:
+def test_a_bad_record_costs_itself_alone_wherever_it_is_decoded(
+    wounded: Callable[[str], Path], pack: Path, kind: str, decode: Any
+) -> None:
     settings = {"total_batch_size": 8, "num_workers": 0, "decode": decode}
     data = trained_by(RecognitionData(wounded(kind), on_bad_record="skip", max_bad_share=0.1, **settings))
     good = trained_by(RecognitionData(pack, **settings))
@@ -194,7 +205,9 @@ def test_what_cannot_be_decoded_on_a_device_is_refused(pack: Path) -> None:
         def __getitems__(self, indices: list[int]) -> FaceBatch:
             raise AssertionError
 
-    with pytest.raises(ValueError, match="decode='device' needs a source that gives its images undecoded, Drawn does not"):
+    with pytest.raises(
+        ValueError, match="decode='device' needs a source that gives its images undecoded, Drawn does not"
+    ):
         RecognitionData(source=Drawn(), decode="device")
     with pytest.raises(ValueError, match="decode must be 'workers' or 'device', got 'gpu'"):
         RecognitionData(pack, decode="gpu")  # type: ignore[arg-type]

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from transface.backbones.face_vit import FaceViT
-from transface.systems.recognition.dpap import DPAP, apply_perturbation, dominant_patches, draw_perturbation, mix_amplitudes
+from transface.systems.recognition.dpap import (
+    DPAP,
+    apply_perturbation,
+    dominant_patches,
+    draw_perturbation,
+    mix_amplitudes,
+)
 
 
 @pytest.fixture
@@ -116,7 +122,9 @@ def test_the_only_image_of_a_batch_is_its_own_reference() -> None:
 @pytest.mark.parametrize("quantize", [False, True])
 def test_perturbed_images_equal_a_naive_loop(images: Tensor, backbone: FaceViT, quantize: bool) -> None:
     images[0, :, :9, :9] = -1.0  # a black patch
-    result, draw, chosen = DPAP(3, 0.7, quantize=quantize).perturb(images.double(), backbone.double(), generator=seeded(0))
+    result, draw, chosen = DPAP(3, 0.7, quantize=quantize).perturb(
+        images.double(), backbone.double(), generator=seeded(0)
+    )
     assert 0 < len(draw.images) < 6
     expected = images.double().numpy().copy()
     for row, index in enumerate(draw.images.tolist()):
@@ -128,7 +136,9 @@ def test_perturbed_images_equal_a_naive_loop(images: Tensor, backbone: FaceViT, 
                 source = (images[index, colour, 9 * r : 9 * r + 9, 9 * c : 9 * c + 9].double().numpy() + 1) * 127.5
                 reference = (other[colour, 9 * rr : 9 * rr + 9, 9 * rc : 9 * rc + 9] + 1) * 127.5
                 grey = numpy_mix(source, reference, draw.ratios[row, k].double().item()).clip(0, 255)
-                expected[index, colour, 9 * r : 9 * r + 9, 9 * c : 9 * c + 9] = (np.floor(grey) if quantize else grey) / 127.5 - 1
+                expected[index, colour, 9 * r : 9 * r + 9, 9 * c : 9 * c + 9] = (
+                    np.floor(grey) if quantize else grey
+                ) / 127.5 - 1
     np.testing.assert_allclose(result.numpy(), expected, atol=1e-7)
 
 
@@ -227,7 +237,9 @@ def test_scoring_in_bf16_narrows_the_scoring_alone(images: Tensor, backbone: Fac
     assert result.dtype == torch.float32
     importance = backbone.eval()(images).patch_importance
     worst, fourth = importance.gather(1, chosen).amin(1), importance.sort(descending=True).values[:, 3]
-    assert (fourth - worst).max() < 0.05 * (importance.amax() - importance.amin())  # only nearly equal patches change places
+    assert (fourth - worst).max() < 0.05 * (
+        importance.amax() - importance.amin()
+    )  # only nearly equal patches change places
     assert seen[1:] == [torch.float32]
     assert torch.equal(draw.ratios, DPAP(4, 1.0).perturb(images, backbone, generator=seeded()).perturbation.ratios)
 
@@ -252,7 +264,9 @@ def test_auto_narrows_the_scoring_of_float32_runs_where_the_hardware_gains(
 ) -> None:
     monkeypatch.setattr("transface.systems.recognition.dpap.multiplies_bfloat16", lambda device: hardware)
     seen: list[torch.dtype] = []
-    backbone.to(images_dtype).blocks[0].mlp.fc1.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    backbone.to(images_dtype).blocks[0].mlp.fc1.register_forward_hook(
+        lambda module, inputs, output: seen.append(output.dtype)
+    )
     with torch.autocast("cpu", autocast) if autocast else contextlib.nullcontext():
         result = DPAP(4, 1.0)(images.to(images_dtype), backbone, generator=seeded())
     assert seen == [expected]
@@ -261,7 +275,9 @@ def test_auto_narrows_the_scoring_of_float32_runs_where_the_hardware_gains(
 
 @pytest.mark.parametrize("precision", [None, "bf16"])
 def test_every_weight_learns_under_autocast(images: Tensor, precision: Any) -> None:
-    """Autocast keeps the narrow weights it made: made without gradient for scoring, they must not serve the training pass."""
+    """Autocast keeps the narrow weights it made: made without gradient for scoring, they must not serve the training
+    pass.
+    """
     backbone = FaceViT(40, 9, embed_dim=16, depth=2, num_heads=4, embedding_size=8)
     with torch.autocast("cpu", torch.bfloat16):
         perturbed = DPAP(3, 1.0, scoring_precision=precision)(images, backbone)

@@ -48,7 +48,9 @@ def test_gaussian_lets_the_gradient_raise_the_entropy_and_std_lets_none_through(
 
 
 def test_the_gradient_is_that_of_finite_differences(tokens: torch.Tensor) -> None:
-    assert torch.autograd.gradcheck(lambda x: EHSM("gaussian", 0.7, normalize="mean_one")(x), (tokens[:2, :2].clone().requires_grad_(),))
+    assert torch.autograd.gradcheck(
+        lambda x: EHSM("gaussian", 0.7, normalize="mean_one")(x), (tokens[:2, :2].clone().requires_grad_(),)
+    )
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-4, 1e8])

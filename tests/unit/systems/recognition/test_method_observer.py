@@ -1,4 +1,6 @@
-"""MethodObserver: looks at the steps it was told to, logs every quantity, and training goes on as if it were not there."""
+"""MethodObserver: looks at the steps it was told to, logs every quantity, and training goes on as if it were not
+there.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -32,7 +34,9 @@ class Faces(Dataset):
     def __getitems__(self, indices: list[int]) -> FaceBatch:
         keys = torch.tensor(indices)
         generator = torch.Generator().manual_seed(1)
-        return FaceBatch(torch.randint(0, 256, (24, 3, 36, 36), generator=generator, dtype=torch.uint8)[keys], keys % 5, keys)
+        return FaceBatch(
+            torch.randint(0, 256, (24, 3, 36, 36), generator=generator, dtype=torch.uint8)[keys], keys % 5, keys
+        )
 
 
 class Kept(DummyLogger):
@@ -65,7 +69,15 @@ def train(callbacks: list[Callback], *, steps: int = 6, **settings: Any) -> Reco
         backbone, classifier, perturbation=DPAP(3, 0.5), weighting=EHSM(), optimizer=partial(torch.optim.AdamW, lr=1e-3)
     )
     loader: Any = DataLoader(Faces(), batch_size=8, collate_fn=first)
-    trainer = make_trainer(callbacks=callbacks, accelerator="cpu", devices=1, max_steps=steps, logger=False, enable_progress_bar=False, **settings)
+    trainer = make_trainer(
+        callbacks=callbacks,
+        accelerator="cpu",
+        devices=1,
+        max_steps=steps,
+        logger=False,
+        enable_progress_bar=False,
+        **settings,
+    )
     trainer.fit(module, loader)
     return module
 
@@ -89,7 +101,11 @@ def test_it_looks_at_the_steps_it_was_told_to(tmp_path: Path) -> None:
 
 def test_accumulated_batches_of_a_step_are_looked_at_once(tmp_path: Path) -> None:
     logger = Kept()
-    train([Attach(logger), MethodObserver(tmp_path, every_n_steps=1, pictures_every_n_steps=1)], steps=3, accumulate_grad_batches=2)
+    train(
+        [Attach(logger), MethodObserver(tmp_path, every_n_steps=1, pictures_every_n_steps=1)],
+        steps=3,
+        accumulate_grad_batches=2,
+    )
     assert [step for step, _ in logger.rows] == [0, 1, 2]
 
 
@@ -121,11 +137,19 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, int], said:
 
 
 def test_a_look_costs_less_than_a_fiftieth_of_the_steps_between_two() -> None:
-    """In operations, which no busy machine changes: forward of the faces looked at and DPAP's scoring, against forward and backward of a batch."""
+    """In operations, which no busy machine changes: forward of the faces looked at and DPAP's scoring, against forward
+    and backward of a batch.
+    """
     backbone = FaceViT(112, 9, embed_dim=32, depth=2, num_heads=2, embedding_size=32)
     observer = MethodObserver("unused")
     images = torch.zeros(observer.num_faces, 3, 112, 112, dtype=torch.uint8)
     with FlopCounterMode(display=False) as looking:
-        look(images, torch.zeros(observer.num_faces, dtype=torch.int64), backbone=backbone, perturbation=DPAP(), weighting=EHSM())
+        look(
+            images,
+            torch.zeros(observer.num_faces, dtype=torch.int64),
+            backbone=backbone,
+            perturbation=DPAP(),
+            weighting=EHSM(),
+        )
     step = 3 * forward_flops(backbone, torch.zeros(observer.num_faces, 3, 112, 112))
     assert 0 < looking.get_total_flops() / (observer.every_n_steps * step) < 0.02

@@ -56,9 +56,13 @@ def test_released_weighting_shows_its_own_entropy(backbone: FaceViT, images: tor
 
 
 def test_every_image_is_perturbed_in_its_dominant_patches_only(backbone: FaceViT, images: torch.Tensor) -> None:
-    view = look(images, LABELS, backbone=backbone, perturbation=DPAP(3, 0.0), generator=torch.Generator().manual_seed(1))
+    view = look(
+        images, LABELS, backbone=backbone, perturbation=DPAP(3, 0.0), generator=torch.Generator().manual_seed(1)
+    )
     before = images / 127.5 - 1
-    changed = (view.perturbed - before).abs().amax(dim=1).unfold(1, 9, 9).unfold(2, 9, 9).amax(dim=(-1, -2)).flatten(1) > 1e-5
+    changed = (view.perturbed - before).abs().amax(dim=1).unfold(1, 9, 9).unfold(2, 9, 9).amax(dim=(-1, -2)).flatten(
+        1
+    ) > 1e-5
     assert (changed.sum(dim=1) > 0).all()
     for row, ranking in zip(changed, view.ranking, strict=True):
         assert set(row.nonzero().flatten().tolist()) <= set(ranking.argsort(descending=True)[:3].tolist())
@@ -69,7 +73,14 @@ def test_looking_changes_nothing(backbone: FaceViT, images: torch.Tensor) -> Non
     backbone.neck.eval()
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     flags, state = [module.training for module in backbone.modules()], torch.get_rng_state()
-    look(images, LABELS, backbone=backbone, perturbation=DPAP(3), weighting=EHSM(), generator=torch.Generator().manual_seed(0))
+    look(
+        images,
+        LABELS,
+        backbone=backbone,
+        perturbation=DPAP(3),
+        weighting=EHSM(),
+        generator=torch.Generator().manual_seed(0),
+    )
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
     assert [module.training for module in backbone.modules()] == flags
     assert torch.equal(torch.get_rng_state(), state)

@@ -24,7 +24,9 @@ from transface.training.optimization.optimizers import AdamW
 def module_with(classifier: type = FullSoftmax, **parts: Any) -> RecognitionModule:
     torch.manual_seed(0)
     backbone = FaceViT(36, 9, embed_dim=16, depth=1, num_heads=2, embedding_size=8, drop_path_rate=0.0)
-    module = RecognitionModule(backbone, classifier(5, 8, CosFace(16.0)), optimizer=partial(AdamW, lr=1e-3), flip_probability=0.0, **parts)
+    module = RecognitionModule(
+        backbone, classifier(5, 8, CosFace(16.0)), optimizer=partial(AdamW, lr=1e-3), flip_probability=0.0, **parts
+    )
     module.log_dict = lambda *a, **k: None  # type: ignore[method-assign]
     return module.eval()
 
@@ -53,7 +55,9 @@ def test_mixed_faces_lose_for_both_people_by_their_shares(batch: FaceBatch, clas
     for place in range(6):
         features = module.backbone(mixed.images[place : place + 1])
         weight = EHSM()(features.tokens)[0] if weighted else 1.0
-        own, other = (module.classifier(features.embedding, batch.labels[[face]])[0] for face in (place, int(mixed.other[place])))
+        own, other = (
+            module.classifier(features.embedding, batch.labels[[face]])[0] for face in (place, int(mixed.other[place]))
+        )
         expected.append(weight * (mixed.ratio[place] * own + (1 - mixed.ratio[place]) * other))
     torch.testing.assert_close(loss_of(module, batch), torch.stack(expected).mean(), rtol=1e-4, atol=1e-5)
 
@@ -64,7 +68,10 @@ def test_without_a_share_of_another_face_mixup_changes_nothing(batch: FaceBatch)
 
 @pytest.mark.parametrize("kind", [tuple, list, lambda parts: dict(enumerate(parts))])
 def test_a_batch_of_another_make_is_refused_with_the_one_that_is_wanted(batch: FaceBatch, kind: Any) -> None:
-    with pytest.raises(ValueError, match=r"a batch must be a FaceBatch\(images uint8 .* got (tuple|list|dict): let the loader's collate_fn"):
+    with pytest.raises(
+        ValueError,
+        match=r"a batch must be a FaceBatch\(images uint8 .* got (tuple|list|dict): let the loader's collate_fn",
+    ):
         loss_of(module_with(), kind(batch))
 
 
@@ -72,9 +79,13 @@ def test_a_batch_of_another_make_is_refused_with_the_one_that_is_wanted(batch: F
 def test_sampled_centres_want_an_optimizer_that_moves_them_alone(optimizer: type[torch.optim.Optimizer]) -> None:
     backbone = FaceViT(36, 9, embed_dim=16, depth=1, num_heads=2, embedding_size=8)
     for rate, refused in ((0.5, True), (1.0, False)):
-        module = RecognitionModule(backbone, PartialFC(5, 8, CosFace(), sample_rate=rate), optimizer=partial(optimizer, lr=0.1))
+        module = RecognitionModule(
+            backbone, PartialFC(5, 8, CosFace(), sample_rate=rate), optimizer=partial(optimizer, lr=0.1)
+        )
         if refused:
-            with pytest.raises(ValueError, match=rf"torch\.optim.*\.{optimizer.__name__} does not: take AdamW or SGD of transface"):
+            with pytest.raises(
+                ValueError, match=rf"torch\.optim.*\.{optimizer.__name__} does not: take AdamW or SGD of transface"
+            ):
                 module.configure_optimizers()
         else:
             assert isinstance(module.configure_optimizers(), optimizer)
@@ -117,7 +128,9 @@ def test_frozen_parts_stay_as_they_were(half_frozen: RecognitionModule) -> None:
 
 def test_a_frozen_part_that_is_not_there_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="frozen part 'layer9' names no parameter"):
-        RecognitionModule(IResNet((1, 1, 1, 1)), FullSoftmax(4, 512, CosFace()), frozen=["layer9"], optimizer=partial(AdamW, lr=0.1))
+        RecognitionModule(
+            IResNet((1, 1, 1, 1)), FullSoftmax(4, 512, CosFace()), frozen=["layer9"], optimizer=partial(AdamW, lr=0.1)
+        )
 
 
 @pytest.mark.parametrize("classifier", [FullSoftmax, PartialFC])

@@ -1,4 +1,6 @@
-"""A recognition teacher: frozen, unsaved, of any width; the student sees the changed faces, the teacher the whole ones."""
+"""A recognition teacher: frozen, unsaved, of any width; the student sees the changed faces, the teacher the whole
+ones.
+"""
 
 from functools import partial
 
@@ -39,8 +41,13 @@ def test_the_teacher_sees_whole_faces_and_is_no_part_of_what_is_trained_or_saved
     before = {name: value.clone() for name, value in network.state_dict().items()}
     found = own.losses(batch(), torch.Generator().manual_seed(0))
     found.total().backward()
-    assert float(found.total()) == pytest.approx(float(found.terms["margin"]) + 2 * float(found.terms["distillation"]), rel=1e-5)
-    assert any(torch.allclose(seen[0][0], one) for one in (batch().images[0] / 127.5 - 1, (batch().images[0] / 127.5 - 1).flip(-1)))
+    assert float(found.total()) == pytest.approx(
+        float(found.terms["margin"]) + 2 * float(found.terms["distillation"]), rel=1e-5
+    )
+    assert any(
+        torch.allclose(seen[0][0], one)
+        for one in (batch().images[0] / 127.5 - 1, (batch().images[0] / 127.5 - 1).flip(-1))
+    )
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert all(p.grad is None for p in network.parameters())
     assert [name for name in own.state_dict() if name.startswith("distillation")] == ["distillation.projector.weight"]

@@ -25,6 +25,8 @@ def test_a_device_has_its_peak(name: str, precision: str, tf32: bool, tera: floa
     assert peak_flops(name, precision=precision, tf32=tf32) == pytest.approx(tera * 1e12)
 
 
-@pytest.mark.parametrize(("name", "precision"), [("NVIDIA GeForce GTX 1060", "16-mixed"), ("NVIDIA H100", "64-true"), ("A1000", "32-true")])
+@pytest.mark.parametrize(
+    ("name", "precision"), [("NVIDIA GeForce GTX 1060", "16-mixed"), ("NVIDIA H100", "64-true"), ("A1000", "32-true")]
+)
 def test_what_is_not_known_is_not_guessed(name: str, precision: str) -> None:
     assert peak_flops(name, precision=precision) is None

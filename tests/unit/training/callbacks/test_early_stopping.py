@@ -1,4 +1,6 @@
-"""A run ends after so many validations without progress, counts validations and not epochs, and remembers the count when it is resumed."""
+"""A run ends after so many validations without progress, counts validations and not epochs, and remembers the count
+when it is resumed.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ class Validation(lightning.Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *_: Any) -> None:
         if trainer.global_step % self.every == 0:
             pl_module.validated_at = trainer.global_step
-            trainer.callback_metrics["val/mean/accuracy"] = torch.tensor(self.values[trainer.global_step // self.every - 1])
+            trainer.callback_metrics["val/mean/accuracy"] = torch.tensor(
+                self.values[trainer.global_step // self.every - 1]
+            )
 
 
 class StopAt(lightning.Callback):
@@ -42,13 +46,17 @@ class StopAt(lightning.Callback):
         ([0.5, 0.4, 0.3, 0.35], {"patience": 1, "mode": "min"}, 8),
     ],
 )
-def test_it_stops_after_patience_validations(make_module: Any, train_on_data: Any, values: list[float], settings: dict[str, Any], expected: int) -> None:
+def test_it_stops_after_patience_validations(
+    make_module: Any, train_on_data: Any, values: list[float], settings: dict[str, Any], expected: int
+) -> None:
     trainer = train_on_data(make_module(), [Validation(values), EarlyStopping(**settings)], max_epochs=4)
     assert trainer.global_step == expected
 
 
 @pytest.mark.parametrize("killed_at", [4, 5, 6, 7, 8])
-def test_a_resumed_run_stops_where_the_whole_one_does(make_module: Any, train_on_data: Any, tmp_path: Path, killed_at: int) -> None:
+def test_a_resumed_run_stops_where_the_whole_one_does(
+    make_module: Any, train_on_data: Any, tmp_path: Path, killed_at: int
+) -> None:
     values = [0.5, 0.6, 0.6, 0.55, 0.9, 0.9]
 
     def parts() -> list[Any]:
@@ -69,8 +77,14 @@ def test_without_its_metric_it_stops_nothing_and_bad_settings_are_refused(make_m
         EarlyStopping(mode="best")  # type: ignore[arg-type]
 
 
-def test_a_metric_that_no_validation_measures_is_told_of_once(make_module: Any, train_on_data: Any, caplog: pytest.LogCaptureFixture) -> None:
-    train_on_data(make_module(), [Validation([0.5] * 40), EarlyStopping(monitor="val/lfw/accuracy", patience=1)], max_epochs=4)
-    said = [record.getMessage() for record in caplog.records if "val/lfw/accuracy is not measured" in record.getMessage()]
+def test_a_metric_that_no_validation_measures_is_told_of_once(
+    make_module: Any, train_on_data: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    train_on_data(
+        make_module(), [Validation([0.5] * 40), EarlyStopping(monitor="val/lfw/accuracy", patience=1)], max_epochs=4
+    )
+    said = [
+        record.getMessage() for record in caplog.records if "val/lfw/accuracy is not measured" in record.getMessage()
+    ]
     assert len(said) == 1
     assert "there are val/mean/accuracy" in said[0]

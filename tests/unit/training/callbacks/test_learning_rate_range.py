@@ -1,4 +1,6 @@
-"""The range test of the learning rate: rates grow as stated, groups keep their shares, the steepest fall is found where it was put."""
+"""The range test of the learning rate: rates grow as stated, groups keep their shares, the steepest fall is found where
+it was put.
+"""
 
 import csv
 from collections.abc import Callable
@@ -27,7 +29,9 @@ class Rates(lightning.Callback):
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_each_step_has_its_rate_and_the_run_ends(tmp_path: Path, train: Callable, make_module: Callable, accumulation: int) -> None:
+def test_each_step_has_its_rate_and_the_run_ends(
+    tmp_path: Path, train: Callable, make_module: Callable, accumulation: int
+) -> None:
     finder, rates = LearningRateRange(tmp_path, lowest=1e-5, highest=1e-2, num_steps=12), Rates()
     trainer = train(make_module(), [finder, rates], steps=1000, max_epochs=-1, accumulate_grad_batches=accumulation)
     assert trainer.global_step == 12
@@ -63,7 +67,9 @@ def test_groups_keep_their_shares(tmp_path: Path, train: Callable, make_module: 
     plain = make_module()
     module = Layerwise(plain.backbone, plain.classifier, optimizer=partial(AdamW, lr=1e-3))
     rates = Rates()
-    train(module, [LearningRateRange(tmp_path, lowest=1e-5, highest=1e-3, num_steps=10), rates], steps=1000, max_epochs=-1)
+    train(
+        module, [LearningRateRange(tmp_path, lowest=1e-5, highest=1e-3, num_steps=10), rates], steps=1000, max_epochs=-1
+    )
     assert len(rates.seen[0]) > 1
     for step in rates.seen:
         assert [value / step[0] for value in step] == pytest.approx([2.0**-index for index in range(len(step))])
@@ -83,7 +89,9 @@ def test_the_steepest_fall_is_found_where_it_is() -> None:
     assert steepest(rates[:5], losses[:5]).rate is None
 
 
-def test_a_loss_that_breaks_ends_the_search(tmp_path: Path, train: Callable, make_module: Callable, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_loss_that_breaks_ends_the_search(
+    tmp_path: Path, train: Callable, make_module: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
     module = make_module(optimizer=partial(torch.optim.SGD, lr=1.0))
     finder = LearningRateRange(tmp_path, lowest=1e2, highest=1e38, num_steps=40, stop_at=1.5)
     train(module, [finder], steps=1000, max_epochs=-1)
@@ -96,7 +104,9 @@ def test_a_search_from_rate_zero_is_refused(tmp_path: Path, train: Callable, mak
         train(make_module(optimizer=partial(torch.optim.SGD, lr=0.0)), [LearningRateRange(tmp_path)], steps=5)
 
 
-@pytest.mark.parametrize("settings", [{"lowest": 0.0}, {"lowest": 1.0, "highest": 0.1}, {"num_steps": 3}, {"stop_at": 1.0}])
+@pytest.mark.parametrize(
+    "settings", [{"lowest": 0.0}, {"lowest": 1.0, "highest": 0.1}, {"num_steps": 3}, {"stop_at": 1.0}]
+)
 def test_settings_out_of_range_are_named(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="want 0 < lowest < highest"):
         LearningRateRange("folder", **settings)

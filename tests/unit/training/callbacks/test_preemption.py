@@ -60,7 +60,11 @@ def test_a_job_of_submitit_is_queued_again_by_it_after_the_checkpoint(
     before = signal.signal(signal.SIGUSR2, queue)
     try:
         with pytest.raises(Preempted):
-            train(make_module(), [Warn(signal.SIGUSR2), CheckpointWriter(tmp_path, every_n_steps=None), PreemptionGuard()], steps=8)
+            train(
+                make_module(),
+                [Warn(signal.SIGUSR2), CheckpointWriter(tmp_path, every_n_steps=None), PreemptionGuard()],
+                steps=8,
+            )
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert queue.asked == [signal.SIGUSR2]
@@ -86,7 +90,9 @@ def test_a_job_of_slurm_alone_is_queued_again_by_slurm(
     assert asked == [["scontrol", "requeue", "12_3"]]
 
 
-def test_a_run_that_nobody_warns_goes_to_its_end_and_gives_the_signals_back(train: Callable[..., Any], make_module: Callable[..., Any]) -> None:
+def test_a_run_that_nobody_warns_goes_to_its_end_and_gives_the_signals_back(
+    train: Callable[..., Any], make_module: Callable[..., Any]
+) -> None:
     guard = PreemptionGuard()
     before = {number: signal.getsignal(number) for number in guard.signals}
     assert train(make_module(), [guard], steps=3).global_step == 3

@@ -39,7 +39,9 @@ TRAINER: Any = SimpleNamespace(strategy=SimpleNamespace(barrier=lambda name: Non
 MODULE: Any = None
 
 
-def test_a_rank_that_waits_says_the_other_s_error_and_ends(on_rank: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rank_that_waits_says_the_other_s_error_and_ends(
+    on_rank: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     waiting, ended = on_rank(0)
     waiting.setup(TRAINER, MODULE, "fit")
     write_first(tmp_path / "run" / "failure.json", RankFailure(1, "record 5 is bad", 2))
@@ -56,7 +58,9 @@ def test_the_rank_that_fails_writes_its_error_and_raises_on_its_own(on_rank: Any
     assert ended.code is None
 
 
-def test_an_error_that_follows_from_another_rank_s_gives_way_to_it(on_rank: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_that_follows_from_another_rank_s_gives_way_to_it(
+    on_rank: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     on_rank(1)[0].on_exception(TRAINER, MODULE, RuntimeError("out of memory"))
     following, ended = on_rank(0)
     following.on_exception(TRAINER, MODULE, RuntimeError("connection closed by peer"))
@@ -87,8 +91,12 @@ def test_an_earlier_run_s_failure_is_forgotten(on_rank: Any, tmp_path: Path) -> 
     assert read_failure(tmp_path / "run" / "failure.json") is None
 
 
-@pytest.mark.parametrize(("world_size", "error"), [(1, ValueError("alone")), (2, SystemExit(143)), (2, KeyboardInterrupt())])
-def test_one_process_a_preemption_and_a_key_are_no_failure_of_a_rank(on_rank: Any, tmp_path: Path, world_size: int, error: BaseException) -> None:
+@pytest.mark.parametrize(
+    ("world_size", "error"), [(1, ValueError("alone")), (2, SystemExit(143)), (2, KeyboardInterrupt())]
+)
+def test_one_process_a_preemption_and_a_key_are_no_failure_of_a_rank(
+    on_rank: Any, tmp_path: Path, world_size: int, error: BaseException
+) -> None:
     part, ended = on_rank(0, world_size)
     part.on_exception(TRAINER, MODULE, error)
     assert not (tmp_path / "run" / "failure.json").exists()

@@ -50,7 +50,9 @@ class Kept(DummyLogger):
         self.rows.append((step, metrics))
 
 
-def walk(callback: Throughput, *, ticks: list[tuple[float, float]], world_size: int = 1, **trainer_settings: Any) -> list[tuple[int, dict[str, float]]]:
+def walk(
+    callback: Throughput, *, ticks: list[tuple[float, float]], world_size: int = 1, **trainer_settings: Any
+) -> list[tuple[int, dict[str, float]]]:
     """Drive the callback through batches of 4 images that start and end at the given times; return what it logged."""
     logger = Kept()
     trainer: Any = SimpleNamespace(

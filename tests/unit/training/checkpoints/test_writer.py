@@ -1,4 +1,6 @@
-"""transface.training.checkpoints.writer: whole or not there, the newest and the best kept, refused with one clear line."""
+"""transface.training.checkpoints.writer: whole or not there, the newest and the best kept, refused with one clear
+line.
+"""
 
 import pickle
 from collections.abc import Callable
@@ -69,7 +71,9 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [partial(CheckpointWriter, "checkpoints"), EarlyStopping])
 def test_the_best_of_another_metric_is_not_held_against_this_one(kind: Callable[..., Any]) -> None:
     accuracy = kind(mode="max")
-    accuracy.load_state_dict({**accuracy.state_dict(), "best_value": 0.9, "best_step": 4, "best": 0.9, "misses": 3, "judged_step": 4})
+    accuracy.load_state_dict(
+        {**accuracy.state_dict(), "best_value": 0.9, "best_step": 4, "best": 0.9, "misses": 3, "judged_step": 4}
+    )
     assert 0.9 in accuracy.state_dict().values()
     again = kind(mode="max")
     again.load_state_dict(accuracy.state_dict())

@@ -1,4 +1,6 @@
-"""metrics.csv of a run: each row on disk at once, nothing lost when columns come, and a resumed run's own part forgotten exactly."""
+"""metrics.csv of a run: each row on disk at once, nothing lost when columns come, and a resumed run's own part
+forgotten exactly.
+"""
 
 import csv
 from pathlib import Path
@@ -18,7 +20,10 @@ def test_a_row_is_on_disk_when_it_is_logged_and_survives_new_columns(tmp_path: P
     logger.log_metrics({"train/loss": 2.0}, step=3)
     assert [row["train/loss"] for row in rows(tmp_path)] == ["2.0"]
     logger.log_metrics({"val/mean/accuracy": 0.5}, step=4)
-    assert [(row["step"], row["train/loss"], row["val/mean/accuracy"]) for row in rows(tmp_path)] == [("3", "2.0", ""), ("4", "", "0.5")]
+    assert [(row["step"], row["train/loss"], row["val/mean/accuracy"]) for row in rows(tmp_path)] == [
+        ("3", "2.0", ""),
+        ("4", "", "0.5"),
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 

@@ -78,17 +78,19 @@ def test_a_picture_is_kept_as_it_is(tmp_path: Path, png: bytes, pixels: np.ndarr
     assert np.array_equal(as_pixels(png), pixels)
 
 
-def test_every_logger_gets_the_same_picture(tmp_path: Path, png: bytes, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_logger_gets_the_same_picture(
+    tmp_path: Path, png: bytes, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     board, bias, flow = Recorder(), Recorder(), Recorder()
     loggers = [tensorboard(board), wandb(monkeypatch, bias), mlflow(flow)]
     keep_picture("faces", png, folder=tmp_path, loggers=loggers, step=7)
-    (name, words, named), = board.calls
+    ((name, words, named),) = board.calls
     assert (name, words[0], words[2], named) == ("add_image", "faces", 7, {"dataformats": "HWC"})
     assert np.array_equal(words[1], pixels)
-    (name, words, named), = bias.calls
+    ((name, words, named),) = bias.calls
     assert (name, words[0], named) == ("log_image", "faces", {"step": 7})
     assert np.array_equal(words[1][0], pixels)
-    (name, words, named), = flow.calls
+    ((name, words, named),) = flow.calls
     assert (name, words[0], named) == ("log_image", "r1", {"artifact_file": "faces/step-000000007.png"})
     assert np.array_equal(words[1], pixels)
 
@@ -98,8 +100,12 @@ def test_a_distribution_goes_where_histograms_are_drawn(tmp_path: Path, monkeypa
     values = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.bfloat16)
     loggers = [tensorboard(board), wandb(monkeypatch, bias), mlflow(flow), CSVLogger(tmp_path)]
     keep_distribution("method/gate", values, loggers=loggers, step=3)
-    (name, words, _), = board.calls
+    ((name, words, _),) = board.calls
     assert (name, words[0], words[1].tolist(), words[2]) == ("add_histogram", "method/gate", [1, 2, 3, 4], 3)
-    (name, words, named), = bias.calls
-    assert (name, words, named) == ("log_metrics", ({"method/gate/distribution": ("histogram", (1, 2, 3, 4))},), {"step": 3})
+    ((name, words, named),) = bias.calls
+    assert (name, words, named) == (
+        "log_metrics",
+        ({"method/gate/distribution": ("histogram", (1, 2, 3, 4))},),
+        {"step": 3},
+    )
     assert flow.calls == []

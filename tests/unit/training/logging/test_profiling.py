@@ -10,7 +10,9 @@ import pytest
 from transface.training.logging.profiling import StepProfiler
 
 
-def test_a_profiled_run_leaves_a_trace_and_a_table(tmp_path: Path, train: Callable[..., Any], make_module: Callable[..., Any]) -> None:
+def test_a_profiled_run_leaves_a_trace_and_a_table(
+    tmp_path: Path, train: Callable[..., Any], make_module: Callable[..., Any]
+) -> None:
     train(make_module(), [], steps=5, profiler=StepProfiler(tmp_path, wait=1, warmup=1, active=2, rows=10))
     trace = json.loads((tmp_path / "trace.json").read_text())
     names = [event.get("name", "") for event in trace["traceEvents"]]

@@ -1,4 +1,6 @@
-"""transface.training.optimization.optimizers: when AdamW is fused, that it makes no copy as large as the centres, and what SGD refuses."""
+"""transface.training.optimization.optimizers: when AdamW is fused, that it makes no copy as large as the centres, and
+what SGD refuses.
+"""
 
 import pytest
 import torch
@@ -18,7 +20,10 @@ def test_adamw_on_the_cpu_is_fused_unless_told_otherwise() -> None:
 @pytest.mark.parametrize("settings", [{}, {"weight_decay": 0.1, "betas": (0.8, 0.99), "eps": 1e-6}])
 def test_fused_or_not_the_steps_are_torch_s(settings) -> None:
     ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 12, dtype=torch.float64)) for _ in range(2))
-    steps = AdamW([ours], lr=0.1, **settings), torch.optim.AdamW([theirs], lr=0.1, fused=False, **{"weight_decay": 0.01} | settings)
+    steps = (
+        AdamW([ours], lr=0.1, **settings),
+        torch.optim.AdamW([theirs], lr=0.1, fused=False, **{"weight_decay": 0.01} | settings),
+    )
     for step in range(5):
         for parameter, optimizer in zip((ours, theirs), steps, strict=True):
             parameter.grad = torch.cos(parameter.detach() * step)

@@ -1,4 +1,6 @@
-"""Sampled rows against the definition: each row is a parameter of its own, stepped by torch's optimizer only when it is sampled."""
+"""Sampled rows against the definition: each row is a parameter of its own, stepped by torch's optimizer only when it is
+sampled.
+"""
 
 import copy
 from typing import Any
@@ -145,7 +147,9 @@ def test_gradients_added_up_over_batches_move_their_union_once() -> None:
 def test_a_step_that_samples_no_row_leaves_no_state(ours: Any) -> None:
     centers = nn.Parameter(torch.ones(ROWS, COLUMNS))
     optimizer = ours([centers], lr=0.1)
-    nothing = torch.sparse_coo_tensor(torch.empty(1, 0, dtype=torch.int64), torch.empty(0, COLUMNS), (ROWS, COLUMNS), is_coalesced=True)
+    nothing = torch.sparse_coo_tensor(
+        torch.empty(1, 0, dtype=torch.int64), torch.empty(0, COLUMNS), (ROWS, COLUMNS), is_coalesced=True
+    )
     take_steps(optimizer, centers, [nothing, *sampled_gradients(torch.float32)[:1]])
     assert ("moves" in optimizer.state[centers]) == (ours is SGD)
 

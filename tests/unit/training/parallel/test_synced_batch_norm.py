@@ -1,4 +1,6 @@
-"""On one process the synchronised batch norm is batch norm, on the CPU too; its weights keep their names. On ranks: tests/distributed."""
+"""On one process the synchronised batch norm is batch norm, on the CPU too; its weights keep their names. On ranks:
+tests/distributed.
+"""
 
 import pytest
 import torch
@@ -14,14 +16,22 @@ def converted(plain: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("momentum", [0.1, None])
 @pytest.mark.parametrize(("kind", "shape"), [(nn.BatchNorm1d, (6, 4)), (nn.BatchNorm2d, (3, 4, 2, 5))])
-def test_it_is_batch_norm(kind: type[nn.Module], shape: tuple[int, ...], momentum: float | None, training: bool) -> None:
+def test_it_is_batch_norm(
+    kind: type[nn.Module], shape: tuple[int, ...], momentum: float | None, training: bool
+) -> None:
     plain, twin = (kind(4, momentum=momentum, eps=2e-5).double() for _ in range(2))  # type: ignore[call-arg]
     synced = converted(twin)
     assert type(synced) is SyncedBatchNorm
     for module in (plain, synced):
         nn.init.uniform_(module.weight, generator=torch.Generator().manual_seed(1))  # type: ignore[arg-type]
         module.train(training)
-    first, second = (torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).mul(3).add(7).requires_grad_() for _ in range(2))
+    first, second = (
+        torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+        .mul(3)
+        .add(7)
+        .requires_grad_()
+        for _ in range(2)
+    )
     for _ in range(2):
         expected, found = plain(first), synced(second)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
@@ -44,6 +54,8 @@ def test_half_precision_is_added_up_in_float32() -> None:
 def test_reverting_gives_the_old_kind_back() -> None:
     model = nn.Sequential(nn.BatchNorm1d(3), nn.Sequential(nn.BatchNorm2d(3)))
     plugin = SyncedBatchNorms()
-    assert [type(part) for part in plugin.apply(model).modules() if part.state_dict and not isinstance(part, nn.Sequential)] == [SyncedBatchNorm] * 2
+    assert [
+        type(part) for part in plugin.apply(model).modules() if part.state_dict and not isinstance(part, nn.Sequential)
+    ] == [SyncedBatchNorm] * 2
     plugin.revert(model)
     assert (type(model[0]), type(model[1][0])) == (nn.BatchNorm1d, nn.BatchNorm2d)

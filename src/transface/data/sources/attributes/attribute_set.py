@@ -56,8 +56,8 @@ class AttributeSet(NamedTuple):
 def put_val_aside(given: AttributeSet, share: float, *, seed: int = 0) -> AttributeSet:
     """Return the set with a share of the people of its training split in val: whole people, so that nobody is in both.
 
-    Which ones follows from the seed and the number of the person alone. Without identities every image counts as a person. A share of 0
-    puts nobody aside.
+    Which ones follows from the seed and the number of the person alone. Without identities every image counts as a
+    person. A share of 0 puts nobody aside.
 
     Raises:
         ValueError: for a share outside 0..1.
@@ -75,8 +75,11 @@ def put_val_aside(given: AttributeSet, share: float, *, seed: int = 0) -> Attrib
     return given._replace(splits=splits)
 
 
-def binary_labels(values: NDArray[Any], names: Sequence[str], *, where: object, unknown: int | None = None) -> AttributeLabels:
-    """Return the labels of a table of -1, 0 and 1, (n, A): 1 is yes; -1 is no where 0 does not occur, 0 is no where -1 does not.
+def binary_labels(
+    values: NDArray[Any], names: Sequence[str], *, where: object, unknown: int | None = None
+) -> AttributeLabels:
+    """Return the labels of a table of -1, 0 and 1, (n, A): 1 is yes; -1 is no where 0 does not occur, 0 is no where -1
+    does not.
 
     Args:
         where: what an error calls the table.
@@ -91,5 +94,9 @@ def binary_labels(values: NDArray[Any], names: Sequence[str], *, where: object, 
         row, column = (int(place) for place in wrong[0])
         raise ValueError(f"{where}: attributes are -1, 0 or 1; {names[column]} of image {row} is {values[row, column]}")
     both = bool((values == -1).any() and (values == 0).any())
-    known = values != (-1 if unknown is None else unknown) if both or unknown is not None else np.ones(values.shape, dtype=bool)
+    known = (
+        values != (-1 if unknown is None else unknown)
+        if both or unknown is not None
+        else np.ones(values.shape, dtype=bool)
+    )
     return AttributeLabels((values == 1).astype(np.uint8), names, known=known)

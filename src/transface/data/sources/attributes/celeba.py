@@ -1,6 +1,8 @@
-"""CelebA and every folder in its form: attributes, splits and people in text lists (.txt) or in those of the Kaggle copy (.csv).
+"""CelebA and every folder in its form: attributes, splits and people in text lists (.txt) or in those of the Kaggle
+copy (.csv).
 
-CelebA: 202,599 images of 10,177 people, 178 x 218, 40 attributes, 162,770 / 19,867 / 19,962 in train, val and test. Shapes: n images.
+CelebA: 202,599 images of 10,177 people, 178 x 218, 40 attributes, 162,770 / 19,867 / 19,962 in train, val and test.
+Shapes: n images.
 """
 
 import logging
@@ -19,7 +21,14 @@ logger = logging.getLogger(__name__)
 
 NUM_IMAGES = 202_599
 SPLIT_SIZES = (162_770, 19_867, 19_962)
-IMAGE_FOLDERS = ("img_align_celeba", "img_align_celeba/img_align_celeba", "img_align_celeba_png", "images", "img_celeba", ".")
+IMAGE_FOLDERS = (
+    "img_align_celeba",
+    "img_align_celeba/img_align_celeba",
+    "img_align_celeba_png",
+    "images",
+    "img_celeba",
+    ".",
+)
 ATTRIBUTES, PARTITION, IDENTITIES = "list_attr_celeba", "list_eval_partition", "identity_CelebA"
 FOLDERS = ("", "Anno", "Eval", "anno")  # the official archive has its lists in two folders
 
@@ -34,7 +43,8 @@ def read_celeba(root: str | Path) -> AttributeSet:
 
     Raises:
         FileNotFoundError: a list is missing, or an image that it names.
-        ValueError: the attributes are not CelebA's forty in their order, a value is not -1, 0 or 1, lists name other images.
+        ValueError: the attributes are not CelebA's forty in their order, a value is not -1, 0 or 1, lists name other
+            images.
     """
     root = Path(root)
     path = _require(root, ATTRIBUTES)
@@ -56,7 +66,9 @@ def _list(root: Path, stem: str) -> Path | None:
 def _require(root: Path, stem: str) -> Path:
     found = _list(root, stem)
     if found is None:
-        raise FileNotFoundError(f"no {stem}.txt or {stem}.csv in {root}: CelebA's form has it beside the list of attributes")
+        raise FileNotFoundError(
+            f"no {stem}.txt or {stem}.csv in {root}: CelebA's form has it beside the list of attributes"
+        )
     return found
 
 
@@ -73,17 +85,24 @@ def _check_names(path: Path) -> int:
     if names == list(CELEBA_NAMES):
         return skip
     if len(names) != len(CELEBA_NAMES):
-        raise ValueError(f"{path} must name CelebA's {len(CELEBA_NAMES)} attributes, got {len(names)}: give other labels as a .csv or .parquet table")
+        raise ValueError(
+            f"{path} must name CelebA's {len(CELEBA_NAMES)} attributes, got {len(names)}: give other labels as a .csv"
+            " or .parquet table"
+        )
     place = next(place for place, pair in enumerate(zip(names, CELEBA_NAMES, strict=True)) if pair[0] != pair[1])
     raise ValueError(
-        f"{path}: attributes must stand in CelebA's order; attribute {place + 1} must be {CELEBA_NAMES[place]}, got {names[place]}"
+        f"{path}: attributes must stand in CelebA's order; attribute {place + 1} must be {CELEBA_NAMES[place]}, got"
+        f" {names[place]}"
     )
 
 
 def _splits(path: Path, names: Sequence[str]) -> NDArray[np.int8]:
     numbers = _in_order_of(names, read_numbers(path, columns=1, skip_lines=_has_head(path)), path)
     if (wrong := np.flatnonzero((numbers < 0) | (numbers > 2))).size:
-        raise ValueError(f"{path}: a partition is 0 (train), 1 (val) or 2 (test), {names[int(wrong[0])]} has {numbers[int(wrong[0])]}")
+        raise ValueError(
+            f"{path}: a partition is 0 (train), 1 (val) or 2 (test), {names[int(wrong[0])]} has"
+            f" {numbers[int(wrong[0])]}"
+        )
     return numbers.astype(np.int8)
 
 
@@ -107,16 +126,23 @@ def _in_order_of(names: Sequence[str], rows: NumberedNames, path: Path) -> NDArr
         return rows.numbers[:, 0]
     number = dict(zip(rows.names, rows.numbers[:, 0].tolist(), strict=True))
     if missing := [name for name in names if name not in number]:
-        raise ValueError(f"{path} does not name {missing[0]}" + (f" and {len(missing) - 1} other images" if len(missing) > 1 else ""))
+        raise ValueError(
+            f"{path} does not name {missing[0]}" + (f" and {len(missing) - 1} other images" if len(missing) > 1 else "")
+        )
     return np.array([number[name] for name in names], dtype=np.int64)
 
 
 def _check_counts(root: Path, splits: NDArray[np.int8]) -> None:
     sizes = tuple(int((splits == number).sum()) for number in range(3))
     if len(splits) != NUM_IMAGES:
-        logger.info("%s: %d / %d / %d images in train, val and test; all of CelebA are %d / %d / %d", root, *sizes, *SPLIT_SIZES)
+        logger.info(
+            "%s: %d / %d / %d images in train, val and test; all of CelebA are %d / %d / %d", root, *sizes, *SPLIT_SIZES
+        )
     elif sizes != SPLIT_SIZES:
-        raise ValueError(f"{root} has CelebA's {NUM_IMAGES} images, but {sizes} in train, val and test: the official sizes are {SPLIT_SIZES}")
+        raise ValueError(
+            f"{root} has CelebA's {NUM_IMAGES} images, but {sizes} in train, val and test: the official sizes are"
+            f" {SPLIT_SIZES}"
+        )
 
 
 def _images_of(root: Path, names: Sequence[str]) -> Path:
@@ -127,5 +153,8 @@ def _images_of(root: Path, names: Sequence[str]) -> Path:
     missing = [name for name in names if name not in found and not (best / name).is_file()]
     if missing:
         more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise FileNotFoundError(f"{missing[0]}{more} of {root}'s list are not in {best}: fetch the images, or take their lines out of the lists")
+        raise FileNotFoundError(
+            f"{missing[0]}{more} of {root}'s list are not in {best}: fetch the images, or take their lines out of the"
+            " lists"
+        )
     return best

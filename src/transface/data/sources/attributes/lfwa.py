@@ -1,6 +1,7 @@
 """LFWA: LFW's 13,143 photographs with forty attributes, in MATLAB v7.3 files (HDF5), read with h5py.
 
-Train and test have 6,263 and 6,880 images; there is no val, open_attributes puts people of train aside. Shapes: n images, A attributes.
+Train and test have 6,263 and 6,880 images; there is no val, open_attributes puts people of train aside. Shapes: n
+images, A attributes.
 """
 
 import logging
@@ -27,7 +28,8 @@ def is_lfwa(root: Path) -> bool:
 
 
 def read_lfwa(root: str | Path) -> AttributeSet:
-    """Return the images of a folder with lfw_att_40.mat, indices_train_test.mat (either in it or in anno/) and LFW's folders of people.
+    """Return the images of a folder with lfw_att_40.mat, indices_train_test.mat (either in it or in anno/) and LFW's
+    folders of people.
 
     Raises:
         FileNotFoundError: a file or an image is missing.
@@ -40,11 +42,21 @@ def read_lfwa(root: str | Path) -> AttributeSet:
         paths = [path.replace("\\", "/") for path in _strings(file, "name", labels)]
         values = _matrix(file, "label", labels, shape=(len(paths), len(names)))
     if names != list(CELEBA_NAMES):
-        place = next((k for k, pair in enumerate(zip(names, CELEBA_NAMES, strict=False)) if pair[0] != pair[1]), min(len(names), len(CELEBA_NAMES)))
+        place = next(
+            (k for k, pair in enumerate(zip(names, CELEBA_NAMES, strict=False)) if pair[0] != pair[1]),
+            min(len(names), len(CELEBA_NAMES)),
+        )
         got = names[place] if place < len(names) else "nothing"
-        raise ValueError(f"{labels}: attributes must stand in CelebA's order; attribute {place + 1} must be {CELEBA_NAMES[min(place, 39)]}, got {got}")
+        raise ValueError(
+            f"{labels}: attributes must stand in CelebA's order; attribute {place + 1} must be"
+            f" {CELEBA_NAMES[min(place, 39)]}, got {got}"
+        )
     return AttributeSet(
-        _images_of(root, paths), paths, binary_labels(values, names, where=labels), _splits(indices, len(paths)), _people(paths)
+        _images_of(root, paths),
+        paths,
+        binary_labels(values, names, where=labels),
+        _splits(indices, len(paths)),
+        _people(paths),
     )
 
 
@@ -65,12 +77,17 @@ def _open(path: Path) -> Any:
     except OSError as error:
         head = path.read_bytes()[:20]
         kind = "a MATLAB file of version 5 or older" if head.startswith(b"MATLAB 5") else "no MATLAB v7.3 file"
-        raise ValueError(f"{path} is {kind}: LFWA's files are v7.3 (HDF5); in MATLAB, save(..., '-v7.3') writes one") from error
+        raise ValueError(
+            f"{path} is {kind}: LFWA's files are v7.3 (HDF5); in MATLAB, save(..., '-v7.3') writes one"
+        ) from error
 
 
 def _dataset(file: Any, key: str, path: Path) -> Any:
     if key not in file:
-        raise ValueError(f"{path} has no variable {key!r}: expected AttrName, label and name, or indices_img_train and indices_img_test")
+        raise ValueError(
+            f"{path} has no variable {key!r}: expected AttrName, label and name, or indices_img_train and"
+            " indices_img_test"
+        )
     return file[key]
 
 
@@ -100,12 +117,17 @@ def _splits(path: Path, count: int) -> NDArray[np.int8]:
         for key, number in (("indices_img_train", TRAIN), ("indices_img_test", TEST)):
             places = np.asarray(_dataset(file, key, path)).ravel().astype(np.int64) - 1  # MATLAB counts from 1
             if len(places) and (places.min() < 0 or places.max() >= count):
-                raise ValueError(f"{path}: {key} must count the {count} images from 1, got {int(places.min()) + 1}..{int(places.max()) + 1}")
+                raise ValueError(
+                    f"{path}: {key} must count the {count} images from 1, got"
+                    f" {int(places.min()) + 1}..{int(places.max()) + 1}"
+                )
             if (splits[places] >= 0).any():
                 raise ValueError(f"{path}: image {int(places[splits[places] >= 0][0]) + 1} is in train and in test")
             splits[places] = number
     if (left := np.flatnonzero(splits < 0)).size:
-        raise ValueError(f"{path}: {len(left)} images are neither in train nor in test, image {int(left[0]) + 1} the first")
+        raise ValueError(
+            f"{path}: {len(left)} images are neither in train nor in test, image {int(left[0]) + 1} the first"
+        )
     return splits
 
 
@@ -126,5 +148,7 @@ def _images_of(root: Path, paths: list[str]) -> Path:
     missing = [path for path in paths if not (best / path).is_file()]
     if missing:
         more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise FileNotFoundError(f"{missing[0]}{more} of {root}'s list are not in {best}: LFWA needs LFW's photographs beside its lists")
+        raise FileNotFoundError(
+            f"{missing[0]}{more} of {root}'s list are not in {best}: LFWA needs LFW's photographs beside its lists"
+        )
     return best

@@ -23,7 +23,8 @@ def open_attributes(
     Args:
         labels: the attributes to keep, in this order; None: all.
         without: attributes to leave out.
-        val_identity_share: share of the training people (of the images, where people are not known) put aside as val where the set has no val.
+        val_identity_share: share of the training people (of the images, where people are not known) put aside as val
+            where the set has no val.
         unknown: of a table in which -1, 0 and 1 all occur: the one that means that nobody knows.
         seed: of the choice of these people.
 
@@ -33,7 +34,9 @@ def open_attributes(
     """
     root = Path(root)
     if not root.exists():
-        raise FileNotFoundError(f"no attribute data at {root}: expected a folder in CelebA's or LFWA's form, or a .csv or .parquet table")
+        raise FileNotFoundError(
+            f"no attribute data at {root}: expected a folder in CelebA's or LFWA's form, or a .csv or .parquet table"
+        )
     if root.suffix.lower() in (".csv", ".parquet"):
         found = read_table(root, unknown=unknown, labels=labels)
     elif unknown is not None:
@@ -44,7 +47,8 @@ def open_attributes(
         found = read_lfwa(root)
     else:
         raise ValueError(
-            f"{root} holds no attributes: expected list_attr_celeba.txt or .csv (CelebA), lfw_att_40.mat (LFWA), or give a .csv or .parquet table"
+            f"{root} holds no attributes: expected list_attr_celeba.txt or .csv (CelebA), lfw_att_40.mat (LFWA), or"
+            " give a .csv or .parquet table"
         )
     found = found._replace(labels=found.labels.chosen(labels, without=without))
     return found if (found.splits == VAL).any() else put_val_aside(found, val_identity_share, seed=seed)

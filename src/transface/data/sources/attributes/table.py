@@ -1,6 +1,8 @@
-"""Attributes of one's own: a CSV or Parquet table with a column of paths and one column a label, of -1, 0, 1 or nothing.
+"""Attributes of one's own: a CSV or Parquet table with a column of paths and one column a label, of -1, 0, 1 or
+nothing.
 
-Columns `split` (train, val, test, or 0, 1, 2) and `identity` may stand among them. A cell that is empty is not known. Shapes: n images.
+Columns `split` (train, val, test, or 0, 1, 2) and `identity` may stand among them. A cell that is empty is not known.
+Shapes: n images.
 """
 
 from collections.abc import Sequence
@@ -39,7 +41,9 @@ def read_table(path: str | Path, *, unknown: int | None = None, labels: Sequence
     column = {name.strip().lower(): name for name in table.column_names}
     path_column = next((column[name] for name in PATH_COLUMNS if name in column), None)
     if path_column is None:
-        raise ValueError(f"{path} must have a column {' or '.join(PATH_COLUMNS)}, got {', '.join(table.column_names)[:100]}")
+        raise ValueError(
+            f"{path} must have a column {' or '.join(PATH_COLUMNS)}, got {', '.join(table.column_names)[:100]}"
+        )
     split_column = next((column[name] for name in SPLIT_COLUMNS if name in column), None)
     identity_column = next((column[name] for name in IDENTITY_COLUMNS if name in column), None)
     named = [name for name in table.column_names if name not in (path_column, split_column, identity_column)]
@@ -53,7 +57,11 @@ def read_table(path: str | Path, *, unknown: int | None = None, labels: Sequence
     names = [str(name) for name in table.column(path_column).to_pylist()]
     _check_images(path, names)
     return AttributeSet(
-        path.parent, names, _labels(table, wanted, path, unknown), _splits(table, split_column, path), _people(table, identity_column)
+        path.parent,
+        names,
+        _labels(table, wanted, path, unknown),
+        _splits(table, split_column, path),
+        _people(table, identity_column),
     )
 
 
@@ -76,15 +84,22 @@ def _labels(table: Any, names: list[str], path: Path, unknown: int | None) -> At
             numbers = compute.cast(column, pyarrow.float64()).to_numpy(zero_copy_only=False)
         except pyarrow.ArrowException:
             odd = next(cell for cell in column.to_pylist() if not _is_number(cell))
-            raise ValueError(f"{path}: labels are -1, 0, 1 or empty; column {name} holds {str(odd)[:40]!r}: name the columns by labels=[...]") from None
+            raise ValueError(
+                f"{path}: labels are -1, 0, 1 or empty; column {name} holds {str(odd)[:40]!r}: name the columns by"
+                " labels=[...]"
+            ) from None
         empty[:, place] = np.isnan(numbers)
         whole = np.nan_to_num(numbers)
         if (wrong := np.flatnonzero(whole != np.round(whole))).size:
-            raise ValueError(f"{path}: labels are -1, 0, 1 or empty; {name} of row {int(wrong[0]) + 1} is {whole[int(wrong[0])]:g}")
+            raise ValueError(
+                f"{path}: labels are -1, 0, 1 or empty; {name} of row {int(wrong[0]) + 1} is {whole[int(wrong[0])]:g}"
+            )
         values[:, place] = whole
     if (beyond := np.argwhere(np.abs(values) > 1)).size:
         row, place = (int(number) for number in beyond[0])
-        raise ValueError(f"{path}: labels are -1, 0, 1 or empty; {names[place]} of row {row + 1} is {values[row, place]}")
+        raise ValueError(
+            f"{path}: labels are -1, 0, 1 or empty; {names[place]} of row {row + 1} is {values[row, place]}"
+        )
     # An empty cell must not decide what -1 and 0 mean.
     found = binary_labels(np.where(empty, 1, values), names, where=path, unknown=unknown)
     return AttributeLabels(found.values, names, known=found.known & ~empty)

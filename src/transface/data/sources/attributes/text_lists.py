@@ -1,4 +1,5 @@
-"""Reads CelebA's lists, words apart by spaces or commas, a million numbers a second: every word is found at once, none is cut out alone.
+"""Reads CelebA's lists, words apart by spaces or commas, a million numbers a second: every word is found at once, none
+is cut out alone.
 
 Shapes: n lines, C columns of numbers.
 """
@@ -47,7 +48,10 @@ def read_numbers(path: Path, *, columns: int, skip_lines: int, largest_digits: i
     if numbers is None:
         raise ValueError(_first_bad_line(path, text, skip_lines, width))
     body_text = text[start:]
-    names = [body_text[b:e].decode("utf-8", "replace") for b, e in zip(first[:, 0].tolist(), last[:, 0].tolist(), strict=True)]
+    names = [
+        body_text[b:e].decode("utf-8", "replace")
+        for b, e in zip(first[:, 0].tolist(), last[:, 0].tolist(), strict=True)
+    ]
     return NumberedNames(names, numbers)
 
 
@@ -58,7 +62,9 @@ def _torn(body: NDArray[np.uint8], begins: NDArray[np.int64]) -> bool:
     return bool((first != last).any() or (np.diff(first) < 1).any())
 
 
-def _numbers(body: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64], largest: int) -> NDArray[np.int64] | None:
+def _numbers(
+    body: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64], largest: int
+) -> NDArray[np.int64] | None:
     """Return the whole numbers that stand at these places, or None where one is none."""
     negative = body[begins] == MINUS
     place = begins + negative
@@ -68,10 +74,16 @@ def _numbers(body: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[n
     values = np.zeros(begins.shape, dtype=np.int64)
     if digits.max(initial=0) == 1:  # attributes: a third of the time
         digit = body[place] - np.uint8(ZERO)
-        return None if (digit > 9).any() else np.where(negative, -digit.astype(np.int8), digit.astype(np.int8)).astype(np.int64)
+        return (
+            None
+            if (digit > 9).any()
+            else np.where(negative, -digit.astype(np.int8), digit.astype(np.int8)).astype(np.int64)
+        )
     for position in range(int(digits.max(initial=0))):
         here = digits > position
-        digit = body[place + position if position == 0 else np.where(here, place + position, 0)] - np.uint8(ZERO)  # wraps below "0"
+        digit = body[place + position if position == 0 else np.where(here, place + position, 0)] - np.uint8(
+            ZERO
+        )  # wraps below "0"
         if ((digit > 9) & here).any():
             return None
         values = np.where(here, values * 10 + digit, values)

@@ -12,14 +12,18 @@ NAMES = [f"{number:06d}.jpg" for number in range(1, 7)]
 SPLITS = [0, 0, 0, 1, 2, 2]
 
 
-def celeba(root: Path, *, csv: bool = False, names: tuple[str, ...] = CELEBA_NAMES, values: np.ndarray = VALUES) -> Path:
+def celeba(
+    root: Path, *, csv: bool = False, names: tuple[str, ...] = CELEBA_NAMES, values: np.ndarray = VALUES
+) -> Path:
     (root / "img_align_celeba").mkdir(parents=True)
     for name in NAMES:
         (root / "img_align_celeba" / name).touch()
     if csv:
         rows = [",".join([name, *map(str, row)]) for name, row in zip(NAMES, values, strict=True)]
         (root / "list_attr_celeba.csv").write_text("\n".join([",".join(["image_id", *names]), *rows, ""]))
-        (root / "list_eval_partition.csv").write_text("image_id,partition\n" + "".join(f"{n},{s}\n" for n, s in zip(NAMES, SPLITS, strict=True)))
+        (root / "list_eval_partition.csv").write_text(
+            "image_id,partition\n" + "".join(f"{n},{s}\n" for n, s in zip(NAMES, SPLITS, strict=True))
+        )
     else:
         rows = [f"{name}  " + "  ".join(map(str, row)) for name, row in zip(NAMES, values, strict=True)]
         (root / "list_attr_celeba.txt").write_text("\n".join([str(len(NAMES)), " ".join(names) + " ", *rows, ""]))
@@ -83,7 +87,10 @@ def lfwa(root: Path, version: str = "v7.3") -> Path:
         return root
     with h5py.File(root / "lfw_att_40.mat", "w") as file:
         for key, words in (("AttrName", CELEBA_NAMES), ("name", paths)):
-            cells = [file.create_dataset(f"#refs#/{key}{n}", data=np.array([[ord(c)] for c in w], dtype=np.uint16)).ref for n, w in enumerate(words)]
+            cells = [
+                file.create_dataset(f"#refs#/{key}{n}", data=np.array([[ord(c)] for c in w], dtype=np.uint16)).ref
+                for n, w in enumerate(words)
+            ]
             file.create_dataset(key, data=np.array([cells], dtype=h5py.ref_dtype))
         file.create_dataset("label", data=(VALUES == 1).astype(np.float64).T)
     with h5py.File(root / "indices_train_test.mat", "w") as file:
