@@ -20,10 +20,14 @@ BACKBONES: dict[str, Callable[[], nn.Module]] = {
         embed_dim=16, depth=2, num_heads=4, embedding_size=24, drop_path_rate=0.3, token_drop_rate=0.3
     ),
     "face_vit_without_gate": lambda: FaceViT(embed_dim=16, depth=2, num_heads=4, embedding_size=24, gate="none"),
+    "face_vit_with_registers": lambda: FaceViT(
+        embed_dim=16, depth=2, num_heads=4, embedding_size=24, num_registers=3, token_drop_rate=0.3
+    ),
     "iresnet": lambda: IResNet((1, 1, 1, 1), embedding_size=24, dropout=0.4),
     "mobilefacenet": lambda: MobileFaceNet((1, 1, 1, 1), width=1, embedding_size=24),
     "timm_vit": lambda: TimmFace("test_vit", embedding_size=24),
     "timm_vit_at_another_size": lambda: TimmFace("test_vit", input_size=64, embedding_size=24),
+    "timm_vit_with_registers": lambda: TimmFace("test_vit", num_registers=2, embedding_size=24),
     "timm_resnet": lambda: TimmFace("test_resnet", embedding_size=24, neck_width=8),
 }
 TIED = {"mask_token"}  # used only when tokens are dropped

@@ -1,7 +1,8 @@
 """FaceViT, the transformer of TransFace: timm's patches and blocks, our patch gate and face neck.
 
 TransFace (ICCV 2023, arXiv 2308.10133). Equations, deviations, tests: docs/papers/transface.md.
-Shapes: B faces, N patches, D token width, E embedding size. Images are RGB, float, in [-1, 1].
+Registers: FG 2026, arXiv 2606.12036; docs/papers/past_transface.md.
+Shapes: B faces, N patches, R registers, D token width, E embedding size. Images are RGB, float, in [-1, 1].
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,17 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from transface.backbones.features import FACE_OUTPUTS, FaceFeatures, check_embedding_size, image_sides
+from transface.backbones.features import (
+    FACE_OUTPUTS,
+    FaceFeatures,
+    check_embedding_size,
+    check_registers,
+    image_sides,
+)
 from transface.backbones.parts.face_neck import FaceNeck
 from transface.backbones.parts.patch_gate import PatchGate
 from transface.backbones.parts.token_drop import drop_tokens, restore_tokens
-from transface.backbones.weights.finetuning import load_pretrained
+from transface.backbones.weights.finetuning import load_pretrained, parts_that_may_lack
 from transface.backbones.weights.rebuild import rebuildable
 
 INIT_STD = 0.02
@@ -38,6 +45,8 @@ class FaceViT(nn.Module):
 
     With image size 112 and patch size 9 the grid is 12 x 12 and the last 4 rows and columns of pixels are not seen.
     Token drop and stochastic depth (growing linearly to drop_path_rate) act in training only.
+    Registers are learned tokens without a position that stand behind the patches in the blocks and the last norm; gate,
+    neck, DPAP and EHSM see patch tokens only. Token drop leaves registers alone.
     """
 
     outputs = FACE_OUTPUTS
@@ -54,18 +63,22 @@ class FaceViT(nn.Module):
         embedding_size: int = 512,
         drop_path_rate: float = 0.0,
         token_drop_rate: float = 0.0,
+        num_registers: int = 0,
         gate: Literal["sigmoid", "none"] = "sigmoid",
         layer_token_blocks: Sequence[int] = (),
         gradient_checkpointing: bool = False,
         weights: str | Path | None = None,
+        registers_from: Literal["weights", "fresh"] = "weights",
     ) -> None:
         """Build the model.
 
         Args:
+            num_registers: R; 0 is the model without registers, to the bit.
             gate: "sigmoid" is TransFace; "none" is the plain ViT of arcface_torch, which ranks no patches.
             layer_token_blocks: the blocks, counted from 0, whose output goes into FaceFeatures.layer_tokens.
             gradient_checkpointing: recompute each block in backward: less memory, one more forward.
-            weights: a file to start from, ours or released; gate and neck may be fresh (see starting_weights.py).
+            weights: a file to start from, ours or released; gate and neck may be fresh (see weights/finetuning.py).
+            registers_from: "weights" must hold the registers, or they start "fresh" where the weights have none.
 
         Raises:
             ValueError: naming the setting that is out of range.
@@ -76,10 +89,12 @@ class FaceViT(nn.Module):
             self.image_size, patch_size, embed_dim=embed_dim, num_heads=num_heads, depth=depth, mlp_ratio=mlp_ratio
         )
         _check_settings(depth, token_drop_rate, drop_path_rate, gate, layer_token_blocks)
+        check_registers(num_registers, registers_from)
         self.patch_size = patch_size
         self.grid_size = (self.image_size[0] // patch_size, self.image_size[1] // patch_size)
         self.embedding_size = check_embedding_size(embedding_size)
         self.token_drop_rate = token_drop_rate
+        self.num_registers = num_registers
         self.layer_token_blocks = tuple(layer_token_blocks)
         self.gradient_checkpointing = gradient_checkpointing
         num_patches = self.grid_size[0] * self.grid_size[1]
@@ -97,9 +112,10 @@ class FaceViT(nn.Module):
         self.norm = nn.LayerNorm(embed_dim)
         self.gate = PatchGate(num_patches, embed_dim) if gate == "sigmoid" else None
         self.neck = FaceNeck(num_patches, embed_dim, embedding_size)
+        self.register_tokens = nn.Parameter(torch.zeros(1, num_registers, embed_dim)) if num_registers else None
         self._initialise()
         if weights is not None:
-            load_pretrained(self, weights)
+            load_pretrained(self, weights, may_be_absent=parts_that_may_lack(registers_from))
 
     def _initialise(self) -> None:
         nn.init.trunc_normal_(self.pos_embed, std=INIT_STD)
@@ -109,6 +125,9 @@ class FaceViT(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=INIT_STD)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        # Last, so that everything else starts as without registers.
+        if self.register_tokens is not None:
+            nn.init.trunc_normal_(self.register_tokens, std=INIT_STD)
 
     def encode(self, images: Tensor) -> EncodedTokens:
         """Return the tokens (B, N, D) of images (B, 3, H, W) before gate and neck."""
@@ -117,13 +136,19 @@ class FaceViT(nn.Module):
         positions = None
         if self.training and self.token_drop_rate > 0:
             tokens, positions = drop_tokens(tokens, self.token_drop_rate)
+        num_kept = tokens.shape[1]
+        if self.register_tokens is not None:
+            tokens = torch.cat([tokens, self.register_tokens.to(tokens.dtype).expand(len(tokens), -1, -1)], dim=1)
         layers = []
         recompute = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
         for index, block in enumerate(self.blocks):
             tokens = checkpoint(block, tokens, use_reentrant=False) if recompute else block(tokens)
             if index in self.layer_token_blocks:
-                layers.append(tokens)
+                layers.append(tokens[:, :num_kept] if self.num_registers else tokens)
         tokens = self.norm(tokens)
+        if self.num_registers:
+            # A copy in one piece: gate and neck flatten it.
+            tokens = tokens[:, :num_kept].contiguous()
         if positions is not None:
             tokens = restore_tokens(tokens, positions, self.mask_token)
             layers = [restore_tokens(layer, positions, self.mask_token) for layer in layers]
@@ -148,7 +173,7 @@ class FaceViT(nn.Module):
         blocks.
         """
         words = parameter_name.split(".")
-        if words[0] in {"patch_embed", "pos_embed"}:
+        if words[0] in {"patch_embed", "pos_embed", "register_tokens"}:
             return 0
         return int(words[1]) + 1 if words[0] == "blocks" else len(self.blocks) + 1
 

@@ -139,6 +139,18 @@ def check_embedding_size(embedding_size: int) -> int:
     return embedding_size
 
 
+def check_registers(num_registers: int | None, registers_from: str) -> None:
+    """Raise where a setting of registers is out of its range.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if num_registers is not None and num_registers < 0:
+        raise ValueError(f"num_registers must be at least 0, got {num_registers}")
+    if registers_from not in {"weights", "fresh"}:
+        raise ValueError(f"registers_from must be 'weights' or 'fresh', got {registers_from!r}")
+
+
 class FaceFeatures(NamedTuple):
     """What a backbone makes of a batch of faces.
 

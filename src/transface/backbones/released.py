@@ -20,7 +20,11 @@ NARROW = 128
 
 
 def load_released(
-    source: str | Path | Mapping[str, Any], *, num_heads: int | None = None, channels: Channels | None = None
+    source: str | Path | Mapping[str, Any],
+    *,
+    num_heads: int | None = None,
+    channels: Channels | None = None,
+    image_size: int | tuple[int, int] | None = None,
 ) -> nn.Module:
     """Return the backbone, in eval mode, that a released state dict was made by, with its weights.
 
@@ -33,6 +37,8 @@ def load_released(
             width 128).
         channels: those the weights were trained on, where the family's usual ones are wrong (AdaFace bgr, all others
             rgb).
+        image_size: of a vision transformer, where no shape tells it (112 if the grid fits it, else that of whole
+            patches): the remainder beyond the last whole patch is not seen.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -40,34 +46,41 @@ def load_released(
             listed).
     """
     state, family = read_released(source, channels=channels)
-    if num_heads is not None and family.architecture != "face_vit":
-        raise ValueError(f"num_heads is for vision transformers; these are {family.name} weights")
+    if (num_heads, image_size) != (None, None) and family.architecture != "face_vit":
+        word = "image_size" if num_heads is None else "num_heads"
+        raise ValueError(f"{word} is for vision transformers; these are {family.name} weights")
     if family.name == OWN_FAMILY and num_heads is None:
         log.warning(
             "the number of heads is in no shape of a bare state dict: that of the released models is taken;"
             " num_heads=... says otherwise"
         )
-    model = build_vit(state, num_heads) if family.architecture == "face_vit" else BUILDERS[family.architecture](state)
+    is_vit = family.architecture == "face_vit"
+    model = build_vit(state, num_heads, image_size=image_size) if is_vit else BUILDERS[family.architecture](state)
     # Models trained without token drop have no mask token; evaluation needs none.
     load_strictly(model, state, origin=f"{family.name} weights", may_be_absent=("mask_token",))
     return model.eval()
 
 
-def build_vit(state: State, num_heads: int | None = None) -> FaceViT:
-    """Return a FaceViT of the shapes in `state`; with a gate if it holds one."""
+def build_vit(
+    state: State, num_heads: int | None = None, *, image_size: int | tuple[int, int] | None = None
+) -> FaceViT:
+    """Return a FaceViT of the shapes in `state`; with a gate and registers if it holds them."""
     width, _, patch_size, _ = state["patch_embed.proj.weight"].shape
     rows = round(state["pos_embed"].shape[1] ** 0.5)
     mlp_ratio = state["blocks.0.mlp.fc1.weight"].shape[0] / width
     # No shape tells the heads: 8 in all released models but CVLface's base, the one with an MLP ratio of 3.
     usual_heads = 4 if width < NARROW else 16 if mlp_ratio == 3 else 8
+    registers = state.get("register_tokens")
+    usual_size = 112 if 112 // patch_size == rows else rows * patch_size
     return FaceViT(
-        112 if 112 // patch_size == rows else rows * patch_size,
+        usual_size if image_size is None else image_size,
         patch_size,
         embed_dim=width,
         depth=1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks.")),
         num_heads=usual_heads if num_heads is None else num_heads,
         mlp_ratio=mlp_ratio,
         embedding_size=state["neck.embed.weight"].shape[0],
+        num_registers=0 if registers is None else registers.shape[1],
         gate="sigmoid" if "gate.squeeze.weight" in state else "none",
     )
 

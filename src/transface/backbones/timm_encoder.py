@@ -3,10 +3,11 @@
 Shapes: B images, N patches, P prefix tokens, D token width. Images are RGB, float, in [-1, 1].
 """
 
+import inspect
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import timm
 import torch
@@ -15,8 +16,8 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transface.backbones.features import EncodedImages, image_sides
-from transface.backbones.weights.finetuning import load_pretrained
+from transface.backbones.features import EncodedImages, check_registers, image_sides
+from transface.backbones.weights.finetuning import load_pretrained, parts_that_may_lack
 from transface.backbones.weights.rebuild import rebuildable
 
 
@@ -46,12 +47,14 @@ class TimmEncoder(nn.Module):
             it does not take that.
         layers: the layers, counted from 0 (negative: from the last), whose tokens go into EncodedImages.layers: blocks
             of a transformer, stages of a convolutional model.
+        num_registers: timm's register tokens, where the model takes any; None leaves the model's own number.
         gradient_checkpointing: recompute each block in backward: less memory, one more forward.
         model_settings: further arguments of timm.create_model, such as drop_path_rate.
         weights: a file to start from, ours or plain timm weights.
+        registers_from: "weights" must hold the registers, or they start "fresh" where the weights have none.
 
     Raises:
-        ValueError: if timm has no such model, its output has no grid, or it has no such layer.
+        ValueError: if timm has no such model, its output has no grid, it has no such layer, or takes no registers.
     """
 
     factor: Tensor
@@ -66,16 +69,19 @@ class TimmEncoder(nn.Module):
         image_size: int | Sequence[int] = 112,
         input_size: int | Sequence[int] | None = None,
         layers: Sequence[int] = (),
+        num_registers: int | None = None,
         gradient_checkpointing: bool = False,
         model_settings: dict[str, Any] | None = None,
         weights: str | Path | None = None,
+        registers_from: Literal["weights", "fresh"] = "weights",
     ) -> None:
         super().__init__()
         self.image_size = image_sides(image_size)
         self.layers = tuple(layers)
-        grid = self._build(
-            name, None if input_size is None else image_sides(input_size), pretrained, model_settings or {}
-        )
+        check_registers(num_registers, registers_from)
+        _require_known(name)
+        settings = (model_settings or {}) | _register_settings(name, num_registers)
+        grid = self._build(name, None if input_size is None else image_sides(input_size), pretrained, settings)
         config = resolve_model_data_config(self.model)
         mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
         # From [-1, 1] straight to the model's own normalisation: one multiplication and one addition.
@@ -87,7 +93,7 @@ class TimmEncoder(nn.Module):
         if gradient_checkpointing:
             self.model.set_grad_checkpointing(True)
         if weights is not None:
-            load_pretrained(self, weights)
+            load_pretrained(self, weights, may_be_absent=parts_that_may_lack(registers_from))
 
     def _build(
         self, name: str, input_size: tuple[int, int] | None, pretrained: bool, settings: dict[str, Any]
@@ -95,7 +101,6 @@ class TimmEncoder(nn.Module):
         """Make `model` and `input_size` and return the tokens it gives; windows and strides that do not fit the faces'
         size get its own.
         """
-        _require_known(name)
         own = tuple(timm.get_pretrained_cfg(name).input_size[1:])  # type: ignore[union-attr]
         sizes = list(dict.fromkeys([self.image_size, own])) if input_size is None else [input_size]
         for size in sizes:
@@ -220,6 +225,34 @@ def _require_known(name: str) -> None:
         raise ValueError(
             f"timm {timm.__version__} has no model {name!r}" + (f"; it has {similar} and others" if similar else "")
         )
+
+
+def _register_settings(name: str, num_registers: int | None) -> dict[str, int]:
+    """Return the argument of timm's model that asks for registers, by the name its class has for it.
+
+    Raises:
+        ValueError: if its class has none and registers are wanted.
+    """
+    if num_registers is None:
+        return {}
+    kind: Any = _class_behind(name)
+    takes = {} if kind is None else inspect.signature(kind.__init__).parameters
+    word = next((word for word in ("reg_tokens", "num_reg_tokens") if word in takes), None)
+    if word is None and num_registers:
+        raise ValueError(
+            f"timm's {name} takes no register tokens, got num_registers={num_registers}: leave it null, or take a model"
+            " of timm's vision_transformer or eva"
+        )
+    return {} if word is None else {word: num_registers}
+
+
+def _class_behind(name: str) -> type | None:
+    """Return the class that timm builds for a name, found by building it without memory."""
+    try:
+        with torch.device("meta"):
+            return type(timm.create_model(name, pretrained=False, num_classes=0))
+    except (NotImplementedError, RuntimeError):
+        return None
 
 
 def _create(

@@ -13,7 +13,7 @@ from transface.backbones.features import FACE_OUTPUTS, FaceFeatures, check_embed
 from transface.backbones.parts.face_neck import FaceNeck
 from transface.backbones.parts.patch_gate import PatchGate
 from transface.backbones.timm_encoder import TimmEncoder
-from transface.backbones.weights.finetuning import load_pretrained
+from transface.backbones.weights.finetuning import load_pretrained, parts_that_may_lack
 from transface.backbones.weights.rebuild import rebuildable
 
 
@@ -23,7 +23,8 @@ class TimmFace(TimmEncoder):
     feed nothing.
 
     Args of the constructor:
-        name, pretrained, image_size, input_size, gradient_checkpointing, model_settings: as TimmEncoder takes them.
+        name, pretrained, image_size, input_size, num_registers, gradient_checkpointing, model_settings, registers_from:
+            as TimmEncoder takes them.
         gate: "sigmoid" as in TransFace, or "none".
         neck_width: width between the two linear layers of the neck; by default the token width.
         layer_token_blocks: the blocks, counted from 0, whose patch tokens go into FaceFeatures.layer_tokens.
@@ -46,9 +47,11 @@ class TimmFace(TimmEncoder):
         gate: Literal["sigmoid", "none"] = "sigmoid",
         neck_width: int | None = None,
         layer_token_blocks: Sequence[int] = (),
+        num_registers: int | None = None,
         gradient_checkpointing: bool = False,
         model_settings: dict[str, Any] | None = None,
         weights: str | Path | None = None,
+        registers_from: Literal["weights", "fresh"] = "weights",
     ) -> None:
         if gate not in {"sigmoid", "none"}:
             raise ValueError(f"gate must be 'sigmoid' or 'none', got {gate!r}")
@@ -59,6 +62,8 @@ class TimmFace(TimmEncoder):
             image_size=image_size,
             input_size=input_size,
             layers=layer_token_blocks,
+            num_registers=num_registers,
+            registers_from=registers_from,
             gradient_checkpointing=gradient_checkpointing,
             model_settings=model_settings,
         )
@@ -67,7 +72,7 @@ class TimmFace(TimmEncoder):
         self.gate = PatchGate(num_patches, self.token_width) if gate == "sigmoid" else None
         self.neck = FaceNeck(num_patches, self.token_width, embedding_size, hidden_width=neck_width)
         if weights is not None:
-            load_pretrained(self, weights)
+            load_pretrained(self, weights, may_be_absent=parts_that_may_lack(registers_from))
 
     def forward(self, images: Tensor) -> FaceFeatures:
         """Return the FaceFeatures of images (B, 3, H, W), RGB float in [-1, 1]."""

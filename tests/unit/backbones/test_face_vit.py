@@ -1,5 +1,7 @@
 """FaceViT: sizes, shapes, what happens in training only, gradients."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ from torch import nn
 
 from transface.backbones.face_vit import FaceViT, face_vit_b, face_vit_l, face_vit_s, face_vit_t
 from transface.backbones.features import Backbone
+from transface.backbones.weights.rebuild import build_backbone, config_of
+from transface.training.optimization.parameter_groups import group_parameters
 
 
 def small(**settings: object) -> FaceViT:
@@ -165,6 +169,83 @@ def test_layer_index_counts_from_the_patches_to_the_neck() -> None:
     }
 
 
+def test_no_registers_is_the_model_of_before_to_the_bit(images: torch.Tensor) -> None:
+    torch.manual_seed(3)
+    plain = small(token_drop_rate=0.3)
+    torch.manual_seed(3)
+    none = small(token_drop_rate=0.3, num_registers=0)
+    torch.manual_seed(3)
+    registered = small(token_drop_rate=0.3, num_registers=2)
+    assert plain.state_dict().keys() == none.state_dict().keys()
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, none.state_dict()[name])
+        assert torch.equal(value, registered.state_dict()[name]), "registers are drawn last"
+    embeddings = []
+    for model in (plain, none):
+        torch.manual_seed(4)
+        embeddings.append(model(images).embedding)
+    assert torch.equal(*embeddings)
+
+
+def test_registers_pass_the_blocks_behind_the_patches_and_nothing_after(images: torch.Tensor) -> None:
+    model = small(num_registers=3, layer_token_blocks=(1,)).eval()
+    for parameter in model.blocks.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    caught: list[torch.Tensor] = []
+    model.blocks[0].register_forward_pre_hook(lambda module, inputs: caught.append(inputs[0]))
+    model.blocks[1].register_forward_hook(lambda module, inputs, output: caught.append(output))
+    features = model(images)
+    assert torch.equal(caught[0][:, 16:], model.register_tokens.expand(5, -1, -1))
+    assert (features.tokens.shape, features.patch_importance.shape) == ((5, 16, 16), (5, 16))
+    assert torch.equal(features.layer_tokens[0], caught[1][:, :16])
+    assert model.patch_importance(images).shape == (5, 16)
+    with torch.no_grad():
+        model.register_tokens.normal_()
+    assert (model(images).embedding - features.embedding).abs().max() > 1e-5
+
+
+def test_token_drop_leaves_registers_alone(images: torch.Tensor) -> None:
+    model = small(num_registers=3, token_drop_rate=0.5)
+    caught: list[torch.Tensor] = []
+    model.blocks[0].register_forward_pre_hook(lambda module, inputs: caught.append(inputs[0]))
+    assert model(images).tokens.shape == (5, 16, 16)
+    assert caught[0].shape == (5, 8 + 3, 16)
+    assert torch.equal(caught[0][:, 8:], model.register_tokens.expand(5, -1, -1))
+
+
+def test_weights_without_registers_start_a_model_with_them_only_if_asked(images: torch.Tensor, tmp_path: Path) -> None:
+    plain, file = small(), tmp_path / "plain.pt"
+    torch.save(plain.state_dict(), file)
+    with pytest.raises(ValueError, match="registers_from='fresh'"):
+        small(num_registers=2, weights=file)
+    model = small(num_registers=2, weights=file, registers_from="fresh")
+    assert torch.equal(model.pos_embed, plain.pos_embed)
+    assert model.register_tokens.std() > 0
+    registered = tmp_path / "registered.pt"
+    torch.save(model.state_dict(), registered)
+    again = small(num_registers=2, weights=registered)
+    assert torch.equal(again.eval()(images).embedding, model.eval()(images).embedding)
+    with pytest.raises(ValueError, match="register_tokens"):
+        small(weights=registered)
+    with pytest.raises(ValueError, match=r"register_tokens is \(1, 2, 16\)"):
+        small(num_registers=3, weights=registered, registers_from="fresh")
+
+
+def test_a_model_with_registers_is_rebuilt_from_its_config(images: torch.Tensor) -> None:
+    model = small(num_registers=2).eval()
+    again = build_backbone(config_of(model))
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again.eval()(images).embedding, model(images).embedding)
+
+
+def test_registers_get_no_weight_decay() -> None:
+    model = small(num_registers=2)
+    groups = group_parameters(model)
+    (group,) = [one for one in groups if any(p is model.register_tokens for p in one["params"])]
+    assert group["weight_decay"] == 0
+    assert model.layer_index("register_tokens") == 0
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -181,6 +262,8 @@ def test_layer_index_counts_from_the_patches_to_the_neck() -> None:
         ({"token_drop_rate": 1.0}, "token_drop_rate"),
         ({"gate": "soft"}, "gate"),
         ({"layer_token_blocks": (3,)}, "layer_token_blocks"),
+        ({"num_registers": -1}, "num_registers"),
+        ({"registers_from": "nowhere"}, "registers_from"),
     ],
 )
 def test_a_setting_out_of_range_is_named(settings: dict[str, object], words: str) -> None:

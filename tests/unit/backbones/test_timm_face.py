@@ -1,9 +1,12 @@
 """timm models as face backbones: grids, normalisation, frozen leftovers."""
 
+from pathlib import Path
+
 import pytest
 import timm
 import torch
 
+from transface.backbones.timm_encoder import TimmEncoder
 from transface.backbones.timm_face import TimmFace
 from transface.systems.recognition.dpap import DPAP
 
@@ -149,3 +152,42 @@ def test_gradient_checkpointing_changes_no_gradient() -> None:
         model(images).embedding[:, 0].square().mean().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     torch.testing.assert_close(*gradients)
+
+
+def test_registers_are_those_of_timm_and_feed_nothing_but_the_blocks() -> None:
+    plain = TimmEncoder("test_vit")
+    model = TimmFace("test_vit", num_registers=4, layer_token_blocks=(1,), embedding_size=16).eval()
+    assert (plain.num_prefix_tokens, model.num_prefix_tokens) == (1, 5)
+    assert model.model.reg_token.shape[1] == 4
+    features = model(torch.rand(2, 3, 112, 112) * 2 - 1)
+    assert features.tokens.shape[1] == features.layer_tokens[0].shape[1] == 49
+    encoded = TimmEncoder("test_vit", num_registers=4, layers=(1,)).eval()(torch.rand(2, 3, 112, 112))
+    assert encoded.prefix_tokens.shape[1] == encoded.layer_prefix_tokens[0].shape[1] == 5
+    assert TimmEncoder("vit_small_patch14_reg4_dinov2", num_registers=0).num_prefix_tokens == 1
+
+
+def test_no_registers_is_the_timm_model_of_before_to_the_bit() -> None:
+    images, embeddings = torch.rand(2, 3, 112, 112), []
+    for settings in ({}, {"num_registers": 0}, {"num_registers": None}):
+        torch.manual_seed(1)
+        embeddings.append(TimmFace("test_vit", embedding_size=16, **settings).eval()(images).embedding)
+    assert torch.equal(embeddings[0], embeddings[1])
+    assert torch.equal(embeddings[0], embeddings[2])
+
+
+def test_registers_of_a_model_that_takes_none_are_refused() -> None:
+    TimmFace("test_resnet", num_registers=0)
+    with pytest.raises(ValueError, match="test_resnet takes no register tokens"):
+        TimmFace("test_resnet", num_registers=2)
+    with pytest.raises(ValueError, match="num_registers must be at least 0"):
+        TimmEncoder("test_vit", num_registers=-1)
+
+
+def test_timm_weights_without_registers_start_a_model_with_them_only_if_asked(tmp_path: Path) -> None:
+    plain = TimmEncoder("test_vit", model_settings={"no_embed_class": True})
+    torch.save(plain.model.state_dict(), tmp_path / "plain.pt")
+    settings = {"num_registers": 2, "model_settings": {"no_embed_class": True}, "weights": tmp_path / "plain.pt"}
+    with pytest.raises(ValueError, match="registers_from='fresh'"):
+        TimmEncoder("test_vit", **settings)
+    model = TimmEncoder("test_vit", registers_from="fresh", **settings)
+    assert torch.equal(model.model.pos_embed, plain.model.pos_embed)

@@ -13,9 +13,15 @@ from transface.backbones.weights.released_families import Channels, read_release
 from transface.backbones.weights.state_dicts import bare_weights, load_strictly
 
 NEW_PARTS = ("gate.", "neck.")
+REGISTERS = ("register_tokens", "model.reg_token")
 SHORTCUT = "layer1.0.downsample.0.weight"
 TIMM_HEADS = ("head.", "head_dist.", "fc.", "classifier.")
 logger = logging.getLogger(__name__)
+
+
+def parts_that_may_lack(registers_from: str) -> tuple[str, ...]:
+    """Return the parts that weights to start from may lack: gate and neck, and with "fresh" the registers."""
+    return (*NEW_PARTS, *REGISTERS) if registers_from == "fresh" else NEW_PARTS
 
 
 def load_pretrained(
@@ -40,6 +46,9 @@ def load_pretrained(
     try:
         fresh = load_strictly(backbone, state, origin=origin, may_be_absent=absent)
     except ValueError as error:
+        lacks_registers = any(key in backbone.state_dict() and key not in state for key in REGISTERS)
+        if lacks_registers and not set(REGISTERS) & set(may_be_absent):
+            raise ValueError(f"{error}; registers_from='fresh' lets the registers start fresh") from error
         lacks_first = SHORTCUT in backbone.state_dict() and SHORTCUT not in state and "layer1.0.bn3.weight" in state
         hint = (
             "; networks of AdaFace and CVLface halve their input without weights: build this one with"

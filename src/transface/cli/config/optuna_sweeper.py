@@ -137,7 +137,7 @@ def choices(distribution: Any) -> list[Any]:
     return [distribution.low + step * index for index in range(count)]
 
 
-def open_study(file: Path, direction: str, name: str | None) -> Any:
+def open_study(file: Path, direction: Any, name: str | None) -> Any:
     """Return an Optuna study that holds the trials of a file, if there are any."""
     import optuna
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from torch import nn
 
 DecayRule = Literal["matrices", "released"]
-POSITION_WORDS = ("pos_embed", "position", "mask_token", "cls_token")
+POSITION_WORDS = ("pos_embed", "position", "mask_token", "cls_token", "register_tokens", "reg_token")
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
