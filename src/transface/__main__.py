@@ -18,7 +18,11 @@ VERBS = {
     "pack": "make, change and check data sets: transface pack --help",
     "synthesize": "draw made-up people in the field's file formats: transface synthesize root=data/demo",
     "report": "make pages of results: transface report runs/demo",
+    "checks": "what is installed here, and what is missing for which verb: transface checks",
+    "config": "copy a config to start your own from: transface config experiment=demo",
+    "completion": "a script that completes words in a shell: transface completion bash",
 }
+MODULES = {"config": "copy_config"}  # verbs whose file has another name
 
 
 def usage() -> str:
@@ -32,7 +36,8 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "transface <verb> --help shows what a verb takes. TRANSFACE_TRACEBACK=1 shows where an error came from.",
+            "transface <verb> --help shows what a verb takes, --version the version.",
+            "TRANSFACE_TRACEBACK=1 shows where an error came from.",
         ]
     )
 
@@ -57,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     from transface.cli.config.errors import reported
 
     with reported(verb) as outcome:
-        module = importlib.import_module(f"transface.cli.{verb}")
+        module = importlib.import_module(f"transface.cli.{MODULES.get(verb, verb)}")
         outcome.code = int(module.main(rest) or 0)
     return outcome.code
 
