@@ -4,9 +4,10 @@ import argparse
 import re
 from pathlib import Path
 
-from transface.__main__ import VERBS
 from transface.cli.config.compose import conf_folder
 from transface.cli.config.errors import options_of, remember_keys
+from transface.cli.config.verbs import VERBS
+from transface.cli.copy_config import groups
 
 INSTALL = {
     "bash": 'eval "$(transface completion bash)"   # in ~/.bashrc',
@@ -110,8 +111,6 @@ def keys_of(verb: str) -> list[str]:
 
 def all_groups() -> list[str]:
     """Return the groups of settings."""
-    from transface.cli.copy_config import groups
-
     return [group for group in groups() if group != "hydra"]
 
 
