@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transface.images.faces import faces
     from transface.inference.opening import load
-    from transface.inference.similarity import similarity, threshold
+    from transface.inference.similarity import similarity
+    from transface.inference.thresholds import threshold
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "faces", "load", "similarity", "threshold"]
@@ -22,10 +23,14 @@ def __getattr__(name: str) -> Any:
         from transface.inference.opening import load
 
         return load
-    if name in ("similarity", "threshold"):
-        from transface.inference import similarity as home
+    if name == "similarity":
+        from transface.inference.similarity import similarity
 
-        return getattr(home, name)
+        return similarity
+    if name == "threshold":
+        from transface.inference.thresholds import threshold
+
+        return threshold
     raise AttributeError(f"module 'transface' has no attribute {name!r}")
 
 

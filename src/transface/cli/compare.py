@@ -5,12 +5,12 @@ from omegaconf import DictConfig
 from transface.cli.config.compose import run_verb
 from transface.cli.config.errors import UserError
 from transface.cli.config.model_options import (
+    check_threshold,
     chosen_threshold,
     open_model,
     points_for,
     points_of,
     quoted,
-    warn_of,
     words_and_keys,
 )
 
@@ -31,7 +31,9 @@ def compare(cfg: DictConfig) -> None:
 
     limit = chosen_threshold(cfg)
     names = [str(cfg.first), str(cfg.second)]
-    vectors = open_model(cfg).embed(
+    model = open_model(cfg)
+    check_threshold(limit, model, cfg)
+    vectors = model.embed(
         names,
         points=points_for(points_of(cfg), names),
         flip=cfg.flip,
@@ -49,4 +51,3 @@ def compare(cfg: DictConfig) -> None:
             else ""
         )
         print(f"{verdict}: the threshold is {limit.cosine:.4f}{measured}")
-        warn_of(limit, cfg)

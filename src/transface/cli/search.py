@@ -9,6 +9,7 @@ from transface.artifacts import write_whole
 from transface.cli.config.compose import run_verb
 from transface.cli.config.errors import UserError
 from transface.cli.config.model_options import (
+    check_threshold,
     chosen_device,
     chosen_threshold,
     open_model,
@@ -16,7 +17,6 @@ from transface.cli.config.model_options import (
     points_of,
     progress_bar,
     quoted,
-    warn_of,
     words_and_keys,
 )
 
@@ -43,6 +43,7 @@ def search(cfg: DictConfig) -> None:
     limit = chosen_threshold(cfg)
     gallery, queries = list_images(cfg.gallery), list_images(cfg.query)
     model = open_model(cfg)
+    check_threshold(limit, model, cfg)
     points = points_of(cfg)
     found = gallery_embeddings(cfg, model, gallery, points)
     paths = [queries.root / name for name in queries.names]
@@ -61,7 +62,6 @@ def search(cfg: DictConfig) -> None:
         rows = [(str(found.names[position]), float(score)) for position, score in zip(positions, scores, strict=True)]
         answers.append(Answer(name, queries.root / name, [Hit(hit, gallery.root / hit, score) for hit, score in rows]))
         print_answer(answers[-1], limit)
-    warn_of(limit, cfg)
     page.parent.mkdir(parents=True, exist_ok=True)
     title = (
         f"{len(queries.names)} of {queries.root.name or cfg.query} among {len(found.names)} faces of"

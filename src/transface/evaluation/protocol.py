@@ -72,6 +72,7 @@ def provenance(runner: ModelRunner, *, started: float, seed: int) -> Provenance:
     name = f"{device.type}: {_cuda_name(device.index)}" if device.type == "cuda" else device.type
     return Provenance(
         checkpoint_hash=runner.checkpoint_hash,
+        model_fingerprint=runner.fingerprint(),
         versions=platform_versions() | package_versions(),
         device=name,
         seconds=round(time.perf_counter() - started, 3),

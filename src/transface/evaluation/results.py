@@ -176,6 +176,7 @@ class Provenance:
         label: the name of the run in tables.
         checkpoint: its path, as given.
         checkpoint_hash: SHA-256 of the file (or of the parameters), hexadecimal.
+        model_fingerprint: of the weights as they were used, whatever file held them; "" in results of earlier versions.
         config: the resolved config.
         versions: package versions, Python and platform.
         commit: git commit of the code, or "".
@@ -188,6 +189,7 @@ class Provenance:
     label: str = ""
     checkpoint: str = ""
     checkpoint_hash: str = ""
+    model_fingerprint: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     commit: str = ""

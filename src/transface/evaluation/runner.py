@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from transface.backbones.features import Output
 from transface.backbones.parts.evaluating import evaluating
+from transface.backbones.parts.sound_answers import check_answers
+from transface.backbones.weights.fingerprints import fingerprint_of
 from transface.distributed import all_gather_rows, batch_sizes, rank, world_size
 from transface.images.pixels import normalise
 from transface.images.sources import FaceSource
@@ -73,6 +75,14 @@ class ModelRunner:
         self.checkpoint_hash = checkpoint_hash
         self.progress = progress
         self.forward_context = forward_context or self._autocast
+        self.in_training = forward_context is not None  # where a network may not know faces apart yet
+        self._fingerprint: str | None = None
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the network, computed once; a threshold is held against it."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint_of(self.network)
+        return self._fingerprint
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -141,13 +151,8 @@ class ModelRunner:
             rows = rows.flatten(1).to(self.device) if rows.ndim > 1 else rows[:, None].to(self.device)
             (rows,) = all_gather_rows([rows], sizes=batch_sizes(len(rows), self.device))
             rows = rows.cpu().unflatten(1, shape[1:]) if len(shape) > 1 else rows[:, 0].cpu()
-        broken = ~torch.isfinite(rows.flatten(1) if rows.ndim > 1 else rows[:, None]).all(1)
-        if broken.any():
-            first = int(torch.argmax(broken.int()))
-            raise ValueError(
-                f"{int(broken.sum())} of the {len(rows)} answers ({name}) to {source.name} are NaN or infinite, the"
-                f" first is image {first}"
-            )
+        embeds = getattr(self.outputs.get(name), "kind", "") == "embedding"
+        check_answers(name, rows, of=source.name, is_embedding=embeds)
         everyone: NDArray[np.float32] = rows.numpy()
         return everyone
 

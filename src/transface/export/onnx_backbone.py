@@ -12,6 +12,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from transface.artifacts import hash_file
 from transface.backbones.features import FACE_OUTPUTS, FaceFeatures
 
 NODES_AT_THE_FRONT = 8
@@ -41,6 +42,7 @@ class OnnxBackbone(nn.Module):
         if not path.is_file():
             raise FileNotFoundError(f"no ONNX model at {path}")
         self.session = open_session(path)
+        self.file_hash = hash_file(path)  # its weights, as far as a fingerprint is concerned
         shapes = [tuple(entry.shape) for entry in (*self.session.get_inputs(), *self.session.get_outputs())]
         if (
             len(shapes) != 2

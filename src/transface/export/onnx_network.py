@@ -13,6 +13,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from transface.artifacts import hash_file
 from transface.backbones.features import Output, as_output
 from transface.export.onnx_backbone import open_session
 
@@ -35,6 +36,7 @@ class OnnxNetwork(nn.Module):
             raise ValueError(f"{path} does not say what its outputs are: expected a file of 'transface export'")
         self.outputs: dict[str, Output] = described
         self.session = open_session(path)
+        self.file_hash = hash_file(path)  # its weights, as far as a fingerprint is concerned
         shape = self.session.get_inputs()[0].shape
         names = [entry.name for entry in self.session.get_outputs()]
         if len(shape) != 4 or shape[1] != 3 or names != list(self.outputs):

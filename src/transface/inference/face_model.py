@@ -4,7 +4,6 @@ folder or the Hugging Face Hub.
 Shapes: N faces, E embedding size, H x W pixels of a face.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,8 @@ from torch.nn import functional as F
 
 from transface.backbones.features import FACE_OUTPUTS, Output
 from transface.backbones.parts.evaluating import evaluating
+from transface.backbones.parts.sound_answers import check_answers, check_told_apart
+from transface.backbones.weights.fingerprints import fingerprint_of
 from transface.backbones.weights.rebuild import build_backbone, config_of
 from transface.backbones.weights.state_dicts import load_strictly
 from transface.images.detection import Detector, Policy
@@ -31,6 +32,8 @@ from transface.images.user_images import Colours, batches_of_faces
 from transface.images.user_points import aligned_batches
 from transface.inference.answers import answer_values, described
 from transface.inference.model_card import model_card
+from transface.inference.similarity import similarity
+from transface.inference.thresholds import Threshold, chosen_flip
 
 FORMAT = "transface.face_model/1"
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
@@ -39,6 +42,7 @@ PREPROCESSING = {
     "range": "[-1, 1]: x / 127.5 - 1",
     "alignment": "five points onto the 112x112 template of ArcFace",
 }
+PICTURES = "these pictures"
 Item = TypeVar("Item")
 
 
@@ -47,6 +51,13 @@ class Embeddings(NamedTuple):
 
     vectors: Tensor
     norms: Tensor
+
+
+class Comparison(NamedTuple):
+    """The cosine of two faces, and whether it reaches the threshold that was given (None without one)."""
+
+    cosine: float
+    same: bool | None
 
 
 class FaceModel(
@@ -107,7 +118,8 @@ class FaceModel(
         device: str | torch.device | None = None,
         batch_size: int = 64,
         return_norms: bool = False,
-        flip: Literal["none", "sum"] = "none",
+        flip: Literal["none", "sum"] | None = None,
+        threshold: Threshold | None = None,
         colours: Colours = "rgb",
         fit: Fit = "refuse",
     ) -> Any:
@@ -127,7 +139,10 @@ class FaceModel(
             device: moves the model there first; by default it runs where it is.
             batch_size: faces in one forward pass.
             return_norms: give Embeddings(vectors, norms) instead of the vectors.
-            flip: "sum" adds the embedding of the mirrored face, as the verification protocols do.
+            flip: "sum" adds the embedding of the mirrored face, as the verification protocols do; None: as `threshold`
+                was measured, else "none".
+            threshold: embed as it was measured, so that it holds for the cosines; one of another model or flip is
+                refused.
             colours: "bgr" for arrays as OpenCV reads them; files and PIL images know their own order.
             fit: "resize" brings aligned crops of another size to the model's; "refuse" does not.
 
@@ -140,8 +155,7 @@ class FaceModel(
             raise ValueError(f"this model gives no embedding, it answers {', '.join(self.outputs)}: use predict")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        if flip not in ("none", "sum"):
-            raise ValueError(f'flip must be "none" or "sum", got {flip!r}')
+        flip = chosen_flip(threshold, flip, model=self)
         if device is not None:
             self.to(usable_device(device))
         if detector is not None:
@@ -161,6 +175,21 @@ class FaceModel(
         norms = torch.linalg.vector_norm(rows, dim=1)
         vectors = F.normalize(rows)
         return Embeddings(vectors, norms) if return_norms else vectors
+
+    def compare(self, first: Any, second: Any, *, threshold: Threshold | None = None, **settings: Any) -> Comparison:
+        """Return the cosine of two pictures' faces and whether they count as one person.
+
+        Args:
+            first, second: one picture each, as `embed` takes it.
+            threshold: where given, the faces are embedded in the mode it was measured in.
+            settings: as `embed` takes them: points (2, 5, 2), detector, fit, colours, flip.
+
+        Raises:
+            ValueError, FileNotFoundError: as `embed`.
+        """
+        vectors = self.embed([first, second], threshold=threshold, **settings)
+        cosine = float(similarity(vectors[0], vectors[1]))
+        return Comparison(cosine, None if threshold is None else cosine >= threshold.cosine)
 
     def predict(
         self,
@@ -205,7 +234,8 @@ class FaceModel(
                 found = self.backbone(normalised(batch.to(self.device, non_blocking=True)).to(dtype))
                 for name in wanted:
                     rows[name].append(answer_values(self.outputs[name], getattr(found, name).float()).cpu())
-        return {name: _finite(name, torch.cat(parts)).clone() for name, parts in rows.items() if parts}
+        joined = {name: torch.cat(parts) for name, parts in rows.items() if parts}
+        return {name: check_answers(name, found, of=PICTURES).clone() for name, found in joined.items()}
 
     def _rows(self, batches: Iterable[Tensor], *, flip: str) -> Tensor:
         """Return the embeddings (N, E) as the backbone gives them, on the CPU."""
@@ -217,18 +247,15 @@ class FaceModel(
                 embedding = self.backbone(faces).embedding.float()
                 if flip == "sum":
                     embedding = embedding + self.backbone(faces.flip(-1)).embedding.float()
+                check_told_apart(faces, embedding, of=PICTURES)
                 rows.append(embedding)
             # One copy for all: a copy per batch would make the device wait.
             found = torch.cat(rows).cpu() if rows else torch.empty(0, self.embedding_size)
-        return _finite("embedding", found).clone()
+        return check_answers("embedding", found, of=PICTURES, is_embedding=True).clone()
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all weights with their names: equal for equal models, whatever file they came from."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.backbone.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return fingerprint_of(self.backbone)
 
     def config(self) -> dict[str, Any]:
         """Return what config.json of a published model holds: enough to build it again.
@@ -294,22 +321,6 @@ class FaceModel(
         else:
             model.backbone.load_state_dict(weights, strict=False)
         return model.to(map_location).eval()
-
-
-def _finite(name: str, rows: Tensor) -> Tensor:
-    """Return the answers.
-
-    Raises:
-        ValueError: if one is NaN or infinite: the weights are broken, or the precision is too low for them.
-    """
-    broken = ~torch.isfinite(rows.flatten(1) if rows.ndim > 1 else rows[:, None]).all(1)
-    if broken.any():
-        first = int(torch.argmax(broken.int()))
-        raise ValueError(
-            f"{int(broken.sum())} of {len(rows)} answers ({name}) are NaN or infinite, the first is of image {first}:"
-            " are the weights whole?"
-        )
-    return rows
 
 
 def usable_device(device: str | torch.device) -> torch.device:

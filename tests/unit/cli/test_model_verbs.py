@@ -96,6 +96,24 @@ def test_a_threshold_of_another_model_is_warned_about(room: Path, capsys: pytest
             assert capsys.readouterr().out.count("measured with another file than") == warned
 
 
+@pytest.mark.parametrize("verb", ["compare", "search"])
+def test_a_threshold_of_another_flip_or_model_is_refused(room: Path, capsys: pytest.CaptureFixture, verb: str) -> None:
+    face, result = str(room / "faces" / "a b" / "00.png"), read_result(next((room / "results").glob("*.json")))
+    is_same = np.arange(40) % 2 == 0
+    made = replace(
+        result,
+        provenance=Provenance(model_fingerprint="cd" * 32, checkpoint="runs/other"),
+        arrays={"scores": np.where(is_same, 0.9, 0.1), "is_same": is_same},
+    )
+    path = write_result(made, "results")
+    words = ["compare", face, face] if verb == "compare" else ["search", face, f"gallery={room}/faces"]
+    words += [f"checkpoint={room}/model", f"result={path}", "far=0.5"]
+    assert main([*words, "flip=none"]) == 2
+    assert "was measured with flip=sum, the embeddings are of flip=none" in capsys.readouterr().err
+    assert main(words) == 2
+    assert "was measured with another model (runs/other)" in capsys.readouterr().err
+
+
 def test_pictures_of_any_size_are_taken_with_a_file_of_points(room: Path, capsys: pytest.CaptureFixture) -> None:
     face = Image.open(room / "faces" / "a b" / "05.png")
     large = Image.new("RGB", (300, 250))

@@ -89,3 +89,13 @@ def test_what_is_no_recogniser_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="no face recogniser"):
         OnnxBackbone(tmp_path / "other.onnx")
+
+
+def test_files_of_other_weights_have_other_fingerprints(onnx_file: Path, tmp_path: Path) -> None:
+    model = onnx.load(onnx_file)
+    weight = next(entry for entry in model.graph.initializer if entry.name.endswith("weight"))
+    values = onnx.numpy_helper.to_array(weight)
+    weight.CopyFrom(onnx.numpy_helper.from_array(values * 1.5, weight.name))
+    onnx.save(model, tmp_path / "other.onnx")
+    assert transface.load(onnx_file).fingerprint() == transface.load(onnx_file).fingerprint()
+    assert transface.load(onnx_file).fingerprint() != transface.load(tmp_path / "other.onnx").fingerprint()

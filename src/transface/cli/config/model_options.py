@@ -71,33 +71,41 @@ def points_for(points: Any, names: list[str]) -> Any:
 
 
 def chosen_threshold(cfg: DictConfig) -> Any:
-    """Return the Threshold that `result` and `far`, or `threshold`, ask for, or None."""
-    from transface.inference.similarity import Threshold, threshold
+    """Return the Threshold that `result` and `far`, or `threshold`, ask for, or None.
+
+    Raises:
+        UserError: if both are given.
+        ValueError: if it was measured with another flip than the verb uses.
+    """
+    from transface.inference.thresholds import Threshold, threshold
 
     if cfg.result is not None and cfg.threshold is not None:
         raise UserError("give result=... (with far=...) or threshold=..., not both")
-    if cfg.result is not None:
-        return threshold(cfg.result, cfg.far)
-    return None if cfg.threshold is None else Threshold(float(cfg.threshold), float("nan"), float("nan"), 0)
+    if cfg.result is None:
+        return None if cfg.threshold is None else Threshold(float(cfg.threshold), float("nan"), float("nan"), 0)
+    limit = threshold(cfg.result, cfg.far)
+    limit.check(flip=cfg.flip)
+    return limit
 
 
-def warn_of(limit: Any, cfg: DictConfig) -> None:
-    """Print why not to trust a Threshold: few impostors behind it, or a result of another model file than the one in
-    use.
+def check_threshold(limit: Any, model: Any, cfg: DictConfig) -> None:
+    """Hold a Threshold against the model it is used with, and print why not to trust it.
+
+    Raises:
+        ValueError: if it was measured with another model.
     """
     if limit is None:
         return
-    if limit.warning:
-        print(f"warning: {limit.warning}")
-    if cfg.result is not None:
-        from transface.evaluation.results import read_result
-
-        measured = read_result(cfg.result).provenance.checkpoint_hash
-        if measured and measured != checkpoint_hash(cfg.checkpoint):
-            print(
-                f"warning: {cfg.result} was measured with another file than {cfg.checkpoint}: a threshold holds for its"
-                " own model alone"
-            )
+    prepared = {"fit": cfg.fit, "detector": cfg.detector, "points": cfg.points}
+    said = [limit.warning, limit.check(model, flip=cfg.flip, preparation=prepared)]
+    mode = limit.mode
+    if not mode.model and mode.checkpoint_hash and mode.checkpoint_hash != checkpoint_hash(cfg.checkpoint):
+        said.append(
+            f"{cfg.result} was measured with another file than {cfg.checkpoint}: a threshold holds for its own model"
+            " alone"
+        )
+    for sentence in filter(None, said):
+        print(f"warning: {sentence}")
 
 
 def checkpoint_hash(checkpoint: str) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from transface.backbones.parts.evaluating import evaluating
+from transface.backbones.parts.sound_answers import check_answers, check_told_apart
 from transface.distributed import all_gather_rows, batch_sizes, rank, world_size
 from transface.evaluation.embedding.cache import EmbeddingCache
 from transface.evaluation.runner import ModelRunner, Precision
@@ -167,13 +168,17 @@ class Embedder(ModelRunner):
         """Yield (first index, (B, 2, E) float32 rows) over start..end."""
         with evaluating(self.backbone), self._progress(source.name, start, end) as advance:
             for first, images in self._decoded(source, start, end):
-                yield first, self._forward(images)
+                yield first, self._forward(images, source.name, first)
                 advance(len(images))
 
-    def _forward(self, images: Tensor) -> Tensor:
+    def _forward(self, images: Tensor, name: str, first: int) -> Tensor:
         with torch.no_grad():
             faces = self._inputs(images)
             with self.forward_context():
                 original = self.backbone(faces).embedding
                 mirrored = self.backbone(faces.flip(-1)).embedding
-            return torch.stack([original.float(), mirrored.float()], dim=1)
+            rows = torch.stack([original.float(), mirrored.float()], dim=1)
+        check_answers("embedding", rows, of=name, is_embedding=True, first=first)
+        if not self.in_training:
+            check_told_apart(faces, rows[:, 0], of=name)
+        return rows
