@@ -3,6 +3,7 @@ strictly.
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from transface.backbones.weights.state_dicts import load_strictly
 
 log = logging.getLogger(__name__)
 NARROW = 128
+FACE_HEIGHT = 112
 
 
 def load_released(
@@ -61,17 +63,32 @@ def load_released(
     return model.eval()
 
 
+def image_sides_of(num_cells: int, *, cell: int) -> tuple[int, int]:
+    """Return height and width of the images behind a map of so many cells of `cell` pixels.
+
+    A square where the number is one; else faces are 112 pixels high (112x96 is usual), or as near to a square as can
+    be, upright.
+    """
+    side = math.isqrt(num_cells)
+    rows = FACE_HEIGHT // cell
+    if side * side == num_cells:
+        return (FACE_HEIGHT, FACE_HEIGHT) if side == rows else (side * cell, side * cell)
+    if num_cells % rows == 0 and rows // 2 < num_cells // rows < rows:
+        return FACE_HEIGHT, num_cells // rows * cell
+    columns = next(number for number in range(side, 0, -1) if num_cells % number == 0)
+    return num_cells // columns * cell, columns * cell
+
+
 def build_vit(
     state: State, num_heads: int | None = None, *, image_size: int | tuple[int, int] | None = None
 ) -> FaceViT:
     """Return a FaceViT of the shapes in `state`; with a gate and registers if it holds them."""
     width, _, patch_size, _ = state["patch_embed.proj.weight"].shape
-    rows = round(state["pos_embed"].shape[1] ** 0.5)
     mlp_ratio = state["blocks.0.mlp.fc1.weight"].shape[0] / width
     # No shape tells the heads: 8 in all released models but CVLface's base, the one with an MLP ratio of 3.
     usual_heads = 4 if width < NARROW else 16 if mlp_ratio == 3 else 8
     registers = state.get("register_tokens")
-    usual_size = 112 if 112 // patch_size == rows else rows * patch_size
+    usual_size = image_sides_of(state["pos_embed"].shape[1], cell=patch_size)
     return FaceViT(
         usual_size if image_size is None else image_size,
         patch_size,
@@ -93,7 +110,7 @@ def build_iresnet(state: State) -> IResNet:
     embedding_size, inputs = state["fc.weight"].shape
     return IResNet(
         depths,
-        image_size=16 * round((inputs / WIDTHS[-1]) ** 0.5),
+        image_size=image_sides_of(inputs // WIDTHS[-1], cell=16),
         embedding_size=embedding_size,
         first_shortcut="convolution" if "layer1.0.downsample.0.weight" in state else "subsample",
     )
@@ -101,7 +118,7 @@ def build_iresnet(state: State) -> IResNet:
 
 def build_mobilefacenet(state: State) -> MobileFaceNet:
     """Return a MobileFaceNet of the shapes in `state`."""
-    depths = []
+    depths, kernel = [], state["features.layers.0.layers.0.weight"].shape
     for stack in (1, 3, 5, 7):
         # A stack's keys are layers.<stack>.layers.<unit>.layers...; a stage of one unit stands without a stack.
         keys = [key.split(".") for key in state if key.startswith(f"layers.{stack}.layers.")]
@@ -109,7 +126,7 @@ def build_mobilefacenet(state: State) -> MobileFaceNet:
     return MobileFaceNet(
         depths,
         width=len(state["layers.0.layers.0.weight"]) // 64,
-        image_size=16 * state["features.layers.0.layers.0.weight"].shape[2],
+        image_size=(16 * kernel[2], 16 * kernel[3]),
         embedding_size=len(state["features.layers.2.weight"]),
     )
 

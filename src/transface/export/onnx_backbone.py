@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from transface.artifacts import hash_file
 from transface.backbones.features import FACE_OUTPUTS, FaceFeatures
+from transface.file_kinds import described_file
 
 NODES_AT_THE_FRONT = 8
 NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -109,4 +110,5 @@ def open_session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=onnxruntime.get_available_providers())
     except Exception as error:  # onnxruntime raises a class of its own for each way a file can be broken
-        raise ValueError(f"{path} cannot be opened by onnxruntime: {str(error).splitlines()[0]}") from error
+        said = described_file(path) or str(error).splitlines()[0]
+        raise ValueError(f"{path} cannot be opened by onnxruntime: {said}") from error

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transface.artifacts import hash_file
 from transface.backbones.features import Output, as_output
 from transface.export.onnx_backbone import open_session
+from transface.file_kinds import described_file
 
 OUTPUTS_KEY = "transface.outputs"
 
@@ -67,7 +68,7 @@ def stated_outputs(path: str | Path) -> dict[str, Output] | None:
     try:
         graph = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf raises classes of its own
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        said = described_file(path) or (str(error).splitlines()[0] if str(error) else type(error).__name__)
         raise ValueError(f"{path} cannot be opened as an ONNX file: {said}") from error
     text = next((entry.value for entry in graph.metadata_props if entry.key == OUTPUTS_KEY), None)
     if text is None:

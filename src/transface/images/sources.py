@@ -45,10 +45,15 @@ class FaceSource(Protocol):
 
 
 class EncodedImages:
-    """Faces held as encoded bytes, e.g. those of a pair set: a tenth of the memory of pixels."""
+    """Faces held as encoded bytes, e.g. those of a pair set: a tenth of the memory of pixels.
 
-    def __init__(self, name: str, images: Sequence[bytes | NDArray[np.uint8]]) -> None:
+    Args:
+        fit: what happens to images of another size; see `images.fit`.
+    """
+
+    def __init__(self, name: str, images: Sequence[bytes | NDArray[np.uint8]], *, fit: Fit = "refuse") -> None:
         self.name, self.images = name, images
+        self.fit = check_fit(fit)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -56,15 +61,15 @@ class EncodedImages:
     def read(self, indices: Sequence[int], size: tuple[int, int]) -> Tensor:
         """Return the decoded faces; see FaceSource."""
         names = [f"{index} of {self.name}" for index in indices]
-        return decode_images([bytes(self.images[index]) for index in indices], size=size, names=names)
+        return decode_images([bytes(self.images[index]) for index in indices], size=size, names=names, fit=self.fit)
 
     def thumbnail(self, index: int) -> bytes:
         """Return the encoded face as it is."""
         return bytes(self.images[index])
 
     def fingerprint(self) -> str:
-        """Return the hash of all bytes."""
-        digest = hashlib.sha256()
+        """Return the hash of all bytes, and of `fit` where it changes images."""
+        digest = hashlib.sha256(b"" if self.fit == "refuse" else self.fit.encode())
         for image in self.images:
             digest.update(len(image).to_bytes(8, "little"))
             digest.update(image)  # type: ignore[arg-type]

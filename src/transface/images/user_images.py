@@ -4,8 +4,8 @@ Shapes: B faces of a batch, N faces in all, H x W the size the backbone takes. B
 in [-1, 1].
 """
 
-import logging
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -21,9 +21,11 @@ from transface.images.decoding import ImageError, decode_image, decode_images, p
 from transface.images.fit import Fit, ImageSizeError, advice, check_fit, fit_image
 from transface.images.pixels import normalised
 
-log = logging.getLogger(__name__)
 Colours = Literal["rgb", "bgr"]
 FLOAT_SLACK = 0.01  # of resampling, beyond [-1, 1]
+LOOKS_LIKE_UNIT_RANGE = (
+    "float images hold no negative number: they look like [0, 1], and are taken as [-1, 1]; give uint8, or 2 * x - 1"
+)
 
 
 def batches_of_faces(
@@ -138,6 +140,7 @@ def as_pictures(array: Any, *, colours: Colours = "rgb", name: str = "images") -
         if not array.dtype.is_floating_point:
             raise ValueError(f"{name} must be uint8 in 0..255 or float in [-1, 1], got {array.dtype}")
         array = array.float()
+        check_range(array, name=name)
     if array.ndim == 2:
         array = array[None].expand(3, -1, -1)
     if array.ndim == 3:
@@ -150,15 +153,25 @@ def as_pictures(array: Any, *, colours: Colours = "rgb", name: str = "images") -
     return array.flip(1) if colours == "bgr" else array
 
 
+def check_range(pixels: Tensor, *, name: str) -> None:
+    """Hold float pixels against [-1, 1]: beyond it they are refused, within [0, 1] warned of.
+
+    Raises:
+        ValueError: with the range that came.
+    """
+    if not pixels.numel():
+        return
+    low, high = (float(value) for value in pixels.aminmax())
+    if not (low >= -1 - FLOAT_SLACK and high <= 1 + FLOAT_SLACK):
+        raise ValueError(
+            f"{name}: float images must be in [-1, 1], got {low:g}..{high:g}: give uint8, or x / 127.5 - 1"
+        )
+    if low >= 0 and high > low:  # a plain picture says nothing
+        warnings.warn(LOOKS_LIKE_UNIT_RANGE, stacklevel=2)  # one text, so that it is shown once
+
+
 def fitted(faces: Tensor, size: tuple[int, int], *, fit: Fit, name: str) -> Tensor:
-    """Return faces (B, 3, H, W) at `size`, as `fit` says, and refused where floats leave [-1, 1]."""
-    if faces.dtype != torch.uint8 and faces.numel():
-        low, high = faces.aminmax()
-        if not (low >= -1 - FLOAT_SLACK and high <= 1 + FLOAT_SLACK):
-            raise ValueError(
-                f"{name}: float images must be in [-1, 1], got {float(low):g}..{float(high):g}: give uint8, or x /"
-                " 127.5 - 1"
-            )
+    """Return faces (B, 3, H, W) at `size`, as `fit` says."""
     found = (faces.shape[-2], faces.shape[-1])
     if found == tuple(size):
         return faces

@@ -23,6 +23,7 @@ from transface.backbones.parts.sound_answers import check_answers, check_told_ap
 from transface.backbones.weights.fingerprints import fingerprint_of
 from transface.backbones.weights.rebuild import build_backbone, config_of
 from transface.backbones.weights.state_dicts import load_strictly
+from transface.file_kinds import described_file
 from transface.images.detection import Detector, Policy
 from transface.images.detectors.opening import open_detector
 from transface.images.faces import detected_batches
@@ -314,7 +315,7 @@ class FaceModel(
         try:
             stored = load_file(file, device=str(map_location))
         except SafetensorError as error:
-            raise ValueError(f"{file} is broken: {error}") from error
+            raise ValueError(f"{file} is broken: {described_file(file) or error}") from error
         weights = {name.removeprefix("backbone."): value for name, value in stored.items()}
         if strict:
             load_strictly(model.backbone, weights, origin=f"the weights in {model_id}")

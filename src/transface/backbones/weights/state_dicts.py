@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from transface.backbones.weights.files import is_of_our_trainer, network_weights, weights_file
 from transface.backbones.weights.plain_pickles import read_plain, reason_of
+from transface.file_kinds import described_file
 
 WRAPPERS = (
     "state_dict",
@@ -32,6 +33,7 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
 HEAD_PREFIXES = ("head.", "classifier.", "margin.", "loss.", "criterion.")
 LOOSE_HEADS = ("arcface.", "logits.", "fc.", "kernel", "weight")  # heads too, where a prefix marks the backbone
 NUM_LISTED = 12
+WANTED = "Expected a state dict of tensors (.pt, .pth, .ckpt, .safetensors)"
 
 
 class Misfits(NamedTuple):
@@ -90,13 +92,17 @@ def read_state_dict(path: str | Path) -> dict[str, Any]:
     try:
         content = load_file(path) if path.suffix == ".safetensors" else read_plain(path)
     except pickle.UnpicklingError as error:
+        if said := described_file(path):
+            raise ValueError(f"{path} is {said}. {WANTED}") from error
         raise ValueError(
             f"{path} holds more than tensors and plain values; nothing in it was run: {reason_of(error)}"
         ) from error
     except (
         Exception
     ) as error:  # a mutated file makes the reader fail in any way: IndexError, TypeError, OverflowError ...
-        raise ValueError(f"{path} is no checkpoint that torch or safetensors can read: {reason_of(error)}") from error
+        raise ValueError(
+            f"{path} is no checkpoint that torch or safetensors can read: {described_file(path) or reason_of(error)}"
+        ) from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} must hold a state dict (names to tensors), got {type(content).__name__}")
     content = network_weights(content) if is_of_our_trainer(content) else content
@@ -107,9 +113,8 @@ def _unwrapped(content: Mapping[str, Any], *, origin: str) -> Mapping[str, Any]:
     """Return the state dict inside a checkpoint's dict."""
     if not isinstance(content, Mapping):
         raise ValueError(f"{origin} must be a file or a state dict (names to tensors), got {type(content).__name__}")
-    for wrapper in WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
+    while (inside := _wrapped_state(content, origin=origin)) is not None:
+        content = inside
     odd = [
         f"{key} ({type(value).__name__})"
         for key, value in content.items()
@@ -118,10 +123,39 @@ def _unwrapped(content: Mapping[str, Any], *, origin: str) -> Mapping[str, Any]:
     odd += [f"the key {key!r} ({type(key).__name__})" for key in content if not isinstance(key, str)]
     if odd or not content:
         raise ValueError(
-            f"{origin} must hold a state dict (names to tensors), got "
+            f"{origin} must hold a state dict (names to tensors), alone or under any one key, got "
             + (", ".join(odd[:NUM_LISTED]) or "an empty one")
         )
     return content
+
+
+def _wrapped_state(content: Mapping[str, Any], *, origin: str) -> Mapping[str, Any] | None:
+    """Return what lies one wrapping further in: under a usual key, or under the only key that leads to a state dict.
+
+    Raises:
+        ValueError: if several other keys do.
+    """
+    for wrapper in WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping):
+            return dict(content[wrapper])
+    if content and all(isinstance(value, Tensor | np.ndarray) for value in content.values()):
+        return None
+    found = [key for key, value in content.items() if _leads_to_state(value)]
+    if len(found) > 1:
+        raise ValueError(
+            f"{origin} holds several state dicts, under {listed(tuple(map(str, found)))}: save the one that is wanted in"
+            " a file of its own (torch.save(torch.load(path, weights_only=True)[KEY], 'weights.pt'))"
+        )
+    return dict(content[found[0]]) if found else None
+
+
+def _leads_to_state(value: Any, depth: int = 3) -> bool:
+    """Return whether a value is a state dict, or a dict in which one lies."""
+    if not isinstance(value, Mapping) or not value or not all(isinstance(key, str) for key in value):
+        return False
+    if all(isinstance(inner, Tensor | np.ndarray) for inner in value.values()):
+        return True
+    return depth > 0 and any(_leads_to_state(inner, depth - 1) for inner in value.values())
 
 
 def find_misfits(model: nn.Module, state: Mapping[str, Tensor]) -> Misfits:

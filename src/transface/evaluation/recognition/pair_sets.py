@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from transface.data.benchmarks.pairs import PairSet, read_pair_set
-from transface.evaluation.embedding.embedder import Embedder
+from transface.evaluation.embedding.embedder import Embedder, FaceEmbeddings
 from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.pair_results import (
     IntervalSettings,
@@ -19,6 +19,8 @@ from transface.evaluation.recognition.pair_results import (
     require_both_classes,
 )
 from transface.evaluation.results import Measure, Result, hash_samples
+from transface.images.decoding import ImageError
+from transface.images.fit import Fit, check_fit
 from transface.images.sources import EncodedImages
 from transface.metrics.confidence import accuracy_interval
 from transface.metrics.verification import PairVerification, PairVerificationResult, fold_of_each_pair, pair_distances
@@ -32,6 +34,8 @@ class PairSets:
     Args:
         files: the .bin files.
         flip: add the mirrored image's embedding (the published way).
+        fit: what to do with images of another size than the backbone takes; see `images.fit`. center_crop of 112x112
+            faces for a 112x96 model is their middle columns.
         num_folds: of the accuracy.
         fars: false accept rates at which the TAR is told.
         num_bootstraps: replicates of the intervals; 0: no intervals.
@@ -47,6 +51,7 @@ class PairSets:
         files: Sequence[str | Path] = (),
         *,
         flip: bool = True,
+        fit: Fit = "refuse",
         num_folds: int = 10,
         fars: Sequence[float] = PAIR_FARS,
         num_bootstraps: int = 1000,
@@ -77,6 +82,7 @@ class PairSets:
             num_bootstraps,
             seed,
         )
+        self.fit = check_fit(fit)
         self._sets: list[PairSet] | None = None
 
     def prepare(self) -> None:
@@ -99,7 +105,9 @@ class PairSets:
         settings = IntervalSettings(self.fars, self.num_bootstraps, self.seed, detailed)
         sets = self._read()
         return [
-            evaluate_pair_set(embedder, pair_set, flip=self.flip, num_folds=self.num_folds, settings=settings)
+            evaluate_pair_set(
+                embedder, pair_set, flip=self.flip, fit=self.fit, num_folds=self.num_folds, settings=settings
+            )
             for pair_set in sets
         ]
 
@@ -119,6 +127,7 @@ def evaluate_pair_set(
     flip: bool,
     num_folds: int,
     settings: IntervalSettings,
+    fit: Fit = "refuse",
     protocol: str = "pair_sets",
 ) -> Result:
     """Return the Result of one pair set.
@@ -127,8 +136,8 @@ def evaluate_pair_set(
         ValueError: if it holds one class only, or an embedding is not finite.
     """
     started = time.perf_counter()
-    source = EncodedImages(pair_set.name, pair_set.images)
-    unit = embedder.embed(source).unit(flip=flip)
+    source = EncodedImages(pair_set.name, pair_set.images, fit=fit)
+    unit = embed_fitted(embedder, source).unit(flip=flip)
     try:
         distances = pair_distances(unit)
         metric = PairVerification(
@@ -155,6 +164,14 @@ def evaluate_pair_set(
         samples_hash=hash_samples(pair_set.is_same, names=[source.fingerprint()]) if settings.detailed else "",
         arrays={"correct": verified.correct, "folds": fold_of_each_pair(len(distances), num_folds)},
     )
+
+
+def embed_fitted(embedder: Embedder, source: EncodedImages) -> FaceEmbeddings:
+    """Return the embeddings of a source; an image that does not fit is refused with what to do about it."""
+    try:
+        return embedder.embed(source)
+    except ImageError as error:
+        raise ValueError(str(error).replace("fit=", "protocol.fit=")) from error
 
 
 def accuracy_measures(

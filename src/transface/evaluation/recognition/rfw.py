@@ -36,6 +36,7 @@ class Rfw:
         *,
         groups: Sequence[str] = GROUPS,
         flip: bool = True,
+        fit: Fit = "refuse",
         fars: Sequence[float] = PAIR_FARS,
         num_bootstraps: int = 1000,
         seed: int = 0,
@@ -46,6 +47,7 @@ class Rfw:
         self.root, self.groups, self.flip, self.fars = Path(root), tuple(groups), flip, tuple(fars)
         self.num_bootstraps, self.seed = num_bootstraps, seed
         self.names = ["rfw"]
+        self.fit = check_fit(fit)
         self._sets: list[PairSet] | None = None
 
     def prepare(self) -> None:
@@ -67,7 +69,9 @@ class Rfw:
         started = time.perf_counter()
         settings = IntervalSettings(self.fars, self.num_bootstraps, self.seed, detailed)
         results = [
-            evaluate_pair_set(embedder, pair_set, flip=self.flip, num_folds=10, settings=settings, protocol="rfw")
+            evaluate_pair_set(
+                embedder, pair_set, flip=self.flip, fit=self.fit, num_folds=10, settings=settings, protocol="rfw"
+            )
             for pair_set in self._read()
         ]
         sizes = np.array([result.counts["pairs"] for result in results])

@@ -7,6 +7,7 @@ import torch
 
 from transface.backbones.weights.files import TRAINER_FILE, trainer_file
 from transface.backbones.weights.plain_pickles import read_plain, reason_of
+from transface.file_kinds import described_file
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
@@ -43,7 +44,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except (
         Exception
     ) as error:  # a mutated file makes the reader fail in any way: IndexError, TypeError, OverflowError ...
-        reason = reason_of(error)
+        reason = described_file(file) or reason_of(error)
         raise ValueError(
             f"{file} is not a checkpoint that can be opened safely ({reason}): expected tensors and plain values only"
         ) from None
