@@ -73,7 +73,7 @@ def image_sides_of(num_cells: int, *, cell: int) -> tuple[int, int]:
     rows = FACE_HEIGHT // cell
     if side * side == num_cells:
         return (FACE_HEIGHT, FACE_HEIGHT) if side == rows else (side * cell, side * cell)
-    if num_cells % rows == 0 and rows // 2 < num_cells // rows < rows:
+    if rows and num_cells % rows == 0 and rows // 2 < num_cells // rows < rows:
         return FACE_HEIGHT, num_cells // rows * cell
     columns = next(number for number in range(side, 0, -1) if num_cells % number == 0)
     return num_cells // columns * cell, columns * cell

@@ -57,6 +57,7 @@ def read_plain(path: str | Path, *, mmap: bool = False) -> Any:
         warnings.filterwarnings(
             "ignore", message="Detected pickle protocol"
         )  # of a file that is refused, or read all the same
+        warnings.filterwarnings("ignore", message=".*TorchScript archive")  # refused just after
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 

@@ -177,7 +177,7 @@ def recognise(state: Mapping[str, Tensor], *, prefix: str = "") -> Family:
             return family
     known = ", ".join(family.name for family in FAMILIES)
     raise ValueError(
-        f"weights of no known family ({known}); their keys begin {listed(tuple(state))}. Build their network yourself and"
-        " open them with transface.load(path, backbone=network), rename the keys to those of a family, or export the"
-        " network to .onnx where it was made"
+        f"weights of no known family ({known}); their keys begin {listed(tuple(state))}. Build their network and open"
+        " them with transface.load(path, backbone=network), rename the keys to those of a family, or export the network"
+        " to .onnx where it was made"
     )

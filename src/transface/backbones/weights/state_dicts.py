@@ -123,7 +123,7 @@ def _unwrapped(content: Mapping[str, Any], *, origin: str) -> Mapping[str, Any]:
     odd += [f"the key {key!r} ({type(key).__name__})" for key in content if not isinstance(key, str)]
     if odd or not content:
         raise ValueError(
-            f"{origin} must hold a state dict (names to tensors), alone or under any one key, got "
+            f"{origin} must hold a state dict (names to tensors), got "
             + (", ".join(odd[:NUM_LISTED]) or "an empty one")
         )
     return content
@@ -143,7 +143,7 @@ def _wrapped_state(content: Mapping[str, Any], *, origin: str) -> Mapping[str, A
     found = [key for key, value in content.items() if _leads_to_state(value)]
     if len(found) > 1:
         raise ValueError(
-            f"{origin} holds several state dicts, under {listed(tuple(map(str, found)))}: save the one that is wanted in"
+            f"{origin} holds several state dicts, under {listed(tuple(map(str, found)))}: save the one wanted in"
             " a file of its own (torch.save(torch.load(path, weights_only=True)[KEY], 'weights.pt'))"
         )
     return dict(content[found[0]]) if found else None

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.artifacts import writing_file
+from transface.file_kinds import described_file
 
 PLAIN_DTYPE = re.compile(r"[|<>=]?(b1|\?|[ui][1248]|f[48]|bool|u?int(8|16|32|64)|float(32|64))")
 
@@ -147,9 +148,8 @@ def _unpickle(path: Path) -> object:
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{path}: {error}") from None
     except (Exception, RecursionError) as error:
-        raise ValueError(
-            f"{path} is no pair set: its pickle is broken ({type(error).__name__}: {str(error)[:120]})"
-        ) from None
+        said = described_file(path) or f"{type(error).__name__}: {str(error)[:120]}"
+        raise ValueError(f"{path} is no pair set: its pickle is broken ({said})") from None
 
 
 class _BrokenArrayError(ValueError):

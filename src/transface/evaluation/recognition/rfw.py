@@ -14,6 +14,7 @@ from transface.evaluation.protocol import check_settings, provenance
 from transface.evaluation.recognition.pair_results import IntervalSettings
 from transface.evaluation.recognition.pair_sets import PAIR_FARS, evaluate_pair_set, read_verification_sets
 from transface.evaluation.results import Measure, Result
+from transface.images.fit import Fit, check_fit
 
 GROUPS = ("African", "Asian", "Caucasian", "Indian")
 
