@@ -23,6 +23,9 @@ ALIGNMENT_TEMPLATE = (
     (41.5493, 92.3655),
     (70.7299, 92.2041),
 )
+# The same five points of CelebA's aligned photographs, 178 wide and 218 high, in a square of 218.
+PORTRAIT_TEMPLATE = ((89.0, 111.0), (128.0, 111.0), (108.0, 135.0), (91.0, 152.0), (125.0, 152.0))
+PORTRAIT_SIZE = 218
 SPHERE_RADIUS = 58.0
 NOSE_RELIEF = 10.0
 
@@ -105,16 +108,17 @@ def landmarks_on_screen(traits: Columns, nuisance: Columns) -> Tensor:
     return torch.cat([eyes, nose, corners], dim=1)
 
 
-def aligned_placement(points: Tensor, nuisance: Columns) -> Placement:
-    """Return the similarity that brings the five points (B, 5) nearest to the template, then strays by the crop's
-    jitter.
-    """
-    template = torch.view_as_complex(torch.tensor(ALIGNMENT_TEMPLATE)).expand_as(points)
-    here, there = points.mean(1, keepdim=True), template.mean(1, keepdim=True)
+def aligned_placement(
+    points: Tensor, nuisance: Columns, template: tuple[tuple[float, float], ...] = ALIGNMENT_TEMPLATE
+) -> Placement:
+    """Return the similarity that brings the five points (B, 5) nearest to a template; then it strays by the jitter."""
+    template_points = torch.view_as_complex(torch.tensor(template)).expand_as(points)
+    here, there = points.mean(1, keepdim=True), template_points.mean(1, keepdim=True)
     spread = (points - here).abs().square().sum(1, keepdim=True)
-    turn = ((points - here).conj() * (template - there)).sum(1, keepdim=True) / spread
+    turn = ((points - here).conj() * (template_points - there)).sum(1, keepdim=True) / spread
     turn = turn * torch.polar(1 + nuisance["crop_scale"], nuisance["crop_turn"])
-    return Placement(turn, there - turn * here + torch.complex(nuisance["crop_across"], nuisance["crop_down"]), 1.22)
+    stray = torch.complex(nuisance["crop_across"], nuisance["crop_down"])
+    return Placement(turn, there - turn * here + stray, 1.22 if template is ALIGNMENT_TEMPLATE else 1.4)
 
 
 def loose_placement(nuisance: Columns, image_size: int) -> Placement:

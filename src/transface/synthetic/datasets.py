@@ -5,8 +5,6 @@ The people of the pair sets, of the IJB-C folder and of the pack are drawn apart
 seed gives the same bytes. What the faces look like: people.py; how they are drawn: drawing.py.
 """
 
-import json
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,10 +26,9 @@ from transface.synthetic.photographs import (
     stream,
 )
 from transface.synthetic.templates import write_ijbc_folder
+from transface.synthetic.whole_folders import DRAWING, write_whole
 
-DRAWING = 2  # counts changes of the faces' looks: in the manifest, so that older data is made again
 NUM_FOLDS = 10
-MANIFEST = "made_up.json"
 
 
 class PairDifficulty(NamedTuple):
@@ -174,10 +171,8 @@ def write_demo_data(
 ) -> DemoData:
     """Write pack, pair sets and IJB-C folder into `root`; if they lie there with the same settings, do nothing.
 
-    They are made beside `root` and renamed when whole. Made-up data of other settings is replaced.
-
     Raises:
-        FileExistsError: if `root` holds anything else.
+        FileExistsError: if `root` holds anything but made-up data.
     """
     root = Path(root)
     settings = {
@@ -188,28 +183,11 @@ def write_demo_data(
         "num_ijbc_identities": num_ijbc_identities,
         "seed": seed,
     }
-    data = DemoData(root, {name: root / f"{name}.bin" for name in PAIR_SETS}, root / "ijbc")
-    if _manifest(root) == settings:
-        return data
-    if root.exists() and any(root.iterdir()) and _manifest(root) is None:
-        raise FileExistsError(f"{root} holds something that is not made-up data (no {MANIFEST}); give another folder")
-    place = root.resolve()  # where `root` is a link, what it leads to is replaced, not the link
-    partial = place.with_name(place.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        write_identity_pack(partial, num_identities, images_per_identity=images_per_identity, seed=seed)
-        write_pair_sets(partial, num_pairs, seed=seed)
-        write_ijbc_folder(partial / "ijbc", num_ijbc_identities, seed=seed)
-        (partial / MANIFEST).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    if place.exists():
-        shutil.rmtree(place)
-    partial.rename(place)
-    return data
 
+    def write(folder: Path) -> None:
+        write_identity_pack(folder, num_identities, images_per_identity=images_per_identity, seed=seed)
+        write_pair_sets(folder, num_pairs, seed=seed)
+        write_ijbc_folder(folder / "ijbc", num_ijbc_identities, seed=seed)
 
-def _manifest(root: Path) -> dict[str, int] | None:
-    path = root / MANIFEST
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    write_whole(root, settings, write)
+    return DemoData(root, {name: root / f"{name}.bin" for name in PAIR_SETS}, root / "ijbc")

@@ -15,6 +15,9 @@ from torch.nn import functional as F
 
 from transface.synthetic import features
 from transface.synthetic.canvas import (
+    ALIGNMENT_TEMPLATE,
+    PORTRAIT_SIZE,
+    PORTRAIT_TEMPLATE,
     Canvas,
     Placement,
     aligned_placement,
@@ -46,17 +49,19 @@ def render_faces(identity: Tensor, nuisance: Tensor, *, image_size: int = 112, c
     """Return the photographs of people `identity` (B, P) under `nuisance` (B, Q): the same input gives the same pixels.
 
     crop="aligned" brings the five landmarks to the alignment template of 112x112 (the crop's jitter aside);
-    crop="loose" is a detector's box with the face rolled and off centre.
+    crop="loose" is a detector's box with the face rolled and off centre; crop="portrait" brings the landmarks to where
+    CelebA has them, in a square of 218.
 
     Raises:
         ValueError: if the tables do not fit each other, or `crop` is another word, or the image size does not suit it.
     """
     if len(identity) != len(nuisance):
         raise ValueError(f"one row of nuisance per identity row was expected, got {len(identity)} and {len(nuisance)}")
-    if crop not in {"aligned", "loose"}:
-        raise ValueError(f"crop must be 'aligned' or 'loose', got {crop!r}")
-    if crop == "aligned" and image_size != 112:
-        raise ValueError(f"an aligned crop is 112 wide, got image_size={image_size}; use crop='loose' for other sizes")
+    if crop not in {"aligned", "loose", "portrait"}:
+        raise ValueError(f"crop must be 'aligned', 'loose' or 'portrait', got {crop!r}")
+    size = {"aligned": 112, "portrait": PORTRAIT_SIZE}.get(crop, image_size)
+    if image_size != size:
+        raise ValueError(f"crop={crop!r} is {size} wide, got image_size={image_size}; use crop='loose' for other sizes")
     if image_size % 2 or not 32 <= image_size < BANK_SIZE:
         raise ValueError(f"image_size must be an even number in 32..{BANK_SIZE - 2}, got {image_size}")
     with one_thread():
@@ -83,7 +88,10 @@ def one_thread() -> Iterator[None]:
 def render_chunk(traits: Columns, nuisance: Columns, image_size: int, crop: str) -> RenderedFaces:
     """Return a few faces, drawn together."""
     points = landmarks_on_screen(traits, nuisance)
-    placement = aligned_placement(points, nuisance) if crop == "aligned" else loose_placement(nuisance, image_size)
+    if crop == "loose":
+        placement = loose_placement(nuisance, image_size)
+    else:
+        placement = aligned_placement(points, nuisance, ALIGNMENT_TEMPLATE if crop == "aligned" else PORTRAIT_TEMPLATE)
     canvas = pixel_canvas(placement, nuisance, image_size)
     coarse = pixel_canvas(placement, nuisance, image_size, step=2)
     paint_scenery(canvas, nuisance, image_size)

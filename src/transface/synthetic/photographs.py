@@ -20,6 +20,7 @@ from transface.synthetic.people import NUISANCE_COLUMNS, draw_identities, draw_n
 BATCH = 128
 # Streams of random numbers under one seed.
 TRAIN, PAIRS, TEMPLATES, FOLDERS = 0, 10, 20, 30
+ATTRIBUTES, EXPRESSED, AGES = 40, 50, 60
 
 
 def stream(seed: int, number: int) -> torch.Generator:
@@ -68,8 +69,13 @@ class EncodedFaces(NamedTuple):
     landmarks: Tensor
 
 
-def encode_faces(faces: RenderedFaces, nuisance: Tensor) -> EncodedFaces:
-    """Return the faces as JPEG files of the quality that `nuisance` says."""
+def encode_faces(faces: RenderedFaces, nuisance: Tensor, *, width: int | None = None) -> EncodedFaces:
+    """Return the faces as JPEG files of the quality that `nuisance` says, only the middle columns where a width is
+    given.
+    """
+    if width is not None:
+        left = (faces.images.shape[3] - width) // 2
+        faces = faces._replace(images=faces.images[..., left : left + width].contiguous())
     qualities = nuisance[:, NUISANCE_COLUMNS["jpeg_quality"]].round().clamp(20, 100).int().tolist()
     jpegs = [
         encode_jpeg(image, quality).numpy().tobytes() for image, quality in zip(faces.images, qualities, strict=True)
@@ -80,9 +86,11 @@ def encode_faces(faces: RenderedFaces, nuisance: Tensor) -> EncodedFaces:
 class _Shots(Dataset[EncodedFaces | RenderedFaces]):
     """Batches of photographs, each drawn when it is asked for: by any process, always alike."""
 
-    def __init__(self, traits: Tensor, nuisance: Tensor, *, encoded: bool, **words: Any) -> None:
+    def __init__(
+        self, traits: Tensor, nuisance: Tensor, *, encoded: bool, width: int | None = None, **words: Any
+    ) -> None:
         self.parts = list(zip(traits.split(BATCH), nuisance.split(BATCH), strict=True))
-        self.encoded, self.words = encoded, words
+        self.encoded, self.width, self.words = encoded, width, words
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -90,7 +98,7 @@ class _Shots(Dataset[EncodedFaces | RenderedFaces]):
     def __getitem__(self, index: int) -> EncodedFaces | RenderedFaces:
         who, how = self.parts[index]
         faces = render_faces(who, how, **self.words)
-        return encode_faces(faces, how) if self.encoded else faces
+        return encode_faces(faces, how, width=self.width) if self.encoded else faces
 
 
 def _on_all_cores(shots: _Shots) -> Iterator[Any]:
@@ -110,10 +118,12 @@ def _on_all_cores(shots: _Shots) -> Iterator[Any]:
 
 
 def photographs(
-    traits: Tensor, nuisance: Tensor, *, image_size: int = 112, crop: str = "aligned"
+    traits: Tensor, nuisance: Tensor, *, image_size: int = 112, crop: str = "aligned", width: int | None = None
 ) -> Iterator[EncodedFaces]:
-    """Yield the encoded photographs of `traits` (B, P) under `nuisance` (B, Q), some hundreds at a time."""
-    return _on_all_cores(_Shots(traits, nuisance, encoded=True, image_size=image_size, crop=crop))
+    """Yield the encoded photographs of `traits` (B, P) under `nuisance` (B, Q), some hundreds at a time; `width` keeps
+    the middle columns of each.
+    """
+    return _on_all_cores(_Shots(traits, nuisance, encoded=True, width=width, image_size=image_size, crop=crop))
 
 
 def encode_all(traits: Tensor, nuisance: Tensor) -> list[bytes]:

@@ -15,6 +15,7 @@ from transface.data.recordio.reader import RecordReader
 from transface.data.sources.identity_pack import IdentityPack
 from transface.synthetic import datasets as synthetic
 from transface.synthetic import photographs
+from transface.synthetic.whole_folders import MANIFEST
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -99,7 +100,7 @@ def test_demo_data_goes_where_a_link_leads(tmp_path: Path) -> None:
         data = synthetic.write_demo_data(
             tmp_path / "data", num_identities=1, images_per_identity=1, num_pairs=20, num_ijbc_identities=1, seed=seed
         )
-        assert json.loads((tmp_path / "disk" / synthetic.MANIFEST).read_text())["seed"] == seed
+        assert json.loads((tmp_path / "disk" / MANIFEST).read_text())["seed"] == seed
     assert data.root.is_symlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "disk"]
 
