@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from transface.cli.config.optuna_sweeper import open_study
 from transface.synthetic.datasets import write_identity_pack, write_pair_sets
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -145,14 +146,14 @@ def test_a_job_warned_of_preemption_saves_is_queued_again_and_ends(folder: Path)
 
 
 def test_a_search_killed_half_way_proposes_no_trial_twice(folder: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    pytest.importorskip("optuna")
     words = ("sweep=optuna", "name=search", "hydra.sweeper.n_trials=4")
     search = folder / "runs" / "search"
     process = start(folder, *words)
     wait_until(lambda: len(finished(search)) >= 2, process)
     kill(process, group=True)
     assert start(folder, *words).wait() == 0
-    trials = [json.loads(line) for line in (search / "trials.jsonl").read_text().splitlines()]
-    assert [trial["number"] for trial in trials] == [0, 1, 2, 3]
-    assert finished(search) == {f"trial-{trial['number']}": trial["value"] for trial in trials}
+    trials = open_study(search / "study.journal", "maximize").trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
+    assert finished(search) == {f"trial-{trial.number}": trial.value for trial in trials}
     assert all(steps_of(search / f"trial-{number}") == list(range(12)) for number in range(4))

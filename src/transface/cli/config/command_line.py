@@ -26,7 +26,7 @@ FLAGS_WITH_A_VALUE = (
 )
 LISTED_GROUPS = ("augmentation", "callbacks", "logger")
 OPTIONAL_GROUPS = ("experiment", "sweep", "variant", "debug")
-PLUGINS = {"optuna": "hydra_plugins.hydra_optuna_sweeper", "slurm": "hydra_plugins.hydra_submitit_launcher"}
+PLUGINS = {"optuna": "optuna", "slurm": "hydra_plugins.hydra_submitit_launcher"}
 
 
 def hydra_words(argv: list[str], folder: Path) -> list[str]:

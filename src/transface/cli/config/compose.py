@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from transface.cli.config.command_line import hydra_words
 from transface.cli.config.errors import Carried, UserError, has_line, remember_keys
-from transface.cli.config.optuna_sweeper import stand_in_for_plugin
 from transface.cli.config.value_types import refuse_wrong_kinds
 
 
@@ -37,7 +36,6 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
     folder = folder or conf_folder()
     OmegaConf.register_new_resolver("trial_name", trial_name, replace=True)
     argv = hydra_words(argv, folder)
-    stand_in_for_plugin()
     _remember(folder, verb, argv)
     program = sys.argv[0]
     sys.argv = [f"{program}", *argv]

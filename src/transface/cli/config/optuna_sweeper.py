@@ -1,19 +1,24 @@
-"""Hydra's Optuna sweeper, with trials kept in a text file: a stopped search goes on where it was, and draws what it
-would have drawn.
+"""Searches settings with Optuna: proposes trials, launches them through Hydra and stores them in Optuna's own journal.
 
-The plugin's own storage is an SQL database, which its Optuna (2.10) can no longer open with SQLAlchemy 2, and to which
-each start adds n_trials more. Here every batch of trials follows from the seed, the number of its first trial and the
-trials before it, so a batch that was cut off is proposed again as it was, and its finished trials answer at once (see
-sweeps.py).
+A search resumes: trials that a stopped process left unfinished are launched again with the settings they had, and each
+batch of proposals follows from the seed, the number of its first trial and the trials before it. Several processes may
+share one study: each proposal is made under a lock, and each process holds a lock of its own while it lives.
 """
 
+import fcntl
+import itertools
 import json
 import logging
+import os
+import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -22,50 +27,41 @@ from omegaconf import DictConfig, OmegaConf
 from transface.cli.config.errors import UserError
 
 log = logging.getLogger(__name__)
+JOURNAL = "study.journal"
+WORKER = "worker"  # the user attribute of a trial that names the process it was proposed in
 
 
-PLUGIN = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
+class OptunaSweeper(Sweeper):
+    """The sweeper of hydra/sweeper=optuna. `n_trials` counts the whole search, not what one start adds.
 
-
-def stand_in_for_plugin() -> None:
-    """Let hydra/sweeper=optuna mean StudySweeper: Hydra builds plugins only of names below hydra_plugins, and this one
-    is registered.
-    """
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # Optuna imports it, and it tells of every part it loads
-    known = Plugins.instance().class_name_to_class
-    if PLUGIN in known:
-        known[PLUGIN] = StudySweeper
-
-
-class StudySweeper(Sweeper):
-    """Takes the settings of hydra/sweeper=optuna; `n_trials` counts the whole search, not what this start adds.
-
-    Args of the constructor, besides those of the plugin:
-        storage: the file of trials; null: trials.jsonl in the folder of the sweep.
+    Args of the constructor:
+        sampler: a config with the `_target_` of an Optuna sampler; GridSampler is given the search space.
+        direction: "maximize" or "minimize" what a trial returns (the `monitor`).
+        storage: a file for Optuna's JournalStorage, or a database's URL (sqlite:///search.db); null: study.journal in
+            the sweep's folder.
+        study_name: name of the study in its storage.
+        n_jobs: number of trials proposed together, for a launcher that runs several at once.
+        max_failure_rate: share of the trials launched together that may fail before the search stops.
+        params: settings to search, as Hydra's sweeps: choice(...), range(...), interval(...), tag(log, interval(...)).
     """
 
     def __init__(
         self,
         sampler: Any,
-        direction: Any,
-        storage: str | None,
-        study_name: str | None,
-        n_trials: int,
-        n_jobs: int,
-        max_failure_rate: float,
-        search_space: Any = None,
-        custom_search_space: str | None = None,
+        direction: str = "maximize",
+        storage: str | None = None,
+        study_name: str | None = None,
+        n_trials: int = 20,
+        n_jobs: int = 1,
+        max_failure_rate: float = 0.0,
         params: DictConfig | None = None,
     ) -> None:
-        if search_space is not None or custom_search_space is not None:
-            raise UserError("hydra.sweeper takes params; search_space and custom_search_space are not supported")
-        if storage is not None and "://" in storage:
-            raise UserError(
-                f"hydra.sweeper.storage is a file of trials, got the database {storage}: leave it null, or name a file"
-            )
-        self.direction = direction if isinstance(direction, str) else direction.name
-        self.storage, self.study_name = storage, study_name
-        self.n_trials, self.n_jobs, self.max_failure_rate = n_trials, max(n_jobs, 1), max_failure_rate
+        if direction not in ("maximize", "minimize"):
+            raise UserError(f"hydra.sweeper.direction is maximize or minimize, got {direction!r}")
+        if n_trials < 1 or n_jobs < 1:
+            raise UserError(f"hydra.sweeper.n_trials and n_jobs are at least 1, got {n_trials} and {n_jobs}")
+        self.direction, self.storage, self.study_name = direction, storage, study_name or "search"
+        self.n_trials, self.n_jobs, self.max_failure_rate = n_trials, n_jobs, max_failure_rate
         self.params: dict[str, Any] = {str(key): value for key, value in (params or {}).items()}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -75,45 +71,55 @@ class StudySweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run trials until there are n_trials, and write optimization_results.yaml."""
-        from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
-
+        """Run trials until the study has n_trials, write optimization_results.yaml and return the study."""
         folder = Path(self.settings.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        space, fixed = create_params_from_overrides(
-            [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
-        )
-        space = {name: distribution for name, distribution in space.items() if name not in fixed}
-        file = Path(self.storage) if self.storage else folder / "trials.jsonl"
-        study = open_study(file, self.direction, self.study_name)
-        log.info("%s: %d of %d trials done", file, len(study.trials), self.n_trials)
-        while (first := len(study.trials)) < self.n_trials:
-            study.sampler = self._sampler(space, first)
-            self._run_batch(study, space, fixed, count=min(self.n_jobs, self.n_trials - first))
-            append_trials(file, study.trials[first:])
+        space, fixed = search_space([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
+        study = open_study(self.storage or folder / JOURNAL, self.direction, self.study_name)
+        log.info("%d of %d trials done", sum(trial.state.is_finished() for trial in study.trials), self.n_trials)
+        with living_worker(folder) as worker:
+            while numbers := self._next_trials(study, space, folder, worker):
+                for together in contiguous(numbers):
+                    self._launch(study, together, fixed)
         _write_best(study, folder)
         return study
+
+    def _next_trials(self, study: Any, space: dict[str, Any], folder: Path, worker: str) -> list[int]:
+        """Return the numbers of the trials to launch: those that a dead process left, else new ones; [] at the end."""
+        with locked(folder / "study.lock"):
+            known = study.trials
+            left = [t for t in known if not t.state.is_finished() and not is_alive(folder, t.user_attrs.get(WORKER))]
+            count = min(self.n_jobs, self.n_trials - len(known))
+            study.sampler = self._sampler(space, left[0].number if left else len(known))
+            if left:
+                trials = [_resumed(study, trial, space) for trial in left[: self.n_jobs]]
+            elif count > 0 and not _is_exhausted(study):
+                trials = [study.ask(space) for _ in range(count)]
+            else:
+                trials = []
+            for trial in trials:
+                trial.set_user_attr(WORKER, worker)
+        return [trial.number for trial in trials]
 
     def _sampler(self, space: dict[str, Any], first: int) -> Any:
         from hydra.utils import instantiate
 
         node = OmegaConf.to_container(self.settings.sweeper.sampler, resolve=True)
         assert isinstance(node, dict)
-        if "seed" in node:
-            node["seed"] = (node["seed"] or 0) + first
-        sampler = instantiate(node)
-        return (
-            sampler({name: choices(distribution) for name, distribution in space.items()})
-            if callable(sampler)
-            else sampler
-        )
+        is_grid = str(node["_target_"]).endswith(".GridSampler")
+        if "seed" in node:  # a grid keeps its order: a combination is known by its place in it
+            node["seed"] = (node["seed"] or 0) + (0 if is_grid else first)
+        if is_grid:
+            node["search_space"] = {name: grid_values(distribution) for name, distribution in space.items()}
+        return instantiate(node)
 
-    def _run_batch(self, study: Any, space: dict[str, Any], fixed: dict[str, Any], *, count: int) -> None:
-        first = len(study.trials)
-        trials = [study.ask(space) for _ in range(count)]
-        overrides = [[f"{name}={value}" for name, value in {**trial.params, **fixed}.items()] for trial in trials]
-        returns = self.launcher.launch(overrides, initial_job_idx=first)
-        failed = [outcome for trial, outcome in zip(trials, returns, strict=True) if not _tell(study, trial, outcome)]
+    def _launch(self, study: Any, numbers: Sequence[int], fixed: dict[str, str]) -> None:
+        trials = [study.trials[number] for number in numbers]
+        overrides = [[f"{name}={value}" for name, value in {**fixed, **trial.params}.items()] for trial in trials]
+        returns = self.launcher.launch(overrides, initial_job_idx=numbers[0])
+        failed = [
+            outcome for number, outcome in zip(numbers, returns, strict=True) if not _tell(study, number, outcome)
+        ]
         if len(failed) / len(returns) > self.max_failure_rate:
             _ = failed[0].return_value
             raise UserError(
@@ -122,7 +128,44 @@ class StudySweeper(Sweeper):
             )
 
 
-def choices(distribution: Any) -> list[Any]:
+def search_space(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the distributions by setting, and the settings with one value; a later word for a setting replaces an
+    earlier one.
+
+    range(a, b, step) proposes a, a + step, ... up to b, b included where a step ends there.
+    """
+    space: dict[str, Any] = {}
+    fixed: dict[str, str] = {}
+    for override in OverridesParser.create().parse_overrides(overrides=list(words)):
+        key = override.get_key_element()
+        for found in (space, fixed):
+            found.pop(key, None)
+        if override.is_sweep_override():
+            space[key] = distribution_of(override)
+        else:
+            fixed[key] = str(override.get_value_element_as_str())
+    if not space:
+        raise UserError("nothing to search: give hydra.sweeper.params, or settings as choice(...) or interval(...)")
+    return space, fixed
+
+
+def distribution_of(override: Override) -> Any:
+    """Return the Optuna distribution of a sweep in Hydra's grammar."""
+    from optuna import distributions
+
+    value: Any = override.value()
+    if isinstance(value, IntervalSweep):
+        whole = isinstance(value.start, int) and isinstance(value.end, int)
+        kind = distributions.IntDistribution if whole else distributions.FloatDistribution
+        return kind(value.start, value.end, log="log" in value.tags)
+    if isinstance(value, RangeSweep) and not value.shuffle:
+        whole = all(isinstance(number, int) for number in (value.start, value.stop, value.step))
+        kind = distributions.IntDistribution if whole else distributions.FloatDistribution
+        return kind(value.start, value.stop, step=value.step)
+    return distributions.CategoricalDistribution(list(override.sweep_iterator(transformer=Transformer.encode)))
+
+
+def grid_values(distribution: Any) -> list[Any]:
     """Return the values of a discrete distribution, for a grid.
 
     Raises:
@@ -130,89 +173,197 @@ def choices(distribution: Any) -> list[Any]:
     """
     if hasattr(distribution, "choices"):
         return list(distribution.choices)
-    step = getattr(distribution, "step", getattr(distribution, "q", None))
-    if step is None:
+    if distribution.step is None or distribution.log:
         raise UserError("a grid needs lists or ranges of values: choice(...) or range(...), not interval(...)")
-    count = int((distribution.high - distribution.low) / step + 1e-9) + 1
-    return [distribution.low + step * index for index in range(count)]
+    count = int((distribution.high - distribution.low) / distribution.step + 1e-9) + 1
+    return [distribution.low + distribution.step * index for index in range(count)]
 
 
-def open_study(file: Path, direction: Any, name: str | None) -> Any:
-    """Return an Optuna study that holds the trials of a file, if there are any."""
+def open_study(storage: str | Path, direction: str, name: str = "search") -> Any:
+    """Return the Optuna study of a journal file or of a database's URL; a new one where there is none.
+
+    Raises:
+        UserError: if the journal is broken, or the study has another direction.
+    """
     import optuna
 
     optuna.logging.set_verbosity(logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    study = optuna.create_study(study_name=name, direction=direction)
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines() if file.is_file() else (), start=1):
-        try:
-            study.add_trial(trial_of(json.loads(line)))
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{file}, line {number} is no trial ({error}): remove it, and the trial is proposed again"
-            ) from error
+    try:
+        opened: Any = str(storage) if "://" in str(storage) else _journal(Path(storage))
+        study = optuna.create_study(storage=opened, study_name=name, direction=direction, load_if_exists=True)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{storage} is no journal of Optuna ({error}): move it away, and the search starts anew"
+        ) from error
+    except optuna.exceptions.StorageInternalError as error:
+        raise UserError(f"the database {storage} does not open: {error}") from error
+    if study.direction.name.lower() != direction:
+        raise UserError(
+            f"{storage} holds a search that wants to {study.direction.name.lower()}, hydra.sweeper.direction is"
+            f" {direction}: give another name=... or hydra.sweeper.study_name=..."
+        )
     return study
 
 
-def trial_of(entry: dict[str, Any]) -> Any:
-    """Return the Optuna trial that a line of the file holds."""
-    import optuna
+class FileLock:
+    """A lock that ends with its process, for JournalFileBackend: Optuna's own stay behind when a process is killed."""
 
-    return optuna.trial.create_trial(
-        state=optuna.trial.TrialState[entry["state"]],
-        value=entry["value"],
-        params=entry["params"],
-        distributions={
-            key: optuna.distributions.json_to_distribution(text) for key, text in entry["distributions"].items()
-        },
-        system_attrs=entry["system_attrs"],
-    )
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file: TextIO | None = None
+
+    def acquire(self) -> bool:
+        self.file = self.path.open("w")
+        fcntl.lockf(self.file, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        assert self.file is not None
+        self.file.close()
+        self.file = None
 
 
-def append_trials(file: Path, trials: Sequence[Any]) -> None:
-    """Add trials to the file, all of them in one write."""
-    import optuna
+def _journal(file: Path) -> Any:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
 
-    lines = [
-        json.dumps(
-            {
-                "number": trial.number,
-                "state": trial.state.name,
-                "value": trial.value,
-                "params": trial.params,
-                "distributions": {
-                    key: optuna.distributions.distribution_to_json(one) for key, one in trial.distributions.items()
-                },
-                "system_attrs": {
-                    key: value for key, value in trial.system_attrs.items() if not key.startswith("fixed")
-                },
-            }
+    old = file.with_name("trials.jsonl")
+    if old.exists() and not file.exists():
+        raise UserError(
+            f"{old} was written by an earlier version, whose searches do not resume: give another name=..., or move"
+            " the file away to search anew (finished trials answer at once)"
         )
-        for trial in trials
-    ]
-    with file.open("a", encoding="utf-8") as handle:
-        handle.write("".join(f"{line}\n" for line in lines))
+    lock: Any = FileLock(file.with_name(f"{file.name}.lock"))
+    lock.acquire()
+    try:
+        _cut_torn_line(file)
+    finally:
+        lock.release()
+    return JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
 
 
-def _tell(study: Any, trial: Any, outcome: Any) -> bool:
+def _cut_torn_line(file: Path) -> None:
+    """Cut off a last line without its end: its writer was killed, and Optuna would append to it."""
+    if not file.is_file():
+        return
+    content = file.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            json.loads(line)
+        except ValueError as error:
+            raise UserError(
+                f"{file}, line {number} is broken ({error}): move the file away, and the search starts anew"
+            ) from error
+    if len(whole) < len(content):
+        log.warning("%s: a line that was not written to its end is dropped", file)
+        with file.open("r+b") as handle:
+            handle.truncate(len(whole))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file against other processes; it is free again when this process ends, however it ends."""
+    lock = FileLock(path)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def living_worker(folder: Path) -> Iterator[str]:
+    """Yield the name of this process in a study, whose lock is held while the process lives."""
+    name = f"{os.uname().nodename}-{uuid.uuid4().hex[:12]}"
+    workers = folder / ".workers"
+    workers.mkdir(exist_ok=True)
+    _OWN.add(name)
+    try:
+        with locked(workers / name):
+            yield name
+    finally:
+        _OWN.discard(name)
+        (workers / name).unlink(missing_ok=True)
+
+
+_OWN: set[str] = set()  # fcntl's locks do not hold off the process that has them
+
+
+def is_alive(folder: Path, worker: str | None) -> bool:
+    """Return whether the process that proposed a trial still lives."""
+    if worker in _OWN:
+        return True
+    if worker is None or not (folder / ".workers" / worker).exists():
+        return False
+    with (folder / ".workers" / worker).open("r+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def contiguous(numbers: Sequence[int]) -> list[list[int]]:
+    """Return the numbers in groups without gaps: a launcher counts on from the first of its jobs.
+
+    Example:
+        >>> contiguous([2, 3, 7])
+        [[2, 3], [7]]
+    """
+    groups = itertools.groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0])
+    return [[number for _, number in group] for _, group in groups]
+
+
+def _resumed(study: Any, frozen: Any, space: dict[str, Any]) -> Any:
+    """Return an unfinished trial to go on with; a setting that its process had not yet drawn is drawn now."""
     import optuna
+
+    trial = optuna.trial.Trial(study, frozen._trial_id)
+    for name, distribution in space.items():
+        if name in frozen.params:
+            continue
+        if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+            trial.suggest_categorical(name, distribution.choices)
+        elif isinstance(distribution, optuna.distributions.IntDistribution):
+            trial.suggest_int(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
+        else:
+            trial.suggest_float(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
+    return trial
+
+
+def _is_exhausted(study: Any) -> bool:
+    from optuna.samplers import GridSampler
+
+    return isinstance(study.sampler, GridSampler) and study.sampler.is_exhausted(study)
+
+
+def _tell(study: Any, number: int, outcome: Any) -> bool:
+    """Store a trial's value, or that it failed; return whether it has one."""
+    from optuna.trial import TrialState
 
     try:
         value = float(outcome.return_value)
     except Exception as error:
-        log.warning("trial %d failed: %s", trial.number, error)
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        log.warning("trial %d failed: %s", number, error)
+        study.tell(number, state=TrialState.FAIL)
         return False
     # A grid that is used up asks the study to stop, which Optuna allows only inside its own loop.
     try:
-        study.tell(trial, value)
+        told = study.tell(number, value)
     except RuntimeError as error:
         if "Study.stop" not in str(error):
             raise
-    return True
+        return True
+    return bool(told.state == TrialState.COMPLETE)
 
 
 def _write_best(study: Any, folder: Path) -> None:
+    from optuna.trial import TrialState
+
+    if not study.get_trials(states=(TrialState.COMPLETE,)):
+        return
     best = study.best_trial
     log.info("best of %d trials: %s with %s", len(study.trials), best.value, best.params)
     results = {"name": "optuna", "best_params": best.params, "best_value": best.value, "best_trial": best.number}
