@@ -20,10 +20,10 @@ from transface.backbones import face_vit
 from transface.classifiers.full_softmax import FullSoftmax
 from transface.data.batches import FaceBatch
 from transface.margins.cosface import CosFace
-from transface.reports.method_pictures import method_pictures
 from transface.systems.recognition.dpap import DPAP
 from transface.systems.recognition.ehsm import EHSM
 from transface.systems.recognition.method_observer import MethodObserver
+from transface.systems.recognition.method_pictures import method_pictures
 from transface.systems.recognition.method_view import look
 from transface.systems.recognition.module import RecognitionModule
 from transface.training.callbacks.throughput import Throughput

@@ -8,9 +8,7 @@ ROOT = Path(__file__).parents[2]
 MAX_COLUMNS = 120
 MAX_FILES = 14
 # Folders that may hold more files, and why.
-MORE_FILES: dict[str, str] = {
-    "cli": "one file a verb, found by its name",
-}
+MORE_FILES: dict[str, str] = {}
 PLACES = ("src", "tests", "benchmarks", "conf")
 
 

@@ -59,3 +59,46 @@ def test_a_target_exists_and_takes_its_keys(node: dict) -> None:
 
 def test_there_are_targets_to_check() -> None:
     assert len(targets()) > 10
+
+
+def outer_and_inner(value: Any, outer: str | None = None) -> Iterator[tuple[str, str]]:
+    """Yield (target, target inside it) for all targets that lie in another's keys."""
+    if isinstance(value, dict):
+        own = value.get("_target_")
+        if own and outer:
+            yield outer, own
+        for inner in value.values():
+            yield from outer_and_inner(inner, own or outer)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from outer_and_inner(inner, outer)
+
+
+def test_no_part_is_handed_one_of_a_higher_floor() -> None:
+    from tests.architecture.test_floors import height, room_of
+
+    arrows = []
+    for path in sorted(CONF.rglob("*.yaml")):
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        for outer, inner in outer_and_inner(content):
+            rooms = [
+                room_of(name.removeprefix("transface.")) for name in (outer, inner) if name.startswith("transface.")
+            ]
+            if len(rooms) == 2 and height(rooms[1]) > height(rooms[0]):
+                arrows.append(f"{path.relative_to(CONF)}: {outer} is given {inner}")
+    assert not arrows, "\n".join(arrows)
+
+
+def test_no_config_names_what_stands_above_the_systems() -> None:
+    from tests.architecture.test_floors import height, room_of
+
+    found = []
+    for path in sorted(CONF.rglob("*.yaml")):
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        for _, node in nodes(content):
+            name = str(node["_target_"])
+            if name.startswith("transface.") and height(room_of(name.removeprefix("transface."))) > height(
+                "evaluation"
+            ):
+                found.append(f"{path.relative_to(CONF)}: {name}")
+    assert not found, "\n".join(found)

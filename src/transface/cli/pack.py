@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from transface.cli.config.errors import UserError, one_line, reported
-from transface.cli.pack_check import check
-from transface.cli.pack_progress import progress
+from transface.cli.packs.check import check
+from transface.cli.packs.progress import progress
 
 
 class _Parser(argparse.ArgumentParser):

@@ -113,7 +113,7 @@ def pictures_of(folder: str) -> dict[str, Any]:
     """Return the pictures that need the run's model, {} where it cannot be opened: the rest of a report is made from
     files alone.
     """
-    from transface.cli.run_pictures import dominant_patches_of
+    from transface.cli.runs.patch_pictures import dominant_patches_of
 
     try:
         return dominant_patches_of(folder)

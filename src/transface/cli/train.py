@@ -53,6 +53,7 @@ def train(cfg: DictConfig) -> float | None:
     data = instantiate(cfg.data)
     cfg = with_facts(cfg, data.facts())
     module = instantiate(cfg.system)
+    module.open_models(open_model)
     trainer = build_trainer(cfg, resumed=resume is not None)
     data.device_batch_size(
         devices=trainer.world_size, accumulation=trainer.accumulate_grad_batches
@@ -69,6 +70,13 @@ def train(cfg: DictConfig) -> float | None:
     with children_repeat(cfg):
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
         return finish(cfg, trainer, module)
+
+
+def open_model(path: str) -> Any:
+    """Return the FaceModel of a file or folder that a system's setting names, such as a teacher's."""
+    from transface.inference.opening import load
+
+    return load(path)
 
 
 def check_settings(cfg: DictConfig) -> None:

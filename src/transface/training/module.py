@@ -99,6 +99,9 @@ class TrainingModule(lightning.LightningModule):
         """Validate with these weights instead of the trained ones."""
         self._averaged = (averaged,)
 
+    def open_models(self, open_model: Callable[[str], nn.Module]) -> None:
+        """Open the models that the system was given by path, such as a teacher. Called once, before training."""
+
     def losses(self, batch: Any, generator: torch.Generator) -> NamedLosses:
         """Return the losses of a batch; every random draw comes from `generator` (on the module's device) or torch's
         own seeded state.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from transface.cli.report import main
-from transface.cli.run_pictures import faces_of
+from transface.cli.runs.patch_pictures import faces_of
 from transface.data.benchmarks.pairs import read_pair_set, write_pair_set
 from transface.evaluation.results import Measure, Result, hash_samples, write_result
 from transface.synthetic.datasets import write_pair_sets
@@ -34,7 +34,7 @@ def test_a_checkpoint_that_cannot_be_opened_costs_the_picture_alone(
     def fail(folder: str) -> dict[str, object]:
         raise ValueError(f"{folder} is a checkpoint\nof another architecture")
 
-    monkeypatch.setattr("transface.cli.run_pictures.dominant_patches_of", fail)
+    monkeypatch.setattr("transface.cli.runs.patch_pictures.dominant_patches_of", fail)
     run = write_run(tmp_path / "demo", 0.9)
     assert main([str(run)]) == 0
     assert "note: no picture of dominant patches" in capsys.readouterr().err

@@ -6,7 +6,7 @@ Shapes: B faces, E embedding size, N patches, D token width.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 import torch
@@ -85,7 +85,8 @@ class RecognitionModule(TrainingModule):
         if distillation is not None:
             if mixup is not None:
                 raise ValueError("a teacher knows no mixed faces: set mixup to null, or distillation=none")
-            distillation.check_student(backbone)
+            if distillation.path is None:
+                distillation.check_student(backbone)
         self.network = backbone
         self.classifier = classifier
         self.perturbation = perturbation
@@ -174,6 +175,11 @@ class RecognitionModule(TrainingModule):
         return backbone + 6 * int(getattr(self.classifier, "num_identities", 0)) * int(
             getattr(self.classifier, "embedding_size", 0)
         )
+
+    def open_models(self, open_model: Callable[[str], nn.Module]) -> None:
+        if self.distillation is not None:
+            self.distillation.open(open_model)
+            self.distillation.check_student(self.backbone)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         groups = group_parameters(self.backbone, self.decay_rule, layer_decay=self.layer_decay)

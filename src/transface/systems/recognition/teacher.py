@@ -6,6 +6,7 @@ drawn on the student's faces.
 Shapes: B faces, E embedding size.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +19,8 @@ class RecognitionTeacher(nn.Module):
     """A teacher and the loss by which it teaches. The teacher is neither trained nor saved.
 
     Args of the constructor:
-        teacher: any opened model (transface.load: our runs, released weights, ONNX), or a backbone.
+        teacher: any opened model (transface.load: our runs, released weights, ONNX), a backbone, or {"path": FILE} of a
+            model that `open` is to open.
         student_size: E of the student.
         kind: "cosine", "mse" or "relational".
         weight: of the loss; "mse" needs hundreds.
@@ -30,7 +32,7 @@ class RecognitionTeacher(nn.Module):
 
     def __init__(
         self,
-        teacher: nn.Module,
+        teacher: nn.Module | Mapping[str, Any],
         *,
         student_size: int,
         kind: EmbeddingLoss = "cosine",
@@ -38,23 +40,35 @@ class RecognitionTeacher(nn.Module):
         teacher_size: int | None = None,
     ) -> None:
         super().__init__()
-        network: Any = getattr(teacher, "backbone", teacher)
         embedding_distillation(kind, torch.ones(1, 2), torch.ones(1, 2))
         if not weight >= 0:
             raise ValueError(f"distillation.weight must be 0 or more, got {weight}")
         self.kind: EmbeddingLoss = kind
         self.weight = weight
+        self.student_size, self.teacher_size = student_size, teacher_size
+        self.path = teacher["path"] if isinstance(teacher, Mapping) else None
+        self.projector: nn.Module = nn.Identity()
+        self._teacher: tuple[nn.Module, ...] = ()  # in a tuple: neither trained nor saved
+        if not isinstance(teacher, Mapping):
+            self._take(teacher)
+
+    def open(self, open_model: Callable[[str], nn.Module]) -> None:
+        """Open the teacher that was given as a path."""
+        if not self._teacher and self.path is not None:
+            self._take(open_model(self.path))
+
+    def _take(self, teacher: nn.Module) -> None:
+        network: Any = getattr(teacher, "backbone", teacher)
         self._teacher = (network.eval().requires_grad_(False),)
-        width = int(teacher_size or network.embedding_size)
-        self.projector = (
-            nn.Identity()
-            if kind == "relational" or width == student_size
-            else nn.Linear(student_size, width, bias=False)
-        )
+        width = int(self.teacher_size or network.embedding_size)
+        if self.kind != "relational" and width != self.student_size:
+            self.projector = nn.Linear(self.student_size, width, bias=False)
 
     @property
     def teacher(self) -> nn.Module:
         """The frozen teacher, in eval mode."""
+        if not self._teacher:
+            raise RuntimeError(f"the teacher {self.path} is not open: call open(transface.load) before training")
         return self._teacher[0]
 
     def check_student(self, student: nn.Module) -> None:
@@ -74,5 +88,5 @@ class RecognitionTeacher(nn.Module):
         if first is not None and first.device != whole.device:
             self.teacher.to(whole.device)
         with torch.no_grad():
-            taught = self._teacher[0](whole if first is None else whole.to(first.dtype)).embedding
+            taught = self.teacher(whole if first is None else whole.to(first.dtype)).embedding
         return embedding_distillation(self.kind, self.projector(embeddings), taught.to(embeddings.dtype))

@@ -61,3 +61,23 @@ def test_settings_that_cannot_be_are_refused() -> None:
         RecognitionTeacher(MobileFaceNet(embedding_size=8), student_size=8, weight=-1.0)
     with pytest.raises(ValueError, match="kind must be"):
         RecognitionTeacher(MobileFaceNet(embedding_size=8), student_size=8, kind="other")  # type: ignore[arg-type]
+
+
+def test_a_teacher_given_by_path_is_opened_before_training() -> None:
+    network = MobileFaceNet(embedding_size=8).eval()
+    asked: list[str] = []
+
+    def open_model(path: str) -> torch.nn.Module:
+        asked.append(path)
+        return network
+
+    teacher = RecognitionTeacher({"path": "runs/large"}, student_size=32)
+    with pytest.raises(RuntimeError, match="the teacher runs/large is not open"):
+        teacher(torch.zeros(2, 32), torch.zeros(2, 3, 112, 112))
+    own = module(teacher)
+    own.open_models(open_model)
+    own.open_models(open_model)
+    assert asked == ["runs/large"]
+    assert teacher.teacher is network
+    assert [tuple(parameter.shape) for parameter in own.parameter_groups()[-1]["params"]] == [(8, 32)]
+    assert not any(name.startswith("distillation._teacher") for name in own.state_dict())

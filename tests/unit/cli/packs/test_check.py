@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from transface.cli import pack_check
 from transface.cli.pack import main
+from transface.cli.packs import check as pack_check
 from transface.data.benchmarks.pairs import write_pair_set
 from transface.data.recordio.reader import RecordReader
 from transface.data.sources.identity_pack import IdentityPack

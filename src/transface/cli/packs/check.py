@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from transface.cli.config.errors import UserError
-from transface.cli.pack_progress import progress
+from transface.cli.packs.progress import progress
 
 
 def check(options: argparse.Namespace) -> int:

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from transface.plots import PAPER, SERIES, blank_figure, label_axes, to_png
-from transface.reports.dominant_patches import as_pixels, dominant_patches_picture, show, show_importance
 from transface.systems.recognition.dpap import dominant_patches
 from transface.systems.recognition.method_view import MethodView
+from transface.systems.recognition.patch_picture import as_pixels, dominant_patches_picture, show, show_importance
 
 LABELS = {
     "token_entropy": "mean token entropy of a face",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from transface.cli.pack_progress import plain_progress
+from transface.cli.packs.progress import plain_progress
 
 
 def test_without_a_terminal_a_line_a_minute_tells_of_progress(capsys: pytest.CaptureFixture[str]) -> None:

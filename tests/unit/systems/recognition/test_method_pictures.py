@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from transface.reports.method_pictures import dominance, method_pictures
+from transface.systems.recognition.method_pictures import dominance, method_pictures
 from transface.systems.recognition.method_view import MethodView
 from transface.training.logging.pictures import as_pixels
 

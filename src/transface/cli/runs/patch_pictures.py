@@ -15,7 +15,7 @@ def dominant_patches_of(run_folder: str | Path) -> dict[str, Any]:
     """Return {"dominant_patches": figure} for a run with a gated backbone and a pair set at hand, else {}."""
     from transface.images.pixels import normalise
     from transface.inference.opening import load
-    from transface.reports.dominant_patches import dominant_patches_picture, perturbed_faces
+    from transface.systems.recognition.patch_picture import dominant_patches_picture, perturbed_faces
 
     images = faces_of(Path(run_folder))
     if images is None or not (Path(run_folder) / "checkpoints").is_dir():

@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 from transface.backbones.features import FaceFeatures
-from transface.reports.dominant_patches import (
+from transface.systems.recognition.dpap import dominant_patches
+from transface.systems.recognition.patch_picture import (
     as_pixels,
     dominant_patches_picture,
     outer_sides,
     perturbed_faces,
     picture_of_backbone,
 )
-from transface.systems.recognition.dpap import dominant_patches
 
 
 class LeftIsImportant(nn.Module):
