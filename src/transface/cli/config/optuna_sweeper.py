@@ -156,13 +156,14 @@ def distribution_of(override: Override) -> Any:
     value: Any = override.value()
     if isinstance(value, IntervalSweep):
         whole = isinstance(value.start, int) and isinstance(value.end, int)
-        kind = distributions.IntDistribution if whole else distributions.FloatDistribution
+        kind: Any = distributions.IntDistribution if whole else distributions.FloatDistribution
         return kind(value.start, value.end, log="log" in value.tags)
     if isinstance(value, RangeSweep) and not value.shuffle:
         whole = all(isinstance(number, int) for number in (value.start, value.stop, value.step))
         kind = distributions.IntDistribution if whole else distributions.FloatDistribution
         return kind(value.start, value.stop, step=value.step)
-    return distributions.CategoricalDistribution(list(override.sweep_iterator(transformer=Transformer.encode)))
+    values: list[Any] = list(override.sweep_iterator(transformer=Transformer.encode))
+    return distributions.CategoricalDistribution(values)
 
 
 def grid_values(distribution: Any) -> list[Any]:
@@ -179,7 +180,7 @@ def grid_values(distribution: Any) -> list[Any]:
     return [distribution.low + distribution.step * index for index in range(count)]
 
 
-def open_study(storage: str | Path, direction: str, name: str = "search") -> Any:
+def open_study(storage: str | Path, direction: Any, name: str = "search") -> Any:
     """Return the Optuna study of a journal file or of a database's URL; a new one where there is none.
 
     Raises:
