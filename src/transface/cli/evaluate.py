@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
 def evaluate(cfg: DictConfig) -> None:
     """Evaluate the checkpoint, print the table, write the results."""
     from transface.evaluation.embedding.embedder import Embedder
-    from transface.evaluation.protocol import stamped
+    from transface.evaluation.protocol import stamped, with_settings
     from transface.evaluation.results import write_result
 
     protocol = instantiate(cfg.protocol)
@@ -52,13 +52,13 @@ def evaluate(cfg: DictConfig) -> None:
         model_settings={name: cfg[name] for name in ("averaged", "num_heads", "channels")},
     )
     results = stamped(
-        protocol.evaluate(embedder),
+        with_settings(protocol.evaluate(embedder), protocol, embedder),
         label=subject.label,
         checkpoint=subject.path,
         config=plain(cfg),
         commit=code_commit() or "",
     )
-    folder = unmixed_folder(folder, results) if cfg.output is None and folder == HERE else folder
+    folder = unmixed_folder(folder, results, named_after=checkpoint_name(cfg.checkpoint, subject.label))
     paths = [write_result(result, folder) for result in results]
     print_results(results)
     print(f"results: {', '.join(str(path) for path in paths)}")
@@ -97,22 +97,34 @@ def results_folder(cfg: DictConfig) -> Path:
     return HERE
 
 
-def unmixed_folder(folder: Path, results: Sequence[Any]) -> Path:
+def checkpoint_name(checkpoint: str, label: str) -> str:
+    """Return what a folder of results is called after: the checkpoint's own folder in a run (step-000100), else the
+    label.
+    """
+    from transface.backbones.weights.files import trainer_file
+
+    path = Path(checkpoint)
+    found = trainer_file(path) if path.is_dir() else path if path.is_file() else None
+    name = found.resolve().parent.name if found is not None else ""
+    return name if name.startswith("step-") else label
+
+
+def unmixed_folder(folder: Path, results: Sequence[Any], *, named_after: str) -> Path:
     """Return the folder, or one below it named after the model where it holds results of the same names by another
     model.
     """
-    found = results[0].provenance
-    if all(is_of_model(folder / f"{result.stem}.json", found.checkpoint_hash) for result in results):
+    if all(may_be_written(folder / f"{result.stem}.json", result) for result in results):
         return folder
-    label = "".join(c if c.isalnum() or c in "-._" else "-" for c in found.label)
+    found = results[0].provenance
+    label = "".join(c if c.isalnum() or c in "-._" else "-" for c in named_after)
     return folder / (f"{label}-{found.checkpoint_hash[:8]}" if found.checkpoint_hash else label)
 
 
-def is_of_model(path: Path, checkpoint_hash: str) -> bool:
-    """Return whether the result at a path may be written over: there is none, or it is of the same checkpoint."""
+def may_be_written(path: Path, result: Any) -> bool:
+    """Return whether a result may go into this folder: there is none of its name, or it is of the same weights."""
     from transface.evaluation.results import read_result
 
     try:
-        return not path.exists() or read_result(path).provenance.checkpoint_hash == checkpoint_hash
+        return not path.exists() or read_result(path).is_of_model_of(result)
     except ValueError:
         return False

@@ -58,9 +58,10 @@ def check_settings(
             raise ValueError(f"{name} must lie in [0, 1], got {list(rates)}")
     if not all(rank >= 1 for rank in ranks):
         raise ValueError(f"ranks must be at least 1, got {list(ranks)}")
-    if num_bootstraps < 0 or max_impostors < 1:
+    if num_bootstraps < 0 or num_bootstraps == 1 or max_impostors < 1:
         raise ValueError(
-            f"num_bootstraps must be at least 0 and max_impostors at least 1, got {num_bootstraps} and {max_impostors}"
+            "num_bootstraps must be at least 0, not 1 (one replicate says nothing), and max_impostors at least 1,"
+            f" got {num_bootstraps} and {max_impostors}"
         )
 
 
@@ -79,6 +80,34 @@ def provenance(runner: ModelRunner, *, started: float, seed: int) -> Provenance:
         created=utc_now(),
         seed=seed,
     )
+
+
+def settings_of(part: Any) -> dict[str, Any]:
+    """Return the plain settings of a protocol, by name: what decides on its numbers beside samples and network.
+
+    Paths are left out, for the samples are known by their hash; so is what a protocol keeps for itself (`_...`).
+    """
+    kept = {name: _plain(value) for name, value in vars(part).items() if not name.startswith("_") and name != "names"}
+    return {name: value for name, value in sorted(kept.items()) if value is not NotImplemented}
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as JSON holds it, NotImplemented where it is none."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        entries = [_plain(entry) for entry in value]
+        return NotImplemented if any(entry is NotImplemented for entry in entries) else entries
+    return NotImplemented
+
+
+def with_settings(results: Iterable[Result], protocol: Any, runner: ModelRunner) -> list[Result]:
+    """Return the results with the settings of their protocol, and how the network was run, in their provenance."""
+    settings = {**settings_of(protocol), "precision": runner.precision}
+    return [
+        dataclasses.replace(result, provenance=dataclasses.replace(result.provenance, settings=settings))
+        for result in results
+    ]
 
 
 def stamped(

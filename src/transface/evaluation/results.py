@@ -177,6 +177,7 @@ class Provenance:
         checkpoint: its path, as given.
         checkpoint_hash: SHA-256 of the file (or of the parameters), hexadecimal.
         model_fingerprint: of the weights as they were used, whatever file held them; "" in results of earlier versions.
+        settings: of the protocol and the runner, as far as they are plain values: what decides on the numbers.
         config: the resolved config.
         versions: package versions, Python and platform.
         commit: git commit of the code, or "".
@@ -190,6 +191,7 @@ class Provenance:
     checkpoint: str = ""
     checkpoint_hash: str = ""
     model_fingerprint: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     commit: str = ""
@@ -260,6 +262,28 @@ class Result:
         """File name without ending: protocol, set and mode."""
         return "_".join(file_word(word) for word in (self.protocol, self.name, self.mode) if word)
 
+    @property
+    def key(self) -> str:
+        """Eight letters that change with the samples and the settings: what tells apart results of one stem."""
+        text = json.dumps([self.samples_hash, self.provenance.settings, self.counts], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def measures_the_same_as(self, other: "Result") -> bool:
+        """Return whether another result is of the same samples with the same settings: of whichever model."""
+        if self.samples_hash != other.samples_hash:
+            return False
+        mine, theirs = self.provenance.settings, other.provenance.settings
+        if mine and theirs:
+            return json.dumps(mine, sort_keys=True, default=str) == json.dumps(theirs, sort_keys=True, default=str)
+        return self.counts == other.counts and [m.name for m in self.measures] == [m.name for m in other.measures]
+
+    def is_of_model_of(self, other: "Result") -> bool:
+        """Return whether another result is of the same weights."""
+        mine, theirs = self.provenance, other.provenance
+        if mine.model_fingerprint and theirs.model_fingerprint:
+            return mine.model_fingerprint == theirs.model_fingerprint
+        return mine.checkpoint_hash == theirs.checkpoint_hash
+
 
 def file_word(name: str) -> str:
     """Return a name as part of a file's: other names give other words, also where a letter had to be replaced ("a b" is
@@ -272,13 +296,29 @@ def file_word(name: str) -> str:
 def write_result(result: Result, folder: str | Path) -> Path:
     """Write `<folder>/<result.stem>.json` and, where there are arrays, `.npz`, each whole or not at all; return the
     JSON's path.
+
+    Where a result of other samples or other settings has that name, `<result.stem>-<result.key>.json` is written: what
+    was measured otherwise stands beside it.
     """
-    folder = Path(folder)
+    path = result_path(result, folder)
     text = json.dumps({"schema": SCHEMA, **_as_json(result)}, indent=1, allow_nan=False)
     if result.arrays:
-        with writing_file(folder / f"{result.stem}.npz") as stream:
+        with writing_file(path.with_suffix(".npz")) as stream:
             np.savez(stream, **result.arrays)  # type: ignore[arg-type]
-    return write_whole(folder / f"{result.stem}.json", text)
+    return write_whole(path, text)
+
+
+def result_path(result: Result, folder: str | Path) -> Path:
+    """Return where a result is written in a folder: at its stem, or beside one that was measured otherwise."""
+    path = Path(folder) / f"{result.stem}.json"
+    if not path.exists():
+        return path
+    try:
+        if read_result(path).measures_the_same_as(result):
+            return path
+    except ValueError:
+        pass  # something else has that name: it is left alone
+    return path.with_name(f"{result.stem}-{result.key}.json")
 
 
 def read_result(path: str | Path) -> Result:
@@ -310,7 +350,8 @@ def read_results(paths: Iterable[str | Path]) -> list[Result]:
     found: list[Result] = []
     for path in map(Path, paths):
         if path.is_dir():
-            files = [file for file in sorted(path.rglob("*.json")) if _is_result(file)]
+            found_files = sorted(path.rglob("*.json"), key=lambda file: (file.parent, file.stem))
+            files = [file for file in found_files if _is_result(file)]
             found += [read_result(file) for file in files]
         else:
             found.append(read_result(path))

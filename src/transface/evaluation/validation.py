@@ -10,7 +10,7 @@ from torch import nn
 from transface.backbones.features import FACE_OUTPUTS
 from transface.distributed import copy_from_first
 from transface.evaluation.embedding.embedder import Embedder
-from transface.evaluation.protocol import BenchmarkProtocol
+from transface.evaluation.protocol import BenchmarkProtocol, with_settings
 from transface.evaluation.results import Better, Measure, Result
 from transface.evaluation.runner import ModelRunner
 from transface.training.module import TrainingModule
@@ -115,7 +115,11 @@ class ProtocolValidation(Callback):
             progress=False,
             forward_context=trainer.precision_plugin.forward_context,
         )
-        self.results = [result for protocol in self.protocols for result in protocol.evaluate(runner, detailed=whole)]
+        self.results = [
+            result
+            for protocol in self.protocols
+            for result in with_settings(protocol.evaluate(runner, detailed=whole), protocol, runner)
+        ]
         self._whole = whole
         values = logged_values(self.results)
         pl_module.directions.update(directions_of(self.results))

@@ -24,6 +24,15 @@ class Interval(NamedTuple):
     standard_error: float
 
 
+def is_measured(rate: float, num_trials: int) -> bool:
+    """Return whether a false accept rate can be told from `num_trials` impostors: at least one of them is expected.
+
+    Below it the threshold lies beyond all that was measured, and a bootstrap, which draws the same highest impostors
+    again and again, knows nothing of how far: an interval would be narrower than that of an easier rate.
+    """
+    return rate * num_trials * (1 + 1e-12) >= 1
+
+
 def rate_interval(rate: float, standard_error: float, *, num_trials: int, level: float = 0.95) -> Interval:
     """Return Wilson's interval of a rate whose standard error is given.
 
@@ -100,7 +109,7 @@ def _error_of_drawn_pairs(
     sizes = np.bincount(numbers)
     # Drawing n pairs with replacement, of which a share p is right, gives a binomial number of right ones.
     drawn = random.binomial(sizes, np.bincount(numbers, weights=right) / sizes, size=(num_bootstraps, len(sizes)))
-    return float((drawn / sizes).mean(axis=1).std(ddof=1))
+    return float((drawn / sizes).mean(axis=1).std(ddof=1)) if num_bootstraps > 1 else 0.0
 
 
 def subject_standard_error(
@@ -126,6 +135,8 @@ def subject_standard_error(
         weights = np.where(single, count[members[:, 0]], count[members[:, 0]] * count[members[:, 1]])
         total = weights.sum()
         replicates[number] = (weights @ residuals) / total if total else 0.0
+    if num_bootstraps < 2:
+        return 0.0
     variance = replicates.var(ddof=1) * dyadic_share(residuals, members, num_people=len(people))
     return float(np.sqrt(variance * few_people_factor(len(people))))
 

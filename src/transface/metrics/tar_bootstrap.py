@@ -89,6 +89,9 @@ def tar_standard_errors(
         num_bootstraps: R.
         seed: of the draws.
 
+    Replicates in which no impostor or no genuine pair was drawn have no rate and are left out; the errors are 0 where
+    fewer than two remain.
+
     Raises:
         ValueError: if a class is empty, a score is not finite, or subjects are given for one class only or in another
             number.
@@ -107,7 +110,11 @@ def tar_standard_errors(
         draws = _drawn_people(people, tail, order, num_bootstraps, seed)
         shares = np.ones(len(targets)) if people.alone else people.real_shares(tail.order, targets)
         factor = few_people_factor(people.num_people - people.alone)
-    replicates = np.concatenate([_tars(draw, genuine_scores[order], tail, targets, shares) for draw in draws])
+    replicates = np.concatenate(
+        [_tars(draw, genuine_scores[order], tail, targets, shares)[draw.is_defined] for draw in draws]
+    )
+    if len(replicates) < 2:
+        return np.zeros(len(targets))
     errors: NDArray[np.float64] = replicates.std(axis=0, ddof=1) * np.sqrt(factor)
     return errors
 
@@ -137,11 +144,12 @@ class _Tail(NamedTuple):
 
 class _Draw(NamedTuple):
     """Some replicates: share of the impostors above each edge (E, R), cumulated share of the genuine, highest first (G
-    + 1, R).
+    + 1, R), and whether any impostor and any genuine pair was drawn (R,): without either there is no rate.
     """
 
     impostor_share: Floats
     genuine_share: Floats
+    is_defined: NDArray[np.bool_]
 
 
 def _drawn_pairs(num_genuine: int, num_impostors: int, tail: _Tail, num_bootstraps: int, seed: int) -> Iterator[_Draw]:
@@ -151,7 +159,8 @@ def _drawn_pairs(num_genuine: int, num_impostors: int, tail: _Tail, num_bootstra
         bins = random.poisson(np.diff(tail.edges)[:, None], (len(tail.edges) - 1, count))
         rest = random.poisson(num_impostors - tail.edges[-1], count)
         weights = random.poisson(1.0, (num_genuine, count)).astype(np.float32)
-        yield _Draw(_cumulated(bins) / (bins.sum(axis=0) + rest), _shares(weights))
+        total = bins.sum(axis=0) + rest
+        yield _Draw(_cumulated(bins) / np.maximum(total, 1), _shares(weights), (total > 0) & weights.any(axis=0))
 
 
 def _chunks(num_bootstraps: int, rows: int) -> Iterator[int]:
@@ -274,7 +283,8 @@ def _drawn_people(
         bins = np.stack(
             [_bin_weight(people, tail.order[a:b], drawn) for a, b in zip(tail.edges[:-1], tail.edges[1:], strict=True)]
         )
-        yield _Draw(_cumulated(bins) / np.maximum(total, 1e-9), _shares(drawn[people.genuine[genuine_order]]))
+        genuine = drawn[people.genuine[genuine_order]]
+        yield _Draw(_cumulated(bins) / np.maximum(total, 1e-9), _shares(genuine), (total > 0) & genuine.any(axis=0))
 
 
 def _bin_weight(people: _People, pairs: NDArray[np.int64], drawn: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from transface.__main__ import main
 from transface.backbones.face_vit import FaceViT
 from transface.evaluation.results import read_result
 from transface.inference.face_model import FaceModel
 from transface.inference.publishing import publish
+from transface.reports.reading.runs import results_of
 from transface.synthetic.datasets import write_ijbc_folder, write_pair_sets
 
 
@@ -50,11 +52,63 @@ def test_results_of_a_second_model_do_not_write_over_those_of_the_first(room: Pa
         "two": "two",
         "raw": "raw pixels",
     }
-    assert evaluate(room, "two", pairs, "output=here") == 0
-    assert evaluate(room, "one", pairs, "output=here") == 0
-    assert [read_result(path).provenance.label for path in Path("here").rglob("*.json")] == ["one"], (
-        "what is asked for is done"
-    )
+    for model in ("two", "one", "two"):
+        assert evaluate(room, model, pairs, "output=here") == 0
+    labels = {str(path.parent): read_result(path).provenance.label for path in Path("here").rglob("*.json")}
+    assert len(labels) == 2
+    assert labels["here"] == "two"
+
+
+def test_results_of_other_pairs_of_one_name_stand_beside_each_other(room: Path, tmp_path: Path) -> None:
+    for folder, source in (("A", "easy"), ("B", "hard")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "lfw.bin").write_bytes((room / f"{source}.bin").read_bytes())
+    for folder in ("A", "B", "A", "B"):
+        assert evaluate(room, "one", f"protocol.files=[{folder}/lfw.bin]", "output=out") == 0
+    found = [read_result(path) for path in sorted(Path("out").glob("*.json"))]
+    assert len(found) == 2
+    assert len({result.samples_hash for result in found}) == 2
+    assert read_result(Path("out/pair_sets_lfw_F1.json")).provenance.config["protocol"]["files"] == ["A/lfw.bin"]
+
+
+def test_results_of_other_settings_stand_beside_each_other(room: Path) -> None:
+    pairs = f"protocol.files=[{room}/easy.bin]"
+    words: list[tuple[str, ...]] = [(), ("protocol.num_folds=5",), ("protocol.fars=[0.1]",), ("precision=bf16",)]
+    for settings in [*words, *words]:
+        assert evaluate(room, "one", pairs, *settings) == 0
+    found = {path.stem: read_result(path) for path in Path("results").rglob("*.json")}
+    assert len(found) == 4
+    assert found["pair_sets_easy_F1"].counts["folds"] == 10
+    assert sorted(result.counts["folds"] for result in found.values()) == [5, 10, 10, 10]
+    assert all(path.with_suffix(".npz").is_file() for path in Path("results").rglob("*.json"))
+    assert evaluate(room, "one", pairs, "batch_size=3", "num_workers=0", "name=again") == 0
+    assert len(list(Path("results").rglob("*.json"))) == 4, "what does not decide on the numbers makes no other result"
+
+
+def test_results_of_another_checkpoint_of_a_run_go_into_a_folder_of_their_own(room: Path) -> None:
+    first, second = (load_file(room / name / "model.safetensors") for name in ("one", "two"))
+    config = json.loads((room / "one" / "config.json").read_text())["backbone"]
+    for step, state in ((10, first), (20, second)):
+        folder = Path(f"runs/mine/checkpoints/step-{step:09d}")
+        folder.mkdir(parents=True)
+        weights = {f"network.{name.removeprefix('backbone.')}": value for name, value in state.items()}
+        torch.save(
+            {"state_dict": weights, "transface": {"network": config}, "global_step": step}, folder / "trainer.ckpt"
+        )
+    Path("runs/mine/config.yaml").write_text("name: mine\n")
+    words = [f"protocol.files=[{room}/easy.bin]", "protocol.num_bootstraps=10"]
+    for step in (20, 10, 20, 10):
+        assert main(["evaluate", f"checkpoint=runs/mine/checkpoints/step-{step:09d}", *words]) == 0
+        assert (
+            main(["evaluate", f"checkpoint=runs/mine/checkpoints/step-{step:09d}", *words, "output=runs/mine/results"])
+            == 0
+        )
+    found = {path.parent.name: read_result(path) for path in Path("runs/mine/results").rglob("*.json")}
+    assert len(found) == 2
+    assert found["results"].provenance.checkpoint.endswith("step-000000020")
+    (other,) = (name for name in found if name != "results")
+    assert other.startswith("step-000000010-")
+    assert [result.provenance.checkpoint[-2:] for result in results_of(Path("runs/mine"))] == ["20"]
 
 
 def test_a_result_says_all_that_made_it(room: Path, capsys: pytest.CaptureFixture[str]) -> None:

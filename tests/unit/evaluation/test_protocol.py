@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.ijb_complete import IjbComplete
 from transface.evaluation.recognition.ijb_identification import IjbIdentification
 from transface.evaluation.recognition.ijb_verification import IjbVerification
@@ -52,3 +53,10 @@ def test_a_setting_that_cannot_be_is_named(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         protocol(*([] if protocol is PairSets else [tmp_path]), **setting)
+
+
+def test_one_replicate_is_no_bootstrap() -> None:
+    with pytest.raises(ValueError, match="not 1"):
+        check_settings(num_bootstraps=1)
+    check_settings(num_bootstraps=0)
+    check_settings(num_bootstraps=2)

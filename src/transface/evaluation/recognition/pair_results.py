@@ -15,7 +15,7 @@ from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import provenance
 from transface.evaluation.results import HardPair, Measure, Result, RocCurve, ScoreHistogram
 from transface.images.sources import FaceSource
-from transface.metrics.confidence import impostor_warning, rate_interval
+from transface.metrics.confidence import impostor_warning, is_measured, rate_interval
 from transface.metrics.tar_at_far import OperatingPoint, operating_points
 from transface.metrics.tar_bootstrap import tar_standard_errors
 
@@ -84,8 +84,8 @@ def tar_name(far: float, rule: str) -> str:
 def summarise_tar(
     pairs: PairScores, fars: Sequence[float], *, num_bootstraps: int, seed: int, detailed: bool = True
 ) -> TarSummary:
-    """Return TAR by both rules with intervals (none if num_bootstraps is 0 or detailed is False) and the ROC curve (if
-    detailed).
+    """Return TAR by both rules with intervals (none if num_bootstraps is 0 or detailed is False, none at a FAR at which
+    not one impostor is expected) and the ROC curve (if detailed).
     """
     genuine, impostor = pairs.genuine, pairs.impostor
     points = operating_points(genuine, impostor, fars)
@@ -98,7 +98,8 @@ def summarise_tar(
     grid = np.geomspace(min(1 / len(impostor), 0.1), max([*fars, 0.1]), NUM_BAND_POINTS)
     errors = pairs.standard_errors([*fars, *grid], num_bootstraps=num_bootstraps, seed=seed) if num_bootstraps else None
     of_far = {} if errors is None else dict(zip(fars, errors[: len(fars)].tolist(), strict=True))
-    measures = tuple(_tar_measure(p, of_far.get(p.target), len(genuine), warnings[p.target]) for p in points)
+    measured = {far: error for far, error in of_far.items() if is_measured(far, len(impostor))}
+    measures = tuple(_tar_measure(p, measured.get(p.target), len(genuine), warnings[p.target]) for p in points)
     curve = roc_curve(genuine, impostor, band=None if errors is None else (grid, errors[len(fars) :]))
     return TarSummary(measures, curve, sentences)
 

@@ -16,6 +16,7 @@ from transface.evaluation.recognition.pair_sets import PAIR_FARS, evaluate_pair_
 from transface.evaluation.results import Measure, Result
 from transface.images.fit import Fit, check_fit
 
+EQUAL_GROUPS = "skewed_error_ratio/of_equal_groups"
 GROUPS = ("African", "Asian", "Caucasian", "Indian")
 
 
@@ -97,8 +98,11 @@ class Rfw:
 def group_measures(
     accuracies: Sequence[Measure], groups: Sequence[str], sizes: np.ndarray, *, num_bootstraps: int, seed: int
 ) -> tuple[Measure, ...]:
-    """Return the mean accuracy with its spread over groups, the skewed error ratio (largest error / smallest) and each
-    accuracy.
+    """Return the mean accuracy with its spread over groups, the skewed error ratio (largest error / smallest), the
+    ratio that equal groups of these sizes would show, and each accuracy.
+
+    Chance alone makes the largest of some errors larger than the smallest. The ratio expected of equal groups is the
+    mean over draws in which every group has the error of all pairs together, its interval where 95 % of them lie.
 
     A group without errors counts half a wrong pair in the ratio, which would be infinite. Intervals: pairs drawn again
     in each group.
@@ -114,11 +118,25 @@ def group_measures(
         skewed = Measure(
             "skewed_error_ratio", ratio, min(float(low), ratio), max(float(high), ratio), unit="ratio", better="lower"
         )
+    equal = _equal_groups(values, sizes, num_bootstraps=num_bootstraps, seed=seed) if num_bootstraps else None
+    if equal is not None and equal.high is not None and ratio <= equal.high:
+        warning = "groups of one and the same error would show this ratio by chance: no difference between them is seen"
+        skewed = skewed._replace(warning=warning)
     return (
         mean,
         skewed,
+        *(() if equal is None else (equal,)),
         *(accuracy._replace(name=f"accuracy/{group}") for accuracy, group in zip(accuracies, groups, strict=True)),
     )
+
+
+def _equal_groups(values: np.ndarray, sizes: np.ndarray, *, num_bootstraps: int, seed: int) -> Measure:
+    """Return the ratio expected of groups of these sizes that all have the error of all pairs together."""
+    pooled = float((values * sizes).sum() / sizes.sum())
+    drawn = np.random.default_rng(seed).binomial(sizes, pooled, size=(num_bootstraps, len(sizes))) / sizes
+    ratios = _ratio(drawn, sizes)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return Measure(EQUAL_GROUPS, float(ratios.mean()), float(low), float(high), unit="ratio", better=None)
 
 
 def _ratio(accuracies: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.evaluation.results import Measure
-from transface.metrics.confidence import impostor_warning, rate_interval, subject_standard_error
+from transface.metrics.confidence import impostor_warning, is_measured, rate_interval, subject_standard_error
 from transface.metrics.identification import Searches, open_set_scores, rank_hits, tpir_at_fpir
 from transface.metrics.tar_bootstrap import tar_standard_errors
 
@@ -42,7 +42,8 @@ def measure_searches(
         errors = _tpir_errors(searches, probe_subjects, fpirs, num_bootstraps, seed)
         for point, error, warning in zip(points, errors, warnings, strict=True):
             name = f"tpir@fpir={point.target:g}"
-            interval = rate_interval(point.tar, error, num_trials=len(people)) if num_bootstraps else None
+            known = num_bootstraps > 0 and is_measured(point.target, int((~searches.is_mated).sum()))
+            interval = rate_interval(point.tar, error, num_trials=len(people)) if known else None
             measures.append(
                 Measure(name, point.tar, interval and interval.low, interval and interval.high, warning=warning)
             )

@@ -13,10 +13,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from transface.evaluation.results import read_arrays, read_results
+from transface.evaluation.results import read_arrays
 from transface.metrics.significance import compare_correct, compare_errors, holm
 from transface.reports.occlusion.combined import combined_answers
 from transface.reports.page.document import Cell, Document, Paragraph, Row, Section, Table
+from transface.reports.reading.runs import results_of
 from transface.reports.run_report import FORMATS, check_formats, write_report
 
 STAGE = re.compile(r"seed=(\d+),stage=(\w+)")
@@ -100,7 +101,7 @@ def chain_runs(folder: Path) -> dict[int, dict[str, Path]]:
 def columns_of(runs: dict[int, dict[str, Path]]) -> list[tuple[str, str]]:
     """Return (name, "classes" or "values") of what the runs answer."""
     first = next(iter(next(iter(runs.values())).values()))
-    return sorted({(result.mode, str(result.kind)) for result in read_results([first / "results"])})
+    return sorted({(result.mode, str(result.kind)) for result in results_of(first)})
 
 
 def chain_answers(runs: dict[int, dict[str, Path]], column: str, kind: str, build: Callable[[Any], Any]) -> Answers:
@@ -132,7 +133,7 @@ def chain_answers(runs: dict[int, dict[str, Path]], column: str, kind: str, buil
 
 def stored_answers(run: Path, view: str, column: str) -> NDArray[Any] | None:
     """Return the right answers or errors of a run's last validation, None where it measured none."""
-    for result in read_results([run / "results"]):
+    for result in results_of(run):
         if result.mode == column and result.name.endswith(f"_{view}"):
             arrays = read_arrays(result)
             return arrays.get("correct", arrays.get("error"))

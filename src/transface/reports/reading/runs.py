@@ -68,12 +68,13 @@ def read_run(folder: str | Path, results: Sequence[Result] | None = None) -> Run
 
 
 def results_of(folder: Path) -> list[Result]:
-    """Return the results of a run: those in its results/ folder, else any in the folder itself (not in folders
-    below).
+    """Return the results of a run: those in its results/ folder, else any in the folder itself; not in folders below,
+    which are of other checkpoints.
     """
     if (folder / "results").is_dir():
-        return read_results([folder / "results"])
-    return [result for path in sorted(folder.glob("*.json")) for result in read_results_of_file(path)]
+        folder = folder / "results"
+    files = sorted(folder.glob("*.json"), key=lambda path: path.stem)
+    return [result for path in files for result in read_results_of_file(path)]
 
 
 def read_results_of_file(path: Path) -> list[Result]:
@@ -132,12 +133,34 @@ def named_results(runs: Sequence[Run], key: SetKey) -> dict[str, Result]:
     for run in runs:
         of_set = [result for result in run.results if SetKey(result.protocol, result.name) == key]
         own = [result for result in of_set if not is_baseline(result)]
-        for result in own:
-            models[unused(run.label if len(own) == 1 else f"{run.label} ({result.mode})", models)] = result
+        for result, words in zip(own, told_apart(own), strict=True):
+            models[unused(f"{run.label} ({words})" if words else run.label, models)] = result
         for result in of_set:
             if is_baseline(result):
                 baselines.setdefault(baseline_label(result), result)
     return {**models, **{unused(label, models): result for label, result in baselines.items()}}
+
+
+def of_one_setting(run: Run) -> list[Result]:
+    """Return the results of a run's model, one of each set and mode: of several settings the one measured first."""
+    found: dict[tuple[str, str, str], Result] = {}
+    for result in run.results:
+        if not is_baseline(result):
+            found.setdefault((result.protocol, result.name, result.mode), result)
+    return list(found.values())
+
+
+def told_apart(results: Sequence[Result]) -> list[str]:
+    """Return in words what tells each of some results of one set from the others: mode, settings, number of pairs."""
+    facts = [
+        {"": result.mode, **result.provenance.settings, **{f"{k} there": v for k, v in result.counts.items()}}
+        for result in results
+    ]
+    differing = [
+        name for name in dict.fromkeys(k for f in facts for k in f) if len({str(f.get(name)) for f in facts}) > 1
+    ]
+    settings = [name for name in differing if not name.endswith(" there")] or differing
+    return [", ".join(f"{name}={own.get(name)}" if name else str(own[name]) for name in settings) for own in facts]
 
 
 def baseline_label(result: Result) -> str:

@@ -15,7 +15,7 @@ from scipy import stats
 
 from transface.evaluation.results import Measure, Result
 from transface.reports.reading.measures import find_measure
-from transface.reports.reading.runs import Run, SetKey, is_baseline
+from transface.reports.reading.runs import Run, SetKey, is_baseline, of_one_setting
 from transface.reports.reading.trials import Trial
 from transface.reports.statistics.paired import Z95, decisions_of
 
@@ -76,7 +76,7 @@ def measured(run: Run, metric: str) -> Estimate | None:
     """Return what a run measured: `measure` (the mean over its sets), `set/measure`, or the last value of a column of
     metrics.csv.
     """
-    models = [result for result in run.results if not is_baseline(result)]
+    models = of_one_setting(run)
     name, slash, measure = metric.partition("/")
     of_set = [result for result in models if slash and result.name == name]
     found = [find_measure(r, measure) for r in of_set] or [
@@ -196,7 +196,7 @@ def error_over_pairs(differences: Sequence[NDArray[np.int64]]) -> float:
 
 def by_set(run: Run) -> Mapping[SetKey, Result]:
     """Return the results of a run's model by set."""
-    return {SetKey(result.protocol, result.name): result for result in run.results if not is_baseline(result)}
+    return {SetKey(result.protocol, result.name): result for result in of_one_setting(run)}
 
 
 def sign_flip_p(sets: Sequence[NDArray[np.int64]]) -> float | None:
