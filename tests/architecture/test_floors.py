@@ -18,7 +18,7 @@ FLOORS: list[list[str]] = [
     ["classifiers"],
     ["data"],
     ["backbones", "losses", "metrics", "margins", "images"],
-    ["distributed", "artifacts", "file_kinds", "plots", "seeds", "shapes"],
+    ["distributed", "artifacts", "file_kinds", "plots", "seeds", "shapes", "face_template"],
 ]
 FORBIDDEN_WORDS = {"utils", "util", "helper", "helpers", "misc", "common", "new", "v2"}
 

@@ -13,6 +13,7 @@ from torch import nn
 from transface.backbones.face_vit import FaceViT
 from transface.backbones.iresnet import WIDTHS, IResNet
 from transface.backbones.mobilefacenet import MobileFaceNet
+from transface.backbones.parts.keypoint_positions import NUM_BUCKETS
 from transface.backbones.weights.released_families import OWN_FAMILY, Channels, State, read_released
 from transface.backbones.weights.state_dicts import load_strictly
 
@@ -82,24 +83,45 @@ def image_sides_of(num_cells: int, *, cell: int) -> tuple[int, int]:
 def build_vit(
     state: State, num_heads: int | None = None, *, image_size: int | tuple[int, int] | None = None
 ) -> FaceViT:
-    """Return a FaceViT of the shapes in `state`; with a gate and registers if it holds them."""
+    """Return a FaceViT of the shapes in `state`; with a gate, registers and KP-RPE if it holds them.
+
+    Raises:
+        ValueError: if its relative positions are not those of each block and head, or of another number of heads.
+    """
     width, _, patch_size, _ = state["patch_embed.proj.weight"].shape
     mlp_ratio = state["blocks.0.mlp.fc1.weight"].shape[0] / width
     # No shape tells the heads: 8 in all released models but CVLface's base, the one with an MLP ratio of 3.
     usual_heads = 4 if width < NARROW else 16 if mlp_ratio == 3 else 8
+    depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
+    relative = state.get("keypoint_positions.linear.weight")
+    if relative is not None:
+        num_heads = _keypoint_heads(len(relative), depth, num_heads)
     registers = state.get("register_tokens")
     usual_size = image_sides_of(state["pos_embed"].shape[1], cell=patch_size)
     return FaceViT(
         usual_size if image_size is None else image_size,
         patch_size,
         embed_dim=width,
-        depth=1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks.")),
+        depth=depth,
         num_heads=usual_heads if num_heads is None else num_heads,
         mlp_ratio=mlp_ratio,
         embedding_size=state["neck.embed.weight"].shape[0],
         num_registers=0 if registers is None else registers.shape[1],
+        relative_positions="none" if relative is None else "keypoints",
         gate="sigmoid" if "gate.squeeze.weight" in state else "none",
     )
+
+
+def _keypoint_heads(num_rows: int, depth: int, num_heads: int | None) -> int:
+    """Return the heads that the layer of relative positions tells: a row for each block, head and bucket."""
+    heads, left = divmod(num_rows, depth * NUM_BUCKETS)
+    # One encoding a block has as many rows as one head would have: no released model has one head.
+    if left or num_heads not in (None, heads) or (heads == 1 and num_heads is None):
+        raise ValueError(
+            f"relative positions by key points must have {NUM_BUCKETS} rows for each of {depth} blocks and each head"
+            f" (all released models have), got {num_rows} rows" + ("" if num_heads is None else f" and {num_heads=}")
+        )
+    return heads
 
 
 def build_iresnet(state: State) -> IResNet:

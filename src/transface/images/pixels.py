@@ -31,11 +31,22 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def random_flip(images: Tensor, generator: torch.Generator | None = None, *, probability: float = 0.5) -> Tensor:
-    """Return the images (B, 3, H, W), each mirrored left to right with the given probability, drawn from `generator`.
-
-    The generator may be on the CPU while the images are elsewhere.
+def draw_mirrored(images: Tensor, generator: torch.Generator | None = None, *, probability: float = 0.5) -> Tensor:
+    """Return which images (B,) are to be mirrored, bool, drawn from `generator`, which may be on the CPU while the
+    images are elsewhere.
     """
     device = images.device if generator is None else generator.device
     mirrored = torch.rand(len(images), generator=generator, device=device) < probability
-    return torch.where(mirrored.to(images.device, non_blocking=True)[:, None, None, None], images.flip(-1), images)
+    return mirrored.to(images.device, non_blocking=True)
+
+
+def random_flip(images: Tensor, generator: torch.Generator | None = None, *, probability: float = 0.5) -> Tensor:
+    """Return the images (B, 3, H, W), each mirrored left to right with the given probability, drawn from
+    `generator`.
+    """
+    return mirror(images, draw_mirrored(images, generator, probability=probability))
+
+
+def mirror(images: Tensor, mirrored: Tensor) -> Tensor:
+    """Return the images (B, 3, H, W), those of `mirrored` (B,) turned left to right."""
+    return torch.where(mirrored[:, None, None, None], images.flip(-1), images)

@@ -500,12 +500,12 @@ def test_a_missing_file_and_a_file_without_tensors_and_an_unknown_family_are_nam
         load_released({"fc1.weight": torch.zeros(1)})
 
 
-def test_networks_with_key_points_are_refused_by_name() -> None:
+def test_networks_with_tables_of_relative_positions_are_refused_by_name() -> None:
     state = {
         "net.pos_embed": torch.zeros(1, 144, 8),
         "net.blocks.0.attn.rpe_k.lookup_table_weight": torch.zeros(2, 4, 8),
     }
-    with pytest.raises(ValueError, match="KPRPE of CVLface"):
+    with pytest.raises(ValueError, match="tables in every block"):
         load_released(state)
 
 

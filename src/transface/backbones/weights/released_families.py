@@ -23,6 +23,7 @@ VIT_NAMES = {
     "feature.1.": "neck.project_norm.",
     "feature.2.": "neck.embed.",
     "feature.3.": "neck.embed_norm.",
+    "keypoint_linear.": "keypoint_positions.linear.",
 }
 IR_NAMES = {
     "input_layer.0.": "conv1.",
@@ -126,6 +127,7 @@ _SENET = frozenset({"senet.0.weight", "senet.2.weight"})
 FAMILIES = (
     Family(OWN_FAMILY, _OWN, "", _as_they_are, "face_vit", _PROJECTION, "rgb"),
     Family("TransFace", _VIT | _SENET, "", vit_to_ours, "face_vit", _PROJECTION, "rgb"),
+    Family("CVLface KP-RPE", _VIT | {"keypoint_linear.weight"}, "", vit_to_ours, "face_vit", _PROJECTION, "rgb"),
     Family("CVLface ViT", _VIT, "net.", vit_to_ours, "face_vit", _PROJECTION, "rgb"),
     Family("arcface_torch ViT", _VIT, "", vit_to_ours, "face_vit", _PROJECTION, "rgb"),
     Family("arcface_torch IResNet", _IRESNET, "", _as_they_are, "iresnet", "conv1.weight", "rgb"),
@@ -148,16 +150,15 @@ def read_released(source: str | Path | Mapping[str, Any], *, channels: Channels 
     """Return released weights in our names and taking RGB, with their family.
 
     Raises:
-        FileNotFoundError, ValueError: as bare_weights, and if the family is unknown or one of CVLface's with key
-            points.
+        FileNotFoundError, ValueError: as bare_weights, and if the family is unknown.
     """
     if channels not in {None, "rgb", "bgr"}:
         raise ValueError(f"channels must be 'rgb' or 'bgr', got {channels!r}")
     bare = bare_weights(source)
     if any(".rpe" in key for key in bare.state):
         raise ValueError(
-            "networks with relative positions by key points (KPRPE of CVLface) are not supported: every block wants the"
-            " five points of a face"
+            "relative positions with tables in every block (iRPE) are not supported; CVLface's KP-RPE, one"
+            " keypoint_linear for the whole network, is"
         )
     family = recognise(bare.state, prefix=bare.prefix)
     state = dict(family.to_ours({key: value for key, value in bare.state.items() if not key.startswith(HEAD_PREFIXES)}))

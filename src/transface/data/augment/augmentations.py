@@ -78,6 +78,8 @@ class RandomResizedCrop(nn.Module):
     random.
     """
 
+    moves = "the face"
+
     def __init__(
         self, *, scale: Sequence[float] = (0.7, 1.0), ratio: Sequence[float] = (0.85, 1.18), probability: float = 1.0
     ) -> None:
@@ -250,6 +252,8 @@ class RandAugment(nn.Module):
     torchvision draws for a whole batch, and from the global generator: it is seeded from ours for the moment of the
     call.
     """
+
+    moves = "the face"
 
     def __init__(self, *, num_ops: int = 2, magnitude: int = 9, groups: int = 8, probability: float = 0.5) -> None:
         super().__init__()

@@ -138,17 +138,25 @@ def apply_perturbation(
     return result
 
 
-def score_patches(backbone: Backbone, images: Tensor, precision: ScoringPrecision | None = None) -> Tensor:
+def score_patches(
+    backbone: Backbone,
+    images: Tensor,
+    precision: ScoringPrecision | None = None,
+    *,
+    keypoints: Tensor | None = None,
+) -> Tensor:
     """Return the importance (B, N) of the patches of images, without gradient, in eval mode, every train/eval flag put
     back after.
 
-    The backbone runs in the precision of its surroundings, or as `precision` says (see DPAP).
+    The backbone runs in the precision of its surroundings, or as `precision` says (see DPAP); it is told the key points
+    (B, 5, 2) of the faces where they are given.
 
     Raises:
         ValueError: if the backbone ranks no patches.
     """
     with torch.no_grad(), evaluating(backbone), _scoring_in(precision, images):
-        importance = backbone.patch_importance(images)
+        told = {} if keypoints is None else {"keypoints": keypoints}
+        importance = backbone.patch_importance(images, **told)
     if importance is None:
         raise ValueError(_no_gate(backbone))
     return importance
@@ -205,7 +213,12 @@ class DPAP(nn.Module):
         _check_num_patches(self.num_patches, rows * columns)
 
     def perturb(
-        self, images: Tensor, backbone: Backbone, *, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        backbone: Backbone,
+        *,
+        generator: torch.Generator | None = None,
+        keypoints: Tensor | None = None,
     ) -> PerturbedImages:
         """Return the perturbed images together with what was drawn and chosen; `images` itself stays as it was.
 
@@ -232,8 +245,10 @@ class DPAP(nn.Module):
             return PerturbedImages(
                 images, perturbation, torch.empty(0, self.num_patches, dtype=torch.int64, device=images.device)
             )
-        scored = images[perturbation.images.to(images.device, non_blocking=True)]
-        chosen = dominant_patches(score_patches(backbone, scored, self.scoring_precision), self.num_patches)
+        places = perturbation.images.to(images.device, non_blocking=True)
+        points = None if keypoints is None else keypoints[places]
+        scores = score_patches(backbone, images[places], self.scoring_precision, keypoints=points)
+        chosen = dominant_patches(scores, self.num_patches)
         changed = apply_perturbation(
             images,
             perturbation,
@@ -244,9 +259,16 @@ class DPAP(nn.Module):
         )
         return PerturbedImages(changed, perturbation, chosen)
 
-    def forward(self, images: Tensor, backbone: Backbone, *, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self,
+        images: Tensor,
+        backbone: Backbone,
+        *,
+        generator: torch.Generator | None = None,
+        keypoints: Tensor | None = None,
+    ) -> Tensor:
         """Return images (B, 3, H, W) with the dominant patches of some of them perturbed."""
-        return self.perturb(images, backbone, generator=generator).images
+        return self.perturb(images, backbone, generator=generator, keypoints=keypoints).images
 
     def extra_repr(self) -> str:
         """Return the settings, for print(module)."""

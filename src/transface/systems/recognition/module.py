@@ -12,10 +12,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from transface.backbones.parts.keypoint_positions import mirror_keypoints
+from transface.data.augment.augmentations import InTurn
 from transface.data.augment.mixup import MixedFaces, Mixup
 from transface.data.batches import FaceBatch
 from transface.distributed import global_mean
-from transface.images.pixels import normalise, random_flip
+from transface.images.pixels import draw_mirrored, mirror, normalise
+from transface.systems.recognition.keypoints import KeypointSource
 from transface.systems.recognition.teacher import RecognitionTeacher
 from transface.training.module import NamedLosses, OptimizerFactory, TrainingModule
 from transface.training.optimization.parameter_groups import DecayRule, freeze, group_parameters
@@ -34,6 +37,8 @@ class RecognitionModule(TrainingModule):
         mixup: mixes faces in pairs, and their losses alike, or None.
         distillation: a frozen teacher of the embeddings, which sees the faces before augmentation, or None; not with
             mixup.
+        keypoints: where the key points of a backbone with KP-RPE come from, or None for those of aligned faces; from
+            records not with mixup or an augmentation that moves the face.
         flip_probability: share of the images mirrored.
         decay_rule: "matrices" or "released", see training/optimization/parameter_groups.py.
         layer_decay, frozen: for fine-tuning, see training/optimization/parameter_groups.py.
@@ -59,6 +64,7 @@ class RecognitionModule(TrainingModule):
         augmentation: nn.Module | None = None,
         mixup: Mixup | None = None,
         distillation: RecognitionTeacher | None = None,
+        keypoints: KeypointSource | None = None,
         flip_probability: float = 0.5,
         decay_rule: DecayRule = "matrices",
         layer_decay: float = 1.0,
@@ -87,6 +93,8 @@ class RecognitionModule(TrainingModule):
                 raise ValueError("a teacher knows no mixed faces: set mixup to null, or distillation=none")
             if distillation.path is None:
                 distillation.check_student(backbone)
+        if keypoints is not None:
+            _check_keypoints(keypoints, backbone, augmentation, mixup)
         self.network = backbone
         self.classifier = classifier
         self.perturbation = perturbation
@@ -94,6 +102,7 @@ class RecognitionModule(TrainingModule):
         self.augmentation = augmentation
         self.mixup = mixup
         self.distillation = distillation
+        self.keypoints: Any = keypoints
         self.flip_probability = flip_probability
         self.decay_rule = decay_rule
         self.layer_decay = layer_decay
@@ -125,16 +134,17 @@ class RecognitionModule(TrainingModule):
                 "a batch must be a FaceBatch(images uint8 (B, 3, H, W), labels (B,), keys (B,)), got"
                 f" {type(batch).__name__}: let the loader's collate_fn return one (transface.data.batches)"
             )
-        images = random_flip(
-            normalise(batch.images, dtype=self._image_dtype()), generator=generator, probability=self.flip_probability
-        )
+        images = normalise(batch.images, dtype=self._image_dtype())
+        mirrored = draw_mirrored(images, generator, probability=self.flip_probability)
+        images = mirror(images, mirrored)
+        told = self._told(batch.keys, mirrored)
         whole = images
         if self.augmentation is not None:
             images = self.augmentation(images, generator)
         if self.perturbation is not None:
-            images = self.perturbation(images, self.backbone, generator=generator)
+            images = self.perturbation(images, self.backbone, generator=generator, **told)
         mixed = None if self.mixup is None else self.mixup(images, generator)
-        features = self.backbone(images if mixed is None else mixed.images)
+        features = self.backbone(images if mixed is None else mixed.images, **told)
         per_sample = self._classified(features.embedding, batch.labels, mixed)
         if self.weighting is not None:
             weights = self.weighting(features.tokens)
@@ -145,6 +155,15 @@ class RecognitionModule(TrainingModule):
             return NamedLosses(terms, num_samples=len(batch.images))
         terms["distillation"] = self.distillation(features.embedding, whole)
         return NamedLosses(terms, {"distillation": self.distillation.weight}, num_samples=len(batch.images))
+
+    def _told(self, keys: Tensor, mirrored: Tensor) -> dict[str, Tensor]:
+        """Return what the backbone is told besides the images: the key points (B, 5, 2) of records, mirrored as they
+        are.
+        """
+        if self.keypoints is None or self.keypoints.sees != "records":
+            return {}
+        points = self.keypoints(keys)
+        return {"keypoints": torch.where(mirrored[:, None, None], mirror_keypoints(points), points)}
 
     def _image_dtype(self) -> torch.dtype:
         """Return float64 where the whole model is in it, else float32."""
@@ -189,3 +208,24 @@ class RecognitionModule(TrainingModule):
 
     def clipped_parameters(self) -> Iterable[nn.Parameter]:
         return self.backbone.parameters()
+
+
+def _check_keypoints(
+    keypoints: KeypointSource, backbone: nn.Module, augmentation: nn.Module | None, mixup: Mixup | None
+) -> None:
+    """Tell the backbone of a source that sees images; raise ValueError where a source has no use or cannot be right."""
+    use: Any = getattr(backbone, "use_keypoints", None)
+    if use is None:
+        raise ValueError(
+            f"system.keypoints are for a backbone with KP-RPE (backbone.relative_positions=keypoints),"
+            f" {type(backbone).__name__} takes none: set keypoints=template"
+        )
+    use(keypoints if keypoints.sees == "images" else None)
+    if keypoints.sees == "records":
+        parts = augmentation.steps if isinstance(augmentation, InTurn) else [augmentation]
+        moving = [type(part).__name__ for part in parts if hasattr(part, "moves")]
+        if moving or mixup is not None:
+            raise ValueError(
+                f"key points of records do not move with {', '.join(moving) or 'mixed faces'}: leave that out, or take"
+                " keypoints=detector"
+            )
