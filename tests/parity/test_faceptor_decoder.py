@@ -7,10 +7,15 @@ import torch
 from tests.parity.faceptor_packs import Pack, assert_close
 from torch import nn
 
-from transface.systems.generalist.layer_attention import LayerBias, LayerMemory, layer_preference, sincos_positions
+from transface.systems.generalist.decoder.layer_attention import (
+    LayerBias,
+    LayerMemory,
+    layer_preference,
+    sincos_positions,
+)
+from transface.systems.generalist.decoder.task_queries import TaskQueries
+from transface.systems.generalist.decoder.token_decoder import TokenDecoder
 from transface.systems.generalist.released import converted
-from transface.systems.generalist.task_queries import TaskQueries
-from transface.systems.generalist.token_decoder import TokenDecoder
 
 
 class Decoding(nn.Module):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tests.parity.faceptor_packs import Pack
 
-from transface.systems.generalist import geometry as g
-from transface.systems.generalist.landmark_sets import LANDMARK_SETS, of_aflw_row, of_cofw_row, of_list_row
+from transface.data.crops import geometry as g
+from transface.data.crops.landmark_sets import LANDMARK_SETS, of_aflw_row, of_cofw_row, of_list_row
 
 
 @pytest.fixture(scope="module")

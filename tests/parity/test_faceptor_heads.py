@@ -7,8 +7,8 @@ import torch
 from tests.parity.faceptor_packs import Pack, assert_close
 from torch import nn
 
-from transface.systems.generalist.interpreters import IdentityInterpreter, soft_argmax, upsampled_regions
-from transface.systems.generalist.naive_heads import ATTRIBUTE_LAYERS, DENSE_LAYERS, AttributeHead, DenseHead
+from transface.systems.generalist.decoder.interpreters import IdentityInterpreter, soft_argmax, upsampled_regions
+from transface.systems.generalist.decoder.naive_heads import ATTRIBUTE_LAYERS, DENSE_LAYERS, AttributeHead, DenseHead
 from transface.systems.generalist.released import our_key
 
 START = "module.heads_module.heads."

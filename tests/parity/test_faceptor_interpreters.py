@@ -7,7 +7,7 @@ import torch
 from tests.parity.faceptor_packs import Pack, assert_close
 from torch import nn
 
-from transface.systems.generalist.interpreters import (
+from transface.systems.generalist.decoder.interpreters import (
     IdentityInterpreter,
     MapInterpreter,
     ValueInterpreter,

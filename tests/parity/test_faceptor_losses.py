@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from transface.losses.ages import distribution_divergence, mean_year, mean_year_error, year_distribution, year_shares
 from transface.losses.landmarks import cut_gaussians, heatmap_cross_entropy, point_distance
-from transface.systems.generalist.interpreters import soft_argmax
+from transface.systems.generalist.decoder.interpreters import soft_argmax
 from transface.systems.generalist.task_losses import TASK_LOSSES, landmark_loss, weighted_mean
 from transface.systems.generalist.tasks import BASE, BASE_KIND_WEIGHTS, FULL, FULL_KIND_WEIGHTS, task_weights
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from tests.parity.faceptor_packs import Pack
 
+from transface.data.crops.geometry import apply_matrix
+from transface.data.crops.landmark_sets import LANDMARK_SETS
 from transface.losses.ages import mean_year, year_shares
 from transface.metrics.points import box_unit, diagonal_unit, distance_between, error_curve, point_errors
 from transface.metrics.regions import confusion_matrix, mean_f1, region_f1
-from transface.systems.generalist.geometry import apply_matrix
-from transface.systems.generalist.landmark_sets import LANDMARK_SETS
 
 
 @pytest.fixture(scope="module")

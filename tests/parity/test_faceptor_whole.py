@@ -9,8 +9,8 @@ from tests.parity.faceptor_packs import Pack, assert_close, small_model, small_t
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from transface.systems.generalist.decoder.interpreters import soft_argmax, upsampled_regions
 from transface.systems.generalist.faceptor import Faceptor
-from transface.systems.generalist.interpreters import soft_argmax, upsampled_regions
 from transface.systems.generalist.released import load_released, our_key
 from transface.systems.generalist.task_losses import TASK_LOSSES, weighted_mean
 from transface.systems.generalist.tasks import task_weights

@@ -8,6 +8,7 @@ Shapes: B images, N patches, D token width, S side of the grid of patches.
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from timm.layers.drop import DropPath
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 from transface.backbones.features import EncodedImages, image_sides
 from transface.backbones.parts.attention import MultiHeadAttention
 from transface.backbones.weights.rebuild import rebuildable
+from transface.backbones.weights.state_dicts import read_state_dict
 
 
 def resize_positions(positions: Tensor, grid_size: tuple[int, int]) -> Tensor:
@@ -87,8 +89,10 @@ class ClipViT(nn.Module):
         drop_path: stochastic depth of the last block; it grows linearly from 0 at the first.
         layers: blocks, counted from 0 (negative: from the last), whose tokens go into EncodedImages.layers; none: no
             layers.
+        weights: a CLIP-style file to start from, such as FaRL's.
 
     Raises:
+        FileNotFoundError: if there is no such file of weights.
         ValueError: for a layer it lacks, or sizes that do not fit.
     """
 
@@ -104,6 +108,7 @@ class ClipViT(nn.Module):
         output_width: int = 512,
         drop_path: float = 0.2,
         layers: Sequence[int] = (-1,),
+        weights: str | Path | None = None,
     ) -> None:
         super().__init__()
         self.image_size = image_sides(image_size)
@@ -123,6 +128,8 @@ class ClipViT(nn.Module):
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(width**-0.5 * torch.randn(width, output_width))
         _initialise(self.transformer, width, depth)
+        if weights is not None:
+            load_clip_tower(self, read_state_dict(weights))
 
     @property
     def num_prefix_tokens(self) -> int:

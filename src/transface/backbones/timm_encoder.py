@@ -125,7 +125,7 @@ class TimmEncoder(nn.Module):
             raise ValueError(
                 f"{type(self.model).__name__} gives a {type(features).__name__} of features, not one grid of tokens"
             )
-        used = {id(parameter) for parameter in _parameters_behind(features)}
+        used = {id(parameter) for parameter in parameters_behind(features)}
         for parameter in self.model.parameters():
             if id(parameter) not in used:
                 parameter.requires_grad_(False)
@@ -280,7 +280,7 @@ def _create(
     return model, size
 
 
-def _parameters_behind(output: Tensor) -> Iterator[Tensor]:
+def parameters_behind(output: Tensor) -> Iterator[Tensor]:
     """Yield the parameters a tensor was computed from, found by walking its graph."""
     waiting, seen = [output.grad_fn], set()
     while waiting:

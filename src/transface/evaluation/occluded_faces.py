@@ -147,23 +147,29 @@ class OccludedFaces:
         source = self.source(view, column)
         settings: dict[str, Any] = {"output": column, "num_bootstraps": self.num_bootstraps, "seed": self.seed}
         if output.kind == "one_of":
-            return Classification(_renamed(source, output), **settings)
+            return Classification(renamed(source, output), **settings)
         return Regression(source, tolerances=self.tolerances, **settings)
 
 
-def _renamed(source: LabelledSource, output: Output) -> LabelledSource:
+def renamed(source: LabelledSource, output: Output, *, partial: bool = False) -> LabelledSource:
     """Return the source with classes numbered as the network numbers them, where both have the same words in another
     order.
 
+    Args:
+        source: whose labels are classes.
+        output: of the network.
+        partial: count a word that the network does not know as an unknown label.
+
     Raises:
-        ValueError: if the set has words the network does not know.
+        ValueError: if the set has words the network does not know, or with `partial` none that it knows.
     """
     names = getattr(source.dataset.labels, "names", output.names)
     if tuple(names) == tuple(output.names):
         return source
-    if missing := [name for name in names if name not in output.names]:
+    missing = [name for name in names if name not in output.names]
+    if missing and (not partial or len(missing) == len(names)):
         raise ValueError(f"{source.name} has {', '.join(missing)}, and the network knows {', '.join(output.names)}")
-    place = np.array([output.names.index(name) for name in names])
+    place = np.array([output.names.index(name) if name in output.names else -1 for name in names])
     old: Any = source.dataset.labels
     classes = np.where(old.classes >= 0, place[np.maximum(old.classes, 0)], -1)
     source.dataset = LabelledImages(source.dataset.images, ClassLabels(classes, output.names), rows=source.dataset.rows)

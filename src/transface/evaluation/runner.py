@@ -90,6 +90,17 @@ class ModelRunner:
         height, width = self.network.image_size
         return int(height), int(width)
 
+    def image_size_for(self, outputs: Sequence[str]) -> tuple[int, int]:
+        """Height and width of the images on which some outputs are asked: a network may look at them at another
+        size.
+        """
+        height, width = self._network_for(outputs).image_size
+        return int(height), int(width)
+
+    def _network_for(self, outputs: Sequence[str]) -> Any:
+        """Return what gives some outputs alone, where the network tells; else the whole network."""
+        return answering(self.network, outputs)
+
     @property
     def outputs(self) -> dict[str, Output]:
         """The named outputs of the network."""
@@ -119,22 +130,24 @@ class ModelRunner:
         if len(source) == 0:
             raise ValueError(f"{source.name} holds no images")
         self.require(outputs)
+        network = self._network_for(outputs)
+        size = (int(network.image_size[0]), int(network.image_size[1]))
         bounds = [len(source) * number // world_size() for number in range(world_size() + 1)]
         start, end = bounds[rank()], bounds[rank() + 1]
         parts: dict[str, list[Tensor]] = {name: [] for name in outputs}
         with evaluating(self.network), self._progress(source.name, start, end) as advance:
-            for _, images in self._decoded(source, start, end):
-                for name, rows in self._answers(images, outputs, flip=flip).items():
+            for _, images in self._decoded(source, start, end, size=size):
+                for name, rows in self._answers(network, images, outputs, flip=flip).items():
                     parts[name].append(rows)
                 advance(len(images))
         return {name: self._gathered(name, rows, source) for name, rows in parts.items()}
 
-    def _answers(self, images: Tensor, outputs: Sequence[str], *, flip: bool) -> dict[str, Tensor]:
+    def _answers(self, network: Any, images: Tensor, outputs: Sequence[str], *, flip: bool) -> dict[str, Tensor]:
         with torch.no_grad():
             faces = self._inputs(images)
             with self.forward_context():
-                found = self.network(faces)
-                mirrored = self.network(faces.flip(-1)) if flip else None
+                found = network(faces)
+                mirrored = network(faces.flip(-1)) if flip else None
             named = {name: getattr(found, name).float() for name in outputs}
             if mirrored is not None:
                 named = {name: (rows + getattr(mirrored, name).float()) / 2 for name, rows in named.items()}
@@ -156,14 +169,17 @@ class ModelRunner:
         everyone: NDArray[np.float32] = rows.numpy()
         return everyone
 
-    def _decoded(self, source: FaceSource, start: int, end: int) -> Iterator[tuple[int, Tensor]]:
-        """Yield (first index, uint8 batch), a few batches being decoded ahead."""
+    def _decoded(
+        self, source: FaceSource, start: int, end: int, *, size: tuple[int, int] | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield (first index, uint8 batch) of a size, a few batches being decoded ahead."""
+        size = self.image_size if size is None else size
         spans = [(first, min(first + self.batch_size, end)) for first in range(start, end, self.batch_size)]
         with ThreadPoolExecutor(max(self.num_workers, 1), thread_name_prefix="decode") as threads:
             ahead: deque[tuple[int, Future[Tensor]]] = deque()
             try:
                 for span in spans:
-                    ahead.append((span[0], threads.submit(source.read, range(*span), self.image_size)))
+                    ahead.append((span[0], threads.submit(source.read, range(*span), size)))
                     if len(ahead) > self.num_workers:
                         first, batch = ahead.popleft()
                         yield first, batch.result()
@@ -192,6 +208,14 @@ class ModelRunner:
         with Progress(*columns, transient=True) as bar:
             task = bar.add_task(name, total=end - start)
             yield lambda count: bar.advance(task, count)
+
+
+def answering(network: nn.Module, outputs: Sequence[str]) -> Any:
+    """Return what answers some outputs of a network alone, where it has them and tells how; else the network."""
+    own: Any = network
+    if not hasattr(own, "answering") or any(name not in own.outputs for name in outputs):
+        return own
+    return own.answering(list(outputs))
 
 
 class _ImagesPerSecond(ProgressColumn):

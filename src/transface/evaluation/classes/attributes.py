@@ -101,7 +101,7 @@ class Attributes:
                 " common"
             )
         rows = opened.rows(self.split)
-        size = runner.image_size if self.image_size is None else image_sides(self.image_size)
+        size = runner.image_size_for(["attributes"]) if self.image_size is None else image_sides(self.image_size)
         images = ImageFiles(opened.root, PathTable(opened.paths), image_size=size)
         labels = opened.labels.chosen(names)
         logits = runner.run(LabelledSource(self.names[0], LabelledImages(images, labels, rows=rows)), ["attributes"])[

@@ -18,7 +18,7 @@ from transface.backbones.parts.evaluating import evaluating
 from transface.backbones.parts.sound_answers import check_answers, check_told_apart
 from transface.distributed import all_gather_rows, batch_sizes, rank, world_size
 from transface.evaluation.embedding.cache import EmbeddingCache
-from transface.evaluation.runner import ModelRunner, Precision
+from transface.evaluation.runner import ModelRunner, Precision, answering
 from transface.images.sources import FaceSource
 
 
@@ -94,10 +94,16 @@ class Embedder(ModelRunner):
             raise ValueError(
                 "a cache of embeddings is written by one process: leave it out when evaluating on several ranks"
             )
-        self.backbone: Any = backbone
+        self.backbone: Any = answering(backbone, ["embedding"])
         self.cache = cache
         self.model_settings = dict(model_settings or {})
         self._kept: dict[str, FaceEmbeddings] | None = None
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the faces that are embedded."""
+        height, width = self.backbone.image_size
+        return int(height), int(width)
 
     def embed(self, source: FaceSource) -> FaceEmbeddings:
         """Return the embeddings of all M faces, on every rank; ranks share the work.
@@ -166,7 +172,7 @@ class Embedder(ModelRunner):
 
     def _batches(self, source: FaceSource, start: int, end: int) -> Iterator[tuple[int, Tensor]]:
         """Yield (first index, (B, 2, E) float32 rows) over start..end."""
-        with evaluating(self.backbone), self._progress(source.name, start, end) as advance:
+        with evaluating(self.network), self._progress(source.name, start, end) as advance:
             for first, images in self._decoded(source, start, end):
                 yield first, self._forward(images, source.name, first)
                 advance(len(images))

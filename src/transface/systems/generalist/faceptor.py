@@ -14,19 +14,20 @@ from torch import Tensor, nn
 from transface.backbones.features import EncodedImages, Output, OutputKind
 from transface.backbones.weights.rebuild import rebuildable
 from transface.losses.ages import mean_year, year_shares
-from transface.systems.generalist.interpreters import (
+from transface.systems.generalist.decoder.interpreters import (
     IdentityInterpreter,
     MapInterpreter,
     ValueInterpreter,
     soft_argmax,
     upsampled_regions,
 )
-from transface.systems.generalist.layer_attention import LayerBias, LayerMemory, Memory
+from transface.systems.generalist.decoder.layer_attention import LayerBias, LayerMemory, Memory
+from transface.systems.generalist.decoder.naive_heads import ATTRIBUTE_LAYERS, DENSE_LAYERS, AttributeHead, DenseHead
+from transface.systems.generalist.decoder.task_queries import TaskQueries
+from transface.systems.generalist.decoder.token_decoder import TokenDecoder
+from transface.systems.generalist.looks import clip_pixels, grouped_looks, looks_of
 from transface.systems.generalist.merged_batches import merged
-from transface.systems.generalist.naive_heads import ATTRIBUTE_LAYERS, DENSE_LAYERS, AttributeHead, DenseHead
-from transface.systems.generalist.task_queries import TaskQueries
 from transface.systems.generalist.tasks import Task, as_tasks
-from transface.systems.generalist.token_decoder import TokenDecoder
 
 OUTPUT_KINDS: Mapping[str, OutputKind] = {
     "identity": "embedding",
@@ -83,8 +84,10 @@ class Generalist(nn.Module):
             )
         self.encoder: Any = encoder
         self.image_size: tuple[int, int] = tuple(own.image_size)
-        self.outputs = {task.name: _output_of(task) for task in self.tasks.values()}
+        self.outputs: dict[str, Output] = {task.output: _output_of(task) for task in self.tasks.values()}
+        self.embedding_size = max((task.num_outputs for task in self.tasks.values() if not task.has_queries), default=0)
         self._answer = namedtuple("Answers", tuple(self.outputs))  # type: ignore[misc]
+        self.looks = looks_of(self.tasks.values(), self.image_size)
 
     def encode(self, images: Tensor) -> LayerTokens:
         """Return the tokens of the encoder's layers for images (B, 3, H, W)."""
@@ -111,13 +114,38 @@ class Generalist(nn.Module):
         encoded = merged(self.encode, images, lambda one, counts: one.split(counts))
         return {name: self.task_logits(one, [name])[name] for name, one in encoded.items()}
 
+    def pixels(self, name: str, images: Tensor) -> Tensor:
+        """Return images (B, 3, H, W), RGB float in [-1, 1], as the encoder is given them for a task."""
+        return clip_pixels(images) if self.tasks[name].pixels == "clip" else images
+
     def forward(self, images: Tensor) -> Any:
-        """Return a NamedTuple of all answers to images (B, 3, H, W): one encoder pass, one decoder pass."""
-        logits = self.task_logits(self.encode(images), list(self.tasks))
-        height, width = images.shape[2:]
-        return self._answer(
-            **{name: readable(self.tasks[name], one, (int(height), int(width))) for name, one in logits.items()}
-        )
+        """Return a NamedTuple of all answers to images (B, 3, H, W): one encoder and one decoder pass for each size at
+        which tasks look at them.
+        """
+        return self._answer(**self.answers(images, tuple(self.tasks)))
+
+    def answers(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """Return the readable answers of some tasks to images (B, 3, H, W) of the network's size, by output."""
+        size = (int(images.shape[2]), int(images.shape[3]))
+        found: dict[str, Tensor] = {}
+        for look, own in grouped_looks(self.looks, names).items():
+            seen = look.of(images)
+            logits = self.task_logits(self.encode(self.pixels(own[0], seen)), own)
+            found |= {self.tasks[name].output: readable(self.tasks[name], one, size) for name, one in logits.items()}
+        return {self.tasks[name].output: found[self.tasks[name].output] for name in names}
+
+    def answering(self, outputs: Sequence[str]) -> nn.Module:
+        """Return this network with some of its answers alone, at the size at which their tasks look at images.
+
+        Raises:
+            ValueError: for an output it does not have.
+        """
+        wanted = [task.name for task in self.tasks.values() if task.output in outputs]
+        if not wanted or set(outputs) - set(self.outputs):
+            raise ValueError(f"the network answers {', '.join(self.outputs)}, not {', '.join(outputs)}")
+        sizes = {self.tasks[name].image_size for name in wanted}
+        side = sizes.pop() if len(sizes) == 1 else None
+        return TaskView(self, wanted, self.image_size if side is None else (side, side))
 
     def layer_index(self, parameter_name: str) -> int:
         """Return the depth of a parameter for layer-wise learning rates: that of the encoder, everything else after all
@@ -126,6 +154,43 @@ class Generalist(nn.Module):
         if parameter_name.startswith("encoder."):
             return int(self.encoder.layer_index(parameter_name.removeprefix("encoder.")))
         return 1 + max(int(self.encoder.layer_index(name)) for name, _ in self.encoder.named_parameters())
+
+
+class TaskView(nn.Module):
+    """A network's answers to some of its tasks.
+
+    Attributes:
+        outputs: those answers by name.
+        image_size: height and width in pixels of the images it takes.
+        embedding_size: of the embedding, 0 where it is not asked.
+
+    Args of the constructor:
+        network: a Generalist.
+        names: of the tasks.
+        image_size: at which they look at images; where it is not the network's, images are taken as they are.
+    """
+
+    def __init__(self, network: Generalist, names: Sequence[str], image_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.network = network
+        self.names = tuple(names)
+        self.image_size = image_size
+        self.outputs = {network.tasks[name].output: network.outputs[network.tasks[name].output] for name in names}
+        self.embedding_size = network.embedding_size if "embedding" in self.outputs else 0
+        self._answer = namedtuple("Answers", tuple(self.outputs))  # type: ignore[misc]
+
+    def forward(self, images: Tensor) -> Any:
+        """Return a NamedTuple of the answers to images (B, 3, H, W) of `image_size`."""
+        own = self.network
+        if self.image_size == own.image_size:
+            return self._answer(**own.answers(images, self.names))
+        size = (int(images.shape[2]), int(images.shape[3]))
+        found: dict[str, Tensor] = {}
+        for kind in dict.fromkeys(own.tasks[name].pixels for name in self.names):
+            names = [name for name in self.names if own.tasks[name].pixels == kind]
+            logits = own.task_logits(own.encode(own.pixels(names[0], images)), names)
+            found |= {own.tasks[name].output: readable(own.tasks[name], one, size) for name, one in logits.items()}
+        return self._answer(**{name: found[name] for name in self.outputs})
 
 
 @rebuildable

@@ -23,11 +23,19 @@ def train_only(network: nn.Module, patterns: Sequence[str]) -> int:
             raise ValueError(f"no parameter's name holds {pattern!r}; names are like {', '.join(list(named)[:3])}")
     for name, parameter in named.items():
         parameter.requires_grad_(any(pattern in name for pattern in patterns))
+    for part in frozen_modules(network):
+        part.eval()
+    return sum(parameter.numel() for parameter in named.values() if parameter.requires_grad)
+
+
+def frozen_modules(network: nn.Module) -> tuple[nn.Module, ...]:
+    """Return the parts that have parameters and train none of them."""
+    found = []
     for part in network.modules():
         own = list(part.parameters())
         if own and not any(parameter.requires_grad for parameter in own):
-            part.eval()
-    return sum(parameter.numel() for parameter in named.values() if parameter.requires_grad)
+            found.append(part)
+    return tuple(found)
 
 
 def start_second_stage(model: Faceptor) -> int:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from transface.losses.ages import distribution_divergence, mean_year_error
 from transface.losses.landmarks import heatmap_cross_entropy, point_distance
-from transface.systems.generalist.interpreters import soft_argmax
+from transface.systems.generalist.decoder.interpreters import soft_argmax
 
 
 def age_loss(logits: Tensor, ages: Tensor) -> Tensor:

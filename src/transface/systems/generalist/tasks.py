@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 TaskKind = Literal["identity", "age", "attributes", "expression", "parsing", "landmarks"]
+Pixels = Literal["half", "clip"]
 DENSE_KINDS = ("parsing", "landmarks")
 
 
@@ -20,6 +21,9 @@ class Task(NamedTuple):
         num_outputs: queries; of identity: the size of the embedding.
         batch_size: images in a step on all devices together.
         names: of the outputs, if they have any.
+        image_size: side in pixels at which its images pass the encoder; None: the network's own.
+        region: of the network's image, left, top, right, bottom as shares: what this task looks at; empty: all of it.
+        pixels: how the encoder is given them: "half", in [-1, 1], or "clip", by CLIP's mean and deviation.
     """
 
     name: str
@@ -27,6 +31,9 @@ class Task(NamedTuple):
     num_outputs: int
     batch_size: int = 1
     names: tuple[str, ...] = ()
+    image_size: int | None = None
+    region: tuple[float, ...] = ()
+    pixels: Pixels = "half"
 
     @property
     def dense(self) -> bool:
@@ -37,6 +44,11 @@ class Task(NamedTuple):
     def has_queries(self) -> bool:
         """Whether the decoder answers it; identity is read from the encoder."""
         return self.kind != "identity"
+
+    @property
+    def output(self) -> str:
+        """The name its answer has among a network's outputs: its own; all identity tasks share one embedding."""
+        return "embedding" if self.kind == "identity" else self.name
 
 
 FULL: tuple[Task, ...] = (
@@ -110,7 +122,7 @@ def as_tasks(rows: Iterable[Any]) -> tuple[Task, ...]:
             )
         if not str(task.name).isidentifier():
             raise ValueError(f"the name of a task must be a word of letters, digits and _, got {task.name!r}")
-        tasks.append(task._replace(names=tuple(task.names)))
+        tasks.append(_checked(task._replace(names=tuple(task.names), region=tuple(map(float, task.region)))))
     names = [task.name for task in tasks]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not tasks:
@@ -120,6 +132,32 @@ def as_tasks(rows: Iterable[Any]) -> tuple[Task, ...]:
             else "a generalist needs at least one task"
         )
     return tuple(tasks)
+
+
+def _checked(task: Task) -> Task:
+    """Return a task whose names, size and region may be.
+
+    Raises:
+        ValueError: naming what may not.
+    """
+    if task.names and task.kind not in ("identity", "age") and len(task.names) != task.num_outputs:
+        raise ValueError(
+            f"task {task.name!r} has {task.num_outputs} outputs and {len(task.names)} names: one name an output"
+        )
+    if task.image_size is not None and task.image_size < 1:
+        raise ValueError(f"image_size of task {task.name!r} must be at least 1 or null, got {task.image_size}")
+    if task.pixels not in get_args(Pixels):
+        raise ValueError(f"pixels of task {task.name!r} must be half or clip, got {task.pixels!r}")
+    if task.region:
+        if task.dense:
+            raise ValueError(
+                f"task {task.name!r} answers for the whole image: only tasks that are not dense take a region"
+            )
+        if len(task.region) != 4 or not (task.region[0] < task.region[2] and task.region[1] < task.region[3]):
+            raise ValueError(
+                f"region of task {task.name!r} must be left, top, right, bottom as shares, got {list(task.region)}"
+            )
+    return task
 
 
 def task_weights(tasks: Sequence[Task], kind_weights: Mapping[str, float]) -> dict[str, float]:

@@ -6,7 +6,17 @@ from typing import Any, Literal
 from torch import nn
 
 DecayRule = Literal["matrices", "released"]
-POSITION_WORDS = ("pos_embed", "position", "mask_token", "cls_token", "register_tokens", "reg_token")
+POSITION_WORDS = (
+    "pos_embed",
+    "position",
+    "mask_token",
+    "cls_token",
+    "register_tokens",
+    "reg_token",
+    "class_embedding",
+    "queries.",
+    "layer_embedding",
+)
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from transface.backbones.parts.attention import MultiHeadAttention
-from transface.systems.generalist.layer_attention import Memory
-from transface.systems.generalist.task_queries import Queries
+from transface.systems.generalist.decoder.layer_attention import Memory
+from transface.systems.generalist.decoder.task_queries import Queries
 
 
 class DecoderLayer(nn.Module):

@@ -1,0 +1,94 @@
+"""One label of a set of photographs: an age by its mean absolute error, one of several classes by accuracy.
+
+Shapes: M images.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transface.data.labels.expressions import ClassLabels
+from transface.data.sources.face_labels import SetKind
+from transface.data.sources.labelled import LabelledImages
+from transface.data.sources.labelled_set import LabelledSet
+from transface.evaluation.classes.classification import Classification
+from transface.evaluation.labelled import LabelledSource
+from transface.evaluation.occluded_faces import renamed
+from transface.evaluation.results import Result
+from transface.evaluation.runner import ModelRunner
+from transface.evaluation.values.regression import Regression
+
+
+class Photographs:
+    """A protocol: expression, gender, age or any class on a split of a labelled set.
+
+    Args:
+        root, kind, shares, split_seed: as LabelledSet takes them.
+        column: which label.
+        output: the network's answer; None: named as the label.
+        split: "train", "val" or "test".
+        tolerances: of the cumulative score of ages.
+        num_bootstraps, seed: of intervals.
+        name: of the set in results; None: the folder's, and the split.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        column: str,
+        output: str | None = None,
+        kind: SetKind | None = None,
+        split: str = "test",
+        shares: Sequence[float] = (0.7, 0.1, 0.2),
+        split_seed: int = 0,
+        tolerances: Sequence[float] = (5.0,),
+        num_bootstraps: int = 1000,
+        seed: int = 0,
+        name: str | None = None,
+    ) -> None:
+        self.root = Path(root)
+        self.column = column
+        self.output = output or column
+        self.split = split
+        self.settings: dict[str, Any] = {"kind": kind, "shares": shares, "split_seed": split_seed}
+        self.tolerances = tuple(tolerances)
+        self.num_bootstraps, self.seed = num_bootstraps, seed
+        self.names = [name or f"{self.root.stem}_{split}"]
+        self._opened: LabelledSet | None = None
+
+    def prepare(self) -> None:
+        """Read the labels, so that what is missing is known before the first step."""
+        self.opened().rows(self.split)
+
+    def opened(self) -> LabelledSet:
+        """Return the set, read once."""
+        if self._opened is None:
+            self._opened = LabelledSet(self.root, columns=[self.column], **self.settings)
+        return self._opened
+
+    def evaluate(self, runner: ModelRunner, *, detailed: bool = True) -> list[Result]:
+        """Return the Result.
+
+        Raises:
+            ValueError: if the network has no such answer, or answers with other words.
+        """
+        runner.require([self.output])
+        output, opened = runner.outputs[self.output], self.opened()
+        opened.images.image_size = runner.image_size_for([self.output])
+        source = LabelledSource(self.names[0], opened.labelled(self.split, self.column))
+        settings: dict[str, Any] = {"output": self.output, "num_bootstraps": self.num_bootstraps, "seed": self.seed}
+        if output.kind == "one_of":
+            return Classification(_known(renamed(source, output, partial=True)), **settings).evaluate(
+                runner, detailed=detailed
+            )
+        return Regression(source, tolerances=self.tolerances, **settings).evaluate(runner, detailed=detailed)
+
+
+def _known(source: LabelledSource) -> LabelledSource:
+    """Return the source without images whose class the network has no word for."""
+    labels: Any = source.dataset.labels
+    assert isinstance(labels, ClassLabels)
+    rows = source.dataset.rows
+    source.dataset = LabelledImages(source.dataset.images, labels, rows=rows[labels.classes[rows] >= 0])
+    return source

@@ -1,0 +1,237 @@
+"""What a step of a generalist does: a batch of every task, one encoder pass a size, a loss a task, one balance of all.
+
+Faceptor (ECCV 2024, arXiv 2403.09500); equations, deviations, tests: docs/papers/faceptor.md.
+Shapes: B images of a task, Q outputs of a task.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from transface.backbones.parts.evaluating import evaluating
+from transface.backbones.timm_encoder import parameters_behind
+from transface.data.batches import FaceBatch, num_images
+from transface.data.labels.attributes import AttributeTargets
+from transface.images.pixels import normalise, random_flip
+from transface.losses.embedding_distillation import EmbeddingLoss, embedding_distillation
+from transface.systems.generalist.faceptor import Generalist
+from transface.systems.generalist.loss_balance import Balance, FixedWeights
+from transface.systems.generalist.stages import frozen_modules, train_only
+from transface.systems.generalist.task_losses import TASK_LOSSES
+from transface.systems.generalist.tasks import Task
+from transface.training.module import NamedLosses, OptimizerFactory, TrainingModule
+from transface.training.optimization.parameter_groups import DecayRule, group_parameters
+from transface.training.optimization.schedules import Schedule
+
+
+class GeneralistModule(TrainingModule):
+    """Trains one network on all its tasks at once.
+
+    Args:
+        network: a Faceptor or NaiveFaceptor.
+        classifier: (embeddings, labels) -> per-sample losses of the identity tasks; None where there is none.
+        balance: tasks -> what weighs their losses (loss_balance.py); None: each counts alike.
+        augmentation: further changes of the images of age, expression and attributes, (images, generator) -> images.
+        dense: makes views of the canvases of landmarks and parsing: (batch, task, generator) -> DenseView; needed
+            where there are such tasks.
+        identity_teacher: a frozen network with an embedding that teaches ours on the batches of identity; not saved.
+        identity_teacher_weight, identity_teacher_loss: of that term; see losses/embedding_distillation.py.
+        flip_probability: share of the images of tasks that are not dense that are mirrored, labels with them.
+        encoder_lr_factor: of the learning rate of the encoder; that of all else is the optimizer's.
+        trained: words; only parameters whose name holds one of them are trained. Empty: all.
+        decay_rule, layer_decay: see training/optimization/parameter_groups.py.
+        optimizer, schedule, clip_norm, seed: see TrainingModule.
+
+    Raises:
+        ValueError: for another network, a classifier without identity tasks or the other way round, dense tasks
+            without views, a word of `trained` that names nothing, or a setting out of range.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        classifier: nn.Module | None = None,
+        balance: Callable[[Sequence[Task]], nn.Module] | None = None,
+        augmentation: nn.Module | None = None,
+        dense: Callable[..., Any] | None = None,
+        identity_teacher: nn.Module | None = None,
+        identity_teacher_weight: float = 1.0,
+        identity_teacher_loss: EmbeddingLoss = "cosine",
+        flip_probability: float = 0.5,
+        encoder_lr_factor: float = 0.1,
+        trained: Sequence[str] = (),
+        decay_rule: DecayRule = "matrices",
+        layer_decay: float = 1.0,
+        optimizer: OptimizerFactory,
+        schedule: Schedule | None = None,
+        clip_norm: float | None = 5.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(optimizer=optimizer, schedule=schedule, clip_norm=clip_norm, seed=seed)
+        if not isinstance(network, Generalist):
+            raise ValueError(f"a generalist is a Faceptor or NaiveFaceptor, got {type(network).__name__}")
+        if not 0 <= flip_probability <= 1:
+            raise ValueError(f"system.flip_probability must be in 0..1, got {flip_probability}")
+        if not encoder_lr_factor > 0 or not 0 < layer_decay <= 1:
+            raise ValueError(
+                "system.encoder_lr_factor must be positive and layer_decay in (0, 1], got"
+                f" {encoder_lr_factor} and {layer_decay}"
+            )
+        self.network: Any = network
+        self.rows = tuple(network.tasks.values())
+        identities = [task.name for task in self.rows if task.kind == "identity"]
+        if bool(identities) != (classifier is not None):
+            raise ValueError(
+                f"identity tasks need a classifier, and only they: tasks of identity {', '.join(identities) or 'none'},"
+                f" classifier {'none' if classifier is None else type(classifier).__name__}"
+            )
+        dense_names = [task.name for task in self.rows if task.dense]
+        if dense_names and dense is None:
+            raise ValueError(f"tasks {', '.join(dense_names)} need system.dense, which makes views of their images")
+        self.classifier = classifier
+        self.balance: Any = (FixedWeights if balance is None else balance)(self.rows)
+        self.augmentation = augmentation
+        self.dense: Any = dense
+        self.flip_probability = flip_probability
+        self.encoder_lr_factor = encoder_lr_factor
+        self.decay_rule: DecayRule = decay_rule
+        self.layer_decay = layer_decay
+        self._teacher = _frozen_teacher(identity_teacher, network)
+        self.identity_teacher_weight = identity_teacher_weight
+        self.identity_teacher_loss: EmbeddingLoss = identity_teacher_loss
+        self.num_trained = train_only(network, trained) if trained else None
+        freeze_unreached(network)
+        self._frozen = frozen_modules(network) if trained or getattr(network, "second_stage", False) else ()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode; parts that are wholly frozen by `trained` or by the second stage stay in eval mode."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def losses(self, batch: Mapping[str, FaceBatch], generator: torch.Generator) -> NamedLosses:
+        names = [task.name for task in self.rows]
+        if not isinstance(batch, Mapping) or set(batch) != set(names):
+            given = ", ".join(batch) if isinstance(batch, Mapping) else type(batch).__name__
+            raise ValueError(f"a step needs a batch of every task ({', '.join(names)}), got {given}")
+        seen = {task.name: self._seen(task, batch[task.name], generator) for task in self.rows}
+        logits = self.network.forward_batches({name: self.network.pixels(name, one[0]) for name, one in seen.items()})
+        terms = {task.name: self._loss(task, logits[task.name], seen[task.name][1]) for task in self.rows}
+        balanced = self.balance(terms)
+        self._log({f"train/weight/{name}": weight.detach() for name, weight in balanced.weights.items()}, batch)
+        return self._joined(terms, balanced, seen, logits, num_images(batch))
+
+    def _joined(
+        self,
+        terms: dict[str, Tensor],
+        balanced: Balance,
+        seen: Mapping[str, Any],
+        logits: Mapping[str, Tensor],
+        count: int,
+    ) -> NamedLosses:
+        weights: dict[str, Any] = dict(balanced.weights)
+        if balanced.regulariser is not None:
+            terms = terms | {"balance": balanced.regulariser}
+        if self._teacher:
+            own = [task.name for task in self.rows if task.kind == "identity"]
+            student = torch.cat([logits[name] for name in own])
+            terms = terms | {"identity_teacher": self._taught(student, torch.cat([seen[name][0] for name in own]))}
+            weights["identity_teacher"] = self.identity_teacher_weight
+        return NamedLosses(terms, weights, num_samples=count)
+
+    def _seen(self, task: Task, batch: FaceBatch, generator: torch.Generator) -> tuple[Tensor, Any]:
+        """Return a task's images (B, 3, H, W), float in [-1, 1], as this step sees them, and their targets."""
+        dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
+        if task.dense:
+            view = self.dense(batch, task, generator, dtype=dtype)
+            return view.images, view.targets
+        images = random_flip(
+            normalise(batch.images, dtype=dtype), generator=generator, probability=self.flip_probability
+        )
+        if self.augmentation is not None and task.kind != "identity":
+            images = self.augmentation(images, generator)
+        return images, batch.labels
+
+    def _loss(self, task: Task, logits: Tensor, targets: Any) -> Tensor:
+        if task.kind == "identity":
+            assert self.classifier is not None
+            per_sample: Tensor = self.classifier(logits, targets)
+            return per_sample.mean()
+        if isinstance(targets, AttributeTargets):
+            targets = torch.where(targets.known, targets.values.to(logits.dtype), -1)
+        return TASK_LOSSES[task.kind](logits, targets)
+
+    def _taught(self, student: Tensor, images: Tensor) -> Tensor:
+        teacher: Any = self._teacher[0]
+        if next(teacher.parameters()).device != self.device:
+            teacher.to(self.device)
+        with torch.no_grad():
+            taught = teacher(images.to(next(teacher.parameters()).dtype)).embedding
+        return embedding_distillation(self.identity_teacher_loss, student, taught.to(student.dtype))
+
+    def _log(self, values: Mapping[str, Tensor], batch: Any) -> None:
+        if self._fabric is None and self._trainer is not None:
+            self.log_dict(dict(values), batch_size=num_images(batch))
+
+    def forward(self, images: Tensor) -> Any:
+        """Return the answers to images (B, 3, H, W), RGB in [-1, 1]."""
+        return self.network(images)
+
+    def flops_per_image(self) -> int | None:
+        """Return None: what an image costs depends on its task."""
+        return None
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        groups = group_parameters(self.network, self.decay_rule, layer_decay=self.layer_decay)
+        encoder = {id(parameter) for parameter in self.network.encoder.parameters()}
+        split: list[dict[str, Any]] = []
+        for group in groups:
+            for inside, factor in ((True, self.encoder_lr_factor), (False, 1.0)):
+                chosen = [parameter for parameter in group["params"] if (id(parameter) in encoder) is inside]
+                if chosen:
+                    split.append(group | {"params": chosen, "lr_factor": group["lr_factor"] * factor})
+        for part, settings in ((self.classifier, {}), (self.balance, {"weight_decay": 0.0})):
+            own = [] if part is None else [value for value in part.parameters() if value.requires_grad]
+            if own:
+                split.append({"params": own, **settings})
+        return split
+
+
+def freeze_unreached(network: Any) -> None:
+    """Switch off parameters that no answer depends on (a norm after the last layer that is read): DDP waits for the
+    gradient of every parameter that wants one.
+    """
+    side = min(task.image_size or min(network.image_size) for task in network.tasks.values())
+    parameter = next(network.parameters())
+    with torch.enable_grad(), evaluating(network):
+        images = torch.zeros(1, 3, side, side, device=parameter.device, dtype=parameter.dtype)
+        logits = network.task_logits(network.encode(images), list(network.tasks))
+        total = torch.stack([one.sum() for one in logits.values()]).sum()
+    reached = {id(one) for one in parameters_behind(total)}
+    for value in network.parameters():
+        if id(value) not in reached:
+            value.requires_grad_(False)
+
+
+def _frozen_teacher(teacher: nn.Module | None, network: Any) -> tuple[nn.Module, ...]:
+    """Return a teacher, frozen, in a tuple: no part of a module, so neither its optimizer nor its checkpoints know it.
+
+    Raises:
+        ValueError: for a teacher without an embedding of our size, or of another image size than identity's.
+    """
+    if teacher is None:
+        return ()
+    kinds = [task for task in network.tasks.values() if task.kind == "identity"]
+    if not kinds or "embedding" not in getattr(teacher, "outputs", {}):
+        raise ValueError("an identity teacher needs an identity task, and a network with an embedding")
+    own: Any = teacher
+    sizes = {(task.image_size or network.image_size[0],) * 2 for task in kinds}
+    if sizes != {tuple(own.image_size)}:
+        raise ValueError(
+            f"the teacher takes images of {tuple(own.image_size)} pixels, identity is trained at {sorted(sizes)}"
+        )
+    return (teacher.eval().requires_grad_(False),)

@@ -1,0 +1,194 @@
+"""The data set of one task, of each kind: opened, cut to the task's labels, dealt as TrainingData.
+
+`kind` and the form of labels decide which reader opens it. Shapes: n images.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from transface.backbones.features import image_sides
+from transface.data.batches import EncodedFaces, FaceBatch
+from transface.data.labels.expressions import ClassLabels
+from transface.data.loaders import face_batch
+from transface.data.sources.attributes.opening import open_attributes
+from transface.data.sources.face_labels import SetKind
+from transface.data.sources.image_files import ImageFiles, PathTable
+from transface.data.sources.labelled import LabelledImages
+from transface.data.sources.labelled_set import LabelledSet
+from transface.data.sources.source import open_source, open_sources
+from transface.systems.generalist.tasks import TaskKind
+from transface.training.datamodule import TrainingData
+
+OLDEST_YEAR = 100  # of the 101 queries of age
+
+
+class TaskFacts(NamedTuple):
+    """What the data of a task tells: its kind, the number of its outputs (0: open), their names, its people."""
+
+    kind: TaskKind
+    num_outputs: int = 0
+    names: Sequence[str] = ()
+    num_identities: int = 0
+
+
+def task_data(dataset: Any, facts: TaskFacts, **settings: Any) -> TrainingData:
+    """Return TrainingData of a data set with the facts of its task."""
+    plain = facts._asdict() | {"names": list(facts.names)}
+    return TrainingData(dataset, facts=plain, **settings)
+
+
+def identity_data(
+    root: str | Path | None = None,
+    *,
+    sources: Sequence[str | Path | Mapping[str, Any]] = (),
+    image_size: int,
+    first_label: int = 0,
+    on_bad_record: Any = "raise",
+    **settings: Any,
+) -> TrainingData:
+    """Return the data of an identity task.
+
+    Args:
+        root: an InsightFace pack, a .rec with its .lst, a folder with one folder a person, a .csv or .parquet list.
+        sources: several of these joined; see data/sources/source.py.
+        image_size: one side in pixels.
+        first_label: added to every label: the people of the identity tasks before this one.
+
+    Raises:
+        FileNotFoundError, ValueError: as the sources say, or both or neither of root and sources.
+    """
+    if (root is not None) == bool(sources):
+        raise ValueError("an identity task needs its root, or sources=[...], and not both")
+    size = image_sides(image_size)
+    opened: Any
+    if root is not None:
+        opened, weights = open_source(root, image_size=size, on_bad_record=on_bad_record), None
+    else:
+        opened, weights = open_sources(sources, image_size=size, on_bad_record=on_bad_record)
+    faces = ShiftedPeople(opened, first_label) if first_label else opened
+    facts = TaskFacts("identity", num_identities=int(opened.num_identities))
+    return task_data(faces, facts, weights=weights, on_bad_record=on_bad_record, **settings)
+
+
+class ShiftedPeople:
+    """A source of faces whose labels begin at another number, so that several sources share one classifier.
+
+    Args:
+        source: as data/sources/source.py opens one.
+        first_label: added to every label.
+    """
+
+    def __init__(self, source: Any, first_label: int) -> None:
+        self.source = source
+        self.first_label = first_label
+        self.image_size = source.image_size
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def labels(self) -> Any:
+        """The label (n,) of every image; -1 for one that is to be skipped."""
+        own = np.asarray(self.source.labels)
+        return np.where(own < 0, -1, own + self.first_label)
+
+    def name(self, index: int) -> str:
+        """Return what an error calls the image at `index`."""
+        return str(self.source.name(index))
+
+    def read_encoded(self, indices: Sequence[int]) -> EncodedFaces:
+        """Return the images at `indices`, undecoded, with their labels."""
+        read = self.source.read_encoded(indices)
+        return EncodedFaces(read.payloads, np.asarray(read.labels) + self.first_label)
+
+    def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
+        """Return the images at `indices`, decoded, with their labels."""
+        return face_batch(self.read_encoded(indices), indices=indices, source=self)
+
+
+def attribute_data(
+    root: str | Path,
+    *,
+    labels: Sequence[str] | None = None,
+    without: Sequence[str] = (),
+    val_identity_share: float = 0.1,
+    unknown: int | None = None,
+    split: Any = "train",
+    image_size: int,
+    **settings: Any,
+) -> TrainingData:
+    """Return the data of an attributes task: CelebA, LFWA, or a table of one's own, as open_attributes takes them.
+
+    Args:
+        split: which images to train on.
+    """
+    opened = open_attributes(
+        root, labels=labels, without=without, val_identity_share=val_identity_share, unknown=unknown
+    )
+    size = image_sides(image_size)
+    images = ImageFiles(opened.root, PathTable(opened.paths), image_size=size)
+    names = opened.labels.names
+    return task_data(
+        LabelledImages(images, opened.labels, rows=opened.rows(split)),
+        TaskFacts("attributes", len(names), names),
+        **settings,
+    )
+
+
+def labelled_data(
+    root: str | Path,
+    *,
+    column: str,
+    kind: SetKind | None = None,
+    classes: Sequence[str] | None = None,
+    image_size: int,
+    shares: Sequence[float] = (0.7, 0.1, 0.2),
+    split_seed: int = 0,
+    max_per_class: int | None = None,
+    num_years: int = OLDEST_YEAR + 1,
+    **settings: Any,
+) -> TrainingData:
+    """Return the data of an age or expression task (or of any one of several classes): photographs as
+    data/sources/face_labels.py reads them; those without the label are left out.
+
+    Args:
+        column: which label: "age", "expression", "gender", ...
+        classes: the words of the outputs, in their order; images of other words are left out. None: the data's.
+        num_years: outputs of an age.
+        kind, shares, split_seed, max_per_class: as LabelledSet takes them.
+
+    Raises:
+        ValueError: for a word that the data does not have.
+    """
+    opened = LabelledSet(
+        root,
+        kind=kind,
+        columns=[column],
+        image_size=image_size,
+        shares=shares,
+        split_seed=split_seed,
+        max_per_class=max_per_class,
+    )
+    labels: Any = opened.columns[column]
+    rows = opened.rows("train")
+    if not isinstance(labels, ClassLabels):
+        return task_data(LabelledImages(opened.images, labels, rows=rows), TaskFacts("age", num_years), **settings)
+    chosen = labels if classes is None else ClassLabels(*in_words(labels, classes, root))
+    rows = rows[chosen.classes[rows] >= 0]
+    facts = TaskFacts("expression", len(chosen.names), chosen.names)
+    return task_data(LabelledImages(opened.images, chosen, rows=rows), facts, **settings)
+
+
+def in_words(labels: ClassLabels, words: Sequence[str], where: object) -> tuple[Any, tuple[str, ...]]:
+    """Return classes (n,) numbered by other words, -1 where a word is not among them, and the words.
+
+    Raises:
+        ValueError: for a word that the labels do not have.
+    """
+    if missing := [word for word in words if word not in labels.names]:
+        raise ValueError(f"{where} has no class {', '.join(missing)}: it has {', '.join(labels.names)}")
+    place = np.array([list(words).index(name) if name in words else -1 for name in labels.names])
+    return np.where(labels.classes >= 0, place[np.maximum(labels.classes, 0)], -1), tuple(words)
