@@ -24,7 +24,7 @@ FLAGS_WITH_A_VALUE = (
     "--info",
     "-i",
 )
-LISTED_GROUPS = ("augmentation", "callbacks", "logger")
+LISTED_GROUPS = ("augmentation", "callbacks", "logger", "task")
 OPTIONAL_GROUPS = ("experiment", "sweep", "variant", "debug")
 PLUGINS = {"optuna": "optuna", "slurm": "hydra_plugins.hydra_submitit_launcher"}
 
