@@ -16,9 +16,8 @@ NAMED = 10
 def main(argv: list[str]) -> int:
     """Run `transface cluster faces.npz output=people.csv`."""
     words, keys = words_and_keys(argv)
-    if len(words) > 1:
-        raise UserError(f"cluster takes one file of embeddings, got {', '.join(words)}")
-    run_verb("cluster", [*(f"embeddings={quoted(word)}" for word in words), *keys], cluster)
+    files = [f"embeddings=[{','.join(quoted(word) for word in words)}]"] if words else []
+    run_verb("cluster", [*files, *keys], cluster)
     return 0
 
 
@@ -28,9 +27,16 @@ def cluster(cfg: DictConfig) -> None:
     """
     from transface.artifacts import write_whole
     from transface.inference.clusters import cluster_faces
-    from transface.inference.folders.embeddings_file import read_embeddings
+    from transface.inference.folders.embeddings_file import join_embeddings, read_embeddings
+    from transface.inference.search.rated_gallery import refuse_low_quality
 
-    found = read_embeddings(cfg.embeddings)
+    files = [cfg.embeddings] if isinstance(cfg.embeddings, str) else list(cfg.embeddings)
+    if not files:
+        raise UserError("cluster takes files of embeddings: transface cluster faces.npz")
+    found = join_embeddings([read_embeddings(file) for file in files], files)
+    if cfg.min_quality is not None:
+        found, refused = refuse_low_quality(found, cfg.min_quality)
+        print(f"{len(refused)} faces of a quality below {cfg.min_quality:g} are left out")
     names = [str(name) for name in found.names]
     clusters = cluster_faces(
         found.vectors, min_cluster_size=cfg.min_cluster_size, same_person=cfg.same_person, suggest_from=cfg.suggest_from

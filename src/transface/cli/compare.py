@@ -1,5 +1,8 @@
 """`transface compare a.jpg b.jpg`: how alike two faces are, and whether they count as one person."""
 
+from pathlib import Path
+from typing import Any
+
 from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
@@ -13,6 +16,8 @@ from transface.cli.config.model_options import (
     quoted,
     words_and_keys,
 )
+
+SHOWN = 20  # pairs of two files
 
 
 def main(argv: list[str]) -> int:
@@ -30,6 +35,9 @@ def compare(cfg: DictConfig) -> None:
     from transface.inference.similarity import similarity
 
     limit = chosen_threshold(cfg)
+    if any(Path(name).suffix in (".npz", ".parquet") for name in (cfg.first, cfg.second)):
+        compare_files(cfg, limit)
+        return
     names = [str(cfg.first), str(cfg.second)]
     model = open_model(cfg)
     check_threshold(limit, model, cfg)
@@ -51,3 +59,31 @@ def compare(cfg: DictConfig) -> None:
             else ""
         )
         print(f"{verdict}: the threshold is {limit.cosine:.4f}{measured}")
+
+
+def compare_files(cfg: DictConfig, limit: Any) -> None:
+    """Print the most alike of two files of embeddings, which must be of one model."""
+    from transface.inference.folders.embeddings_file import read_embeddings, require_one_model
+    from transface.inference.search.face_index import FaceIndex
+    from transface.inference.similarity import similarity
+
+    if other := [name for name in (cfg.first, cfg.second) if Path(name).suffix not in (".npz", ".parquet")]:
+        raise UserError(f"a file of embeddings is compared with another one: 'transface embed' makes one of {other[0]}")
+    files = [read_embeddings(cfg.first), read_embeddings(cfg.second)]
+    require_one_model(files, [cfg.first, cfg.second])
+    if limit is not None:
+        limit.check(files[0], flip=files[0].about.get("flip"))
+    names = [[str(name) for name in file.names] for file in files]
+    if len(names[0]) == len(names[1]) == 1:
+        pairs = [(0, 0, float(similarity(files[0].vectors[0], files[1].vectors[0])))]
+    else:
+        hits = FaceIndex(files[1].vectors, engine="exact").search(files[0].vectors, 1)
+        pairs = [
+            (row, int(found[0]), float(score[0]))
+            for row, (score, found) in enumerate(zip(hits.scores, hits.positions, strict=True))
+        ]
+    for first, second, cosine in sorted(pairs, key=lambda pair: -pair[2])[:SHOWN]:
+        verdict = "" if limit is None else "  same person" if cosine >= limit.cosine else "  different people"
+        print(f"{cosine:.4f}  {names[0][first]}  {names[1][second]}{verdict}")
+    if len(pairs) > SHOWN:
+        print(f"... and {len(pairs) - SHOWN} more of {cfg.first}, each with its nearest of {cfg.second}")

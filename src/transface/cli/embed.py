@@ -30,6 +30,7 @@ def embed(cfg: DictConfig) -> None:
             points=points_of(cfg),
             detector=cfg.detector,
             faces=cfg.faces,
+            quality=cfg.quality,
             unreadable=cfg.unreadable,
             progress=progress,
         )

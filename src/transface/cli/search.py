@@ -33,7 +33,9 @@ def main(argv: list[str]) -> int:
 def search(cfg: DictConfig) -> None:
     """Embed gallery and query, print the hits, write the page."""
     from transface.images.files import list_images
+    from transface.inference.folders.embeddings_file import require_models_equal
     from transface.inference.search.face_index import FaceIndex, check_search
+    from transface.inference.search.rated_gallery import person_of, pool_people, refuse_low_quality
     from transface.inference.search.search_page import Answer, Hit, search_page
 
     check_search(cfg.engine, cfg.top_k)
@@ -41,30 +43,47 @@ def search(cfg: DictConfig) -> None:
     if page.is_dir():
         raise UserError(f"{page} is a folder: output names the page, e.g. {page / 'search.html'}")
     limit = chosen_threshold(cfg)
-    gallery, queries = list_images(cfg.gallery), list_images(cfg.query)
-    model = open_model(cfg)
-    check_threshold(limit, model, cfg)
+    stored = {name: is_embeddings(cfg[name]) for name in ("gallery", "query")}
+    model = None if all(stored.values()) else open_model(cfg)
+    if model is not None:
+        check_threshold(limit, model, cfg)
     points = points_of(cfg)
-    found = gallery_embeddings(cfg, model, gallery, points)
-    paths = [queries.root / name for name in queries.names]
-    settings = {
-        "batch_size": cfg.batch_size,
-        "flip": cfg.flip,
-        "fit": cfg.fit,
-        "detector": cfg.detector,
-        "faces": cfg.faces,
-    }
-    vectors = model.embed(paths, points=points_for(points, queries.names), **settings)
+    if stored["gallery"]:
+        found, gallery = stored_faces(cfg.gallery, cfg.pictures)
+    else:
+        gallery = list_images(cfg.gallery)
+        found = gallery_embeddings(cfg, model, gallery, points)
+    if stored["query"]:
+        asked, queries = stored_faces(cfg.query, cfg.pictures)
+    else:
+        queries = list_images(cfg.query)
+        asked = query_embeddings(cfg, model, queries, points, flip=found.about.get("flip") or cfg.flip)
+    require_models_equal(found.about, cfg.gallery, asked.about, cfg.query if stored["query"] else cfg.checkpoint)
+    if limit is not None and model is None:
+        limit.check(found, flip=found.about.get("flip"))
+    if cfg.min_quality is not None:
+        found, refused = refuse_low_quality(found, cfg.min_quality)
+        print(f"{len(refused)} gallery faces of a quality below {cfg.min_quality:g} are left out")
+        asked, refused = refuse_low_quality(asked, cfg.min_quality)
+        queries = queries._replace(names=[str(name) for name in asked.names])
+        for name in refused:
+            print(f"not searched for: {name}, its quality is below {cfg.min_quality:g}")
+    if cfg.templates:
+        found = pool_people(found)
     index = FaceIndex(found.vectors, engine=cfg.engine, device=chosen_device(cfg.device))
-    hits = index.search(vectors, cfg.top_k)
+    hits = index.search(asked.vectors, cfg.top_k)
     answers = []
     for name, scores, positions in zip(queries.names, hits.scores, hits.positions, strict=True):
         rows = [(str(found.names[position]), float(score)) for position, score in zip(positions, scores, strict=True)]
-        answers.append(Answer(name, queries.root / name, [Hit(hit, gallery.root / hit, score) for hit, score in rows]))
+        listed = [
+            Hit(person_of(hit) if cfg.templates else hit, gallery.root / hit, float(score)) for hit, score in rows
+        ]
+        answers.append(Answer(name, queries.root / name, listed))
         print_answer(answers[-1], limit)
     page.parent.mkdir(parents=True, exist_ok=True)
     title = (
-        f"{len(queries.names)} of {queries.root.name or cfg.query} among {len(found.names)} faces of"
+        f"{len(queries.names)} of {queries.root.name or cfg.query} among {len(found.names)}"
+        f" {'people' if cfg.templates else 'faces'} of"
         f" {gallery.root.name or cfg.gallery}"
     )
     write_whole(page, search_page(answers, title=title, threshold=None if limit is None else limit.cosine))
@@ -86,10 +105,55 @@ def gallery_embeddings(cfg: DictConfig, model: Any, gallery: Any, points: Any) -
             points=points,
             detector=cfg.detector,
             faces=cfg.faces,
+            quality=cfg.quality,
             unreadable=cfg.unreadable,
             stale="replace",
             progress=progress,
         )
+
+
+def is_embeddings(path: str) -> bool:
+    """Return whether a path is that of a file of embeddings, by its ending."""
+    from transface.inference.folders.embeddings_file import SUFFIXES
+
+    return Path(path).suffix in SUFFIXES
+
+
+def stored_faces(path: str, pictures: str | None) -> tuple[Any, Any]:
+    """Return the embeddings of a file, and the list of their images, which lie in `pictures` (else here)."""
+    from transface.images.files import ImageList
+    from transface.inference.folders.embeddings_file import read_embeddings
+
+    found = read_embeddings(path)
+    return found, ImageList(Path(pictures or "."), [str(name) for name in found.names])
+
+
+def query_embeddings(cfg: DictConfig, model: Any, queries: Any, points: Any, *, flip: str) -> Any:
+    """Return the embeddings of the queries, made as those of the gallery are and rated where these are."""
+    import numpy as np
+
+    from transface.inference.folders.embeddings_file import NamedEmbeddings
+    from transface.inference.quality import rate_faces
+
+    paths = [queries.root / name for name in queries.names]
+    settings = {
+        "points": points_for(points, queries.names),
+        "batch_size": cfg.batch_size,
+        "flip": flip,
+        "fit": cfg.fit,
+        "detector": cfg.detector,
+        "faces": cfg.faces,
+    }
+    kind = cfg.quality
+    rated = rate_faces(model, paths, quality=kind or "norm", **settings)
+    return NamedEmbeddings(
+        np.array(queries.names, np.str_),
+        rated.vectors.numpy(),
+        rated.norms.numpy(),
+        np.array([], np.str_),
+        {"model": model.fingerprint(), "source": model.provenance.get("source")},
+        None if kind is None else rated.quality.numpy(),
+    )
 
 
 def print_answer(answer: Any, limit: Any) -> None:

@@ -9,8 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.inference.folders.embeddings_file import NamedEmbeddings
-
 LARGEST = 50_000  # faces; HDBSCAN's memory grows with their square at worst
 
 
@@ -142,20 +140,3 @@ def suggest_merges(
         if own is None or not own[first] & own[second]
     ]
     return sorted(found, key=lambda merge: -merge.cosine)
-
-
-def require_one_model(files: Sequence[NamedEmbeddings], names: Sequence[object]) -> None:
-    """Raise if embeddings come from different models, or from none that is told: such vectors have nothing in common.
-
-    Raises:
-        ValueError: naming the two files and models.
-    """
-    marks = [str(file.about.get("model", "")) for file in files]
-    for place, mark in enumerate(marks[1:], 1):
-        if mark != marks[0]:
-            sources = [files[at].about.get("source") or "a model that is not told" for at in (0, place)]
-            raise ValueError(
-                f"{names[0]} and {names[place]} hold embeddings of two models ({sources[0]}, {marks[0][:12]};"
-                f" {sources[1]}, {mark[:12]}), which cannot be compared: embed both with one, or fit a map with"
-                " 'transface.inference.translation'"
-            )

@@ -1,21 +1,23 @@
-"""Embeds faces and says how good each is: by the tokens of a vision transformer (ViTNT-FIQA), and by the norm of the
+"""Embeds faces and says how good each is: by the tokens of a vision transformer (ViTNT-FIQA), or by the norm of the
 embedding.
 
-Shapes: N faces, E embedding size, B faces of a batch.
+Shapes: N faces, E embedding size.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from transface.evaluation.embedding.token_rater import rating_tokens
 from transface.inference.face_model import FaceModel
-from transface.metrics.token_quality import token_distances, token_quality
+
+Quality = Literal["tokens", "norm"]
 
 
 class RatedFaces(NamedTuple):
-    """Unit vectors (N, E), the norms (N,) before they were made so, and the quality (N,) in (0, 1), which ranks faces
-    of this model alone.
+    """Unit vectors (N, E), the norms (N,) before they were made so, and the quality (N,), which ranks faces of this
+    model alone.
     """
 
     vectors: Tensor
@@ -23,68 +25,31 @@ class RatedFaces(NamedTuple):
     quality: Tensor
 
 
-def rate_faces(model: FaceModel, images: Any, *, num_blocks: int | None = None, **settings: Any) -> RatedFaces:
+def check_quality(quality: str | None) -> None:
+    """Raise ValueError for a kind of quality there is not."""
+    if quality is not None and quality not in get_args(Quality):
+        raise ValueError(f"quality must be tokens (of a vision transformer) or norm, got {quality!r}")
+
+
+def rate_faces(
+    model: FaceModel, images: Any, *, quality: Quality = "tokens", num_blocks: int | None = None, **settings: Any
+) -> RatedFaces:
     """Return embeddings, norms and qualities of faces, from one forward pass each.
 
     Args:
-        images, settings: as `FaceModel.embed` takes them (points=, detector=, fit=, batch_size=, ...), but for flip.
-        num_blocks: how many blocks from the first on are compared; by default all. The publication takes 20 of 24.
+        images, settings: as `FaceModel.embed` takes them (points=, detector=, fit=, batch_size=, ...).
+        quality: "tokens", in (0, 1), of the face as it is (with flip="sum" too); "norm", that of the embedding.
+        num_blocks: of "tokens": how many blocks from the first on are compared; by default all. The publication takes
+            20 of 24.
 
     Raises:
-        ValueError: for a backbone that is no vision transformer, fewer than two blocks, or flip.
+        ValueError: for "tokens" of a backbone that is no vision transformer, or fewer than two blocks.
     """
-    if settings.get("flip", "none") != "none":
-        raise ValueError("quality is that of the face as it is: leave flip out")
-    blocks, norm, num_prefix = transformer_blocks(model.backbone)
-    count = len(blocks) if num_blocks is None else num_blocks
-    if not 2 <= count <= len(blocks):
-        raise ValueError(f"num_blocks must be in 2..{len(blocks)}, got {num_blocks}")
-    qualities: list[Tensor] = []
-    distances: list[Tensor] = []
-    last: list[Tensor] = []
-
-    def after_block(place: int, tokens: Tensor) -> None:
-        patches = tokens[:, num_prefix:].float()
-        if place == 0:
-            distances.clear()
-        else:
-            pair = torch.stack([last[0], patches], 1)
-            distances.append(token_distances(pair, norm.weight.float(), norm.bias.float(), eps=norm.eps)[:, 0])
-        last[:] = [patches]
-        if place == count - 1:
-            qualities.append(token_quality(torch.stack(distances, 1)).cpu())
-
-    def hook_of(place: int) -> Any:
-        return lambda _module, _inputs, tokens: after_block(place, tokens)
-
-    hooks = [block.register_forward_hook(hook_of(place)) for place, block in enumerate(blocks[:count])]
-    try:
+    check_quality(quality)
+    if quality == "norm":
         found = model.embed(images, return_norms=True, **settings)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return RatedFaces(found.vectors, found.norms, torch.cat(qualities) if qualities else torch.empty(0))
-
-
-class TransformerBlocks(NamedTuple):
-    """The blocks of a vision transformer, its final LayerNorm, and how many tokens stand before the patches'."""
-
-    blocks: list[nn.Module]
-    norm: nn.LayerNorm
-    num_prefix: int
-
-
-def transformer_blocks(backbone: nn.Module) -> TransformerBlocks:
-    """Return the blocks of a vision transformer of ours or of timm's.
-
-    Raises:
-        ValueError: if it has none.
-    """
-    for module in backbone.modules():
-        blocks, norm = getattr(module, "blocks", None), getattr(module, "norm", None)
-        if isinstance(blocks, nn.ModuleList | nn.Sequential) and isinstance(norm, nn.LayerNorm):
-            return TransformerBlocks(list(blocks), norm, int(getattr(module, "num_prefix_tokens", 0)))
-    raise ValueError(
-        f"{type(backbone).__name__} is no vision transformer: its tokens give no quality; the norms of its"
-        " embeddings may"
-    )
+        return RatedFaces(found.vectors, found.norms, found.norms)
+    with rating_tokens(model.backbone, num_blocks=num_blocks) as passes:
+        found = model.embed(images, return_norms=True, **settings)
+    own = passes[::2] if settings.get("flip") == "sum" else passes  # each mirrored batch follows its own
+    return RatedFaces(found.vectors, found.norms, torch.cat(own) if own else torch.empty(0))

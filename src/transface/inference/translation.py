@@ -4,12 +4,15 @@ An embedding that can be carried over is not anonymous. Shapes: n pictures, d_a 
 the new model.
 """
 
+import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.inference.folders.embeddings_file import NamedEmbeddings
+from transface.artifacts import writing_file
+from transface.inference.folders.embeddings_file import NamedEmbeddings, require_models_equal
 
 RIDGES = tuple(10.0**power for power in range(-4, 2))  # times tr(A'A) / d
 
@@ -91,6 +94,8 @@ def fit_translation(
     about = {
         "old": old.about.get("model"),
         "new": new.about.get("model"),
+        "old_source": old.about.get("source"),
+        "new_source": new.about.get("source"),
         "num_pictures": len(rows),
         "strength": strength,
     }
@@ -112,3 +117,52 @@ def best_strength(
         for strength in RIDGES
     ]
     return RIDGES[int(np.argmax(cosines))]
+
+
+def carried_over(
+    old: NamedEmbeddings, translation: Translation, *, name: str = "the embeddings", map_name: str = "the map"
+) -> NamedEmbeddings:
+    """Return embeddings of the old model as such of the new one; they carry the fingerprints of both.
+
+    Raises:
+        ValueError: if they are of another model than the map was fitted for.
+    """
+    about = translation.about
+    require_models_equal(
+        old.about, name, {"model": about.get("old") or "", "source": about.get("old_source")}, map_name
+    )
+    told = {
+        **old.about,
+        "model": about.get("new"),
+        "source": about.get("new_source"),
+        "translated_from": about.get("old"),
+        "translation": translation.kind,
+    }
+    return old._replace(vectors=translation.apply(old.vectors), about=told)
+
+
+def write_translation(path: str | Path, translation: Translation) -> None:
+    """Write a map as .npz, whole or not at all."""
+    with writing_file(path) as file:
+        np.savez(
+            file,
+            matrix=translation.matrix,
+            kind=np.array(translation.kind),
+            about=np.array(json.dumps(translation.about)),
+        )
+
+
+def read_translation(path: str | Path) -> Translation:
+    """Return a map that `write_translation` wrote.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is none.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no map at {path}: 'transface translate old.npz new.npz output={path}' fits one")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return Translation(stored["matrix"], str(stored["kind"]), json.loads(str(stored["about"])))
+    except Exception as error:  # NumPy, zipfile and json each have errors of their own for a broken file
+        raise ValueError(f"{path} is no map of 'transface translate': {error}") from error

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from transface.backbones.face_vit import FaceViT
-from transface.inference.clusters import cluster_faces, require_one_model, suggest_merges
+from transface.inference.clusters import cluster_faces, suggest_merges
 from transface.inference.face_model import FaceModel
-from transface.inference.folders.embeddings_file import NamedEmbeddings
+from transface.inference.folders.embeddings_file import NamedEmbeddings, require_one_model
 from transface.inference.quality import rate_faces
 from transface.inference.translation import fit_translation, procrustes, ridge, unit_rows
 from transface.metrics.clustering import bcubed_scores

@@ -14,6 +14,8 @@ def open_model(cfg: DictConfig) -> Any:
     """Return the FaceModel that `checkpoint` names, on `device` ("auto": the GPU if there is one)."""
     from transface.inference.opening import load
 
+    if cfg.checkpoint is None:
+        raise UserError("no value for checkpoint: give one, e.g. checkpoint=...")
     return load(
         cfg.checkpoint,
         device=chosen_device(cfg.device),

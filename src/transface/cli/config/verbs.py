@@ -9,6 +9,7 @@ VERBS = {
     "embed": "embed a folder of faces: transface embed checkpoint=... images=FOLDER output=faces.npz",
     "predict": "what a model answers about a photograph or a folder: transface predict photo.jpg checkpoint=...",
     "cluster": "group embedded faces into people: transface cluster faces.npz output=people.csv",
+    "translate": "carry embeddings of one model over to another: transface translate old.npz new.npz output=map.npz",
     "export": "write a model for use elsewhere: transface export checkpoint=... format=onnx",
     "compare": "say how alike two faces are: transface compare a.jpg b.jpg checkpoint=...",
     "search": "find a face in a folder: transface search checkpoint=... gallery=FOLDER query=a.jpg",

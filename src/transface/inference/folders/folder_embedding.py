@@ -26,6 +26,7 @@ from transface.inference.folders.embeddings_file import (
     read_embeddings,
     write_embeddings,
 )
+from transface.inference.quality import Quality, check_quality, rate_faces
 
 log = logging.getLogger(__name__)
 PART_SIZE = 4096
@@ -48,6 +49,7 @@ def embed_folder(
     points: dict[str, NDArray[np.float64]] | None = None,
     detector: str | Detector | None = None,
     faces: Policy = "largest",
+    quality: Quality | None = None,
     unreadable: Literal["refuse", "skip"] = "refuse",
     stale: Literal["refuse", "replace"] = "refuse",
     part_size: int = PART_SIZE,
@@ -56,7 +58,8 @@ def embed_folder(
     """Write the embeddings of all images to `output` (.npz or .parquet) and return them.
 
     Parts lie in `<output>.parts` until all is done; a second call with the same model, images and settings goes on with
-    them, and one after the end changes nothing. `progress` is told how many images more are done.
+    them, and one after the end changes nothing. `progress` is told how many images more are done. With `quality` each
+    face is rated too (see `rate_faces`).
 
     Raises:
         FileExistsError: if `output` holds embeddings of another model, other images or other settings, and `stale` is
@@ -71,6 +74,7 @@ def embed_folder(
     if flip not in ("none", "sum"):
         raise ValueError(f'flip must be "none" or "sum", got {flip!r}')
     check_fit(fit)
+    check_quality(quality)
     opened = None if detector is None else open_detector(detector, device=model.device)
     about = _about(model, images, flip=flip, fit=fit, points=points)
     if opened is not None:
@@ -79,6 +83,8 @@ def embed_folder(
             "faces": faces,
             "key": hashlib.sha256(f"{about['key']} {opened.name} {faces}".encode()).hexdigest(),
         }
+    if quality is not None:
+        about |= {"quality": quality, "key": hashlib.sha256(f"{about['key']} {quality}".encode()).hexdigest()}
     if output.exists():
         found = read_embeddings(output)
         if found.about.get("key") == about["key"]:
@@ -93,6 +99,8 @@ def embed_folder(
     settings: dict[str, Any] = {"batch_size": batch_size, "flip": flip, "fit": fit}
     if opened is not None:
         settings |= {"detector": opened, "faces": faces}
+    if quality is not None:
+        settings["quality"] = quality
     for start in range(0, len(images.names), part_size):
         names = images.names[start : start + part_size]
         part = parts / f"part-{start:09d}-{len(names)}.npz"
@@ -121,7 +129,7 @@ def _embed_names(
     unreadable: str,
     progress: Progress,
 ) -> NamedEmbeddings:
-    vectors, norms = [], []
+    vectors, norms, qualities = [], [], []
     kept: list[str] = []
     skipped: list[str] = []
     # Several batches in one call: the next one is read while the present one is in the network.
@@ -136,6 +144,8 @@ def _embed_names(
             kept += readable[0]
             vectors.append(readable[1].vectors.numpy())
             norms.append(readable[1].norms.numpy())
+            if "quality" in settings:
+                qualities.append(readable[1].quality.numpy())
         progress(len(group))
     width = model.embedding_size
     return NamedEmbeddings(
@@ -144,6 +154,7 @@ def _embed_names(
         np.concatenate(norms) if norms else np.empty(0, np.float32),
         np.array(skipped, dtype=np.str_),
         {},
+        None if "quality" not in settings else np.concatenate(qualities) if qualities else np.empty(0, np.float32),
     )
 
 
@@ -161,7 +172,10 @@ def _readable_groups(
 
     def embed(names: list[str]) -> Any:
         own = None if points is None else np.stack([points[name] for name in names])
-        return model.embed([root / name for name in names], points=own, return_norms=True, **settings)
+        paths = [root / name for name in names]
+        if "quality" in settings:
+            return rate_faces(model, paths, points=own, **settings)
+        return model.embed(paths, points=own, return_norms=True, **settings)
 
     try:
         return [(group, embed(group))]
@@ -214,4 +228,5 @@ def _open_parts(output: Path, key: str) -> Path:
 
 def _joined(parts: Sequence[NamedEmbeddings], about: dict[str, Any]) -> NamedEmbeddings:
     names, vectors, norms, skipped = (np.concatenate([part[index] for part in parts]) for index in range(4))
-    return NamedEmbeddings(names, vectors, norms, skipped, about)
+    rated = [part.quality for part in parts if part.quality is not None]
+    return NamedEmbeddings(names, vectors, norms, skipped, about, np.concatenate(rated) if rated else None)
