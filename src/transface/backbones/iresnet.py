@@ -63,6 +63,9 @@ class IResNet(nn.Module):
 
     outputs = FACE_OUTPUTS
 
+    patch_size: int = 0  # no patches: DPAP and EHSM have nothing to work on
+    grid_size: tuple[int, int] = (0, 0)
+
     def __init__(
         self,
         depths: Sequence[int],
@@ -80,7 +83,7 @@ class IResNet(nn.Module):
         if first_shortcut not in {"convolution", "subsample"}:
             raise ValueError(f"first_shortcut must be 'convolution' or 'subsample', got {first_shortcut!r}")
         self.image_size = image_sides(image_size)
-        self.embedding_size, self.patch_size, self.grid_size = check_embedding_size(embedding_size), 0, (0, 0)
+        self.embedding_size = check_embedding_size(embedding_size)
         self.depths = tuple(depths)
         self.gradient_checkpointing = gradient_checkpointing
         self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)

@@ -100,6 +100,9 @@ class MobileFaceNet(nn.Module):
 
     outputs = FACE_OUTPUTS
 
+    patch_size: int = 0  # no patches: DPAP and EHSM have nothing to work on
+    grid_size: tuple[int, int] = (0, 0)
+
     def __init__(
         self,
         depths: Sequence[int] = (1, 4, 6, 2),
@@ -115,7 +118,7 @@ class MobileFaceNet(nn.Module):
                 f"depths must be four positive numbers and width at least 1, got {tuple(depths)} and {width}"
             )
         self.image_size = image_sides(image_size)
-        self.embedding_size, self.patch_size, self.grid_size = check_embedding_size(embedding_size), 0, (0, 0)
+        self.embedding_size = check_embedding_size(embedding_size)
         narrow, wide = 64 * width, 128 * width
         second: nn.Module = ConvolutionNorm(narrow, narrow, 3, padding=1, groups=64)
         if depths[0] > 1:

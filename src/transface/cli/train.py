@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from transface.artifacts import code_commit
@@ -35,6 +37,7 @@ def main(argv: list[str]) -> int:
 def train(cfg: DictConfig) -> float | None:
     """Train what the config describes; return the monitored metric (what a sweep optimises) or None."""
     check_settings(cfg)
+    cfg = without_unfit_parts(cfg)
     refuse_machine_alone(cfg.num_nodes)
     folder = Path(cfg.paths.run)
     resume = checkpoint_of(folder, resume=cfg.resume)
@@ -70,6 +73,31 @@ def train(cfg: DictConfig) -> float | None:
     with children_repeat(cfg):
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
         return finish(cfg, trainer, module)
+
+
+def without_unfit_parts(cfg: DictConfig) -> DictConfig:
+    """Return the config without the parts that its system leaves out beside its other parts; those that the user chose
+    stay, and are refused by name when they are built.
+    """
+    system = hydra.utils.get_class(cfg.system._target_)
+    unfit_parts = getattr(system, "unfit_parts", None)
+    if unfit_parts is None:
+        return cfg
+    classes = {
+        str(name): hydra.utils.get_method(node._target_) if "_target_" in node else None
+        for name, node in cfg.system.items()
+        if OmegaConf.is_dict(node)
+    }
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    chosen = {word.lstrip("+~").partition("=")[0].partition(".")[0] for word in words}
+    left_out = {name: why for name, why in unfit_parts(classes).items() if name not in chosen}
+    if left_out:
+        cfg = editable(cfg)
+        for name, why in left_out.items():
+            print(f"note: {name} is left out: {why}", flush=True)
+            with open_dict(cfg):
+                cfg[name] = None
+    return cfg
 
 
 def open_model(path: str) -> Any:

@@ -5,8 +5,9 @@ TransFace (ICCV 2023, arXiv 2308.10133). With perturbation=None and weighting=No
 Shapes: B faces, E embedding size, N patches, D token width.
 """
 
+import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 import torch
@@ -194,6 +195,18 @@ class RecognitionModule(TrainingModule):
         return backbone + 6 * int(getattr(self.classifier, "num_identities", 0)) * int(
             getattr(self.classifier, "embedding_size", 0)
         )
+
+    @staticmethod
+    def unfit_parts(parts: Mapping[str, Any]) -> dict[str, str]:
+        """Return which of a system's parts need patches that the class of its backbone lacks, and why; parts are
+        classes or functions that build one.
+        """
+        backbone = parts.get("backbone")
+        kind = inspect.signature(backbone).return_annotation if inspect.isfunction(backbone) else backbone
+        if getattr(kind, "grid_size", None) != (0, 0):
+            return {}
+        name = getattr(kind, "__name__", str(kind))
+        return {part: f"{name} has no patches" for part in ("perturbation", "weighting") if parts.get(part) is not None}
 
     def open_models(self, open_model: Callable[[str], nn.Module]) -> None:
         if self.distillation is not None:
