@@ -17,7 +17,7 @@ def print_results(results: Sequence[Any]) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = UNLIMITED
-    for table in (*measure_tables(results), *tar_tables(results)):
+    for table in (*measure_tables(results), *tar_tables(results), *own_tables(results)):
         console.print(table)
     for warning in dict.fromkeys(warning for result in results for warning in result.warnings):
         console.print(f"note: {warning}", soft_wrap=True)
@@ -73,3 +73,26 @@ def tar_tables(results: Sequence[Any]) -> list[Any]:
         )
         last = (name, mode)
     return [table]
+
+
+def own_tables(results: Sequence[Any]) -> list[Any]:
+    """Return the tables that results bring along."""
+    from rich.table import Table
+
+    tables = []
+    for result in results:
+        for title, content in result.tables.items():
+            table = Table(title=f"{result.name}: {title}", title_justify="left")
+            by_name = {m.name: m for row in content.rows.values() for m in row if m is not None}
+            for heading in ("", *(heading_of(by_name[name]) if name in by_name else name for name in content.columns)):
+                table.add_column(heading, overflow="fold")
+            for name, row in content.rows.items():
+                table.add_row(name, *("" if m is None else shown(m) for m in row))
+            tables.append(table)
+    return tables
+
+
+def shown(measure: Any) -> str:
+    """Return a cell; counts without decimals."""
+    whole = not measure.unit and measure.low is None and float(measure.value).is_integer()
+    return f"{int(measure.value):,}" if whole else format_measure(measure)

@@ -120,6 +120,11 @@ class Embedder(ModelRunner):
             self._kept[fingerprint] = self._embed(source)
         return self._kept[fingerprint]
 
+    def embed_anew(self, source: FaceSource) -> FaceEmbeddings:
+        """Return the same, from forward passes of now: neither a cache nor what is remembered is read or written."""
+        rows = self._embed_in_memory(source, (len(source), 2, int(self.backbone.embedding_size)))
+        return FaceEmbeddings(rows[:, 0], rows[:, 1])
+
     @contextlib.contextmanager
     def remembering(self) -> Iterator[None]:
         """Embed each face source once only for as long as this lasts: several protocols out of one pass over their

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.evaluation.embedding.embedder import Embedder
-from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result
+from transface.evaluation.recognition.pair_results import (
+    NUM_HARDEST,
+    IntervalSettings,
+    PairImages,
+    PairScores,
+    pair_result,
+)
 from transface.evaluation.recognition.pair_sets import accuracy_measures
 from transface.evaluation.recognition.template_pooling import PooledTemplates, score_pairs
 from transface.evaluation.results import Measure, Result, hash_samples
@@ -106,6 +112,7 @@ def evaluate_all_pairs(
     started: float,
     max_impostors: int,
     num_accuracy_pairs: int = 6000,
+    num_hardest: int = NUM_HARDEST,
 ) -> Result:
     """Return the Result of all pairs of a benchmark: balanced ten-fold accuracy, AUC and EER of that draw, TAR of all
     pairs.
@@ -131,6 +138,7 @@ def evaluate_all_pairs(
         started=started,
         images=PairImages(benchmark.first_image[pairs.positions], benchmark.names, benchmark.source),
         measures=measures,
+        num_hardest=num_hardest,
         counts={
             "subjects": int(numbers.max()) + 1,
             "templates": len(numbers),

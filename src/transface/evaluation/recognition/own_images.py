@@ -17,7 +17,13 @@ from transface.evaluation.recognition.own_lists import (
     list_csv,
     list_people,
 )
-from transface.evaluation.recognition.pair_results import IntervalSettings, PairImages, PairScores, pair_result
+from transface.evaluation.recognition.pair_results import (
+    NUM_HARDEST,
+    IntervalSettings,
+    PairImages,
+    PairScores,
+    pair_result,
+)
 from transface.evaluation.recognition.pair_sets import accuracy_measures
 from transface.evaluation.recognition.template_pooling import pool_templates
 from transface.evaluation.results import Result, hash_samples
@@ -44,7 +50,9 @@ class PeopleFolder:
         missing: "refuse" photographs without a face, or take their "center".
         flip: add the mirrored image's embedding.
         fars: false accept rates.
+        images_per_person: at most, drawn; None: all.
         max_impostors: impostor pairs scored at most; they are drawn if there are more.
+        num_hardest: pairs of each kind that are listed.
         num_bootstraps: replicates of the intervals, over people; 0: none.
         seed: of draws and bootstrap.
     """
@@ -60,12 +68,19 @@ class PeopleFolder:
         missing: Missing = "refuse",
         flip: bool = True,
         fars: Sequence[float] = OWN_FARS,
+        images_per_person: int | None = None,
         max_impostors: int = 10_000_000,
+        num_hardest: int = NUM_HARDEST,
         num_bootstraps: int = 1000,
         seed: int = 0,
     ) -> None:
         self.finding = Finding(detector, faces, missing)
         check_settings(fars=fars, num_bootstraps=num_bootstraps, max_impostors=max_impostors)
+        if (images_per_person is not None and images_per_person < 1) or num_hardest < 1:
+            raise ValueError(
+                f"images_per_person and num_hardest must be at least 1, got {images_per_person} and {num_hardest}"
+            )
+        self.images_per_person, self.num_hardest = images_per_person, num_hardest
         self.root, self.fit, self.flip, self.fars = Path(root), check_fit(fit), flip, tuple(fars)
         self.max_impostors, self.num_bootstraps, self.seed = max_impostors, num_bootstraps, seed
         self.names = [name or self.root.resolve().name]  # of "." too
@@ -75,7 +90,14 @@ class PeopleFolder:
         self._list()
 
     def _list(self) -> ListedImages:
-        return list_people(self.root, name=self.names[0], fit=self.fit, finding=self.finding)
+        return list_people(
+            self.root,
+            name=self.names[0],
+            fit=self.fit,
+            finding=self.finding,
+            images_per_person=self.images_per_person,
+            seed=self.seed,
+        )
 
     def evaluate(self, embedder: Embedder, *, detailed: bool = True) -> list[Result]:
         """Return one Result.
@@ -97,6 +119,7 @@ class PeopleFolder:
                 embedder=embedder,
                 started=started,
                 max_impostors=self.max_impostors,
+                num_hardest=self.num_hardest,
             )
         ]
 

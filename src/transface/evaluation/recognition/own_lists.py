@@ -76,8 +76,16 @@ class ListedTemplates(NamedTuple):
     source: FaceSource
 
 
-def list_people(root: Path, *, name: str, fit: Fit, finding: Finding = NO_DETECTOR) -> ListedImages:
-    """Return the images of a folder that holds one folder a person.
+def list_people(
+    root: Path,
+    *,
+    name: str,
+    fit: Fit,
+    finding: Finding = NO_DETECTOR,
+    images_per_person: int | None = None,
+    seed: int = 0,
+) -> ListedImages:
+    """Return the images of a folder that holds one folder a person, of each at most so many, drawn.
 
     Raises:
         FileNotFoundError: if the folder is missing or holds no images.
@@ -88,6 +96,14 @@ def list_people(root: Path, *, name: str, fit: Fit, finding: Finding = NO_DETECT
     if loose:
         raise ValueError(f"{loose[0]} belongs to nobody: {root} should hold a folder for each person, images inside")
     people = np.array([path.relative_to(root).parts[0] for path in paths])
+    if images_per_person is not None:
+        order = np.random.default_rng([seed, 0x1F]).permutation(len(paths))
+        rank = np.empty(len(paths), np.int64)
+        by_person = order[np.argsort(people[order], kind="stable")]
+        starts = np.searchsorted(people[by_person], people[by_person])
+        rank[by_person] = np.arange(len(paths)) - starts
+        kept = np.flatnonzero(rank < images_per_person)
+        paths, people = [paths[place] for place in kept.tolist()], people[kept]
     require_both_kinds(people)
     return ListedImages(
         [str(path.relative_to(root)) for path in paths], people, _source(name, paths, fit=fit, finding=finding)

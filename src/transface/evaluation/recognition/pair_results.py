@@ -270,6 +270,7 @@ def pair_result(
     counts: dict[str, int] | None = None,
     samples_hash: str = "",
     arrays: dict[str, NDArray[Any]] | None = None,
+    num_hardest: int = NUM_HARDEST,
 ) -> Result:
     """Return the Result of some pairs: `measures` first, then TAR; curve, histogram, hardest pairs and arrays where it
     is detailed.
@@ -289,7 +290,7 @@ def pair_result(
     )
     if not settings.detailed:
         return dataclasses.replace(base, provenance=provenance(embedder, started=started, seed=settings.seed))
-    hardest = hardest_pairs(pairs, images.indices, images.names, source=images.source)
+    hardest = hardest_pairs(pairs, images.indices, images.names, source=images.source, limit=num_hardest)
     kept: dict[str, NDArray[Any]] = {"scores": pairs.scores, "is_same": pairs.is_same}
     if pairs.subjects is not None:
         kept["subjects"] = pairs.subjects

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from transface.evaluation.results import Result, RocCurve, ScoreHistogram
+from transface.evaluation.results import Curve, Result, RocCurve, ScoreHistogram
 from transface.plots import (
     FAINT,
     INK,
@@ -101,6 +101,19 @@ def histogram_figure(
             title=name if len(histograms) > 1 else title,
         )
         add_legend(ax)
+    return figure
+
+
+def curve_figure(curves: Mapping[str, Curve], *, title: str = "") -> Figure:
+    """Return named curves of one kind as steps, with their bands where they have them."""
+    figure, (ax,) = blank_figure()
+    for index, (name, curve) in enumerate(curves.items()):
+        ax.plot(curve.x, curve.y, drawstyle="steps-post", linewidth=1.8, label=name, **line_style(index))
+        draw_band(ax, np.asarray(curve.x, np.float64), np.asarray(curve.low), np.asarray(curve.high), index)
+    ax.set_ylim(bottom=0)
+    first = next(iter(curves.values()))
+    label_axes(ax, x=first.x_title, y=first.y_title, title=title)
+    add_legend(ax, location="best")
     return figure
 
 

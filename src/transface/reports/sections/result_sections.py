@@ -9,9 +9,16 @@ from transface.evaluation.results import Result
 from transface.reports.page.document import Block, Listing, Paragraph, Plot, Section, Warnings
 from transface.reports.reading.measures import find_measure, named, short_far, spoken_value, title_of
 from transface.reports.reading.runs import Run, SetKey, is_baseline, named_results, set_keys
-from transface.reports.recognition.curves import curves_of, det_figure, histogram_figure, roc_figure
+from transface.reports.recognition.curves import curve_figure, curves_of, det_figure, histogram_figure, roc_figure
 from transface.reports.recognition.hard_pairs import ImageSource, galleries
-from transface.reports.sections.result_tables import counts_text, paired_table, set_tables, sets_tables, summary_table
+from transface.reports.sections.result_tables import (
+    counts_text,
+    own_tables,
+    paired_table,
+    set_tables,
+    sets_tables,
+    summary_table,
+)
 
 
 def warning_section(runs: Sequence[Run]) -> list[Section]:
@@ -68,7 +75,9 @@ def set_section(
     blocks += set_tables(results, figures=figures)
     paired = paired_table({label: result for label, result in results.items() if not is_baseline(result)})
     blocks += [paired] if paired else []
+    blocks += own_tables(results)
     blocks += curve_plots(key.name, results, stem=stem)
+    blocks += own_curves(results, stem=stem)
     for label, result in results.items():
         if not is_baseline(result):
             blocks += galleries(result, label=label, stem=f"{stem}_{file_word(label)}", images=images)
@@ -85,6 +94,9 @@ PROTOCOL_NAMES = {
     "rfw": "four groups",
     "folder": "folder of people",
     "pairs_csv": "pairs from a CSV",
+    "groups": "groups of people",
+    "error_discard": "error versus discard",
+    "translation": "from one model to another",
 }
 
 
@@ -111,6 +123,18 @@ def curve_plots(name: str, results: Mapping[str, Result], *, stem: str) -> list[
         plots.append(
             Plot(figure, f"{stem}_scores", f"Histograms of genuine and impostor scores of {name}. {spoken(results)}")
         )
+    return plots
+
+
+def own_curves(results: Mapping[str, Result], *, stem: str) -> list[Plot]:
+    """Return a plot for each title of the results' own curves, a line a run."""
+    titles = dict.fromkeys(title for result in results.values() for title in result.curves)
+    plots = []
+    for number, title in enumerate(titles):
+        curves = {label: result.curves[title] for label, result in results.items() if title in result.curves}
+        first = next(iter(curves.values()))
+        what = f"{title}: {first.y_title} over {first.x_title}. {spoken(results)}"
+        plots.append(Plot(curve_figure(curves, title=title), f"{stem}_curve{number}", what))
     return plots
 
 

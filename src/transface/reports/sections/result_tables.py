@@ -67,6 +67,21 @@ def set_tables(results: Mapping[str, Result], *, figures: bool = True) -> list[T
     return [table for table in tables if table.rows and len(table.columns) > 1]
 
 
+def own_tables(results: Mapping[str, Result]) -> list[Table]:
+    """Return the tables that results bring along, each as it is."""
+    found = []
+    for label, result in results.items():
+        for title, table in result.tables.items():
+            by_name = {m.name: named(m) for row in table.rows.values() for m in row if m is not None}
+            columns = tuple(title_of(by_name[name]) if name in by_name else name for name in table.columns)
+            rows = tuple(Row(name, tuple(map(cell_of, row))) for name, row in table.rows.items())
+            caption = f"{result.name}: {title}" if len(results) == 1 else f"{result.name}, {label}: {title}"
+            warned = dict.fromkeys(m.warning for row in table.rows.values() for m in row if m is not None and m.warning)
+            notes = (*((INTERVAL_NOTE,) if any(c.interval for row in rows for c in row.cells) else ()), *warned)
+            found.append(Table(caption, ("", *columns), rows, notes))
+    return found
+
+
 RULE_CAPTIONS = {
     "nearest": (
         "TAR at FAR, rule nearest (the ROC point nearest to the FAR, as published tables have it; may exceed the FAR)"
