@@ -16,6 +16,7 @@ from transface.margins.adaface import AdaFace
 from transface.margins.arcface import ArcFace
 from transface.margins.curricularface import CurricularFace
 from transface.margins.magface import MagFace
+from transface.margins.uniface import UniFace
 from transface.training.optimization.optimizers import SGD, AdamW
 
 CLASSES, SIZE, FACES, STEPS = 41, 6, 13, 5
@@ -25,6 +26,7 @@ MARGINS: dict[str, Callable[[], nn.Module]] = {
     "adaface": lambda: AdaFace(16.0, momentum=0.3),
     "magface": lambda: MagFace(16.0, 0.1, highest_norm=5.0, regulariser_weight=2.0),
     "curricularface": lambda: CurricularFace(16.0, 0.3, momentum=0.3),
+    "uniface": lambda: UniFace(CLASSES, 16.0, margin=0.3),
 }
 
 
@@ -94,10 +96,23 @@ def test_ranks_train_as_one_process_does(run_ranks: Any, ranks: int, rate: float
     assert_same(train(0, **settings), run_ranks(ranks, lambda rank: train(rank, **settings)), dtype)
 
 
-@pytest.mark.parametrize("margin", ["adaface", "magface", "curricularface"])
+@pytest.mark.parametrize("margin", ["adaface", "magface", "curricularface", "uniface"])
 def test_a_margin_with_state_or_norms_trains_on_ranks_as_on_one(run_ranks: Any, margin: str) -> None:
     settings: dict[str, Any] = {"dtype": torch.float64, "rate": 0.6, "optimizer": "adamw", "margin": margin}
     assert_same(train(0, **settings), run_ranks(3, lambda rank: train(rank, **settings)), torch.float64)
+
+
+def test_a_margin_s_own_parameter_gets_the_gradient_of_all_classes_on_every_rank(run_ranks: Any) -> None:
+    def gradient(rank: int) -> Tensor:
+        classifier = PartialFC(CLASSES, SIZE, UniFace(CLASSES, 16.0), num_subcenters=2, seed=3).double()
+        torch.manual_seed(1)
+        faces, labels = torch.randn(9, SIZE, dtype=torch.float64), torch.randint(CLASSES, (9,))
+        mine = classifier(faces.tensor_split(world_size())[rank], labels.tensor_split(world_size())[rank])
+        global_mean(mine).backward()
+        return classifier.margin.threshold.grad[None]
+
+    # DDP averages what the ranks have.
+    torch.testing.assert_close(torch.cat(run_ranks(3, gradient)).mean(), gradient(0)[0])
 
 
 def test_more_ranks_than_classes_work(run_ranks: Any) -> None:

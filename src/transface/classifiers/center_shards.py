@@ -52,7 +52,7 @@ def first_centers(start: int, stop: int, *, embedding_size: int, seed: int) -> T
     return centers
 
 
-def check_sizes(num_identities: int, embedding_size: int, *, chunk_size: int | None) -> None:
+def check_sizes(num_identities: int, embedding_size: int, *, chunk_size: int | None, num_subcenters: int = 1) -> None:
     """Raise where a size is not positive.
 
     Raises:
@@ -61,6 +61,7 @@ def check_sizes(num_identities: int, embedding_size: int, *, chunk_size: int | N
     sizes = {
         "num_identities": num_identities,
         "embedding_size": embedding_size,
+        "num_subcenters": num_subcenters,
         "chunk_size": 1 if chunk_size is None else chunk_size,
     }
     for name, size in sizes.items():

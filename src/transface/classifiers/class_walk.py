@@ -3,7 +3,8 @@ buffer.
 
 Forward keeps an online log-sum-exp; backward makes each chunk again. The gradient of the centres is written chunk by
 chunk into its one buffer, through their normalisation.
-Shapes: B faces, E embedding size, R rows of centres walked, n rows of a chunk.
+Shapes: B faces, E embedding size, R classes walked, n classes of a chunk, K centres of each class (1 but for
+sub-centres, whose nearest one counts), one after the other.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from transface.margins.margin import Margin
+from transface.classifiers.head_products import Precision, add_product, factor, product, products_in
+from transface.margins.margin import Margin, learned_parameters
 
 
 class Walk(NamedTuple):
@@ -23,7 +25,9 @@ class Walk(NamedTuple):
         target_cosines: (B,) cosine to the own class, a constant.
         margin: gives the logits of the others.
         chunk_size: n.
-        rows: (R,) sorted, which rows of the centres are walked, or None for all.
+        rows: (R,) sorted, which classes of the centres are walked, or None for all.
+        num_subcenters: K.
+        precision: of the matrix products.
     """
 
     labels: Tensor
@@ -31,6 +35,8 @@ class Walk(NamedTuple):
     margin: Margin
     chunk_size: int
     rows: Tensor | None = None
+    num_subcenters: int = 1
+    precision: Precision = "float32"
 
 
 class Chunk(NamedTuple):
@@ -38,8 +44,8 @@ class Chunk(NamedTuple):
 
     Attributes:
         start: index of the first among the rows walked.
-        directions: (n, E), unit length.
-        inverse_norms: (n, 1) of the raw centres.
+        directions: (n K, E), unit length.
+        inverse_norms: (n K, 1) of the raw centres.
         columns: (B, 1) the own class's column in this chunk, any column where it is elsewhere.
         is_here: (B, 1) whether the own class is in this chunk.
     """
@@ -61,12 +67,46 @@ def default_chunk_size(num_faces: int, device: torch.device) -> int:
     return max(256, min(65536, budget // max(num_faces, 1) // 64 * 64))
 
 
+def center_rows(classes: Tensor, num_subcenters: int) -> Tensor:
+    """Return the rows (... K) of the centres of classes (...), those of a class one after the other."""
+    if num_subcenters == 1:
+        return classes
+    offsets = torch.arange(num_subcenters, device=classes.device)
+    return (classes[..., None] * num_subcenters + offsets).flatten(-2)
+
+
+def num_walked(centers: Tensor, walk: Walk) -> int:
+    """Return R."""
+    return len(centers) // walk.num_subcenters if walk.rows is None else len(walk.rows)
+
+
+def nearest(cosines: Tensor, num_subcenters: int) -> tuple[Tensor, Tensor | None]:
+    """Return the cosines (B, n) to the nearest centre of each class, of all (B, n K), and which one (B, n) that is."""
+    if num_subcenters == 1:
+        return cosines, None
+    found = cosines.unflatten(1, (-1, num_subcenters)).max(dim=2)
+    return found.values, found.indices
+
+
+def to_nearest(gradients: Tensor, winners: Tensor | None, num_subcenters: int) -> Tensor:
+    """Return the gradients (B, n K) of all cosines from those (B, n) of the nearest ones."""
+    if winners is None:
+        return gradients
+    whole = gradients.new_zeros(*gradients.shape, num_subcenters)
+    return whole.scatter_(2, winners[:, :, None], gradients[:, :, None]).flatten(1)
+
+
 def walk_chunks(centers: Tensor, walk: Walk, dtype: torch.dtype) -> Iterator[Chunk]:
     """Yield the centres, chunk by chunk, normalised in dtype."""
-    total = len(centers) if walk.rows is None else len(walk.rows)
-    for start in range(0, total, walk.chunk_size):
-        stop = min(start + walk.chunk_size, total)
-        raw = centers[start:stop] if walk.rows is None else centers.index_select(0, walk.rows[start:stop])
+    total = num_walked(centers, walk)
+    each = walk.num_subcenters
+    size = max(walk.chunk_size // each, 1)
+    for start in range(0, total, size):
+        stop = min(start + size, total)
+        if walk.rows is None:
+            raw = centers[start * each : stop * each]
+        else:
+            raw = centers.index_select(0, center_rows(walk.rows[start:stop], each))
         raw = raw.to(dtype)
         inverse_norms = torch.linalg.vector_norm(raw, dim=1, keepdim=True).clamp_min_(1e-12).reciprocal_()
         columns = walk.labels[:, None] - start
@@ -83,10 +123,14 @@ def others_logsumexp(unit_embeddings: Tensor, centers: Tensor, walk: Walk) -> Te
     """Return the log-sum-exp (B,) of the logits of all classes walked but the own one; -inf where there is none."""
     total = unit_embeddings.new_full((len(unit_embeddings),), -torch.inf)
     masked = unit_embeddings.new_full((len(unit_embeddings), 1), -torch.inf)
-    for chunk in walk_chunks(centers, walk, unit_embeddings.dtype):
-        logits = walk.margin.other_logits(unit_embeddings @ chunk.directions.T, walk.target_cosines)
-        put_at_target(logits, chunk, masked)
-        total = torch.logaddexp(total, torch.logsumexp(logits, dim=1))
+    faces = factor(unit_embeddings, walk.precision)
+    with products_in(walk.precision, unit_embeddings.device):
+        for chunk in walk_chunks(centers, walk, unit_embeddings.dtype):
+            all_cosines = product(faces, factor(chunk.directions, walk.precision).T)
+            cosines, _ = nearest(all_cosines, walk.num_subcenters)
+            logits = walk.margin.other_logits(cosines, walk.target_cosines)
+            put_at_target(logits, chunk, masked)
+            total = torch.logaddexp(total, torch.logsumexp(logits, dim=1))
     return total
 
 
@@ -95,11 +139,13 @@ class WalkGradients(NamedTuple):
 
     Attributes:
         unit_embeddings: (B, E).
-        centers: (R, E) of the raw centres walked.
+        centers: (R K, E) of the raw centres walked.
+        parameters: of the margin's learned parameters.
     """
 
     unit_embeddings: Tensor
     centers: Tensor
+    parameters: tuple[Tensor, ...] = ()
 
 
 def walk_gradients(
@@ -116,21 +162,33 @@ def walk_gradients(
     logsumexp (B,) may be that of more classes than are walked here. A target's gradient takes the place of
     its masked entry in the chunk's gradient, so both terms share the two matrix products.
     """
-    rows = len(centers) if walk.rows is None else len(walk.rows)
     grad_embeddings = torch.zeros_like(unit_embeddings)
-    grad_centers = torch.empty(rows, centers.shape[1], dtype=centers.dtype, device=centers.device)
+    num_rows = num_walked(centers, walk) * walk.num_subcenters
+    grad_centers = torch.empty(num_rows, centers.shape[1], dtype=centers.dtype, device=centers.device)
+    learned = learned_parameters(walk.margin)
+    grad_learned = [torch.zeros_like(parameter) for parameter in learned]
     finite = torch.where(logsumexp.isinf(), torch.zeros_like(logsumexp), logsumexp)[:, None]
-    for chunk in walk_chunks(centers, walk, unit_embeddings.dtype):
-        cosines = unit_embeddings @ chunk.directions.T
-        with torch.enable_grad():
-            leaf = cosines.detach().requires_grad_()
-            logits = walk.margin.other_logits(leaf, walk.target_cosines)
-        share = (logits.detach() - finite).exp_().mul_(grad_logsumexp[:, None])
-        (grad_cosines,) = torch.autograd.grad(logits, leaf, share)
-        put_at_target(grad_cosines, chunk, grad_target[:, None])
-        grad_embeddings.addmm_(grad_cosines, chunk.directions)
-        grad_directions = grad_cosines.T @ unit_embeddings
-        radial = torch.linalg.vecdot(grad_directions, chunk.directions)[:, None]
-        grad_directions.addcmul_(chunk.directions, radial, value=-1).mul_(chunk.inverse_norms)
-        grad_centers[chunk.start : chunk.start + len(grad_directions)] = grad_directions
-    return WalkGradients(grad_embeddings, grad_centers)
+    nothing = torch.zeros_like(finite)
+    faces = factor(unit_embeddings, walk.precision)
+    with products_in(walk.precision, unit_embeddings.device):
+        for chunk in walk_chunks(centers, walk, unit_embeddings.dtype):
+            directions = factor(chunk.directions, walk.precision)
+            cosines, winners = nearest(product(faces, directions.T), walk.num_subcenters)
+            with torch.enable_grad():
+                leaf = cosines.detach().requires_grad_()
+                logits = walk.margin.other_logits(leaf, walk.target_cosines)
+            share = (logits.detach() - finite).exp_().mul_(grad_logsumexp[:, None])
+            if learned:
+                put_at_target(share, chunk, nothing)
+            grad_cosines, *of_learned = torch.autograd.grad(logits, [leaf, *learned], share)
+            for total, part in zip(grad_learned, of_learned, strict=True):
+                total.add_(part)
+            put_at_target(grad_cosines, chunk, grad_target[:, None])
+            grads = factor(to_nearest(grad_cosines, winners, walk.num_subcenters), walk.precision)
+            add_product(grad_embeddings, grads, directions)
+            grad_directions = product(grads.T, faces)
+            radial = torch.linalg.vecdot(grad_directions, chunk.directions)[:, None]
+            grad_directions.addcmul_(chunk.directions, radial, value=-1).mul_(chunk.inverse_norms)
+            first = chunk.start * walk.num_subcenters
+            grad_centers[first : first + len(grad_directions)] = grad_directions
+    return WalkGradients(grad_embeddings, grad_centers, tuple(grad_learned))

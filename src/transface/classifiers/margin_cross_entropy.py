@@ -13,9 +13,17 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from transface.classifiers.class_walk import Walk, default_chunk_size, others_logsumexp, walk_gradients
+from transface.classifiers.class_walk import (
+    Walk,
+    center_rows,
+    default_chunk_size,
+    nearest,
+    others_logsumexp,
+    walk_gradients,
+)
+from transface.classifiers.head_products import PrecisionSetting, precision_on
 from transface.distributed import all_gather_rows, batch_sizes
-from transface.margins.margin import Margin, RegularisesNorms, TracksBatches
+from transface.margins.margin import CombinesTerms, Margin, RegularisesNorms, TracksBatches, learned_parameters
 
 
 class Terms(NamedTuple):
@@ -41,13 +49,17 @@ class Shards(Protocol):
         """Return the gradients (2, B) of the whole objective by the terms, from those of this rank's loss."""
         ...
 
+    def sum_of_parameters(self, gradient: Tensor) -> Tensor:
+        """Return the gradient of a parameter of the margin over the classes of all ranks, from that of this rank's."""
+        ...
+
 
 class WalkTerms(torch.autograd.Function):
     """Terms of a walk, with its gradient: forward keeps (B,) numbers only, backward walks again."""
 
     @staticmethod
     def forward(
-        ctx: Any, unit_embeddings: Tensor, centers: Tensor, walk: Walk, shards: Shards | None
+        ctx: Any, unit_embeddings: Tensor, centers: Tensor, walk: Walk, shards: Shards | None, *learned: Tensor
     ) -> tuple[Tensor, Tensor]:
         local = others_logsumexp(unit_embeddings, centers, walk)
         joined = local if shards is None else shards.join(local)
@@ -57,7 +69,7 @@ class WalkTerms(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_target: Tensor, grad_logsumexp: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad_target: Tensor, grad_logsumexp: Tensor) -> tuple[Tensor | None, ...]:
         unit_embeddings, centers, joined = ctx.saved_tensors
         if ctx.shards is not None:
             grad_target, grad_logsumexp = ctx.shards.join_gradients(torch.stack([grad_target, grad_logsumexp]))
@@ -72,11 +84,14 @@ class WalkTerms(torch.autograd.Function):
             )
         grad_centers = gradients.centers
         if ctx.walk.rows is not None:
-            rows = ctx.walk.rows[None]
+            rows = center_rows(ctx.walk.rows, ctx.walk.num_subcenters)[None]
             grad_centers = torch.sparse_coo_tensor(
                 rows, grad_centers, centers.shape, is_coalesced=True, check_invariants=False
             )
-        return gradients.unit_embeddings, grad_centers, None, None
+        of_learned = gradients.parameters
+        if ctx.shards is not None:
+            of_learned = tuple(ctx.shards.sum_of_parameters(gradient) for gradient in of_learned)
+        return gradients.unit_embeddings, grad_centers, None, None, *of_learned
 
 
 def working_type(*tensors: Tensor) -> torch.dtype:
@@ -104,11 +119,14 @@ def split_norms(embeddings: Tensor, dtype: torch.dtype) -> UnitEmbeddings:
 
 
 @torch.no_grad()
-def own_cosines(unit_embeddings: Tensor, centers: Tensor, labels: Tensor) -> Tensor:
-    """Return the cosine (B,) of each face to its own class's centre; 0 where the label is -1."""
+def own_cosines(unit_embeddings: Tensor, centers: Tensor, labels: Tensor, *, num_subcenters: int = 1) -> Tensor:
+    """Return the cosine (B,) of each face to its own class's centre, the nearest of K; 0 where the label is -1."""
     if not len(centers):
         return torch.zeros_like(unit_embeddings[:, 0])
-    own = F.normalize(centers[labels.clamp_min(0)].to(unit_embeddings.dtype), dim=1)
+    own = F.normalize(centers[center_rows(labels.clamp_min(0), num_subcenters)].to(unit_embeddings.dtype), dim=1)
+    if num_subcenters > 1:
+        each = torch.linalg.vecdot(unit_embeddings[:, None], own.unflatten(0, (-1, num_subcenters)))
+        return nearest(each, num_subcenters)[0][:, 0] * (labels >= 0)
     return torch.linalg.vecdot(unit_embeddings, own) * (labels >= 0)
 
 
@@ -147,17 +165,29 @@ def sample_losses(margin: Margin, terms: Terms, norms: Tensor) -> Tensor:
 
     A margin's loss ceiling bounds their value and leaves their gradient.
     """
-    surplus = terms.others_logsumexp - margin.target_logits(terms.target_cosines, norms)
-    losses = torch.logaddexp(surplus, torch.zeros_like(surplus))
+    target_logits = margin.target_logits(terms.target_cosines, norms)
+    if isinstance(margin, CombinesTerms):
+        losses = margin.combine(target_logits, terms.others_logsumexp)
+    else:
+        surplus = terms.others_logsumexp - target_logits
+        losses = torch.logaddexp(surplus, torch.zeros_like(surplus))
     if margin.loss_ceiling is not None:
         losses = losses - (losses - margin.loss_ceiling).clamp_min(0).detach()
     return losses + margin.regulariser(norms) if isinstance(margin, RegularisesNorms) else losses
 
 
 def margin_cross_entropy(
-    embeddings: Tensor, centers: Tensor, *, labels: Tensor, margin: Margin, chunk_size: int | None = None
+    embeddings: Tensor,
+    centers: Tensor,
+    *,
+    labels: Tensor,
+    margin: Margin,
+    chunk_size: int | None = None,
+    num_subcenters: int = 1,
+    matmul_precision: PrecisionSetting = "float32",
 ) -> Tensor:
-    """Return the per-sample losses (B,) of embeddings (B, E) against centres (C, E), in float32 (float64 if either is).
+    """Return the per-sample losses (B,) of embeddings (B, E) against centres (C K, E), in float32 (float64 if either
+    is).
 
     Peak memory beyond inputs and gradients: a few (B x n) and (n x E) chunks. A margin in training moves its statistics
     first.
@@ -165,15 +195,23 @@ def margin_cross_entropy(
     Raises:
         ValueError: if there is not one label for each embedding, or one is not in 0..C-1 (on the CPU).
     """
-    check_labels(labels, len(centers), num_faces=len(embeddings))
+    check_labels(labels, len(centers) // num_subcenters, num_faces=len(embeddings))
+    precision = precision_on(embeddings.device, matmul_precision)  # autocast is asked before it is switched off
     with torch.autocast(embeddings.device.type, enabled=False):
         unit = split_norms(embeddings, working_type(embeddings, centers))
-        target_cosines = own_cosines(unit.directions.detach(), centers, labels)
+        target_cosines = own_cosines(unit.directions.detach(), centers, labels, num_subcenters=num_subcenters)
         if margin.training and isinstance(margin, TracksBatches):
             update_everywhere(margin, target_cosines, unit.norms.detach())
         size = chunk_size or default_chunk_size(len(embeddings), embeddings.device)
-        walk = Walk(labels, target_cosines, frozen_margin(margin), size)
-        terms = Terms(*WalkTerms.apply(unit.directions, centers, walk, None))
+        walk = Walk(
+            labels,
+            target_cosines,
+            frozen_margin(margin),
+            size,
+            num_subcenters=num_subcenters,
+            precision=precision,
+        )
+        terms = Terms(*WalkTerms.apply(unit.directions, centers, walk, None, *learned_parameters(margin)))
         return sample_losses(margin, terms, unit.norms)
 
 

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from transface.classifiers.center_shards import ShardRange, check_sizes, first_centers, shard_range
 from transface.classifiers.class_walk import Walk, default_chunk_size
+from transface.classifiers.head_products import Precision, PrecisionSetting, check_precision, precision_on
 from transface.classifiers.margin_cross_entropy import (
     Terms,
     WalkTerms,
@@ -24,7 +25,7 @@ from transface.classifiers.margin_cross_entropy import (
     working_type,
 )
 from transface.distributed import all_reduce_max, all_reduce_sum, batch_sizes, gather_faces, rank, world_size
-from transface.margins.margin import Margin, TracksBatches
+from transface.margins.margin import Margin, TracksBatches, learned_parameters
 from transface.seeds import seed_from
 from transface.shapes import check_shape
 
@@ -47,10 +48,11 @@ class PartialFC(nn.Module):
         margin: a module of transface.margins.
         sample_rate: share of the classes in a training step's softmax, in (0, 1].
         chunk_size: how many classes are walked at once, or None for what suits the device.
+        num_subcenters, matmul_precision: as FullSoftmax has them.
         seed: of the first centres (normal, standard deviation .01) and of the draws.
 
     Attributes:
-        centers: (R, E), the rows of this rank's classes.
+        centers: (R K, E), the rows of this rank's classes, K sub-centres each.
         classes: which classes those are.
 
     Raises:
@@ -67,17 +69,21 @@ class PartialFC(nn.Module):
         *,
         sample_rate: float = 1.0,
         chunk_size: int | None = None,
+        num_subcenters: int = 1,
+        matmul_precision: PrecisionSetting = "auto",
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_sizes(num_identities, embedding_size, chunk_size=chunk_size)
+        check_sizes(num_identities, embedding_size, chunk_size=chunk_size, num_subcenters=num_subcenters)
+        self.num_subcenters = num_subcenters
+        self.matmul_precision = check_precision(matmul_precision)
         if not 0 < sample_rate <= 1:
             raise ValueError(f"sample_rate must be above 0 and at most 1, got {sample_rate}")
         self.num_identities, self.embedding_size, self.chunk_size = num_identities, embedding_size, chunk_size
         self.margin, self.sample_rate, self.seed = margin, sample_rate, seed
         self.num_draws = 0
         self.classes = shard_range(num_identities, world_size(), rank=rank())
-        self.centers = nn.Parameter(first_centers(*self.classes, embedding_size=embedding_size, seed=seed))
+        self.centers = nn.Parameter(first_centers(*self.rows, embedding_size=embedding_size, seed=seed))
 
     def place(self) -> None:
         """Keep only the centres of this rank, if the process group came up after the constructor. Call it before the
@@ -93,18 +99,20 @@ class PartialFC(nn.Module):
             raise RuntimeError(
                 f"this rank holds the centres of classes {self.classes} and needs {wanted}: load them from a checkpoint"
             )
-        rows = self.centers.detach()[wanted.start - self.classes.start : wanted.stop - self.classes.start].clone()
+        first = (wanted.start - self.classes.start) * self.num_subcenters
+        last = (wanted.stop - self.classes.start) * self.num_subcenters
+        rows = self.centers.detach()[first:last].clone()
         self.centers, self.classes = nn.Parameter(rows), wanted
 
     @property
     def rows(self) -> ShardRange:
-        """The rows of the whole table of centres that this rank holds: its classes."""
-        return self.classes
+        """The rows of the whole table of centres that this rank holds: those of its classes."""
+        return ShardRange(self.classes.start * self.num_subcenters, self.classes.stop * self.num_subcenters)
 
     @property
     def num_rows(self) -> int:
-        """The rows of the whole table of centres: the classes of all ranks."""
-        return self.num_identities
+        """The rows of the whole table of centres: of the classes of all ranks."""
+        return self.num_identities * self.num_subcenters
 
     def check_optimizer(self, optimizer: Optimizer) -> None:
         """Raise where centres are sampled and the optimizer would fail at their sparse gradient, or move the other rows
@@ -148,29 +156,35 @@ class PartialFC(nn.Module):
                 f"centres are placed as classes {self.classes}, not for rank {rank()} of {world_size()}: call place()"
                 " first, as training.sharded_ddp.ShardedDDPStrategy does"
             )
+        precision = precision_on(embeddings.device, self.matmul_precision)  # before autocast is switched off
         with torch.autocast(embeddings.device.type, enabled=False):
             dtype = working_type(embeddings, self.centers)
             sizes = batch_sizes(len(labels), labels.device)
             everyone, every_label = gather_faces(embeddings, labels, sizes=sizes, dtype=dtype)
             classes = self.sample(every_label) if classes is None else classes
-            terms = self._terms(everyone, every_label, classes)
+            terms = self._terms(everyone, every_label, classes, precision)
             start = sum(sizes[: rank()])
             mine = Terms(*(term[start : start + len(labels)] for term in terms))
             return sample_losses(self.margin, mine, split_norms(embeddings, dtype).norms)
 
-    def _terms(self, embeddings: Tensor, labels: Tensor, classes: Tensor | None) -> Terms:
+    def _terms(self, embeddings: Tensor, labels: Tensor, classes: Tensor | None, precision: Precision) -> Terms:
         """Return the terms (G,) of the faces of all ranks against the classes of all ranks."""
         unit = split_norms(embeddings, embeddings.dtype)
         here = (labels >= self.classes.start) & (labels < self.classes.stop)
         own_rows = torch.where(here, labels - self.classes.start, -1)
-        target_cosines = all_reduce_sum(own_cosines(unit.directions.detach(), self.centers, own_rows))
+        own = own_cosines(unit.directions.detach(), self.centers, own_rows, num_subcenters=self.num_subcenters)
+        target_cosines = all_reduce_sum(own)
         if self.margin.training and isinstance(self.margin, TracksBatches):
             self.margin.update(target_cosines, unit.norms.detach())
         rows = None if classes is None else _rows_among(classes, self.classes)
         walked = own_rows if rows is None else torch.where(here, torch.searchsorted(rows, own_rows), -1)
         size = self.chunk_size or default_chunk_size(len(labels), labels.device)
-        walk = Walk(walked, target_cosines, frozen_margin(self.margin), size, rows)
-        return Terms(*WalkTerms.apply(unit.directions, self.centers, walk, _Ranks() if world_size() > 1 else None))
+        walk = Walk(
+            walked, target_cosines, frozen_margin(self.margin), size, rows, self.num_subcenters, precision=precision
+        )
+        shards = _Ranks() if world_size() > 1 else None
+        learned = learned_parameters(self.margin)
+        return Terms(*WalkTerms.apply(unit.directions, self.centers, walk, shards, *learned))
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what state_dict holds besides tensors: the draws so far, and which classes the rows are."""
@@ -196,3 +210,7 @@ class _Ranks:
     def join_gradients(self, gradients: Tensor) -> Tensor:
         # Each rank's loss is its share of the objective: a mean over ranks, as DDP makes it.
         return all_reduce_sum(gradients) / world_size()
+
+    def sum_of_parameters(self, gradient: Tensor) -> Tensor:
+        # DDP averages what every rank has: the sum over the classes of all of them.
+        return all_reduce_sum(gradient)

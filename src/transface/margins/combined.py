@@ -43,6 +43,8 @@ class CombinedMargin(nn.Module):
         m2: angle added, in radians, in 0..pi.
         m3: cosine taken off.
         gradient: "exact" or "straight_through" as in ArcFace (m3 has the derivative s in both).
+        beyond_pi: where m1 theta + m2 exceeds pi, with the exact gradient: "monotonic" goes on falling with theta,
+            "released" is the cosine, which rises again.
         filter_threshold: cosines of other classes above it are set to 0, or None.
 
     Raises:
@@ -57,6 +59,7 @@ class CombinedMargin(nn.Module):
         m2: float = 0.3,
         m3: float = 0.2,
         gradient: Literal["exact", "straight_through"] = "exact",
+        beyond_pi: Literal["monotonic", "released"] = "monotonic",
         filter_threshold: float | None = None,
     ) -> None:
         super().__init__()
@@ -66,6 +69,9 @@ class CombinedMargin(nn.Module):
         if not 1 <= m1 < math.inf:
             raise ValueError(f"m1 must be at least 1 and finite, got m1={m1}")
         self.scale, self.m1, self.m2, self.m3 = scale, m1, m2, m3
+        if beyond_pi not in ("monotonic", "released"):
+            raise ValueError(f"beyond_pi must be 'monotonic' or 'released', got {beyond_pi!r}")
+        self.beyond_pi = beyond_pi
         self.gradient, self.filter_threshold = gradient, filter_threshold
         self.loss_ceiling = loss_ceiling(gradient)
 
@@ -73,6 +79,8 @@ class CombinedMargin(nn.Module):
         """Return s (cos(m1 theta + m2) - m3) (B,)."""
         if self.gradient == "straight_through":
             moved = straight_through(target_cosines, combined_cosines(target_cosines, self.m1, self.m2))
+        elif self.beyond_pi == "released":
+            moved = combined_cosines(target_cosines, self.m1, self.m2)
         else:
             moved = combined_monotonic(target_cosines, self.m1, self.m2)
         return self.scale * (moved - self.m3)

@@ -6,10 +6,10 @@ Shapes: B faces, C classes.
 """
 
 import math
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Margin(Protocol):
@@ -54,6 +54,22 @@ class RegularisesNorms(Protocol):
     def regulariser(self, norms: Tensor) -> Tensor:
         """Return the weighted regulariser (B,) of embedding norms (B,)."""
         ...
+
+
+@runtime_checkable
+class CombinesTerms(Protocol):
+    """A margin whose loss is not the softmax's: it makes the loss of the own class's logit and of what is summed over
+    the others.
+    """
+
+    def combine(self, target_logits: Tensor, others_logsumexp: Tensor) -> Tensor:
+        """Return the losses (B,) of the target logits (B,) and the log-sum-exp (B,) of the other logits."""
+        ...
+
+
+def learned_parameters(margin: Margin) -> list[nn.Parameter]:
+    """Return what a margin learns itself; its other logits must depend on every one of them."""
+    return [parameter for parameter in cast(nn.Module, margin).parameters() if parameter.requires_grad]
 
 
 def join_logits(margin: Margin, cosines: Tensor, *, labels: Tensor, norms: Tensor | None) -> Tensor:

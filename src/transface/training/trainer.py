@@ -3,9 +3,10 @@ class centres apart.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import lightning
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
@@ -39,6 +40,7 @@ def make_trainer(
     compile: bool = False,
     strategy: str | Strategy = "auto",
     sync_batchnorm: bool = False,
+    float32_matmul_precision: Literal["highest", "high", "medium"] | None = None,
     **settings: Any,
 ) -> Trainer:
     """Return a lightning.Trainer.
@@ -49,6 +51,9 @@ def make_trainer(
         strategy: "auto" means ShardedDDPStrategy where there are several devices, the words of DDP_WORDS mean it
             everywhere; or an object.
         sync_batchnorm: batch norm sees the faces of all devices; on the CPU too.
+        float32_matmul_precision: of float32 products outside the head, as torch.set_float32_matmul_precision has it:
+            "highest" is float32, "high" TF32, "medium" bfloat16; None leaves what the process has. The head's own is
+            classifier.matmul_precision.
         settings: keyword arguments of lightning.Trainer.
 
     Raises:
@@ -65,6 +70,13 @@ def make_trainer(
                 f"trainer.{name} is 0, so nothing would be trained: set a number of at least 1, or -1 for no limit of"
                 " its kind"
             )
+    if float32_matmul_precision is not None:
+        if float32_matmul_precision not in ("highest", "high", "medium"):
+            raise ValueError(
+                "trainer.float32_matmul_precision must be highest, high, medium or null, got"
+                f" {float32_matmul_precision!r}"
+            )
+        torch.set_float32_matmul_precision(float32_matmul_precision)
     precision = str(settings.get("precision"))
     if precision in HALF_WEIGHTS:
         raise ValueError(

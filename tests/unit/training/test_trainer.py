@@ -113,3 +113,16 @@ def test_the_average_comes_first_and_the_checkpoint_after_all_that_it_holds(tmp_
 def test_clipping_of_everything_is_refused() -> None:
     with pytest.raises(ValueError, match=r"system\.clip_norm"):
         make_trainer(gradient_clip_val=1.0)
+
+
+def test_float32_products_have_the_precision_asked_for() -> None:
+    before = torch.get_float32_matmul_precision()
+    try:
+        make_trainer(accelerator="cpu", logger=False, float32_matmul_precision="high")
+        assert torch.get_float32_matmul_precision() == "high"
+        make_trainer(accelerator="cpu", logger=False)
+        assert torch.get_float32_matmul_precision() == "high", "null leaves it"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    with pytest.raises(ValueError, match="highest, high, medium or null, got 'low'"):
+        make_trainer(accelerator="cpu", logger=False, float32_matmul_precision="low")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from transface.backbones.parts.keypoint_positions import mirror_keypoints
+from transface.classifiers.progress import FollowsTraining
 from transface.data.augment.augmentations import InTurn
 from transface.data.augment.mixup import MixedFaces, Mixup
 from transface.data.batches import FaceBatch
@@ -129,6 +130,11 @@ class RecognitionModule(TrainingModule):
         """Return embeddings (B, E), not normalised, of images (B, 3, H, W), RGB in [-1, 1]."""
         return self.backbone(images).embedding
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
+        if isinstance(self.classifier, FollowsTraining):
+            self.classifier.follow(step=self.global_step, epoch=self.current_epoch)
+
     def losses(self, batch: FaceBatch, generator: torch.Generator) -> NamedLosses:
         if not isinstance(batch, FaceBatch):
             raise ValueError(
@@ -215,7 +221,12 @@ class RecognitionModule(TrainingModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         groups = group_parameters(self.backbone, self.decay_rule, layer_decay=self.layer_decay)
-        groups.append({"params": list(self.classifier.parameters())})
+        # A threshold that a loss learns is no matrix either.
+        own = list(self.classifier.parameters())
+        groups.append({"params": [parameter for parameter in own if parameter.ndim > 1]})
+        numbers = [parameter for parameter in own if parameter.ndim <= 1]
+        if numbers:
+            groups.append({"params": numbers, "weight_decay": 0.0})
         projector = [] if self.distillation is None else list(self.distillation.parameters())
         return [*groups, {"params": projector}] if projector else groups
 
