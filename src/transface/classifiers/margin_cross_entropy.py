@@ -59,7 +59,7 @@ class WalkTerms(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, unit_embeddings: Tensor, centers: Tensor, walk: Walk, shards: Shards | None, *learned: Tensor
+        ctx: Any, unit_embeddings: Tensor, centers: Tensor, walk: Walk, shards: Shards | None, *_: Tensor
     ) -> tuple[Tensor, Tensor]:
         local = others_logsumexp(unit_embeddings, centers, walk)
         joined = local if shards is None else shards.join(local)

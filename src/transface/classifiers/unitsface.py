@@ -85,7 +85,8 @@ class UniTSFace(nn.Module):
         self._remembered: tuple[Tensor, Tensor] | None = (
             None  # written once backward no longer needs the bank as it was
         )
-        self.register_state_dict_pre_hook(lambda module, *_: module.write_remembered())
+        hook: Any = self.register_state_dict_pre_hook
+        hook(lambda module, *_: module.write_remembered())
         self._sees_all = False  # asked of the device until it does, and never after
 
     def follow(self, *, step: int, epoch: int) -> None:

@@ -1,7 +1,7 @@
 """UniFace: one threshold for all faces between own and other classes, learned with the network.
 
-UniFace (ICCV 2023). loss = softplus(-(s (c_y - m) - b)) + l sum_j softplus(s c_j - b), arguments kept in -s..s; b begins
-at ln(10 C r). No softmax, so the loss adds over any split of the classes.
+UniFace (ICCV 2023). loss = softplus(-(s (c_y - m) - b)) + l sum_j softplus(s c_j - b), arguments kept in -s..s; b
+begins at ln(10 C r). No softmax, so the loss adds over any split of the classes.
 Shapes: B faces, C classes.
 """
 
@@ -19,8 +19,8 @@ def softplus(arguments: Tensor) -> Tensor:
 
 
 class UniFace(nn.Module):
-    """The unified threshold loss. The other classes' logit is log softplus(s c_j - b), so that the log-sum-exp of a walk
-    over classes is the logarithm of the sum over them.
+    """The unified threshold loss. The other classes' logit is log softplus(s c_j - b), so that the log-sum-exp of a
+    walk over classes is the logarithm of the sum over them.
 
     Args:
         num_identities: C, for the first threshold.
