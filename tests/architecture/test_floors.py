@@ -3,6 +3,7 @@ drawers.
 """
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ FLOORS: list[list[str]] = [
 FORBIDDEN_WORDS = {"utils", "util", "helper", "helpers", "misc", "common", "new", "v2"}
 
 
+@cache
 def modules() -> dict[str, Path]:
     found = {}
     for path in sorted(ROOT.rglob("*.py")):
@@ -48,6 +50,7 @@ def height(room: str) -> int:
     return len(FLOORS) - 2  # the empty systems/__init__.py
 
 
+@cache
 def imports_of(name: str, path: Path) -> set[str]:
     package = ["transface", *name.split(".")][:-1]
     found: set[str] = set()

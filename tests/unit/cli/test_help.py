@@ -35,3 +35,17 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
     os.close(write)
     assert child.returncode == 1
     assert child.stderr == ""
+
+
+def test_the_help_of_a_verb_shows_groups_and_settings_and_imports_no_torch() -> None:
+    code = (
+        "import sys; from transface.__main__ import main; code = main(['train', 'system=attributes', '--help']);"
+        " assert not {'torch', 'lightning', 'timm'} & set(sys.modules); sys.exit(code)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(transface.__file__).parents[1])}
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert child.returncode == 0, child.stderr
+    assert "usage: transface train" in child.stdout
+    assert "  system: attributes," in child.stdout
+    assert "\nseed: 0\n" in child.stdout
+    assert "\nmargin:" not in child.stdout, "a setting that this system does not read is shown"

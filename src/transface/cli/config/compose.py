@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from transface.cli.config.command_line import hydra_words
 from transface.cli.config.errors import Carried, UserError, has_line, remember_keys
+from transface.cli.config.help_page import asks_for_help, help_page
 from transface.cli.config.value_types import refuse_wrong_kinds
 
 
@@ -36,6 +37,9 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
     folder = folder or conf_folder()
     OmegaConf.register_new_resolver("trial_name", trial_name, replace=True)
     argv = hydra_words(argv, folder)
+    if asks_for_help(argv):
+        print(help_page(verb, argv, folder))
+        return None
     _remember(folder, verb, argv)
     program = sys.argv[0]
     sys.argv = [f"{program}", *argv]
