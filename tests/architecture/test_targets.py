@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -102,3 +103,8 @@ def test_no_config_names_what_stands_above_the_systems() -> None:
             ):
                 found.append(f"{path.relative_to(CONF)}: {name}")
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_a_config_says_each_key_once(path: Path) -> None:
+    OmegaConf.load(path)  # raises for a key that stands twice, which yaml.safe_load takes

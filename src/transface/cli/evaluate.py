@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from transface.artifacts import code_commit
 from transface.cli.config.compose import instantiate, plain, run_verb
 from transface.cli.config.model_options import checkpoint_hash, chosen_device, open_model
+from transface.cli.runs.run_folder import run_name
 from transface.cli.screen import print_results
 
 PIXELS = "pixels"
@@ -76,14 +77,6 @@ def open_subject(cfg: DictConfig) -> Subject:
     return Subject(
         model.backbone, cfg.name or run_name(Path(cfg.checkpoint)), str(cfg.checkpoint), checkpoint_hash(cfg.checkpoint)
     )
-
-
-def run_name(path: Path) -> str:
-    """Return the name of the run a checkpoint belongs to: the folder above `checkpoints`, or the last word of the
-    path.
-    """
-    parts = [part for part in path.parts if part not in (".", "")]
-    return parts[parts.index("checkpoints") - 1] if "checkpoints" in parts[1:] else path.stem
 
 
 def results_folder(cfg: DictConfig) -> Path:

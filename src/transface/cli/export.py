@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from transface.cli.config.compose import plain, run_verb
 from transface.cli.config.errors import UserError
 from transface.cli.config.model_options import open_model
+from transface.cli.runs.run_folder import run_name
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ""}
 PRECISIONS = ("float32", "float16", "int8")
@@ -76,17 +77,7 @@ def output_path(cfg: DictConfig) -> Path:
     if cfg.output is not None:
         return Path(cfg.output)
     precision = "" if cfg.precision == "float32" else f".{cfg.precision}"
-    return Path("exports") / f"{model_name(Path(cfg.checkpoint))}{precision}{SUFFIXES[cfg.format]}"
-
-
-def model_name(checkpoint: Path) -> str:
-    """Return what a model is called: the run's name for anything inside runs/<name>/checkpoints, else the file's
-    name.
-    """
-    for folder in (checkpoint, *checkpoint.parents):
-        if folder.name == "checkpoints" and folder.parent.name:
-            return folder.parent.name
-    return checkpoint.resolve().name if checkpoint.is_dir() else checkpoint.stem
+    return Path("exports") / f"{run_name(Path(cfg.checkpoint))}{precision}{SUFFIXES[cfg.format]}"
 
 
 def publish_folder(cfg: DictConfig, model: Any, path: Path) -> None:

@@ -7,12 +7,13 @@ Two tests, two questions. Over seeds (paired t): would other seeds say the same 
 from collections.abc import Sequence
 from pathlib import Path
 
+from transface.metrics.significance import holm
 from transface.reports.page.document import Cell, Document, Plot, Row, Section, Table, Warnings
 from transface.reports.reading.measures import MeasureName
 from transface.reports.reading.trials import Trial, read_trials
 from transface.reports.run_report import FORMATS, check_formats, write_report
 from transface.reports.sections.setting_curves import ablation_figure
-from transface.reports.statistics.paired import holm_adjusted, p_text
+from transface.reports.statistics.paired import p_text
 from transface.reports.statistics.seeds import SeedComparison, compare_settings, default_metric
 from transface.reports.statistics.settings import (
     Setting,
@@ -163,7 +164,7 @@ def p_cell(p_value: float | None) -> Cell:
 
 def adjusted(p_values: Sequence[float | None]) -> list[float | None]:
     """Return p values adjusted for their number, None where there is none."""
-    held = iter(holm_adjusted([p for p in p_values if p is not None]))
+    held = iter(holm([p for p in p_values if p is not None]))
     return [None if p is None else next(held) for p in p_values]
 
 

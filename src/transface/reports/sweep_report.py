@@ -5,13 +5,14 @@ be told from it.
 from collections.abc import Sequence
 from pathlib import Path
 
+from transface.metrics.significance import holm
 from transface.reports.ablation_report import write_ablation_report
 from transface.reports.page.document import Block, Cell, Document, Paragraph, Plot, Row, Section, Table, Warnings
 from transface.reports.reading.measures import MeasureName
 from transface.reports.reading.trials import Trial, read_trials
 from transface.reports.run_report import FORMATS, check_formats, write_report
 from transface.reports.sections.setting_curves import sweep_figure
-from transface.reports.statistics.paired import holm_adjusted, p_text
+from transface.reports.statistics.paired import p_text
 from transface.reports.statistics.seeds import SeedComparison, compare_settings, default_metric
 from transface.reports.statistics.settings import (
     Setting,
@@ -105,7 +106,7 @@ def best_blocks(best: Setting, done: Sequence[Setting], metric: MeasureName) -> 
     tested = [
         (value_name(other), p) for other, c in zip(others, compared, strict=True) if (p := deciding_p(c)) is not None
     ]
-    adjusted = holm_adjusted([p for _, p in tested])
+    adjusted = holm([p for _, p in tested])
     close = [name for (name, _), p in zip(tested, adjusted, strict=True) if p >= LEVEL]
     if tested:
         rest = f"not told apart from it: {'; '.join(close)}" if close else "all others are worse by more than chance"

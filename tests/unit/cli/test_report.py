@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from transface.cli.report import main
-from transface.cli.runs.patch_pictures import faces_of
+from transface.cli.runs.patch_pictures import dpap_settings, faces_of
 from transface.data.benchmarks.pairs import read_pair_set, write_pair_set
 from transface.evaluation.results import Measure, Result, hash_samples, write_result
 from transface.synthetic.datasets import write_pair_sets
@@ -123,3 +123,10 @@ def test_faces_of_a_pair_set_that_holds_arrays_are_shown(tmp_path: Path) -> None
     write_pair_set(tmp_path / "arrays.bin", arrays, pairs.is_same)
     (tmp_path / "config.yaml").write_text(f"protocol:\n  files: [{tmp_path}/arrays.bin]\n")
     assert tuple(faces_of(tmp_path).shape) == (5, 3, 112, 112)
+
+
+def test_the_picture_of_dominant_patches_has_the_settings_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("perturbation: {num_patches: 5, alpha: 0.4, quantize: true}\n")
+    assert dpap_settings(tmp_path) == {"num_patches": (5,), "alpha": 0.4, "quantize": True}
+    (tmp_path / "config.yaml").write_text("perturbation: null\n")
+    assert dpap_settings(tmp_path) == {}

@@ -23,16 +23,28 @@ def dominant_patches_of(run_folder: str | Path) -> dict[str, Any]:
     backbone: Any = load(run_folder).backbone
     rows, columns = backbone.grid_size
     floats = normalise(images)
-    counts = [count for count in NUM_PATCHES if count <= rows * columns]
+    own = dpap_settings(Path(run_folder))
+    counts = [count for count in own.pop("num_patches", NUM_PATCHES) if count <= rows * columns]
     if (
         not counts
         or tuple(images.shape[-2:]) != tuple(backbone.image_size)
         or backbone.patch_importance(floats[:1]) is None
     ):
         return {}
-    importance, perturbed = perturbed_faces(backbone, images, num_patches=counts)
+    importance, perturbed = perturbed_faces(backbone, images, num_patches=counts, **own)
     figure = dominant_patches_picture(images, importance, perturbed, backbone.grid_size, backbone.patch_size)
     return {"dominant_patches": figure}
+
+
+def dpap_settings(run_folder: Path) -> dict[str, Any]:
+    """Return what the run's own DPAP was set to: "num_patches" (K,), "alpha", "quantize"; {} for a run without it."""
+    from transface.reports.reading.runs import read_mapping
+
+    settings = read_mapping(run_folder / "config.yaml").get("perturbation")
+    if not isinstance(settings, dict) or not isinstance(settings.get("num_patches"), int):
+        return {}
+    kept = {name: settings[name] for name in ("alpha", "quantize") if settings.get(name) is not None}
+    return {"num_patches": (settings["num_patches"],), **kept}
 
 
 def faces_of(run_folder: Path) -> Any:

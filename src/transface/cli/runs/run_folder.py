@@ -70,6 +70,20 @@ def checkpoint_of(folder: Path, *, resume: bool | str) -> Path | None:
     return whole[-1] / "trainer.ckpt" if whole else None
 
 
+def run_name(checkpoint: Path) -> str:
+    """Return what a model is called in tables and files: the run's name for anything inside <run>/checkpoints, else the
+    name of the folder, or of the file without its ending.
+
+    Example:
+        >>> run_name(Path("runs/demo/seed=0.1/checkpoints/best"))
+        'seed=0.1'
+    """
+    for folder in (checkpoint, *checkpoint.parents):
+        if folder.name == "checkpoints" and folder.parent.name:
+            return folder.parent.name
+    return checkpoint.resolve().name if checkpoint.is_dir() else checkpoint.stem
+
+
 def make_room(folder: Path, checkpoint: Path | None) -> None:
     """Make the run's folder ready: what the run would overwrite is moved to `<folder>/previous/<n>`.
 

@@ -11,10 +11,10 @@ from transface.reports.reading.measures import find_measure, named, short_far, s
 from transface.reports.reading.runs import Run, SetKey, is_baseline, named_results, set_keys
 from transface.reports.recognition.curves import curve_figure, curves_of, det_figure, histogram_figure, roc_figure
 from transface.reports.recognition.hard_pairs import ImageSource, galleries
+from transface.reports.sections.paired_tables import paired_tables
 from transface.reports.sections.result_tables import (
     counts_text,
     own_tables,
-    paired_table,
     set_tables,
     sets_tables,
     summary_table,
@@ -73,8 +73,7 @@ def set_section(
     described = dict.fromkeys(counts_text(result) for result in results.values())
     blocks += [Paragraph(". ".join(text for text in described if text) + ".")] if any(described) else []
     blocks += set_tables(results, figures=figures)
-    paired = paired_table({label: result for label, result in results.items() if not is_baseline(result)})
-    blocks += [paired] if paired else []
+    blocks += paired_tables({label: result for label, result in results.items() if not is_baseline(result)})
     blocks += own_tables(results)
     blocks += curve_plots(key.name, results, stem=stem)
     blocks += own_curves(results, stem=stem)

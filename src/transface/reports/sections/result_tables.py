@@ -3,7 +3,6 @@ reference rows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
 
 from transface.evaluation.results import Measure, Result
 from transface.reports.page.document import Cell, Row, RowKind, Table
@@ -21,7 +20,6 @@ from transface.reports.reading.measures import (
 )
 from transface.reports.reading.runs import Run, SetKey, is_baseline, named_results
 from transface.reports.recognition.published import not_comparable, published_figure, published_rows
-from transface.reports.statistics.paired import PairedComparison, compare_results, p_text
 
 INTERVAL_NOTE = "In brackets: the 95 % interval."
 SPREAD_NOTE = "+-: the spread (population standard deviation) over folds."
@@ -152,39 +150,6 @@ def sets_tables(results: Mapping[SetKey, Mapping[str, Result]]) -> list[Table]:
             kinds.setdefault(names, {})[key] = of_set
     captions = ["All sets"] if len(kinds) == 1 else [", ".join(key.name for key in chosen) for chosen in kinds.values()]
     return [sets_table(chosen, caption=caption) for chosen, caption in zip(kinds.values(), captions, strict=True)]
-
-
-def paired_table(results: Mapping[str, Result]) -> Table | None:
-    """Return every pair of results on the same pairs compared, a row a measure, or None where there is nothing to
-    compare.
-    """
-    pairs = combinations(results.items(), 2)
-    compared = {f"{one} minus {other}": compare_results(first, second) for (one, first), (other, second) in pairs}
-    rows = [Row(label, paired_cells(name, c)) for label, measures in compared.items() for name, c in measures.items()]
-    if not rows:
-        return None
-    columns = ("Runs", "Measure", "Difference, points", "Only the first right", "Only the second right", "p")
-    by_people = any(c.by_people for measures in compared.values() for c in measures.values())
-    test = "people drawn again (pairs that share a person depend on each other)" if by_people else "McNemar's, exact"
-    notes = [f"Compared pair by pair on the same pairs. In brackets: the 95 % interval of the difference. p: {test}."]
-    if any(name != "accuracy" for measures in compared.values() for name in measures):
-        notes.append(
-            "TAR: genuine pairs accepted at each run's own threshold (rule strict), the threshold taken as given."
-        )
-    if len(rows) > 1:
-        notes.append(f"{len(rows)} comparisons: p is not adjusted for their number.")
-    return Table(f"{next(iter(results.values())).name}: paired comparison", columns, tuple(rows), tuple(notes))
-
-
-def paired_cells(name: str, compared: PairedComparison) -> tuple[Cell, ...]:
-    """Return the cells of one comparison of one measure."""
-    return (
-        Cell(title_of(MeasureName(name, "rate", "higher")).replace(" %", "")),
-        Cell(f"{100 * compared.difference:+.2f}", f"[{100 * compared.low:+.2f}, {100 * compared.high:+.2f}]"),
-        Cell(f"{compared.only_first:,}"),
-        Cell(f"{compared.only_second:,}"),
-        Cell(p_text(compared.p_value)),
-    )
 
 
 def counts_text(result: Result) -> str:

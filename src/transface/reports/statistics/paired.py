@@ -87,7 +87,8 @@ def compare_results(first: Result, second: Result) -> dict[str, PairedComparison
     one, other = read_arrays(first), read_arrays(second)
     subjects = one.get("subjects")
     found: dict[str, PairedComparison] = {}
-    if "correct" in one and "correct" in other and one["correct"].shape == other["correct"].shape:
+    shapes = [arrays["correct"].shape for arrays in (one, other) if "correct" in arrays]
+    if len(shapes) == 2 and shapes[0] == shapes[1] and len(shapes[0]) == 1:
         found["accuracy"] = compare_decisions(
             one["correct"].astype(bool), other["correct"].astype(bool), subjects=subjects
         )
@@ -121,17 +122,6 @@ def decisions_of(result: Result) -> NDArray[np.bool_] | None:
     """Return (P,) whether each pair was decided rightly, or None where the result does not hold it."""
     correct = read_arrays(result).get("correct")
     return None if correct is None else np.asarray(correct, bool)
-
-
-def holm_adjusted(p_values: list[float]) -> list[float]:
-    """Return p values adjusted for their number (Holm's step-down), in the order given."""
-    order = np.argsort(p_values, kind="stable")
-    adjusted = [0.0] * len(p_values)
-    running = 0.0
-    for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[int(index)]))
-        adjusted[int(index)] = running
-    return adjusted
 
 
 def p_text(p_value: float) -> str:

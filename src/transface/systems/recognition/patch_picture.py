@@ -62,18 +62,24 @@ def dominant_patches_picture(
 
 
 def perturbed_faces(
-    backbone: Backbone, images: Tensor, *, num_patches: Sequence[int] = (7, 15), seed: int = 0
+    backbone: Backbone,
+    images: Tensor,
+    *,
+    num_patches: Sequence[int] = (7, 15),
+    seed: int = 0,
+    alpha: float = 1.0,
+    quantize: bool = False,
 ) -> tuple[Tensor, dict[int, Tensor]]:
     """Return the importance (B, N) of the patches of uint8 images (B, 3, H, W), and the images after DPAP for each K.
 
-    Every image is perturbed. Numbers of patches the backbone does not have are left out.
+    Every image is perturbed, with DPAP's alpha and quantize. Numbers of patches the backbone lacks are left out.
     """
     floats = normalise(images)
     importance = score_patches(backbone, floats)
     perturbed = {}
     for k in num_patches:
         if k <= importance.shape[1]:
-            dpap = DPAP(num_patches=k, probability=1.0, scoring_precision=None)
+            dpap = DPAP(num_patches=k, probability=1.0, alpha=alpha, quantize=quantize, scoring_precision=None)
             perturbed[k] = dpap(floats, backbone, generator=torch.Generator().manual_seed(seed))
     return importance, perturbed
 

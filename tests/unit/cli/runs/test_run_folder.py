@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from transface.cli.config.errors import UserError
-from transface.cli.runs.run_folder import checkpoint_of, make_room, record_environment
+from transface.cli.runs.run_folder import checkpoint_of, make_room, record_environment, run_name
 
 HEADER = "step,train/loss,val/mean/accuracy"
 
@@ -114,3 +114,20 @@ def test_the_environment_tells_code_packages_devices_and_variables(
     assert told["variables"]["OMP_NUM_THREADS"] == "3"
     assert told["packages"]["torch"] == told["versions"]["torch"]
     assert "secret" not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("runs/demo", "demo"),
+        ("runs/grid/optimizer.lr=0.05,seed=0", "optimizer.lr=0.05,seed=0"),
+        ("runs/grid/optimizer.lr=0.05,seed=0/checkpoints/best", "optimizer.lr=0.05,seed=0"),
+        ("runs/demo/checkpoints/step-000000100/trainer.ckpt", "demo"),
+        ("weights/backbone.v2.pt", "backbone.v2"),
+    ],
+)
+def test_a_model_is_called_after_its_run_with_its_whole_name(tmp_path: Path, path: str, name: str) -> None:
+    target = tmp_path / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.touch() if target.suffix in (".pt", ".ckpt") else target.mkdir()
+    assert run_name(target) == name

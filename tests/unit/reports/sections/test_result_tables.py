@@ -1,13 +1,10 @@
 """Tables say what the results say, no more: values, intervals, which is best, what is doubtful, what is published."""
 
-import pytest
-
 from transface.evaluation.results import Measure
 from transface.reports.reading.runs import Run, named_results, set_keys
 from transface.reports.sections.result_tables import (
     counts_text,
     measures_table,
-    paired_table,
     set_tables,
     sets_table,
     sets_tables,
@@ -113,21 +110,6 @@ def test_several_modes_of_one_set_are_told_apart(make_result) -> None:
     run = Run("a", results=(make_result(mode="F1"), make_result(mode="F0")))
     table = sets_table({key: named_results([run], key) for key in set_keys(run.results)})
     assert len({row.header for row in table.rows}) == 2
-
-
-def test_runs_on_the_same_pairs_are_compared(make_result) -> None:
-    one, two = make_result(margin=4, seed=1), make_result(margin=2, seed=2)
-    table = paired_table({"a": one, "b": two})
-    measure, difference, only_first, only_second, p = (cell.text for cell in table.rows[0].cells)
-    assert measure == "Accuracy"
-    assert [row.cells[0].text for row in table.rows[1:]] == ["TAR at FAR 1e-3", "TAR at FAR 1e-2"]
-    correct = one.arrays["correct"], two.arrays["correct"]
-    assert float(difference) == pytest.approx(100 * (correct[0].mean() - correct[1].mean()), abs=0.005)
-    assert int(only_first) == (correct[0] & ~correct[1]).sum()
-    assert int(only_second) == (~correct[0] & correct[1]).sum()
-    assert p == "< 0.0001"
-    assert paired_table({"a": one}) is None
-    assert paired_table({"a": one, "b": make_result(samples_hash="other")}) is None
 
 
 def test_counts_in_words(make_result) -> None:

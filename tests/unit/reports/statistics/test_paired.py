@@ -1,11 +1,11 @@
-"""The paired comparison against sums by hand: McNemar's exact p, the difference, Holm's adjustment."""
+"""The paired comparison against sums by hand: McNemar's exact p, the difference."""
 
 import math
 
 import numpy as np
 import pytest
 
-from transface.reports.statistics.paired import compare_decisions, compare_results, holm_adjusted, p_text
+from transface.reports.statistics.paired import compare_decisions, compare_results, p_text
 
 
 def mcnemar(b: int, c: int) -> float:
@@ -86,14 +86,6 @@ def test_people_are_drawn_again_where_they_are_known(make_result) -> None:
 def test_decisions_must_be_of_the_same_pairs() -> None:
     with pytest.raises(ValueError, match="equally long"):
         compare_decisions(np.ones(3, bool), np.ones(4, bool))
-
-
-def test_holm_against_the_definition() -> None:
-    p = [0.01, 0.04, 0.03, 0.5]
-    # Sorted .01 .03 .04 .5 times 4 3 2 1, never falling.
-    assert holm_adjusted(p) == pytest.approx([0.04, 0.09, 0.09, 0.5])
-    assert holm_adjusted([0.9, 0.8]) == [1.0, 1.0]
-    assert holm_adjusted([]) == []
 
 
 def test_small_p_values_are_not_printed_as_zero() -> None:
