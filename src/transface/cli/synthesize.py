@@ -14,6 +14,14 @@ DEFAULTS: dict[str, dict[str, int]] = {
     "attributes": {"num_identities": 600, "images_per_identity": 4},
     "expressions": {"num_identities": 120, "images_per_identity": 21},
     "ages": {"num_identities": 1200, "images_per_identity": 2},
+    "world": {
+        "num_identities": 60,
+        "images_per_identity": 16,
+        "num_pairs": 200,
+        "num_images": 800,
+        "image_size": 160,
+        "all_forms": False,
+    },
 }
 
 
@@ -28,6 +36,9 @@ def synthesize(cfg: DictConfig) -> None:
     settings = settings_of(plain(cfg))
     if cfg.kind == "identities":
         _write_identities(cfg.root, settings)
+        return
+    if cfg.kind == "world":
+        _write_world(cfg.root, settings)
         return
     from transface.synthetic.labelled_sets import write_age_folder, write_attribute_folder, write_expression_folder
 
@@ -64,3 +75,14 @@ def _write_identities(root: str, settings: Mapping[str, int]) -> None:
     sets = ", ".join(str(path) for path in written.pair_sets.values())
     people = f"{settings['num_identities']} people x {settings['images_per_identity']} images"
     print(f"{written.root}: {people} (train.rec); pair sets of other people: {sets}; {written.ijbc}")
+
+
+def _write_world(root: str, settings: Mapping[str, int]) -> None:
+    from transface.synthetic.world.sets import WorldSettings, write_world
+
+    write_world(root, WorldSettings(**settings))  # type: ignore[arg-type]
+    forms = ", and every form that is read in forms/" if settings["all_forms"] else ""
+    print(
+        f"{root}: identity ({settings['num_identities']} people x {settings['images_per_identity']} images), attributes,"
+        f" age, expression, landmarks, parsing ({settings['num_images']} images each){forms}"
+    )

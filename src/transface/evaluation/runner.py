@@ -142,6 +142,31 @@ class ModelRunner:
                 advance(len(images))
         return {name: self._gathered(name, rows, source) for name, rows in parts.items()}
 
+    def run_each(
+        self, source: FaceSource, outputs: Sequence[str]
+    ) -> Iterator[tuple[int, dict[str, NDArray[np.float32]]]]:
+        """Yield (number of the first image, {name: (B, ...) float32}) of this rank's share of the images, a batch at a
+        time: for answers as large as maps, which nobody keeps.
+
+        Raises:
+            ValueError: as `run`.
+        """
+        if len(source) == 0:
+            raise ValueError(f"{source.name} holds no images")
+        self.require(outputs)
+        network = self._network_for(outputs)
+        size = (int(network.image_size[0]), int(network.image_size[1]))
+        start, end = (len(source) * number // world_size() for number in (rank(), rank() + 1))
+        with evaluating(self.network), self._progress(source.name, start, end) as advance:
+            for first, images in self._decoded(source, start, end, size=size):
+                rows = self._answers(network, images, outputs, flip=False)
+                if broken := [name for name, one in rows.items() if not bool(torch.isfinite(one).all())]:
+                    raise ValueError(
+                        f"answers ({broken[0]}) to {source.name} are NaN or infinite, in the batch of image {first}"
+                    )
+                yield first, {name: one.numpy() for name, one in rows.items()}
+                advance(len(images))
+
     def _answers(self, network: Any, images: Tensor, outputs: Sequence[str], *, flip: bool) -> dict[str, Tensor]:
         with torch.no_grad():
             faces = self._inputs(images)

@@ -10,8 +10,9 @@ import csv
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,25 @@ from transface.data.labels.expressions import (
     majority_expression,
 )
 from transface.data.labels.label import Labels
+from transface.data.sources.face_lists import SEVEN, ListForm, list_form_of, read_listed
 from transface.data.sources.image_files import PATH_COLUMNS, WHOLE_NUMBER
 from transface.images.files import files_below, is_image_name
 
 logger = logging.getLogger(__name__)
 
-SetKind = Literal["utkface", "classes", "csv", "ferplus", "raf_db", "affectnet"]
+SetKind = Literal[
+    "utkface",
+    "classes",
+    "csv",
+    "ferplus",
+    "raf_db",
+    "affectnet",
+    "morph2",
+    "utkface_lists",
+    "affectnet_lists",
+    "raf_db_lists",
+    "ferplus_lists",
+]
 # age_gender_race_date; three files of the aligned release lack the race.
 UTKFACE_NAME = re.compile(r"(\d{1,3})_([01])_(?:([0-4])_)?(\d+)")
 _told: set[str] = set()  # roots whose rejected files were listed: a set is opened for training and for each protocol
@@ -74,7 +88,7 @@ def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: s
     Args:
         root: a folder, or a CSV list.
         kind: None: "csv" for a .csv; "utkface" for a folder of such names; "ferplus", "affectnet", "raf_db" where their
-            lists lie; else "classes".
+            lists lie; those of face_lists.py by theirs; else "classes".
         output: the name of the labels of a folder of classes.
 
     Raises:
@@ -91,6 +105,7 @@ def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: s
         "ferplus": lambda: read_ferplus(root),
         "raf_db": lambda: read_raf_db(root),
         "affectnet": lambda: read_affectnet(root),
+        **{form: partial(read_lists, root, form) for form in get_args(ListForm)},
     }
     kind = kind or _kind_of(root)
     if kind not in readers:
@@ -104,6 +119,17 @@ def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: s
         _told.add(str(root))
         logger.warning("%s: %d files are left out: %s", root, len(found.rejected), "; ".join(found.rejected[:5]))
     return found
+
+
+def read_lists(root: Path, form: ListForm) -> LabelledFiles:
+    """Return the images of a folder with the lists that Faceptor was trained from: ages, or seven expressions."""
+    listed = read_listed(root, form)
+    labels: dict[str, Labels]
+    if form in ("morph2", "utkface_lists"):
+        labels = {"age": AgeLabels(listed.values)}
+    else:
+        labels = {"expression": ClassLabels(listed.values.astype(np.int64), SEVEN)}
+    return LabelledFiles(listed.folder, listed.paths, labels, listed.splits, [])
 
 
 def read_utkface(root: Path) -> LabelledFiles:
@@ -311,6 +337,8 @@ def _affectnet_rows(path: Path) -> Iterable[tuple[str, int]]:
 def _kind_of(root: Path) -> SetKind:
     if root.is_file():
         return "csv"
+    if (form := list_form_of(root)) is not None:
+        return form
     if any((base / "FER2013Train" / "label.csv").is_file() for base in (root, root / "data")):
         return "ferplus"
     if (root / "train_set" / "annotations").is_dir() or list(root.glob("Manually_Annotated*")):

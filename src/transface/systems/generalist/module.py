@@ -19,7 +19,7 @@ from transface.losses.embedding_distillation import EmbeddingLoss, embedding_dis
 from transface.systems.generalist.faceptor import Generalist
 from transface.systems.generalist.loss_balance import Balance, FixedWeights
 from transface.systems.generalist.stages import frozen_modules, train_only
-from transface.systems.generalist.task_losses import TASK_LOSSES
+from transface.systems.generalist.task_losses import TASK_LOSSES, landmark_loss
 from transface.systems.generalist.tasks import Task
 from transface.training.module import NamedLosses, OptimizerFactory, TrainingModule
 from transface.training.optimization.parameter_groups import DecayRule, group_parameters
@@ -163,6 +163,8 @@ class GeneralistModule(TrainingModule):
             return per_sample.mean()
         if isinstance(targets, AttributeTargets):
             targets = torch.where(targets.known, targets.values.to(logits.dtype), -1)
+        if task.kind == "landmarks":  # at the size of the maps: a quarter of the view's, 128 of the published 512
+            return landmark_loss(logits, targets, size=(int(logits.shape[-2]), int(logits.shape[-1])))
         return TASK_LOSSES[task.kind](logits, targets)
 
     def _taught(self, student: Tensor, images: Tensor) -> Tensor:

@@ -11,9 +11,12 @@ import numpy as np
 
 from transface.backbones.features import image_sides
 from transface.data.batches import EncodedFaces, FaceBatch
+from transface.data.crops.canvases import Canvases
+from transface.data.crops.dense_set import split_off_val
 from transface.data.labels.expressions import ClassLabels
 from transface.data.loaders import face_batch
 from transface.data.sources.attributes.opening import open_attributes
+from transface.data.sources.dense.opening import DenseForm, open_dense
 from transface.data.sources.face_labels import SetKind
 from transface.data.sources.image_files import ImageFiles, PathTable
 from transface.data.sources.labelled import LabelledImages
@@ -180,6 +183,32 @@ def labelled_data(
     rows = rows[chosen.classes[rows] >= 0]
     facts = TaskFacts("expression", len(chosen.names), chosen.names)
     return task_data(LabelledImages(opened.images, chosen, rows=rows), facts, **settings)
+
+
+def dense_data(
+    root: str | Path,
+    *,
+    form: DenseForm | None = None,
+    split: str = "train",
+    val_share: float = 0.1,
+    image_size: int,
+    room: float | None = None,
+    split_seed: int = 0,
+    **settings: Any,
+) -> TrainingData:
+    """Return the data of a landmarks or parsing task: canvases of photographs, as data/sources/dense reads them.
+
+    Args:
+        form: of the folder; None: found by its look.
+        val_share: of the training images, where the set has no val.
+        image_size: side in pixels of the crops.
+        room: side of the canvas over that of the crop; None: 1.5, of warped crops 2.5.
+    """
+    opened = open_dense(root, form)
+    opened = opened._replace(splits=split_off_val(opened.splits, val_share, seed=split_seed))
+    kind: TaskKind = "landmarks" if opened.mask is None else "parsing"
+    canvases = Canvases(opened, split=split, side=image_size, room=room or (2.5 if opened.warp else 1.5))
+    return task_data(canvases, TaskFacts(kind, len(opened.names), opened.names), **settings)
 
 
 def in_words(labels: ClassLabels, words: Sequence[str], where: object) -> tuple[Any, tuple[str, ...]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from transface.data.sources.attributes.attribute_set import VAL, AttributeSet, put_val_aside
 from transface.data.sources.attributes.celeba import is_celeba, read_celeba
+from transface.data.sources.attributes.label_pickle import is_label_pickle, read_label_pickle
 from transface.data.sources.attributes.lfwa import is_lfwa, read_lfwa
 from transface.data.sources.attributes.table import read_table
 
@@ -41,6 +42,8 @@ def open_attributes(
         found = read_table(root, unknown=unknown, labels=labels)
     elif unknown is not None:
         raise ValueError(f"unknown={unknown} is for tables: the lists in {root} say it themselves")
+    elif is_label_pickle(root):
+        found = read_label_pickle(root)
     elif is_celeba(root):
         found = read_celeba(root)
     elif is_lfwa(root):

@@ -1,0 +1,146 @@
+"""Canvases: each photograph cut out with room around its crop, so that a step can move, turn and scale it on the device.
+
+Shapes: B images, S side of a crop, C side of a canvas. Images are RGB, uint8.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from transface.data.batches import FaceBatch
+from transface.data.crops.dense_set import DenseSet
+from transface.data.crops.geometry import apply_matrix, sample_bilinear, sample_nearest, sampling_map
+from transface.data.labels.points import CanvasTargets
+from transface.images.alignment import warp
+from transface.images.decoding import decode_images
+
+
+class Canvases:
+    """The images of a split as canvases, with their points or regions; a map-style data set read by batches.
+
+    Args:
+        dense: photographs with points or regions.
+        split: which of them.
+        side: S.
+        room: C over S: what lies further out is black in every view.
+
+    Raises:
+        ValueError: for an empty split, or a room below 1.
+    """
+
+    def __init__(self, dense: DenseSet, *, split: str = "train", side: int = 512, room: float = 1.5) -> None:
+        if room < 1 or side < 1:
+            raise ValueError(f"a canvas has a room of at least 1 and a side of at least 1, got {room} and {side}")
+        self.dense = dense
+        self.rows = dense.rows(split)
+        self.side = side
+        self.canvas_side = side + 2 * round(side * (room - 1) / 2)
+        self.image_size = (self.canvas_side, self.canvas_side)
+        self.classes = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def name(self, index: int) -> str:
+        """Return what an error calls the image at `index`."""
+        return self.dense.name(int(self.rows[index]))
+
+    def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
+        """Return the canvases of the images at `indices`, with CanvasTargets."""
+        parts = [self._canvas(int(self.rows[index])) for index in indices]
+        images, points, regions = (torch.stack(list(one)) for one in zip(*parts, strict=True))
+        count = len(parts)
+        targets = CanvasTargets(
+            points, regions, torch.full((count,), float(self.dense.warp)), torch.full((count,), self.side)
+        )
+        return FaceBatch(images, targets, torch.tensor([int(index) for index in indices], dtype=torch.int64))
+
+    def _canvas(self, row: int) -> tuple[Tensor, Tensor, Tensor]:
+        picture = decode_images([self.dense.bytes_of(row)], names=[self.dense.name(row)])
+        size = (int(picture.shape[2]), int(picture.shape[3]))
+        matrix = self.matrix(row, size)
+        canvas = warp(picture, torch.from_numpy(matrix[None, :2]), size=self.image_size)[0]
+        points = np.zeros((0, 2)) if self.dense.points is None else apply_matrix(matrix, self.dense.points[row])
+        regions: NDArray[Any] = np.zeros((0, 0), dtype=np.uint8)
+        if self.dense.mask is not None:
+            regions = sample_nearest(self._mask(row, size), sampling_map(matrix, self.image_size))
+        return canvas, torch.from_numpy(points).float(), torch.from_numpy(regions)
+
+    def _mask(self, row: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+        assert self.dense.mask is not None
+        return mask_of_size(self.dense.mask(row), size)
+
+    def matrix(self, row: int, size: tuple[int, int]) -> NDArray[np.float64]:
+        """Return the matrix from the pixels of a photograph of (height, width) to those of its canvas."""
+        moved = self.dense.matrix(row, self.side, size).copy()
+        moved[:2, 2] += (self.canvas_side - self.side) / 2
+        return moved
+
+
+def mask_of_size(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a mask (h, w) at the (height, width) of its photograph, the nearest pixel where they differ (CelebAMask-HQ's
+    are half as large).
+    """
+    if mask.shape == size:
+        return mask
+    rows = ((np.arange(size[0]) + 0.5) * mask.shape[0] / size[0]).astype(np.int64)
+    columns = ((np.arange(size[1]) + 0.5) * mask.shape[1] / size[1]).astype(np.int64)
+    return mask[rows[:, None], columns[None]]
+
+
+class CropSource:
+    """The crops of a split for evaluation, each sampled once from its photograph, and the way back to it.
+
+    Attributes:
+        name: of the set in results.
+
+    Args:
+        name: see above.
+        dense: photographs with points or regions.
+        split: which of them.
+    """
+
+    def __init__(self, name: str, dense: DenseSet, split: str) -> None:
+        self.name = name
+        self.dense = dense
+        self.rows = dense.rows(split)
+        self._sizes: dict[int, tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, indices: Sequence[int], size: tuple[int, int]) -> Tensor:
+        """Return the crops of the images at `indices`, (B, 3, S, S) uint8.
+
+        Raises:
+            ValueError: for a size that is not square, or an image that cannot be read.
+        """
+        if size[0] != size[1]:
+            raise ValueError(f"crops of faces are square, and the network takes {size[0]}x{size[1]}")
+        return torch.stack([self._crop(int(self.rows[int(index)]), size[0]) for index in indices])
+
+    def _crop(self, row: int, side: int) -> Tensor:
+        picture = decode_images([self.dense.bytes_of(row)], names=[self.dense.name(row)])[0]
+        self._sizes[row] = (int(picture.shape[1]), int(picture.shape[2]))
+        positions = sampling_map(self.matrix(row, side), (side, side), self.dense.warp)
+        crop = sample_bilinear(picture.permute(1, 2, 0).numpy(), positions)
+        return torch.from_numpy(crop.round().clip(0, 255).astype(np.uint8)).permute(2, 0, 1)
+
+    def matrix(self, row: int, side: int) -> NDArray[np.float64]:
+        """Return the matrix from the pixels of the photograph `row` to those of its crop of `side` pixels."""
+        return self.dense.matrix(row, side, self.size(row))
+
+    def size(self, row: int) -> tuple[int, int]:
+        """Return height and width of a photograph."""
+        if row not in self._sizes:
+            picture = decode_images([self.dense.bytes_of(row)], names=[self.dense.name(row)])[0]
+            self._sizes[row] = (int(picture.shape[1]), int(picture.shape[2]))
+        return self._sizes[row]
+
+    def fingerprint(self) -> str:
+        """Return what tells this source from others: its name and the names of its images."""
+        return "\0".join([self.name, *(self.dense.name(int(row)) for row in self.rows)])

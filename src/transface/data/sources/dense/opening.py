@@ -1,0 +1,61 @@
+"""Opens photographs with points or regions, of the form given or found by its look."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+from transface.data.crops.dense_set import DenseSet
+from transface.data.sources.dense.hrnet_lists import read_hrnet_lists
+from transface.data.sources.dense.matlab_sets import read_aflw, read_cofw
+from transface.data.sources.dense.parsing_sets import read_celebamask_hq, read_lapa, read_lfw_parts
+from transface.data.sources.dense.pts_files import read_pts_files
+
+DenseForm = Literal["300w", "wflw", "cofw", "aflw", "pts", "celebamask_hq", "lapa", "lfw_parts"]
+_READERS: Mapping[str, Callable[[Path], DenseSet]] = {
+    "300w": lambda root: read_hrnet_lists(root, "300w"),
+    "wflw": lambda root: read_hrnet_lists(root, "wflw"),
+    "cofw": read_cofw,
+    "aflw": read_aflw,
+    "pts": read_pts_files,
+    "celebamask_hq": read_celebamask_hq,
+    "lapa": read_lapa,
+    "lfw_parts": read_lfw_parts,
+}
+
+
+def open_dense(root: str | Path, form: DenseForm | None = None) -> DenseSet:
+    """Return the photographs at `root`, with their points or regions.
+
+    Raises:
+        FileNotFoundError: nothing is there, or a file of the form is missing.
+        ValueError: another form, or none that is known.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}: give one in the form of {', '.join(get_args(DenseForm))}")
+    found = form or form_of(root)
+    if found not in _READERS:
+        raise ValueError(f"form must be one of {', '.join(get_args(DenseForm))} or null, got {found!r}")
+    return _READERS[found](root)
+
+
+def form_of(root: Path) -> str:
+    """Return the form of a folder by what lies in it.
+
+    Raises:
+        ValueError: if it is none of those known.
+    """
+    marks = {
+        "300w": "face_landmarks_300w_*.csv",
+        "wflw": "face_landmarks_wflw_*.csv",
+        "cofw": "COFW_*_color.mat",
+        "aflw": "AFLWinfo_release.mat",
+        "celebamask_hq": "CelebAMask-HQ-mask-anno",
+        "lapa": "*/landmarks",
+        "lfw_parts": "parts_lfw_funneled_gt_images",
+        "pts": "**/*.pts",
+    }
+    found = next((form for form, mark in marks.items() if next(root.glob(mark), None) is not None), None)
+    if found is None:
+        raise ValueError(f"{root} holds no points or regions of a known form: {', '.join(get_args(DenseForm))}")
+    return found

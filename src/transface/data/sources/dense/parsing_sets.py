@@ -1,0 +1,185 @@
+"""Photographs with a region for every pixel: CelebAMask-HQ, LaPa, LFW's parts, and folders of images and masks.
+
+Shapes: n images, H x W pixels.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from transface.data.crops.dense_set import DenseSet, shared_out
+from transface.data.crops.geometry import LAPA_POINTS
+from transface.data.labels.points import CELEBAMASK_REGIONS, LAPA_REGIONS, LFW_PARTS_REGIONS
+from transface.images.files import is_image_name
+
+IMAGES, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
+PARTITION_WORDS = ("train", "val", "test")
+IMAGES_A_FOLDER = 2000
+SHARES = (0.8, 0.1, 0.1)
+
+
+def read_celebamask_hq(root: str | Path, *, seed: int = 0) -> DenseSet:
+    """Return CelebAMask-HQ: CelebA-HQ-img/<id>.jpg and a PNG a part; split as CelebA is, where the lists lie beside, else
+    80/10/10 by seed.
+
+    Raises:
+        FileNotFoundError: no images, or no folder of masks.
+        ValueError: lists that do not name an image.
+    """
+    root = Path(root)
+    for folder in (IMAGES, MASKS):
+        if not (root / folder).is_dir():
+            raise FileNotFoundError(f"no {folder} in {root}: CelebAMask-HQ has {IMAGES} and {MASKS}")
+    names = sorted(
+        (path.name for path in (root / IMAGES).iterdir() if is_image_name(path.name) and path.stem.isdigit()),
+        key=lambda name: int(Path(name).stem),
+    )
+    if not names:
+        raise FileNotFoundError(f"{root / IMAGES} holds no image named by its number, such as 0.jpg")
+    numbers = [int(Path(name).stem) for name in names]
+    splits = _celeba_splits(root, numbers)
+    return DenseSet(
+        root,
+        [f"{IMAGES}/{name}" for name in names],
+        shared_out(len(names), SHARES, seed=seed) if splits is None else splits,
+        CELEBAMASK_REGIONS,
+        np.full((len(names), 4), np.nan),
+        mask=partial(_painted, root / MASKS, tuple(numbers)),
+    )
+
+
+def _celeba_splits(root: Path, numbers: list[int]) -> NDArray[np.str_] | None:
+    mapping, partition = root / "CelebA-HQ-to-CelebA-mapping.txt", root / "list_eval_partition.txt"
+    if not (mapping.is_file() and partition.is_file()):
+        return None
+    parts = dict(line.split()[:2] for line in partition.read_text(encoding="utf-8").splitlines() if line.strip())
+    own = {
+        int(words[0]): words[2]
+        for line in mapping.read_text(encoding="utf-8").splitlines()[1:]
+        if len(words := line.split()) > 2
+    }
+    try:
+        return np.array([PARTITION_WORDS[int(parts[own[number]])] for number in numbers], dtype="<U16")
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"{mapping} and {partition} do not tell the split of every image of {root}: {error}") from None
+
+
+def _painted(folder: Path, numbers: tuple[int, ...], index: int) -> NDArray[np.uint8]:
+    """Return the regions of one image: its parts painted one over the other, in the order of their numbers."""
+    number = numbers[index]
+    place = folder / str(number // IMAGES_A_FOLDER)
+    found: NDArray[np.uint8] | None = None
+    for value, part in enumerate(CELEBAMASK_REGIONS[1:], start=1):
+        path = place / f"{number:05d}_{part}.png"
+        if path.is_file():
+            on = np.asarray(Image.open(path).convert("L")) > 0
+            found = np.zeros(on.shape, dtype=np.uint8) if found is None else found
+            if on.shape != found.shape:
+                raise ValueError(f"{path} is {on.shape}, other parts of the image are {found.shape}")
+            found[on] = value
+    if found is None:
+        raise ValueError(f"no part of image {number} in {place}: expected {number:05d}_skin.png and others")
+    return found
+
+
+def read_lapa(root: str | Path) -> DenseSet:
+    """Return LaPa: images/, labels/ and landmarks/ in train/, val/ and test/; crops are aligned by five of its 106 points
+    and bent outside.
+
+    Raises:
+        FileNotFoundError: no split, or an image without label or landmarks.
+        ValueError: landmarks of another form.
+    """
+    root = Path(root)
+    paths, splits, labels, anchors = [], [], [], []
+    for split in PARTITION_WORDS:
+        folder = root / split
+        if not (folder / "images").is_dir():
+            continue
+        for image in sorted(path for path in (folder / "images").iterdir() if is_image_name(path.name)):
+            label, points = folder / "labels" / f"{image.stem}.png", folder / "landmarks" / f"{image.stem}.txt"
+            for path in (label, points):
+                if not path.is_file():
+                    raise FileNotFoundError(f"no {path}: LaPa has a label and landmarks of every image")
+            paths.append(str(image.relative_to(root)))
+            splits.append(split)
+            labels.append(str(label.relative_to(root)))
+            anchors.append(lapa_points(points)[list(LAPA_POINTS)])
+    if not paths:
+        raise FileNotFoundError(f"no train/images, val/images or test/images in {root}: LaPa has them")
+    return DenseSet(
+        root,
+        paths,
+        np.array(splits, dtype="<U16"),
+        LAPA_REGIONS,
+        np.full((len(paths), 4), np.nan),
+        anchors=np.array(anchors),
+        warp=0.8,
+        mask=partial(_label_image, root, tuple(labels), len(LAPA_REGIONS)),
+    )
+
+
+def lapa_points(path: Path) -> NDArray[np.float64]:
+    """Return the points (106, 2) of one of LaPa's landmark files.
+
+    Raises:
+        ValueError: for another number of them.
+    """
+    words = path.read_text(encoding="utf-8").split()
+    try:
+        values = np.array([float(word) for word in words[1:]])
+        if int(words[0]) != 106 or values.shape != (212,):
+            raise ValueError
+    except (ValueError, IndexError):
+        raise ValueError(f"{path} must hold 106 and 212 numbers, got {len(words)} words") from None
+    return values.reshape(106, 2)
+
+
+def read_lfw_parts(root: str | Path) -> DenseSet:
+    """Return LFW's part labels: images below lfw_funneled/ (or images/), <person>_<number>.ppm in parts_lfw_funneled_gt_images/,
+    red hair, green skin, blue background; the split of parts_{train,validation,test}.txt, else 80/10/10.
+
+    Raises:
+        FileNotFoundError: no folder of parts, or an image is missing.
+    """
+    root = Path(root)
+    folder = root / "parts_lfw_funneled_gt_images"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no parts_lfw_funneled_gt_images in {root}: LFW's parts have it beside lfw_funneled")
+    stems = sorted(path.stem for path in folder.iterdir() if path.suffix in (".ppm", ".png"))
+    images = next((root / name for name in ("lfw_funneled", "images") if (root / name).is_dir()), root)
+    paths = [f"{stem.rsplit('_', 1)[0]}/{stem}.jpg" for stem in stems]
+    if missing := [path for path in paths if not (images / path).is_file()]:
+        raise FileNotFoundError(f"{missing[0]} of {folder} is not in {images}")
+    splits = shared_out(len(paths), SHARES)
+    for word, file in zip(PARTITION_WORDS, ("parts_train.txt", "parts_validation.txt", "parts_test.txt"), strict=True):
+        if (root / file).is_file():
+            listed = {tuple(line.split()[:2]) for line in (root / file).read_text(encoding="utf-8").splitlines()}
+            own = [tuple((stem.rsplit("_", 1)[0], str(int(stem.rsplit("_", 1)[1])))) in listed for stem in stems]
+            splits[np.array(own)] = word
+    masks = tuple(str((folder / f"{stem}.ppm").relative_to(root)) for stem in stems)
+    return DenseSet(
+        images,
+        paths,
+        splits,
+        LFW_PARTS_REGIONS,
+        np.full((len(paths), 4), np.nan),
+        mask=partial(_coloured_parts, root, masks),
+    )
+
+
+def _coloured_parts(root: Path, masks: tuple[str, ...], index: int) -> NDArray[np.uint8]:
+    colours = np.asarray(Image.open(root / masks[index]).convert("RGB"))
+    strongest = colours.argmax(-1)
+    return np.array([2, 1, 0], dtype=np.uint8)[strongest]  # red: hair, green: skin, blue: background
+
+
+def _label_image(root: Path, labels: tuple[str, ...], num_regions: int, index: int) -> NDArray[np.uint8]:
+    path = root / labels[index]
+    found = np.asarray(Image.open(path))
+    if found.ndim != 2 or found.max(initial=0) >= num_regions:
+        raise ValueError(f"{path} must be grey with numbers 0..{num_regions - 1}, got {found.shape}, up to {found.max()}")
+    return found.astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Protocols of points: how far landmarks are from the truth."""

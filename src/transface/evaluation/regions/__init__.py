@@ -1,0 +1,1 @@
+"""Protocols of regions: how well pixels are told apart."""

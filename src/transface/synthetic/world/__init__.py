@@ -1,0 +1,1 @@
+"""A made-up world: faces that know their landmarks, regions, ages, expressions, attributes and identities."""
