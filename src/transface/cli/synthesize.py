@@ -83,6 +83,6 @@ def _write_world(root: str, settings: Mapping[str, int]) -> None:
     write_world(root, WorldSettings(**settings))  # type: ignore[arg-type]
     forms = ", and every form that is read in forms/" if settings["all_forms"] else ""
     print(
-        f"{root}: identity ({settings['num_identities']} people x {settings['images_per_identity']} images), attributes,"
-        f" age, expression, landmarks, parsing ({settings['num_images']} images each){forms}"
+        f"{root}: identity ({settings['num_identities']} people x {settings['images_per_identity']} images),"
+        f" attributes, age, expression, landmarks, parsing ({settings['num_images']} images each){forms}"
     )

@@ -1,4 +1,4 @@
-"""Canvases: each photograph cut out with room around its crop, so that a step can move, turn and scale it on the device.
+"""Canvases: each photograph cut out with room around its crop, so that a step can move, turn and scale it.
 
 Shapes: B images, S side of a crop, C side of a canvas. Images are RGB, uint8.
 """
@@ -82,8 +82,8 @@ class Canvases:
 
 
 def mask_of_size(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a mask (h, w) at the (height, width) of its photograph, the nearest pixel where they differ (CelebAMask-HQ's
-    are half as large).
+    """Return a mask (h, w) at the (height, width) of its photograph, by the nearest pixel; CelebAMask-HQ's are half as
+    large.
     """
     if mask.shape == size:
         return mask

@@ -122,7 +122,9 @@ def _raf_db(root: Path) -> Iterator[Row]:
     for path, value, _ in _words(root / "label.txt", ""):
         split = path.split("_")[0]
         if value not in RAF_DB_ORDER or split not in ("train", "test"):
-            raise ValueError(f"{root / 'label.txt'}: expected train_00001.jpg or test_0001.jpg and 1..7, got {path} {value:g}")
+            raise ValueError(
+                f"{root / 'label.txt'}: expected train_00001.jpg or test_0001.jpg and 1..7, got {path} {value:g}"
+            )
         yield path, float(RAF_DB_ORDER[int(value)]), split
 
 

@@ -123,7 +123,9 @@ class Landmarks:
         first = next(iter(errors))
         curve = error_curve(errors[first], self.thresholds[first])
         step = max(len(curve.errors) // 200, 1)
-        shown = Curve(curve.errors[::step].tolist(), curve.share[::step].tolist(), f"error / {first}", "share of images")
+        shown = Curve(
+            curve.errors[::step].tolist(), curve.share[::step].tolist(), f"error / {first}", "share of images"
+        )
         distance = np.linalg.norm(predicted - truth, axis=-1) / units[first][:, None]
         table: dict[str, list[Measure | None]] = {
             name: [Measure(f"nme_{first}", float(value), better="lower")]
@@ -131,7 +133,8 @@ class Landmarks:
         }
         worst = np.argsort(-errors[first], kind="stable")[:NUM_HARDEST]
         hardest = tuple(
-            HardSample(int(k), opened.name(int(rows[k])), f"{100 * errors[first][k]:.2f} % of {first}", "") for k in worst
+            HardSample(int(k), opened.name(int(rows[k])), f"{100 * errors[first][k]:.2f} % of {first}", "")
+            for k in worst
         )
         digest = hashlib.sha256(np.ascontiguousarray(truth).tobytes())
         digest.update("\0".join(opened.paths[int(row)] for row in rows).encode("utf-8", "surrogateescape"))
@@ -181,4 +184,3 @@ def _eye_units(known: LandmarkSet | None, points: NDArray[np.float64]) -> dict[s
 def _tight_boxes(points: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = points.min(1), points.max(1)
     return np.stack([low[:, 1], low[:, 0], high[:, 1], high[:, 0]], -1)
-

@@ -85,7 +85,9 @@ class Parsing:
         opened = self.opened()
         count = len(runner.outputs[self.output].names)
         if count != len(opened.names):
-            raise ValueError(f"{self.names[0]} has {len(opened.names)} regions, the network's {self.output} has {count}")
+            raise ValueError(
+                f"{self.names[0]} has {len(opened.names)} regions, the network's {self.output} has {count}"
+            )
         source = CropSource(self.names[0], opened, self.split)
         total = np.zeros((count, count), dtype=np.int64)
         right = np.zeros(len(source))
@@ -119,7 +121,9 @@ class Parsing:
         known = {name: float(score) for name, score in zip(opened.names, scores, strict=True) if np.isfinite(score)}
         mean = mean_f1(scores, absent=self.absent)
         measures = [
-            Measure("f1", mean if np.isfinite(mean) else 0.0, warning="" if np.isfinite(mean) else "a region is absent"),
+            Measure(
+                "f1", mean if np.isfinite(mean) else 0.0, warning="" if np.isfinite(mean) else "a region is absent"
+            ),
             Measure("pixel_accuracy", float(total.trace() / max(total.sum(), 1))),
             Measure("majority", float(total.sum(1).max() / max(total.sum(), 1)), better=None),
         ]

@@ -91,7 +91,7 @@ def write_pts_files(root: str | Path, taken: Sequence[Shot], *, num_points: int 
 
 
 def write_cofw(root: str | Path, taken: Sequence[Shot]) -> Path:
-    """Write COFW_train_color.mat and COFW_test_color.mat (MATLAB v7.3): images in cells, 29 points and their occlusion."""
+    """Write COFW_train_color.mat and COFW_test_color.mat (MATLAB v7.3): images in cells, 29 points, their occlusion."""
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
     for name, word, splits in (("train", "Tr", ("train", "val")), ("test", "T", ("test",))):
@@ -146,7 +146,7 @@ def write_aflw(root: str | Path, taken: Sequence[Shot]) -> Path:
 
 
 def write_celebamask_hq(root: str | Path, taken: Sequence[Shot]) -> Path:
-    """Write CelebAMask-HQ: photographs twice as large as the PNG a part beside them, and CelebA's lists of the split."""
+    """Write CelebAMask-HQ: photographs, a PNG a part of half their size, and CelebA's lists of the split."""
     root = Path(root)
     mapping, partition = ["idx orig_idx orig_file"], []
     for number, shot in enumerate(taken):

@@ -127,7 +127,9 @@ def _cofw(p: NDArray[np.float64]) -> NDArray[np.float64]:
     lids = [(p[37] + p[38]) / 2, (p[40] + p[41]) / 2, (p[43] + p[44]) / 2, (p[46] + p[47]) / 2]
     brows = [p[17], p[26], p[21], p[22], p[19], p[19] + below, p[24], p[24] + below]
     lips = [p[51], p[62], p[66], p[57]]
-    return np.stack([*brows, p[36], p[45], p[39], p[42], *lids, *eyes, p[31], p[35], p[30], p[33], p[48], p[54], *lips, p[8]])
+    return np.stack(
+        [*brows, p[36], p[45], p[39], p[42], *lids, *eyes, p[31], p[35], p[30], p[33], p[48], p[54], *lips, p[8]]
+    )
 
 
 def _wflw(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -163,7 +163,7 @@ def attributes_of(album: Album) -> NDArray[np.int64]:
 def photographed(
     album: Album, *, image_size: int = 112, crop: str = "aligned", batch_size: int = 32
 ) -> Iterator[KnownPhotographs]:
-    """Yield the photographs of an album, some at a time: aligned faces of 112 pixels, or loose ones of any even size."""
+    """Yield the photographs of an album, some at a time: aligned faces of 112 pixels, or loose ones of an even size."""
     for start in range(0, len(album.people), batch_size):
         part = slice(start, start + batch_size)
         yield _photograph(album.traits[part], album.nuisance[part], image_size=image_size, crop=crop)

@@ -3,16 +3,16 @@
 The same seed gives the same bytes; the people of the sets are drawn apart.
 """
 
-import json
-import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from transface.data.recordio.reader import RecordHeader, RecordWriter
-from transface.synthetic.datasets import MANIFEST, write_pair_sets
+from transface.synthetic.datasets import write_pair_sets
+from transface.synthetic.whole_folders import write_whole
 from transface.synthetic.world import dense_forms, label_forms
 from transface.synthetic.world.label_forms import Faces, known_faces
 
@@ -72,27 +72,11 @@ def write_world(root: str | Path, settings: WorldSettings | None = None) -> Path
     root, settings = Path(root), settings or WorldSettings()
     if settings.num_images < 10:
         raise ValueError(f"num_images must be at least 10, for train, val and test, got {settings.num_images}")
-    told = {"world": DRAWING, **settings._asdict()}
-    if _manifest(root) == told:
-        return root
-    if root.exists() and any(root.iterdir()) and _manifest(root) is None:
-        raise FileExistsError(f"{root} holds something that is not made-up data (no {MANIFEST}); give another folder")
-    place = root.resolve()
-    partial = place.with_name(place.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        _write_sets(partial, settings)
-        (partial / MANIFEST).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    if place.exists():
-        shutil.rmtree(place)
-    partial.rename(place)
+    write_whole(root, {"world": DRAWING, **settings._asdict()}, partial(_write_sets, settings))
     return root
 
 
-def _write_sets(root: Path, settings: WorldSettings) -> None:
+def _write_sets(settings: WorldSettings, root: Path) -> None:
     seed, count = settings.seed, settings.num_images
     people = known_faces(settings.num_identities, settings.images_per_identity, seed=seed, number=43)
     write_pack(root / "identity", people, settings.num_identities)
@@ -127,8 +111,3 @@ def write_pack(root: Path, faces: Faces, num_people: int) -> Path:
 
 def _range(key: int, first: int, end: int) -> RecordHeader:
     return RecordHeader(2, np.array([first, end], dtype=np.float32), key)
-
-
-def _manifest(root: Path) -> dict[str, Any] | None:
-    path = root / MANIFEST
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -1,4 +1,4 @@
-"""Views of photographs for landmarks and parsing: a random similarity, the tanh warp, and changes of light, on the device.
+"""Views of photographs for landmarks and parsing: a random similarity, the tanh warp, and changes of light.
 
 Faceptor's and FaRL's augmentation (released code, py-blueprint). Everything random is drawn apart from its use.
 Shapes: B images, S side of a view, C side of a canvas, P points.
@@ -112,8 +112,8 @@ class DenseViews:
 
 
 def draw_movement(count: int, generator: torch.Generator, *, kind: str, strength: float = 1.0) -> Movement:
-    """Return the movements published for a kind of task: landmarks 5 %, 10 degrees, scale +-0.1 of the box; parsing 1 %,
-    18 degrees and 0.1 of deviation.
+    """Return the movements published for a kind of task: landmarks 5 %, 10 degrees, scale +-0.1 of the box; parsing
+    1 %, 18 degrees and 0.1 of deviation.
     """
     device = generator.device
 
@@ -268,4 +268,3 @@ def _box_blur(images: Tensor, widths: Tensor) -> Tensor:
     padded = F.pad(flat, (before, after, before, after), mode="replicate")
     rows = F.conv2d(padded, kernel[:, None, :, None], groups=len(kernel))
     return F.conv2d(rows, kernel[:, None, None, :], groups=len(kernel))[0].view_as(images)
-

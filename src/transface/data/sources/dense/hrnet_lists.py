@@ -63,13 +63,15 @@ def _rows(file: Path, num_points: int) -> list[tuple[str, np.ndarray]]:
                 continue
             if len(row) != 4 + 2 * num_points:
                 raise ValueError(
-                    f"{file}: line {number} must hold image, scale, two of the centre and {2 * num_points} of points, got"
-                    f" {len(row)} values"
+                    f"{file}: line {number} must hold image, scale, two of the centre and {2 * num_points} of points,"
+                    f" got {len(row)} values"
                 )
             try:
                 values = np.array([float(cell) for cell in row[1:]])
             except ValueError:
-                raise ValueError(f"{file}: line {number} holds something that is no number: {','.join(row)[:80]!r}") from None
+                raise ValueError(
+                    f"{file}: line {number} holds something that is no number: {','.join(row)[:80]!r}"
+                ) from None
             if not np.isfinite(values).all() or values[0] <= 0:
                 raise ValueError(f"{file}: line {number} must have finite numbers and a positive scale, got {row[1]}")
             found.append((row[0], values))

@@ -132,7 +132,9 @@ def _aflw_variables(path: Path) -> dict[str, Any]:
         found = {key: np.asarray(read[key], np.float64) for key in ("bbox", "data", "mask_new", "ra")}
     except NotImplementedError:  # v7.3
         with _open_hdf5(path) as file:
-            found = {key: np.asarray(_variable(file, key, path), np.float64).T for key in ("bbox", "data", "mask_new", "ra")}
+            found = {
+                key: np.asarray(_variable(file, key, path), np.float64).T for key in ("bbox", "data", "mask_new", "ra")
+            }
             cells = np.asarray(_variable(file, "nameList", path)).ravel()
             names = ["".join(map(chr, np.asarray(file[cell]).ravel().tolist())) for cell in cells]
     except (KeyError, ValueError, OSError) as error:

@@ -22,8 +22,8 @@ SHARES = (0.8, 0.1, 0.1)
 
 
 def read_celebamask_hq(root: str | Path, *, seed: int = 0) -> DenseSet:
-    """Return CelebAMask-HQ: CelebA-HQ-img/<id>.jpg and a PNG a part; split as CelebA is, where the lists lie beside, else
-    80/10/10 by seed.
+    """Return CelebAMask-HQ: CelebA-HQ-img/<id>.jpg and a PNG a part; split as CelebA is where its lists lie beside,
+    else 80/10/10 by seed.
 
     Raises:
         FileNotFoundError: no images, or no folder of masks.
@@ -86,8 +86,8 @@ def _painted(folder: Path, numbers: tuple[int, ...], index: int) -> NDArray[np.u
 
 
 def read_lapa(root: str | Path) -> DenseSet:
-    """Return LaPa: images/, labels/ and landmarks/ in train/, val/ and test/; crops are aligned by five of its 106 points
-    and bent outside.
+    """Return LaPa: images/, labels/ and landmarks/ in train/, val/ and test/; crops are aligned by five of its 106
+    points and bent outside.
 
     Raises:
         FileNotFoundError: no split, or an image without label or landmarks.
@@ -139,7 +139,7 @@ def lapa_points(path: Path) -> NDArray[np.float64]:
 
 
 def read_lfw_parts(root: str | Path) -> DenseSet:
-    """Return LFW's part labels: images below lfw_funneled/ (or images/), <person>_<number>.ppm in parts_lfw_funneled_gt_images/,
+    """Return LFW's part labels: lfw_funneled/ (or images/), and a .ppm each in parts_lfw_funneled_gt_images/,
     red hair, green skin, blue background; the split of parts_{train,validation,test}.txt, else 80/10/10.
 
     Raises:
@@ -158,7 +158,7 @@ def read_lfw_parts(root: str | Path) -> DenseSet:
     for word, file in zip(PARTITION_WORDS, ("parts_train.txt", "parts_validation.txt", "parts_test.txt"), strict=True):
         if (root / file).is_file():
             listed = {tuple(line.split()[:2]) for line in (root / file).read_text(encoding="utf-8").splitlines()}
-            own = [tuple((stem.rsplit("_", 1)[0], str(int(stem.rsplit("_", 1)[1])))) in listed for stem in stems]
+            own = [(stem.rsplit("_", 1)[0], str(int(stem.rsplit("_", 1)[1]))) in listed for stem in stems]
             splits[np.array(own)] = word
     masks = tuple(str((folder / f"{stem}.ppm").relative_to(root)) for stem in stems)
     return DenseSet(
@@ -181,5 +181,7 @@ def _label_image(root: Path, labels: tuple[str, ...], num_regions: int, index: i
     path = root / labels[index]
     found = np.asarray(Image.open(path))
     if found.ndim != 2 or found.max(initial=0) >= num_regions:
-        raise ValueError(f"{path} must be grey with numbers 0..{num_regions - 1}, got {found.shape}, up to {found.max()}")
+        raise ValueError(
+            f"{path} must be grey with numbers 0..{num_regions - 1}, got {found.shape}, up to {found.max()}"
+        )
     return found.astype(np.uint8)
