@@ -150,7 +150,7 @@ class ClipViT(nn.Module):
         """Return the tokens of images (B, 3, H, W)."""
         grid = self.grid_of(*images.shape[2:])
         patches = self.conv1(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.class_embedding.expand(len(images), 1, -1).to(patches.dtype), patches], 1)
+        tokens = torch.cat([self.class_embedding.expand(images.shape[0], 1, -1).to(patches.dtype), patches], 1)
         tokens = self.ln_pre(tokens + resize_positions(self.positional_embedding, grid))
         found: dict[int, Tensor] = {}
         for index, block in enumerate(self.transformer.resblocks):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision.io import encode_png
 
 from transface.data.batches import FaceBatch
 from transface.data.crops.dense_set import DenseSet
@@ -140,6 +141,10 @@ class CropSource:
             picture = decode_images([self.dense.bytes_of(row)], names=[self.dense.name(row)])[0]
             self._sizes[row] = (int(picture.shape[1]), int(picture.shape[2]))
         return self._sizes[row]
+
+    def thumbnail(self, index: int) -> bytes:
+        """Return the crop of one image as PNG."""
+        return bytes(encode_png(self.read([index], (112, 112))[0]).numpy())
 
     def fingerprint(self) -> str:
         """Return what tells this source from others: its name and the names of its images."""

@@ -9,7 +9,7 @@ Shapes: n images.
 import csv
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -98,7 +98,7 @@ def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: s
     root = Path(root)
     if not root.exists():
         raise FileNotFoundError(f"no data at {root}: give a folder of images or a .csv list")
-    readers = {
+    readers: dict[str, Callable[[], LabelledFiles]] = {
         "utkface": lambda: read_utkface(root),
         "classes": lambda: read_class_folders(root, output=output),
         "csv": lambda: read_csv(root),

@@ -151,10 +151,11 @@ class Landmarks:
 
     def _measures(self, unit: str, errors: NDArray[np.float64], *, detailed: bool) -> list[Measure]:
         interval = mean_interval(errors, num_bootstraps=self.num_bootstraps, seed=self.seed) if detailed else None
+        low, high = interval or (None, None)
         curve = error_curve(errors, self.thresholds[unit])
         at = f"{100 * self.thresholds[unit]:g}"
         return [
-            Measure(f"nme_{unit}", float(errors.mean()), *(interval or (None, None)), better="lower"),
+            Measure(f"nme_{unit}", float(errors.mean()), low, high, better="lower"),
             Measure(f"auc_{unit}@{at}", curve.auc),
             Measure(f"fr_{unit}@{at}", curve.failure_rate, better="lower"),
         ]

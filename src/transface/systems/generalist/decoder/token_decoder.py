@@ -60,7 +60,7 @@ class TokenDecoder(nn.Module):
 
     def forward(self, queries: Queries, memory: Memory, memory_bias: Tensor | None = None) -> Tensor:
         """Return the tokens (B, Q, D) of the last layer; `memory_bias` broadcasts to (B, H, Q, K)."""
-        tokens = queries.content.expand(len(memory.tokens), -1, -1)
+        tokens = queries.content.expand(memory.tokens.shape[0], -1, -1)
         separation = queries.separation()
         for layer in self.layers:
             tokens = layer(tokens, queries.position, memory, memory_bias=memory_bias, separation=separation)
@@ -69,7 +69,7 @@ class TokenDecoder(nn.Module):
     @torch.no_grad()
     def attention(self, queries: Queries, memory: Memory, memory_bias: Tensor | None = None) -> Sequence[Tensor]:
         """Return the cross-attention weights (B, H, Q, K) of every layer."""
-        tokens = queries.content.expand(len(memory.tokens), -1, -1)
+        tokens = queries.content.expand(memory.tokens.shape[0], -1, -1)
         separation = queries.separation()
         found = []
         for layer in self.layers:
