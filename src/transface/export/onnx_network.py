@@ -46,6 +46,8 @@ class OnnxNetwork(nn.Module):
             )
         self.image_size = (int(shape[2]), int(shape[3]))
         self.input_name = self.session.get_inputs()[0].name
+        widths = {entry.name: entry.shape[-1] for entry in self.session.get_outputs()}
+        self.embedding_size = int(widths["embedding"]) if "embedding" in widths else 0
         self._answer = namedtuple("Answers", names)  # type: ignore[misc]
 
     def forward(self, images: Tensor) -> Any:

@@ -17,8 +17,9 @@ from transface.backbones.released import load_released
 from transface.backbones.weights.files import network_weights
 from transface.backbones.weights.rebuild import build_backbone
 from transface.backbones.weights.released_families import OWN_FAMILY, read_released
-from transface.backbones.weights.state_dicts import bare_weights, load_strictly
+from transface.backbones.weights.state_dicts import bare_weights, load_strictly, read_state_dict
 from transface.inference.face_model import CONFIG_FILE, WEIGHTS_FILE, FaceModel, usable_device
+from transface.systems.generalist.released import is_released, released_network
 from transface.training.checkpoints.reader import find_checkpoint, read_checkpoint
 
 RECIPE_PARTS = (
@@ -49,7 +50,8 @@ def load(
 
     Args:
         path: a run folder, a checkpoint of it, a folder of `transface export format=safetensors`, an .onnx file, or
-            released weights (TransFace, arcface_torch, AdaFace, CVLface: recognised by their keys).
+            released weights (TransFace, arcface_torch, AdaFace, CVLface, Faceptor: recognised by
+            their keys).
         device: where to put it; by default the CPU.
         averaged: of our checkpoints: the averaged weights (EMA) where there are any.
         num_heads: of released vision transformers whose shapes do not tell it.
@@ -105,10 +107,21 @@ def _open(
         _refuse_settings_of_released(file, num_heads=num_heads, channels=channels)
         load_strictly(backbone, bare_weights(file).state, origin=f"the weights in {file}")
         return FaceModel(backbone, provenance={"source": file.name})
+    if content is None and (generalist := _released_generalist(file, num_heads=num_heads)) is not None:
+        return FaceModel(generalist, provenance={"source": file.name})
     if content is None:
         return FaceModel(load_released(file, num_heads=num_heads, channels=channels), provenance={"source": file.name})
     _refuse_settings_of_released(file, num_heads=num_heads, channels=channels)
     return _from_checkpoint(content, file, averaged=averaged, backbone=backbone)
+
+
+def _released_generalist(file: Path, *, num_heads: int | None) -> nn.Module | None:
+    """Return the network of a released Faceptor, or None where a file is none."""
+    try:
+        state = read_state_dict(file)
+    except ValueError:
+        return None  # the reader of released weights says what is wrong with it
+    return released_network(state, num_heads=num_heads) if is_released(state) else None
 
 
 def _refuse_settings_of_released(path: Path, *, num_heads: int | None, channels: Literal["rgb", "bgr"] | None) -> None:

@@ -31,12 +31,14 @@ class FoundFace(NamedTuple):
         outputs: the answers as plain values, by name; points in the picture's pixels, regions a (H, W) tensor of
             indices.
         score: the detector's, or None.
+        back: (2, 3) from the pixels of the network's image, in which regions lie, to the picture's; None: the same.
     """
 
     box: list[float] | None
     points: list[list[float]] | None
     outputs: dict[str, Any]
     score: float | None = None
+    back: list[list[float]] | None = None
 
 
 class Prediction(NamedTuple):
@@ -129,23 +131,33 @@ def _cut(model: FaceModel, name: str, picture: Any, *, points: Mapping[str, Any]
     rows = rows[None] if rows.ndim == 2 else rows
     for own in rows:
         check_points(own, name=name, picture=(pixels.shape[1], pixels.shape[2]))
-    images = align_image(pixels, rows, size=model.image_size)
-    forward = similarity_transforms(rows, template_points(model.image_size))
+    margin = face_margin(model)
+    images = align_image(pixels, rows, size=model.image_size, margin=margin)
+    forward = similarity_transforms(rows, template_points(model.image_size, margin=margin))
     return [_Cut(image, _inverse(move), own) for image, move, own in zip(images, forward, rows, strict=True)]
 
 
 def _found(model: FaceModel, name: str, picture: Any, detector: Detector, faces: Policy) -> list[_Cut]:
     ((found, reason),) = find_faces(
-        detector, [as_bytes(read_picture(picture, name=name))], take=faces, size=model.image_size
+        detector,
+        [as_bytes(read_picture(picture, name=name))],
+        take=faces,
+        size=model.image_size,
+        margin=face_margin(model),
     )
     if not found:
         raise ValueError(reason)
     points = torch.from_numpy(np.stack([face.points for face in found])).double()
-    forward = similarity_transforms(points, template_points(model.image_size))
+    forward = similarity_transforms(points, template_points(model.image_size, margin=face_margin(model)))
     return [
         _Cut(face.image, _inverse(move), own, face.box.tolist(), face.score)
         for face, move, own in zip(found, forward, points, strict=True)
     ]
+
+
+def face_margin(model: FaceModel) -> float:
+    """Return how much more than an aligned face a model's network looks at, as a share of the face; 0 for most."""
+    return float(getattr(model.backbone, "face_margin", 0.0))
 
 
 def _inverse(transform: Tensor) -> Tensor:
@@ -170,8 +182,9 @@ def _face(model: FaceModel, wanted: Sequence[str], cut: _Cut, rows: Mapping[str,
         if model.outputs[name].kind == "points":
             row = row.double() @ cut.back[:, :2].T + cut.back[:, 2]
         answers[name] = plain_answer(model.outputs[name], row)
+    back = cut.back.tolist()
     if cut.points is None:
-        return FoundFace(None, None, answers)
+        return FoundFace(None, None, answers, back=back)
     height, width = model.image_size
     corners = (
         torch.tensor([[0.0, 0.0], [width, 0.0], [0.0, height], [width, height]], dtype=torch.float64)
@@ -179,6 +192,6 @@ def _face(model: FaceModel, wanted: Sequence[str], cut: _Cut, rows: Mapping[str,
         + cut.back[:, 2]
     )
     if cut.box is not None:
-        return FoundFace(cut.box, cut.points.tolist(), answers, cut.score)
+        return FoundFace(cut.box, cut.points.tolist(), answers, cut.score, back)
     box = [*corners.min(0).values.tolist(), *corners.max(0).values.tolist()]
-    return FoundFace(box, cut.points.tolist(), answers)
+    return FoundFace(box, cut.points.tolist(), answers, back=back)

@@ -2,6 +2,8 @@
 not at all.
 """
 
+import colorsys
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from transface.artifacts import write_whole, writing_path
@@ -121,7 +124,7 @@ def write_overlay(prediction: Prediction, picture: Any, folder: str | Path, *, o
     scale = max(1, round(LEAST_HEIGHT / image.height))
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS)
     for face in prediction.faces:
-        image = _with_regions(image, face, outputs)
+        image = _with_regions(image, face, outputs, scale)
         _draw_geometry(ImageDraw.Draw(image), face, outputs, scale)
     lines = [
         line
@@ -149,14 +152,51 @@ def _draw_geometry(drawing: ImageDraw.ImageDraw, face: FoundFace, outputs: dict[
                 drawing.ellipse([x * scale - 2, y * scale - 2, x * scale + 2, y * scale + 2], fill=(0, 220, 90))
 
 
-def _with_regions(image: Image.Image, face: FoundFace, outputs: dict[str, Output]) -> Image.Image:
+def region_colours(names: Sequence[str]) -> NDArray[np.uint8]:
+    """Return a colour (R, 3) for each region, the same for the same name in every model; the first, background, is
+    black.
+    """
+    found = np.zeros((max(len(names), 1), 3), dtype=np.uint8)
+    for place, name in enumerate(names[1:], start=1):
+        hue = int.from_bytes(hashlib.sha256(name.encode()).digest()[:2], "big") / 65536
+        found[place] = [round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.55 + 0.4 * (place % 2), 1.0)]
+    return found
+
+
+def regions_of_picture(
+    regions: NDArray[np.uint8], back: Sequence[Sequence[float]] | None, size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Return the region (H, W) of every pixel of a picture of (height, width), from those of the network's image
+    (h, w); 0 outside it.
+
+    Args:
+        back: (2, 3) from the network's pixels to the picture's; None: the whole picture is the network's image.
+    """
+    height, width = regions.shape
+    rows, columns = np.mgrid[: size[0], : size[1]].astype(np.float64)
+    if back is None:
+        x, y = (columns + 0.5) * width / size[1] - 0.5, (rows + 0.5) * height / size[0] - 0.5
+    else:
+        forward = np.linalg.inv(np.vstack([np.asarray(back, np.float64), [0.0, 0.0, 1.0]]))
+        x = forward[0, 0] * columns + forward[0, 1] * rows + forward[0, 2]
+        y = forward[1, 0] * columns + forward[1, 1] * rows + forward[1, 2]
+    x, y = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    found = regions[y.clip(0, height - 1), x.clip(0, width - 1)]
+    return np.where(inside, found, 0).astype(np.uint8)
+
+
+def _with_regions(image: Image.Image, face: FoundFace, outputs: dict[str, Output], scale: int) -> Image.Image:
     for name, value in face.outputs.items():
-        if outputs[name].kind != "regions" or face.box is not None:
+        if outputs[name].kind != "regions":
             continue
-        colours = np.random.default_rng(7).integers(40, 256, (max(len(outputs[name].names), 1), 3), dtype=np.uint8)
-        colours[0] = 0
-        painted = Image.fromarray(colours[value.numpy()]).resize(image.size, Image.Resampling.NEAREST)
-        image = Image.blend(image, painted, 0.4)
+        size = (image.height // scale, image.width // scale)
+        shown = regions_of_picture(value.numpy(), face.back, size)
+        painted = Image.fromarray(region_colours(outputs[name].names)[shown]).resize(
+            image.size, Image.Resampling.NEAREST
+        )
+        cover = Image.fromarray(((shown > 0) * 110).astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
+        image = Image.composite(painted, image, cover)
     return image
 
 

@@ -51,12 +51,13 @@ class DenseSet(NamedTuple):
     encoded: Callable[[int], bytes] | None = None
 
     def rows(self, split: str) -> NDArray[np.int64]:
-        """Return the places of the images of a split ("all": of every one).
+        """Return the places of the images of a split ("all": of every one, "trainval": of train and val).
 
         Raises:
             ValueError: if there are none.
         """
-        found = np.arange(len(self.splits)) if split == "all" else np.flatnonzero(self.splits == split)
+        named = {"all": sorted(set(self.splits.tolist())), "trainval": ["train", "val"]}.get(split, [split])
+        found = np.flatnonzero(np.isin(self.splits, named))
         if not len(found):
             there = ", ".join(sorted(set(self.splits.tolist()))) or "none"
             raise ValueError(f"{self.root} has no images in its split {split!r}: its splits are {there}")

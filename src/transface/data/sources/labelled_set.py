@@ -59,12 +59,13 @@ class LabelledSet:
         self.split_seed = split_seed
 
     def rows(self, split: str) -> NDArray[np.int64]:
-        """Return which images lie in a split and have at least one label.
+        """Return which images lie in a split ("trainval": in train or val) and have at least one label.
 
         Raises:
             ValueError: if there are none.
         """
-        rows = np.flatnonzero((self.split == split) & (self.labels.known() > 0))
+        named = ["train", "val"] if split == "trainval" else [split]
+        rows = np.flatnonzero(np.isin(self.split, named) & (self.labels.known() > 0))
         if split == "train" and self.max_per_class is not None:
             rows = self._capped(rows)
         if not len(rows):

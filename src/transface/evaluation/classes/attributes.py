@@ -34,7 +34,8 @@ class Attributes:
     Args:
         root, labels, without, val_identity_share, unknown: as open_attributes takes them; labels None: those of the
         network.
-        split: "test", "val", "train" or "all".
+        split: "test", "val", "train", "trainval" or "all".
+        output: the network's answer, of kind "several_of".
         image_size: of every image; None: the network's.
         reliable: the attributes whose mean is given apart, e.g. those that two people label alike.
         num_bootstraps, seed: of intervals over people (over images where people are not known).
@@ -49,6 +50,7 @@ class Attributes:
         root: str | Path | None,
         *,
         split: Split = "test",
+        output: str = "attributes",
         labels: Sequence[str] | None = None,
         without: Sequence[str] = (),
         val_identity_share: float = 0.1,
@@ -61,6 +63,7 @@ class Attributes:
     ) -> None:
         self.root = None if root is None else Path(root)
         self.split: Split = split
+        self.output = output
         self.settings: dict[str, Any] = {
             "labels": labels,
             "without": without,
@@ -92,8 +95,8 @@ class Attributes:
         Raises:
             ValueError: if the network answers no attributes, or none of the set's.
         """
-        runner.require(["attributes"])
-        opened, output = self.opened(), runner.outputs["attributes"]
+        runner.require([self.output])
+        opened, output = self.opened(), runner.outputs[self.output]
         names = [name for name in output.names if name in opened.labels.names]
         if not names:
             raise ValueError(
@@ -101,11 +104,11 @@ class Attributes:
                 " common"
             )
         rows = opened.rows(self.split)
-        size = runner.image_size_for(["attributes"]) if self.image_size is None else image_sides(self.image_size)
+        size = runner.image_size_for([self.output]) if self.image_size is None else image_sides(self.image_size)
         images = ImageFiles(opened.root, PathTable(opened.paths), image_size=size)
         labels = opened.labels.chosen(names)
-        logits = runner.run(LabelledSource(self.names[0], LabelledImages(images, labels, rows=rows)), ["attributes"])[
-            "attributes"
+        logits = runner.run(LabelledSource(self.names[0], LabelledImages(images, labels, rows=rows)), [self.output])[
+            self.output
         ]
         columns = [output.names.index(name) for name in names]
         probabilities = 1 / (1 + np.exp(-logits[:, columns].astype(np.float64)))

@@ -66,11 +66,16 @@ class LayerTokens(NamedTuple):
 class Generalist(nn.Module):
     """What Faceptor and Naive Faceptor share: an encoder, tasks, merged batches and readable answers.
 
+    Attributes:
+        second_stage: whether stages.py has frozen all but what Layer-Attention adds.
+
     A subclass gives `task_logits`. `encoder.layers` must hold the layers it reads.
 
     Raises:
         ValueError: if the encoder does not give a layer that is read.
     """
+
+    second_stage = False
 
     def __init__(self, encoder: nn.Module, tasks: Iterable[Any], read_layers: Iterable[int]) -> None:
         super().__init__()
@@ -113,6 +118,18 @@ class Generalist(nn.Module):
             raise ValueError(f"batches of {', '.join(unknown)} belong to no task; tasks are {', '.join(self.tasks)}")
         encoded = merged(self.encode, images, lambda one, counts: one.split(counts))
         return {name: self.task_logits(one, [name])[name] for name, one in encoded.items()}
+
+    @property
+    def face_margin(self) -> float:
+        """How much more than an aligned face the network's image shows, as a share of the face: told by the region in
+        which a task looks at the face alone, where it lies in the middle.
+        """
+        for task in self.tasks.values():
+            if task.region:
+                left, top, right, bottom = task.region
+                if max(abs(left - top), abs(right - bottom), abs(left + right - 1)) < 1e-6:
+                    return 1 / (right - left) - 1
+        return 0.0
 
     def pixels(self, name: str, images: Tensor) -> Tensor:
         """Return images (B, 3, H, W), RGB float in [-1, 1], as the encoder is given them for a task."""

@@ -5,11 +5,17 @@ Layout of a released file: {step, state_dict, optimizer}; keys as in docs/papers
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from transface.systems.generalist.faceptor import Faceptor
+from transface.backbones.clip_vit import ClipViT
+from transface.data.labels.attributes import CELEBA_NAMES
+from transface.data.labels.points import CELEBAMASK_REGIONS, LAPA_REGIONS
+from transface.data.sources.face_lists import SEVEN
+from transface.systems.generalist.faceptor import Faceptor, Generalist, NaiveFaceptor
+from transface.systems.generalist.tasks import DENSE_KINDS, Task
 
 _VISUAL = "module.backbone_module.visual."
 _DECODER = "module.heads_module.decoder."
@@ -113,6 +119,119 @@ def load_released(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             f" {', '.join(wrong[:3])}"
         )
     model.load_state_dict(ours)
+
+
+REGION_NAMES = {19: CELEBAMASK_REGIONS, 11: LAPA_REGIONS}
+FACE_REGION = (0.115, 0.115, 0.885, 0.885)  # of the image that landmarks and parsing see, about what an aligned face is
+
+
+def is_released(state: Mapping[str, Tensor]) -> bool:
+    """Return whether a state dict is of a released Faceptor or Naive Faceptor."""
+    return any(key.startswith(_VISUAL) for key in state) and any(
+        key.startswith("module.heads_module.") for key in state
+    )
+
+
+def released_network(
+    state: Mapping[str, Tensor], *, num_heads: int | None = None, decoder_heads: int | None = None
+) -> Generalist:
+    """Return the network of a released file, built from the shapes of its tensors and filled with them.
+
+    Args:
+        state: {step, state_dict, optimizer} or the state dict itself.
+        num_heads: of the encoder; None: one for 64 of its width.
+        decoder_heads: of the decoder; None: one for 32 of its width.
+
+    Raises:
+        ValueError: if it is none, or a tensor does not fit.
+    """
+    state = state.get("state_dict", state)  # type: ignore[assignment]
+    if not is_released(state):
+        raise ValueError(
+            "this is no released Faceptor: expected keys below module.backbone_module and module.heads_module"
+        )
+    stem = state[_VISUAL + "conv1.weight"]
+    width, patch = int(stem.shape[0]), int(stem.shape[2])
+    side = round((len(state[_VISUAL + "positional_embedding"]) - 1) ** 0.5) * patch
+    depth = 1 + max(int(key.split("resblocks.")[1].split(".")[0]) for key in state if ".resblocks." in key)
+    naive = any(key.startswith(_HEADS) for key in state)
+    more = sorted({int(key.split(".")[-2]) for key in state if ".new_input_proj." in key})
+    read = (depth - 1, *(2 * one + 1 for one in more))
+    layers = [3, 5, 7, 9, 11] if naive else sorted(read)
+    encoder = ClipViT(
+        image_size=side,
+        position_size=side,
+        patch_size=patch,
+        width=width,
+        depth=depth,
+        num_heads=num_heads or max(width // 64, 1),
+        output_width=int(state[_VISUAL + "proj"].shape[1]),
+        layers=layers,
+    )
+    tasks = _released_tasks(state, side, naive=naive)
+    network: Generalist
+    if naive:
+        network = NaiveFaceptor(encoder, tasks)
+    else:
+        wide = int(state[_DECODER + "input_proj.0.weight"].shape[0])
+        ffn = state[_DECODER + "transformer_ffn_layers.0.linear1.weight"]
+        count = 1 + max(int(key.split("ffn_layers.")[1].split(".")[0]) for key in state if "ffn_layers." in key)
+        heads = decoder_heads or max(wide // 32, 1)
+        network = Faceptor(
+            encoder,
+            tasks,
+            width=wide,
+            num_heads=heads,
+            feedforward_width=int(ffn.shape[0]),
+            num_layers=count,
+            read_layers=read,
+        )
+    load_released(network, state)
+    return network.eval()
+
+
+def _released_tasks(state: Mapping[str, Tensor], side: int, *, naive: bool) -> list[Task]:
+    """Return the rows of a released file: names as in it, sizes and pixels as published."""
+    found: dict[str, int] = {}
+    if naive:
+        pattern = re.compile(re.escape(_HEADS) + r"\w+\.fcs\.(\w+)\.weight$")
+        found = {match[1]: len(value) for key, value in state.items() if (match := pattern.match(key))}
+        embedding = state.get(_HEADS + "recog.head.2.weight")
+        for prefix, names in (("parsing", {19: "parsing_celebam"}), ("align", {68: "align_300w"})):
+            last = state.get(f"{_HEADS}{prefix}.head.conv_seg.weight")
+            if last is not None:
+                count = len(last)
+                if count not in names:
+                    raise ValueError(
+                        f"the {prefix} head has {count} outputs of several data sets, which its file does not tell"
+                    )
+                found[names[count]] = count
+    else:
+        pattern = re.compile(re.escape(_DECODER) + r"query_feat\.(\w+)\.weight$")
+        found = {match[1]: len(value) for key, value in state.items() if (match := pattern.match(key))}
+        embedding = state.get(_READERS + "feature_v2.head.2.weight")
+    rows = [] if embedding is None else [Task("recog_ms1mv3", "identity", len(embedding), **_face_look(side))]
+    for name, count in found.items():
+        if name.split("_")[0] not in KIND_OF_PREFIX:
+            raise ValueError(f"the queries of {name!r} are of no known kind: {', '.join(KIND_OF_PREFIX)}")
+        kind: Any = KIND_OF_PREFIX[name.split("_")[0]]
+        if kind != "identity":
+            dense = kind in DENSE_KINDS
+            look: Any = {"image_size": side, "pixels": "clip"} if dense else _face_look(side)
+            rows.append(Task(name, kind, count, names=_names(kind, count), **look))
+    return rows
+
+
+def _face_look(side: int) -> Any:
+    return {"image_size": 112, "region": FACE_REGION} if side != 112 else {"image_size": 112}
+
+
+def _names(kind: str, count: int) -> tuple[str, ...]:
+    if kind == "attributes" and count == len(CELEBA_NAMES):
+        return CELEBA_NAMES
+    if kind == "expression" and count == len(SEVEN):
+        return SEVEN
+    return REGION_NAMES.get(count, ()) if kind == "parsing" else ()
 
 
 def add_layers(model: Faceptor, stage_one: Mapping[str, Tensor]) -> None:

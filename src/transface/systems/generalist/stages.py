@@ -3,11 +3,17 @@
 Faceptor (ECCV 2024) section 3.3 and its released configurations.
 """
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from torch import Tensor, nn
 
+from transface.backbones.weights.state_dicts import read_state_dict
 from transface.systems.generalist.faceptor import Faceptor
+from transface.systems.generalist.released import add_layers
+
+logger = logging.getLogger(__name__)
 
 
 def train_only(network: nn.Module, patterns: Sequence[str]) -> int:
@@ -54,6 +60,32 @@ def start_second_stage(model: Faceptor) -> int:
     trained = train_only(model, extra)
     model.memory.layer_embedding.register_hook(_without_main_row)
     return trained - model.memory.layer_embedding.shape[1]
+
+
+def second_stage(network: Faceptor, start: str | Path) -> Faceptor:
+    """Return the network with the weights of a first stage and everything frozen but what its further layers add.
+
+    Args:
+        network: with more than one layer to read; it may have fewer tasks than the first stage.
+        start: a run, checkpoint or file of weights of a one-layer Faceptor.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no first stage of this network.
+    """
+    own = network.state_dict()
+    found = read_state_dict(start)
+    of_tasks = ("queries.", "identity.", "value.", "map.", "layer_bias.")
+    state = {key: value for key, value in found.items() if key in own or not key.startswith(of_tasks)}
+    if len(network.memory.layers) < 2:
+        raise ValueError("the second stage adds layers: give network.read_layers more than the main one")
+    if "memory.layer_embedding" not in state or len(state["memory.layer_embedding"]) != 1:
+        raise ValueError(f"{start} is no first stage: it must be a Faceptor that reads one layer")
+    add_layers(network, state)
+    trained = start_second_stage(network)
+    network.second_stage = True
+    logger.info("second stage: %d numbers are trained", trained)
+    return network
 
 
 def _without_main_row(gradient: Tensor) -> Tensor:

@@ -147,6 +147,7 @@ def labelled_data(
     column: str,
     kind: SetKind | None = None,
     classes: Sequence[str] | None = None,
+    split: str = "train",
     image_size: int,
     shares: Sequence[float] = (0.7, 0.1, 0.2),
     split_seed: int = 0,
@@ -159,6 +160,7 @@ def labelled_data(
 
     Args:
         column: which label: "age", "expression", "gender", ...
+        split: which images to train on.
         classes: the words of the outputs, in their order; images of other words are left out. None: the data's.
         num_years: outputs of an age.
         kind, shares, split_seed, max_per_class: as LabelledSet takes them.
@@ -176,7 +178,7 @@ def labelled_data(
         max_per_class=max_per_class,
     )
     labels: Any = opened.columns[column]
-    rows = opened.rows("train")
+    rows = opened.rows(split)
     if not isinstance(labels, ClassLabels):
         return task_data(LabelledImages(opened.images, labels, rows=rows), TaskFacts("age", num_years), **settings)
     chosen = labels if classes is None else ClassLabels(*in_words(labels, classes, root))

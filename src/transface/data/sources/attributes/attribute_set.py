@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from transface.data.labels.attributes import AttributeLabels
 from transface.seeds import seed_from
 
-Split = Literal["train", "val", "test", "all"]
+Split = Literal["train", "val", "test", "all", "trainval"]
 TRAIN, VAL, TEST = 0, 1, 2
 SPLIT_NUMBERS = {"train": TRAIN, "val": VAL, "test": TEST}
 
@@ -42,8 +42,11 @@ class AttributeSet(NamedTuple):
             ValueError: for another word, or an empty split.
         """
         if split not in get_args(Split):
-            raise ValueError(f"split must be train, val, test or all, got {split!r}")
-        found = np.arange(len(self.paths)) if split == "all" else np.flatnonzero(self.splits == SPLIT_NUMBERS[split])
+            raise ValueError(f"split must be train, val, test, trainval or all, got {split!r}")
+        if split == "all":
+            return np.arange(len(self.paths))
+        numbers = [TRAIN, VAL] if split == "trainval" else [SPLIT_NUMBERS[split]]
+        found = np.flatnonzero(np.isin(self.splits, numbers))
         if not len(found):
             raise ValueError(f"{self.root} has no images in its split {split!r}: {self.describe()}")
         return found
