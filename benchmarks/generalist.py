@@ -89,6 +89,8 @@ def ways_of(model: Faceptor, own: argparse.Namespace) -> dict[str, Callable[[], 
         "six tasks decoded in turn": lambda: sum_of(
             {name: model.decoder(model.queries(name), model.memory_of(encoded)) for name in COUNTS}
         ),
+        "all of one task": lambda: sum_of(model.task_logits(model.encode(images["landmarks"]), ["landmarks"])),
+        "all of six tasks": lambda: sum_of(model.task_logits(model.encode(images["landmarks"]), list(COUNTS))),
         "averaged weights": lambda: averaged_weights(model, together, model.memory_of(encoded)).mean(),
     }
 
@@ -135,6 +137,7 @@ def main() -> None:
         ("one encoder pass a task", "merged encoder passes"),
         ("six tasks decoded jointly", "one task decoded"),
         ("six tasks decoded in turn", "six tasks decoded jointly"),
+        ("all of six tasks", "all of one task"),
         ("averaged weights", "six tasks decoded jointly"),
     ):
         print(f"{first} / {second}: {median[first] / median[second]:.2f}")
