@@ -114,11 +114,12 @@ def pictures_of(folder: str) -> dict[str, Any]:
     files alone.
     """
     from transface.cli.runs.patch_pictures import dominant_patches_of
+    from transface.cli.runs.zone_pictures import zones_of
 
     try:
-        return dominant_patches_of(folder)
+        return zones_of(folder) or dominant_patches_of(folder)
     except (ValueError, OSError) as error:
-        print(f"note: no picture of dominant patches: {one_line(str(error))}", file=sys.stderr)
+        print(f"note: no pictures of the model: {one_line(str(error))}", file=sys.stderr)
         return {}
 
 

@@ -37,7 +37,7 @@ def test_a_checkpoint_that_cannot_be_opened_costs_the_picture_alone(
     monkeypatch.setattr("transface.cli.runs.patch_pictures.dominant_patches_of", fail)
     run = write_run(tmp_path / "demo", 0.9)
     assert main([str(run)]) == 0
-    assert "note: no picture of dominant patches" in capsys.readouterr().err
+    assert "note: no pictures of the model" in capsys.readouterr().err
     assert (run / "report" / "report.md").is_file()
 
 
@@ -114,7 +114,7 @@ def test_a_config_that_is_no_yaml_is_named(tmp_path: Path, capsys: pytest.Captur
     (run / "config.yaml").write_text("a: [b\n c: }")
     with pytest.raises(ValueError, match=r"config\.yaml cannot be read"):
         main([str(run)])
-    assert "no picture of dominant patches" in capsys.readouterr().err
+    assert "no pictures of the model" in capsys.readouterr().err
 
 
 def test_faces_of_a_pair_set_that_holds_arrays_are_shown(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def set_section(
 
 
 PROTOCOL_NAMES = {
+    "attributes": "attributes",
     "pair_sets": "ten-fold verification",
     "ijbb": "IJB-B 1:1",
     "ijbc": "IJB-C 1:1",
