@@ -21,7 +21,7 @@ NAMES = ("Smiling", "Bald", "Wearing_Crown")
 
 
 def result_of(values: dict[str, float], *, images: int = 19_962) -> Result:
-    rows = {
+    rows: dict[str, list[Measure | None]] = {
         name: [Measure("accuracy", value, value - 0.01, value + 0.02), None, Measure("majority", 0.5, better=None)]
         for name, value in values.items()
     }
@@ -32,7 +32,7 @@ def result_of(values: dict[str, float], *, images: int = 19_962) -> Result:
         kind="classes",
         measures=(Measure("accuracy", float(np.mean(list(values.values())))),),
         counts={"images": images, "attributes": len(values)},
-        tables={"Attributes": ResultTable(["accuracy", "balanced accuracy", "majority"], rows)},  # type: ignore[dict-item]
+        tables={"Attributes": ResultTable(["accuracy", "balanced accuracy", "majority"], rows)},
     )
 
 
@@ -76,10 +76,10 @@ def test_the_section_has_every_attribute_with_its_interval_in_words_and_the_page
 
 
 def test_bars_without_intervals_majority_or_published_values_are_drawn_too() -> None:
-    rows = {"A": [Measure("accuracy", 0.7)]}
+    rows: dict[str, list[Measure | None]] = {"A": [Measure("accuracy", 0.7)]}
     result = Result(
         protocol="attributes", name="x", mode="test", kind="classes", measures=(), counts={"images": 3},
-        tables={"Attributes": ResultTable(["accuracy"], rows)},  # type: ignore[dict-item]
+        tables={"Attributes": ResultTable(["accuracy"], rows)},
     )  # fmt: skip
     assert bars_figure(attribute_rows(result)).axes
     assert len(attribute_section(result).blocks) == 2
