@@ -28,6 +28,8 @@ def export(cfg: DictConfig) -> None:
     """
     check_settings(cfg)
     model = open_model(cfg)
+    if hasattr(model.backbone, "strip_for_inference"):
+        model.backbone.strip_for_inference()  # what only training needs is not exported
     if not model.embedding_size and (cfg.precision != "float32" or cfg.verify):
         raise UserError(
             f"precision and verify are for models with an embedding, this one answers {', '.join(model.outputs)}: leave"

@@ -115,11 +115,12 @@ class ProtocolValidation(Callback):
             progress=False,
             forward_context=trainer.precision_plugin.forward_context,
         )
-        self.results = [
-            result
-            for protocol in self.protocols
-            for result in with_settings(protocol.evaluate(runner, detailed=whole), protocol, runner)
-        ]
+        self.results = []
+        for protocol in self.protocols:
+            own = with_settings(protocol.evaluate(runner, detailed=whole), protocol, runner)
+            # What a network states beside its weights, e.g. thresholds: protocols that have none say nothing.
+            getattr(protocol, "tell_network", _nothing)(pl_module.network, own)
+            self.results += own
         self._whole = whole
         values = logged_values(self.results)
         pl_module.directions.update(directions_of(self.results))
@@ -131,6 +132,10 @@ class ProtocolValidation(Callback):
             trainer.loggers if log else []
         ):  # not self.log: that reaches the loggers only at every log_every_n_steps-th step
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=trainer.global_step)
+
+
+def _nothing(_network: nn.Module, _results: Sequence[Result]) -> None:
+    pass
 
 
 def runner_for(network: nn.Module, **settings: Any) -> ModelRunner:

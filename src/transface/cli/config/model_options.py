@@ -16,13 +16,21 @@ def open_model(cfg: DictConfig) -> Any:
 
     if cfg.checkpoint is None:
         raise UserError("no value for checkpoint: give one, e.g. checkpoint=...")
-    return load(
+    model = load(
         cfg.checkpoint,
         device=chosen_device(cfg.device),
         averaged=cfg.averaged,
         num_heads=cfg.num_heads,
         channels=cfg.channels,
     )
+    zone = cfg.get("exit")
+    if zone is not None:
+        if not hasattr(model.backbone, "exit_at"):
+            raise UserError(
+                f"exit={zone} is for networks of zones (attributes); {cfg.checkpoint} has none: leave it out"
+            )
+        model.backbone.exit_at(int(zone))
+    return model
 
 
 def chosen_device(device: str) -> str:

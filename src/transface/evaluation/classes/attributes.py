@@ -118,6 +118,17 @@ class Attributes:
             self._result(names, probabilities, labels.take(rows.tolist()), rows, thresholds, train, detailed=detailed)
         ]
 
+    def tell_network(self, network: Any, results: Sequence[Result]) -> None:
+        """Give a network that is being trained the thresholds that were best on the validation images, so that its
+        checkpoints and exports state them. Nothing is told on another split.
+        """
+        if self.split != "val" or not hasattr(network, "set_thresholds"):
+            return
+        names = list(network.outputs["attributes"].names)
+        for result in results:
+            by_name = dict(zip(result_names(result), result.arrays["thresholds"].tolist(), strict=True))
+            network.set_thresholds([by_name.get(name, 0.5) for name in names])
+
     def _result(
         self,
         names: list[str],
@@ -156,7 +167,7 @@ class Attributes:
             Measure("ece", _mean(calibration), unit="ratio", better="lower"),
             Measure("majority", _mean(majority), better=None),
         ]
-        if thresholds is not None:
+        if thresholds is not None and self.split != "val":  # on val they were chosen
             measures.append(
                 Measure(
                     "accuracy_tuned_thresholds",
@@ -170,8 +181,14 @@ class Attributes:
         images = {"images": len(rows), "attributes": len(names)} | (
             {} if people is None else {"subjects": len(np.unique(people))}
         )
+        arrays: dict[str, NDArray[Any]] = {}
+        if self.split == "val":
+            arrays = {
+                "thresholds": best_thresholds(probabilities, values, known),
+                "threshold_names": np.array(names),
+            }
         if not detailed:
-            return Result(**base, measures=tuple(measures), counts=images)
+            return Result(**base, measures=tuple(measures), counts=images, arrays=arrays)
         table: dict[str, list[Measure | None]] = {}
         for place, name in enumerate(names):
             interval = mean_interval(
@@ -187,15 +204,13 @@ class Attributes:
                 Measure("f1_minority", float(counts.minority_f1()[place])),
                 Measure("majority", float(majority[place]), better=None),
             ]
-        arrays: dict[str, NDArray[Any]] = {
+        arrays |= {
             "correct": correct & known,
             "known": known,
             "probabilities": probabilities.astype(np.float32),
         }
         if people is not None:
             arrays["subjects"] = people
-        if self.split == "val":
-            arrays["thresholds"] = best_thresholds(probabilities, values, known)
         columns = ["accuracy", "balanced accuracy", "average precision", "F1 of the rarer answer", "majority"]
         return Result(
             **base,
@@ -210,6 +225,11 @@ class Attributes:
             samples_hash=hash_samples(values, known, names=[opened.paths[row] for row in rows.tolist()]),
             arrays=arrays,
         )
+
+
+def result_names(result: Result) -> list[str]:
+    """Return the attributes that the thresholds of a result are of."""
+    return [str(name) for name in result.arrays["threshold_names"]]
 
 
 def _mean(rates: NDArray[np.float64]) -> float:

@@ -100,6 +100,23 @@ class AttributeNetwork(nn.Module):
             return AttributeAnswers(self._logits(tokens).mean(1))
         return AttributeAnswers(self.heads[f"zone_{self.exit}"](tokens[:, -1]))
 
+    def exit_at(self, zone: int) -> Self:
+        """Answer with the head of a zone, from 1, and run no deeper one; return this network.
+
+        Raises:
+            ValueError: for a zone that is not there, or whose head was taken away.
+        """
+        exit_of(f"exit_{zone}", self.encoder.num_zones)
+        if f"zone_{zone}" not in self.heads:
+            raise ValueError(
+                f"this network was stripped for use and ends at zone {self.exit}: open the run to exit at {zone}"
+            )
+        self.predict, self.exit = f"exit_{zone}", zone
+        built_with: Any = getattr(self, "built_with", None)
+        if built_with is not None:
+            built_with["predict"] = self.predict
+        return self
+
     def strip_for_inference(self) -> Self:
         """Take away the heads that do not answer, and return this network; its answers stay the same to the last
         bit.

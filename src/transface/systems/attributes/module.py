@@ -85,6 +85,12 @@ class AttributesModule(TrainingModule):
         terms, weights = self.distillation(predictions, batch.labels, progress=self.progress())
         return NamedLosses(terms, weights, num_samples=len(batch.images))
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        recorded = checkpoint.get("transface", {}).get("network")
+        if isinstance(recorded, dict):  # thresholds are no weights: they lie in what the network was built with
+            self.network.set_thresholds(recorded.get("thresholds"))
+
     def progress(self) -> float:
         """Return the share of the training that is done, in 0..1; 1 outside a trainer."""
         if self._trainer is None:
