@@ -10,6 +10,7 @@ from transface.losses.embedding_distillation import (
     angle_relation_loss,
     distance_relation_loss,
     embedding_distillation,
+    margin_distillation,
     relational_distillation,
 )
 
@@ -78,3 +79,36 @@ def test_relations_do_not_change_with_a_rotation_and_widths_may_differ() -> None
         embedding_distillation("cosine", student, wider)
     with pytest.raises(ValueError, match="kind must be"):
         embedding_distillation("l1", student, teacher)  # type: ignore[arg-type]
+
+
+def test_the_margin_loss_is_arcface_over_the_teacher_s_faces_written_out() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(5, 7, generator=generator, dtype=torch.float64) for _ in range(2))
+    labels = torch.tensor([0, 1, 0, 2, 3])
+    found = margin_distillation(student, teacher, labels, scale=10.0, margin=0.4)
+    unit_s, unit_t = (x / x.norm(dim=1, keepdim=True) for x in (student, teacher))
+    for i in range(5):
+        terms = []
+        for j in range(5):
+            angle = math.acos(float(unit_s[i] @ unit_t[j]))
+            if i == j:
+                terms.insert(0, 10.0 * math.cos(angle + 0.4))
+            elif labels[i] != labels[j]:
+                terms.append(10.0 * math.cos(angle))
+        assert float(found[i]) == pytest.approx(math.log(sum(math.exp(t) for t in terms)) - terms[0], rel=1e-9)
+
+
+def test_the_margin_loss_is_finite_at_equal_and_opposite_embeddings_and_leaves_the_teacher_alone() -> None:
+    teacher = torch.eye(4, dtype=torch.float64, requires_grad=True)
+    for sign in (1, -1):
+        student = (sign * torch.eye(4, dtype=torch.float64)).requires_grad_()
+        loss = margin_distillation(student, teacher).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert torch.isfinite(loss)
+        assert student.grad is not None
+        assert torch.isfinite(student.grad).all()
+    assert teacher.grad is None
+    one = margin_distillation(torch.randn(1, 3), torch.randn(1, 3))
+    assert one.tolist() == [0.0]
+    with pytest.raises(ValueError, match="a margin in"):
+        margin_distillation(torch.eye(2), torch.eye(2), margin=2.0)

@@ -160,7 +160,7 @@ class RecognitionModule(TrainingModule):
         terms = {"margin": global_mean(per_sample)}
         if self.distillation is None:
             return NamedLosses(terms, num_samples=len(batch.images))
-        terms["distillation"] = self.distillation(features.embedding, whole)
+        terms["distillation"] = self.distillation(features.embedding, whole, batch.labels)
         return NamedLosses(terms, {"distillation": self.distillation.weight}, num_samples=len(batch.images))
 
     def _told(self, keys: Tensor, mirrored: Tensor) -> dict[str, Tensor]:

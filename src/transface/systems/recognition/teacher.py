@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transface.losses.embedding_distillation import EmbeddingLoss, embedding_distillation
+from transface.losses.embedding_distillation import MARGIN, MARGIN_SCALE, EmbeddingLoss, embedding_distillation
 
 
 class RecognitionTeacher(nn.Module):
@@ -22,12 +22,13 @@ class RecognitionTeacher(nn.Module):
         teacher: any opened model (transface.load: our runs, released weights, ONNX), a backbone, or {"path": FILE} of a
             model that `open` is to open.
         student_size: E of the student.
-        kind: "cosine", "mse" or "relational".
+        kind: "cosine", "mse", "relational" or "margin".
         weight: of the loss; "mse" needs hundreds.
         teacher_size: of the teacher, where it does not tell.
+        scale, margin: of kind "margin".
 
     Raises:
-        ValueError: for an unknown kind or a negative weight.
+        ValueError: for an unknown kind, a negative weight, a scale or margin out of range or of another kind.
     """
 
     def __init__(
@@ -38,9 +39,15 @@ class RecognitionTeacher(nn.Module):
         kind: EmbeddingLoss = "cosine",
         weight: float = 1.0,
         teacher_size: int | None = None,
+        scale: float | None = None,
+        margin: float | None = None,
     ) -> None:
         super().__init__()
-        embedding_distillation(kind, torch.ones(1, 2), torch.ones(1, 2))
+        if kind != "margin" and (scale is not None or margin is not None):
+            raise ValueError(f"distillation.scale and .margin are of kind=margin, got kind={kind}: leave them null")
+        self.scale = MARGIN_SCALE if scale is None else scale
+        self.margin = MARGIN if margin is None else margin
+        embedding_distillation(kind, torch.ones(1, 2), torch.ones(1, 2), scale=self.scale, margin=self.margin)
         if not weight >= 0:
             raise ValueError(f"distillation.weight must be 0 or more, got {weight}")
         self.kind: EmbeddingLoss = kind
@@ -80,13 +87,20 @@ class RecognitionTeacher(nn.Module):
                 f"the teacher takes images of {sizes[0]} pixels, the student of {sizes[1]}: they see the same faces"
             )
 
-    def forward(self, embeddings: Tensor, whole: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, whole: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the scalar loss of a student's embeddings (B, E) against the teacher's of the unchanged faces (B, 3,
-        H, W).
+        H, W); `labels` (B,) say who is on each.
         """
         first = next(self.teacher.parameters(), None)
         if first is not None and first.device != whole.device:
             self.teacher.to(whole.device)
         with torch.no_grad():
             taught = self.teacher(whole if first is None else whole.to(first.dtype)).embedding
-        return embedding_distillation(self.kind, self.projector(embeddings), taught.to(embeddings.dtype))
+        return embedding_distillation(
+            self.kind,
+            self.projector(embeddings),
+            taught.to(embeddings.dtype),
+            labels=labels,
+            scale=self.scale,
+            margin=self.margin,
+        )

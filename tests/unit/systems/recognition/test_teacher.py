@@ -56,6 +56,17 @@ def test_the_teacher_sees_whole_faces_and_is_no_part_of_what_is_trained_or_saved
     assert not grouped & {id(p) for p in network.parameters()}
 
 
+def test_the_margin_kind_takes_the_people_of_the_batch_into_account() -> None:
+    torch.manual_seed(1)
+    teacher = RecognitionTeacher(MobileFaceNet(embedding_size=32), student_size=32, kind="margin", margin=0.2)
+    embeddings, whole = torch.randn(4, 32), torch.rand(4, 3, 112, 112)
+    apart = teacher(embeddings, whole, torch.arange(4))
+    same = teacher(embeddings, whole, torch.zeros(4, dtype=torch.long))
+    assert float(apart) > float(same) == 0.0
+    with pytest.raises(ValueError, match="are of kind=margin, got kind=cosine"):
+        RecognitionTeacher(MobileFaceNet(embedding_size=8), student_size=8, margin=0.2)
+
+
 def test_settings_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match="weight must be"):
         RecognitionTeacher(MobileFaceNet(embedding_size=8), student_size=8, weight=-1.0)
