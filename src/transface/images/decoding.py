@@ -75,9 +75,10 @@ def decode_images(
             decoded.update(zip(jpegs, _decode_jpegs([tensors[i] for i in jpegs], device), strict=True))
         for i in rest:
             decoded[i] = _decode_one(tensors[i]).to(device)
-        if fit != "refuse":
+        if fit != "refuse" and len({image.shape for image in decoded.values()}) > 1:
             decoded = {i: fit_image(image, size, fit=fit) for i, image in decoded.items()}
-        return torch.stack([decoded[i].permute(1, 2, 0) for i in range(len(images))]).permute(0, 3, 1, 2)
+        batch = torch.stack([decoded[i].permute(1, 2, 0) for i in range(len(images))]).permute(0, 3, 1, 2)
+        return batch if fit == "refuse" else fit_image(batch, size, fit=fit)  # of one size: all at once
     except torch.OutOfMemoryError:
         raise
     except (
