@@ -13,7 +13,6 @@ Time of the processor; exit code 1 if a limit is passed.
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -91,10 +90,16 @@ def peak_of(kind: str, backbone: str, batch: int) -> float:
 def print_peak(kind: str, backbone: str, batch: int) -> None:
     """Print what `peak_of` reads."""
     step = step_of(kind, backbone, batch)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     step()
     step()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(peak_memory() - before)
+
+
+def peak_memory() -> float:
+    """Return the most memory this process took so far, in MiB (getrusage tells a child the peak of its parent)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def measure_step(settings: argparse.Namespace) -> bool:

@@ -72,6 +72,7 @@ class Vgg(nn.Module):
     """
 
     outputs = FACE_OUTPUTS
+    mean: Tensor
     patch_size: int = 0  # no patches: DPAP and EHSM have nothing to work on
     grid_size: tuple[int, int] = (0, 0)
 
