@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from transface.cli.config.compose import conf_folder
-from transface.cli.config.errors import options_of, remember_keys
+from transface.cli.config.config_errors import options_of
 from transface.cli.config.verbs import VERBS
 from transface.cli.copy_config import groups
 
@@ -67,7 +67,7 @@ def script(shell: str) -> str:
         return fish_script()
     verbs = {verb: keys_of(verb) for verb in VERBS}
     values = [
-        f'      {verb}/{key}) values="{" ".join(options_of(key))}" ;;'
+        f'      {verb}/{key}) values="{" ".join(options_of(conf_folder(), key))}" ;;'
         for verb, keys in verbs.items()
         for key in keys
         if is_group(key)
@@ -85,7 +85,9 @@ def fish_script() -> str:
     for verb, said in VERBS.items():
         about = said.split(":")[0].replace("'", "")
         lines.append(f"complete -c transface -f -n __fish_use_subcommand -a {verb} -d '{about}'")
-        words = [f"{key}={option}" for key in keys_of(verb) if is_group(key) for option in options_of(key)]
+        words = [
+            f"{key}={option}" for key in keys_of(verb) if is_group(key) for option in options_of(conf_folder(), key)
+        ]
         words += [f"{key}=" for key in keys_of(verb)]
         if words:
             lines.append(f"complete -c transface -n '__fish_seen_subcommand_from {verb}' -a '{' '.join(words)}'")
@@ -99,7 +101,6 @@ def keys_of(verb: str) -> list[str]:
     file = conf_folder() / f"{verb}.yaml"
     if not file.is_file():
         return []
-    remember_keys([], folder=conf_folder())
     text = file.read_text(encoding="utf-8")
     own = re.findall(r"^(\w+):", text, re.M)
     groups = re.findall(r"^  - (?:optional )?(?:override )?/?(\w+):", text, re.M)

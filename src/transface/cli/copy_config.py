@@ -5,7 +5,8 @@ from pathlib import Path
 
 from transface.artifacts import write_whole
 from transface.cli.config.compose import conf_folder
-from transface.cli.config.errors import UserError, options_of, remember_keys
+from transface.cli.config.config_errors import options_of
+from transface.cli.config.errors import UserError
 
 OWN_FOLDER = "my_conf"
 
@@ -21,9 +22,8 @@ def main(argv: list[str]) -> int:
     words = parser.parse_args(argv).words
     outputs = [word.removeprefix("output=") for word in words if word.startswith("output=")]
     wanted = [word for word in words if not word.startswith("output=")]
-    remember_keys([], folder=conf_folder())
     if not wanted:
-        print("\n".join(f"{group}: {', '.join(options_of(group))}" for group in groups()))
+        print("\n".join(f"{group}: {', '.join(options_of(conf_folder(), group))}" for group in groups()))
         return 0
     if len(wanted) > 1 or len(outputs) > 1:
         raise UserError(f"config copies one file: transface config experiment=demo, got {' '.join(words)}")
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     if group not in groups():
         raise UserError(f"no group {group!r}: there are {', '.join(groups())}")
     if not option:
-        print("\n".join(options_of(group)))
+        print("\n".join(options_of(conf_folder(), group)))
         return 0
     print(copy_config(group, option, Path(outputs[0]) if outputs else None))
     return 0
@@ -51,8 +51,8 @@ def copy_config(group: str, option: str, output: Path | None = None) -> str:
         UserError: for an option that is not there, a name that is ours already, or a folder that is not the group's.
         FileExistsError: if there is a file already.
     """
-    if option not in options_of(group):
-        raise UserError(f"no {group}={option}: there are {', '.join(options_of(group))}")
+    if option not in options_of(conf_folder(), group):
+        raise UserError(f"no {group}={option}: there are {', '.join(options_of(conf_folder(), group))}")
     file = conf_folder() / group / f"{option}.yaml"
     target = output or Path(OWN_FOLDER) / group / f"my_{option.rpartition('/')[2]}.yaml"
     if target.suffix != ".yaml" or target.parent.name != group.rpartition("/")[2]:
@@ -60,7 +60,7 @@ def copy_config(group: str, option: str, output: Path | None = None) -> str:
             f"output must be a .yaml in a folder named {group.rpartition('/')[2]}, where Hydra looks for it, got"
             f" {target}; e.g. {OWN_FOLDER}/{group}/mine.yaml"
         )
-    if target.stem in options_of(group):
+    if target.stem in options_of(conf_folder(), group):
         raise UserError(
             f"{group}={target.stem} is a config of transface, which would be read instead: take another name"
         )

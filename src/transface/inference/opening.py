@@ -22,19 +22,27 @@ from transface.inference.face_model import CONFIG_FILE, WEIGHTS_FILE, FaceModel,
 from transface.systems.generalist.released import is_released, released_network
 from transface.training.checkpoints.reader import find_checkpoint, read_checkpoint
 
-RECIPE_PARTS = (
-    "experiment",
-    "backbone",
-    "classifier",
-    "margin",
-    "perturbation",
-    "weighting",
-    "augmentation",
-    "data",
-    "optimizer",
-    "schedule",
+# What a recipe leaves out of a run's config: where and how it was computed, watched and kept, and its name.
+NOT_RECIPE = frozenset(
+    {
+        "name",
+        "resume",
+        "paths",
+        "logger",
+        "callbacks",
+        "checkpoint",
+        "validation",
+        "protocol",
+        "monitor",
+        "report",
+        "trainer",
+        "time_budget",
+        "system",
+        "hydra",
+        "run",
+        "variant_of",
+    }
 )
-RECIPE_NUMBERS = ("seed", "gradient_accumulation", "devices", "num_nodes")
 
 
 def load(
@@ -185,7 +193,7 @@ def provenance_of(
     machine.
     """
     recipe = {
-        key: without_folders(config[key]) for key in (*RECIPE_PARTS, *RECIPE_NUMBERS) if config.get(key) is not None
+        str(key): without_folders(value) for key, value in config.items() if key not in NOT_RECIPE and value is not None
     }
     found: dict[str, Any] = {"source": config.get("name") or file.name, "recipe": recipe, "versions": dict(versions)}
     for key, name in (("global_step", "steps"), ("epoch", "epochs")):

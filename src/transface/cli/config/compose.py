@@ -3,7 +3,8 @@
 import difflib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from transface.cli.config.command_line import hydra_words
-from transface.cli.config.errors import Carried, UserError, has_line, remember_keys
+from transface.cli.config.config_errors import config_line
+from transface.cli.config.errors import Carried, UserError, has_line, shows_traceback
 from transface.cli.config.help_page import asks_for_help, help_page
 from transface.cli.config.value_types import refuse_wrong_kinds
 
@@ -38,9 +40,9 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
     OmegaConf.register_new_resolver("trial_name", trial_name, replace=True)
     argv = hydra_words(argv, folder)
     if asks_for_help(argv):
-        print(help_page(verb, argv, folder))
+        with one_line_for_configs(folder, verb, argv):
+            print(help_page(verb, argv, folder))
         return None
-    _remember(folder, verb, argv)
     program = sys.argv[0]
     sys.argv = [f"{program}", *argv]
     result: list[Any] = []
@@ -58,7 +60,8 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
             raise Carried(error) from error
         return result[-1]
 
-    hydra.main(version_base="1.3", config_path=str(folder), config_name=verb)(checked)()
+    with one_line_for_configs(folder, verb, argv):
+        hydra.main(version_base="1.3", config_path=str(folder), config_name=verb)(checked)()
     return result[-1] if result else None
 
 
@@ -69,16 +72,30 @@ def trial_name(overrides: str) -> str:
     return re.sub(r"\bvariant=[^,/]+/", "variant=", overrides).replace("/", "-")
 
 
-def _remember(folder: Path, verb: str, argv: list[str]) -> None:
+@contextmanager
+def one_line_for_configs(folder: Path, verb: str, argv: list[str]) -> Iterator[None]:
+    """Raise UserError with its one line in place of what Hydra or OmegaConf refuses in a config."""
+    try:
+        yield
+    except (Exception, Carried) as error:
+        cause = error.error if isinstance(error, Carried) else error
+        line = config_line(cause, folder=folder, known_keys=lambda: _known_keys(folder, verb, argv))
+        if line is None or shows_traceback():
+            raise
+        raise UserError(line) from cause
+
+
+def _known_keys(folder: Path, verb: str, argv: list[str]) -> list[str]:
+    """Return the keys of the config composed with the groups the user chose; [] where these do not compose either."""
     groups = [
         word
         for word in argv
         if "=" in word and "." not in word.split("=")[0] and (folder / word.split("=")[0].lstrip("+")).is_dir()
     ]
     try:
-        remember_keys(leaf_keys(compose(verb, groups)), folder=folder)
+        return leaf_keys(compose(verb, groups))
     except Exception:
-        remember_keys([], folder=folder)
+        return []
 
 
 def compose(verb: str, overrides: list[str]) -> DictConfig:

@@ -2,16 +2,15 @@
 else keeps its traceback.
 """
 
-import difflib
 import errno
 import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, NamedTuple
 
 USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
 
@@ -70,7 +69,12 @@ def reported(verb: str = "") -> Iterator[Outcome]:
 
 def has_line(error: BaseException) -> bool:
     """Return whether one line says all of an error, and nobody asked for its traceback."""
-    return not os.environ.get("TRANSFACE_TRACEBACK") and (user_line(error) or failure_line(error)) is not None
+    return not shows_traceback() and (user_line(error) or failure_line(error)) is not None
+
+
+def shows_traceback() -> bool:
+    """Return whether the user asked for tracebacks."""
+    return bool(os.environ.get("TRANSFACE_TRACEBACK"))
 
 
 def _say(error: BaseException, verb: str) -> int:
@@ -84,31 +88,57 @@ def _then(verb: str) -> str:
     return f"; {GOES_ON[verb]}" if verb in GOES_ON else ""
 
 
+class Failure(NamedTuple):
+    """A way in which a run fails that its user can do something about.
+
+    Attributes:
+        matches: whether an error is of this kind.
+        line: the one line to show.
+        resumes: whether the line ends with how the verb resumes.
+    """
+
+    matches: Callable[[Any], bool]
+    line: Callable[[Any], str]
+    resumes: bool = False
+
+
+KILLED = re.compile(r"DataLoader worker .*?killed by signal: [^.]*")
+FAILURES = (
+    Failure(
+        lambda error: isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT),
+        lambda error: (
+            f"{error.strerror}: {error.filename2 or error.filename or 'a file'} could not be written; make room"
+        ),
+        resumes=True,
+    ),
+    Failure(lambda error: hasattr(error, "hint"), lambda error: f"{one_line(str(error))}{error.hint}"),
+    Failure(
+        lambda error: isinstance(error, RuntimeError) and KILLED.search(str(error)) is not None,
+        lambda error: (
+            f"{KILLED.findall(str(error))[0]}: a machine or container out of (shared) memory kills its workers; lower"
+            " data.num_workers, or give it more (docker run --shm-size=8g)"
+        ),
+        resumes=True,
+    ),
+    Failure(  # by its name: torch is not imported to say what went wrong
+        lambda error: type(error).__name__ == "OutOfMemoryError",
+        lambda error: (
+            f"{one_line(str(error)).split('. ')[0]}. Take smaller batches (gradient_accumulation=2 halves what a"
+            " training step holds at the same total), or trainer.precision=bf16-mixed,"
+            " backbone.gradient_checkpointing=true, classifier=partial_fc"
+        ),
+    ),
+)
+
+
 def failure_line(error: BaseException, verb: str = "") -> str | None:
     """Return the one line to show where a run failed in a way that its user can do something about, None where only a
     traceback helps.
     """
     for cause in causes(error):
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return (
-                f"{cause.strerror}: {cause.filename2 or cause.filename or 'a file'} could not be written; make"
-                f" room{_then(verb)}"
-            )
-        if type(cause).__name__ == "NonFiniteLossError":
-            return one_line(str(cause))
-        if (killed := re.search(r"DataLoader worker .*?killed by signal: [^.]*", str(cause))) and isinstance(
-            cause, RuntimeError
-        ):
-            return (
-                f"{killed.group()}: a machine or container out of (shared) memory kills its workers; lower"
-                f" data.num_workers, or give it more (docker run --shm-size=8g){_then(verb)}"
-            )
-        if type(cause).__name__ == "OutOfMemoryError":
-            said = one_line(str(cause)).split(". ")[0]
-            return (
-                f"{said}. Take smaller batches (gradient_accumulation=2 halves what a training step holds at the same"
-                " total), or trainer.precision=bf16-mixed, backbone.gradient_checkpointing=true, classifier=partial_fc"
-            )
+        for failure in FAILURES:
+            if failure.matches(cause):
+                return failure.line(cause) + (_then(verb) if failure.resumes else "")
     return None
 
 
@@ -125,7 +155,7 @@ def user_line(error: BaseException) -> str | None:
         if isinstance(cause, FileNotFoundError) and cause.filename and cause.strerror:
             return f"no such file or folder: {cause.filename}"
         if is_config_error(cause):
-            return hydra_line(error if is_config_error(error) else cause)
+            return one_line(str(cause).split("Config search path:")[0])
         if isinstance(cause, USER_ERRORS):
             return one_line(str(cause))
     if type(error).__name__ == "InstantiationException":
@@ -167,57 +197,3 @@ def causes(error: BaseException) -> list[BaseException]:
 def one_line(text: str) -> str:
     """Return the text with its lines joined."""
     return "; ".join(part.strip() for part in text.strip().splitlines() if part.strip())
-
-
-def hydra_line(error: BaseException) -> str:
-    """Return one line for an error of Hydra or OmegaConf: which key, and what is near it."""
-    text = str(error).split("Config search path:")[0].strip()
-    option = re.search(r"Could not find '([^']+)/([^']+)'", text)
-    if option and "Available options" in text:
-        group, choice = option.groups()
-        choices = [line.strip() for line in text.split(":")[-1].splitlines() if line.strip()]
-        nested = [name for name in (options_of(group) if _CONF else []) if "/" in name]
-        return f"no {group}={choice}: {_moved(group, choice) or 'there are ' + ', '.join([*choices, *nested])}"
-    unlisted = re.search(r"Could not load '([^']+)/([^']+)'", text)
-    if unlisted and _CONF:
-        group, choice = unlisted.groups()
-        return f"no {group}={choice}: {_moved(group, choice) or 'there are ' + ', '.join(options_of(group))}"
-    missing = re.search(r"Key '([^']+)' is not in struct", text)
-    override = re.search(r"Could not override '([^']+)'", text)
-    if override or missing:
-        name = override.group(1) if override else missing.group(1)  # type: ignore[union-attr]
-        known = known_keys()
-        near = difflib.get_close_matches(name, known, n=3) or difflib.get_close_matches(name.split(".")[-1], known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "'--cfg job' prints all keys"
-        return f"no config key {name!r}: {hint} (+{name}=... adds a key that is not there)"
-    return one_line(text)
-
-
-def options_of(group: str) -> list[str]:
-    """Return the options of a config group, those in folders as folder/name."""
-    folder = _CONF[0] / group
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
-
-
-def _moved(group: str, choice: str) -> str:
-    """Return what an option is called now that has moved into the folder of its paper; "" where it is none of these."""
-    found = [
-        name
-        for name in (options_of(group) if _CONF else [])
-        if "/" in name and choice in (name.replace("/", "_"), name.rpartition("/")[2])
-    ]
-    return f"it is called {' or '.join(f'{group}={name}' for name in found)} now" if found else ""
-
-
-_KNOWN: list[str] = []
-_CONF: list[Path] = []
-
-
-def remember_keys(keys: list[str], *, folder: Path) -> None:
-    """Keep the keys of the composed config and the folder of its groups for the hint of a misspelt one."""
-    _KNOWN[:], _CONF[:] = keys, [folder]
-
-
-def known_keys() -> list[str]:
-    """Return the keys last remembered."""
-    return list(_KNOWN)

@@ -15,7 +15,13 @@ log = logging.getLogger(__name__)
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite."""
+    """The loss became NaN or infinite.
+
+    Attributes:
+        hint: what the command line adds to its one line; the text of the error says what to try.
+    """
+
+    hint = ""
 
 
 class _Suspect(NamedTuple):
