@@ -23,6 +23,15 @@ def usage() -> str:
     )
 
 
+def help_of(verb: str) -> str:
+    """Return the help of a verb that has a config of its own keys, "" of one that answers --help itself."""
+    from transface.cli.config.folder import conf_folder
+    from transface.cli.config.verb_help import verb_help
+
+    has_own_keys = verb != "train" and (conf_folder() / f"{verb}.yaml").is_file()
+    return verb_help(verb, conf_folder()) if has_own_keys else ""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit code: 0, 1 (something was found or failed), or 2 (the call or the input is
     wrong).
@@ -43,6 +52,10 @@ def main(argv: list[str] | None = None) -> int:
     from transface.cli.config.errors import reported
 
     with reported(verb) as outcome:
+        if {"-h", "--help"} & set(rest) and (text := help_of(verb)):
+            print(text)
+            sys.stdout.flush()
+            return 0
         module = importlib.import_module(f"transface.cli.{MODULES.get(verb, verb)}")
         outcome.code = int(module.main(rest) or 0)
     return outcome.code

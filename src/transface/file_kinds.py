@@ -5,8 +5,12 @@ archives, broken downloads, files of other frameworks.
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 BEGIN = 512
+UNPACKED_TIMES, UNPACKED_BYTES = 4, 200 << 20  # what an archive may unpack to
 TEXT = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself: 'git lfs pull' fetches it"),
     (b"<!doctype", "a web page: the download gave a page (a login, a warning, an error); download the file itself"),
@@ -61,6 +65,35 @@ def described_file(path: str | Path) -> str:
     if begin.startswith(b"\x80") and len(begin) > 1 and begin[1] <= 5:
         return ""  # a pickle: whoever reads pickles says what is in it
     return _described_text(begin)
+
+
+def refuse_zip_bomb(path: str | Path) -> None:
+    """Refuse an archive that would unpack to more than four times its size and 200 MB; nothing is unpacked.
+
+    Raises:
+        ValueError: with both sizes. What is no zip archive passes: its reader says what is wrong with it.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return
+    if unpacked > UNPACKED_TIMES * path.stat().st_size + UNPACKED_BYTES:
+        raise ValueError(
+            f"{path} is {path.stat().st_size:,} bytes and would unpack to {unpacked:,}: refused, as it would fill the"
+            " memory (a zip bomb?)"
+        )
+
+
+def open_npz(path: str | Path) -> Any:
+    """Open the arrays of an .npz file (a context manager, by name); no pickle in it is read, no bomb unpacked.
+
+    Raises:
+        ValueError, zipfile.BadZipFile, EOFError: if it is none.
+    """
+    refuse_zip_bomb(path)
+    return np.load(path, allow_pickle=False)
 
 
 def _described_zip(path: Path) -> str:

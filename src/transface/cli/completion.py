@@ -4,8 +4,8 @@ import argparse
 import re
 from pathlib import Path
 
-from transface.cli.config.compose import conf_folder
 from transface.cli.config.config_errors import options_of
+from transface.cli.config.folder import conf_folder
 from transface.cli.config.verbs import VERBS
 from transface.cli.copy_config import groups
 

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from transface.artifacts import write_whole
-from transface.cli.config.compose import conf_folder
 from transface.cli.config.config_errors import options_of
 from transface.cli.config.errors import UserError
+from transface.cli.config.folder import conf_folder
 
 OWN_FOLDER = "my_conf"
 

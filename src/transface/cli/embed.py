@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
-from transface.cli.config.model_options import open_model, points_of, progress_bar
+from transface.cli.config.model_options import open_model, points_by_picture, points_of, progress_bar
 
 
 def main(argv: list[str]) -> int:
@@ -14,10 +14,10 @@ def main(argv: list[str]) -> int:
 
 def embed(cfg: DictConfig) -> None:
     """Embed the folder; a run that was stopped goes on."""
-    from transface.images.files import list_images
+    from transface.data.sources.picture_list import open_pictures
     from transface.inference.folders.folder_embedding import embed_folder
 
-    images = list_images(cfg.images)
+    images = open_pictures(cfg.images)
     model = open_model(cfg)
     with progress_bar("embedding", len(images.names)) as progress:
         found = embed_folder(
@@ -27,7 +27,7 @@ def embed(cfg: DictConfig) -> None:
             batch_size=cfg.batch_size,
             flip=cfg.flip,
             fit=cfg.fit,
-            points=points_of(cfg),
+            points=points_by_picture(points_of(cfg), images.names),
             detector=cfg.detector,
             faces=cfg.faces,
             quality=cfg.quality,

@@ -40,6 +40,8 @@ def evaluate(cfg: DictConfig) -> None:
     protocol = instantiate(cfg.protocol)
     protocol.prepare()
     subject = open_subject(cfg)
+    if hasattr(protocol, "check_images"):
+        protocol.check_images(tuple(subject.backbone.image_size))
     folder = results_folder(cfg)
     folder.mkdir(parents=True, exist_ok=True)
     embedder = Embedder(

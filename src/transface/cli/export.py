@@ -163,21 +163,19 @@ def real_faces(cfg: DictConfig, model: Any, count: int) -> Any:
     from transface.images.pixels import normalised
     from transface.images.user_images import batches_of_faces
 
-    pictures = picture_sources(Path(cfg.images))
-    chosen = pictures[:: max(1, len(pictures) // count)][:count]
+    chosen = picture_sources(Path(cfg.images), count)
     return torch.cat([normalised(batch) for batch in batches_of_faces(chosen, model.image_size, batch_size=64)])
 
 
-def picture_sources(path: Path) -> list[Any]:
-    """Return the pictures of a folder (as paths) or of a .bin pair set (as bytes)."""
-    if path.suffix == ".bin":
-        from transface.data.benchmarks.pairs import read_pair_set
+def picture_sources(path: Path, count: int) -> list[Any]:
+    """Return the pictures of a folder or a list (as paths), of a pack or a pair set (as bytes), read as they are
+    needed.
+    """
+    from transface.data.sources.picture_list import open_pictures
 
-        return [bytes(image) for image in read_pair_set(path).images]
-    from transface.images.files import list_images
-
-    found = list_images(path)
-    return [found.root / name for name in found.names]
+    found = open_pictures(path)
+    step = max(1, len(found.names) // count)
+    return [found.picture(name) for name in found.names[::step][:count]]
 
 
 def accuracies(cfg: DictConfig, model: Any) -> dict[str, Any]:

@@ -8,7 +8,14 @@ from omegaconf import DictConfig
 
 from transface.cli.config.compose import plain, run_verb
 from transface.cli.config.errors import UserError
-from transface.cli.config.model_options import open_model, points_of, progress_bar, quoted, words_and_keys
+from transface.cli.config.model_options import (
+    open_model,
+    points_by_picture,
+    points_of,
+    progress_bar,
+    quoted,
+    words_and_keys,
+)
 
 SHOWN = 20  # pictures on the screen where nothing is written
 
@@ -31,18 +38,19 @@ def predict(cfg: DictConfig) -> int:
         raise UserError(f"output must end in .json or .parquet, got {cfg.output}")
     if not Path(cfg.images).exists():
         raise FileNotFoundError(f"no picture, folder or pack at {cfg.images}")
+    from transface.data.sources.picture_list import open_pictures
     from transface.images.detectors.opening import open_detector
-    from transface.images.files import list_images
     from transface.inference.predict import predict_pictures
     from transface.inference.predictions_file import as_json, write_overlay, write_predictions
 
-    pictures = pictures_of(Path(cfg.images), list_images)
+    listed = open_pictures(cfg.images)
+    pictures = [(name, listed.picture(name)) for name in listed.names]
     model = open_model(cfg)
     with progress_bar("predicting", len(pictures)) as progress:
         found = predict_pictures(
             model,
             pictures,
-            points=points_of(cfg),
+            points=points_by_picture(points_of(cfg), listed.names),
             detector=None if cfg.detector is None else open_detector(cfg.detector, device=model.device),
             faces=cfg.faces,
             outputs=plain(cfg.outputs),
@@ -71,21 +79,6 @@ def predict(cfg: DictConfig) -> int:
         if len(failed) > SHOWN:
             print(f"... and {len(failed) - SHOWN} more failed")
     return 1 if failed else 0
-
-
-def pictures_of(path: Path, list_images: Any) -> list[tuple[str, Any]]:
-    """Return (name, path or bytes) of one photograph, of a folder's, a list's, a pair set's or a pack's."""
-    if path.suffix == ".bin":
-        from transface.data.benchmarks.pairs import read_pair_set
-
-        return [(str(index), bytes(image)) for index, image in enumerate(read_pair_set(path).images)]
-    if path.suffix == ".rec" or (path / "train.rec").is_file():
-        from transface.data.sources.identity_pack import IdentityPack
-
-        pack = IdentityPack(path)
-        return [(str(pack.key(index)), pack.encoded(index)) for index in range(len(pack))]
-    found = list_images(path)
-    return [(name, found.root / name) for name in found.names]
 
 
 def picked(found: Any, labels: list[str] | None, outputs: Any) -> Any:

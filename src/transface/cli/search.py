@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
 
 def search(cfg: DictConfig) -> None:
     """Embed gallery and query, print the hits, write the page."""
-    from transface.images.files import list_images
+    from transface.data.sources.picture_list import open_pictures
     from transface.inference.folders.embeddings_file import require_models_equal
     from transface.inference.search.face_index import FaceIndex, check_search
     from transface.inference.search.rated_gallery import person_of, pool_people, refuse_low_quality
@@ -51,12 +51,12 @@ def search(cfg: DictConfig) -> None:
     if stored["gallery"]:
         found, gallery = stored_faces(cfg.gallery, cfg.pictures)
     else:
-        gallery = list_images(cfg.gallery)
+        gallery = open_pictures(cfg.gallery)
         found = gallery_embeddings(cfg, model, gallery, points)
     if stored["query"]:
         asked, queries = stored_faces(cfg.query, cfg.pictures)
     else:
-        queries = list_images(cfg.query)
+        queries = open_pictures(cfg.query)
         asked = query_embeddings(cfg, model, queries, points, flip=found.about.get("flip") or cfg.flip)
     require_models_equal(found.about, cfg.gallery, asked.about, cfg.query if stored["query"] else cfg.checkpoint)
     if limit is not None and model is None:
@@ -76,9 +76,9 @@ def search(cfg: DictConfig) -> None:
     for name, scores, positions in zip(queries.names, hits.scores, hits.positions, strict=True):
         rows = [(str(found.names[position]), float(score)) for position, score in zip(positions, scores, strict=True)]
         listed = [
-            Hit(person_of(hit) if cfg.templates else hit, gallery.root / hit, float(score)) for hit, score in rows
+            Hit(person_of(hit) if cfg.templates else hit, gallery.picture(hit), float(score)) for hit, score in rows
         ]
-        answers.append(Answer(name, queries.root / name, listed))
+        answers.append(Answer(name, queries.picture(name), listed))
         print_answer(answers[-1], limit)
     page.parent.mkdir(parents=True, exist_ok=True)
     title = (

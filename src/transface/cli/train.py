@@ -15,6 +15,7 @@ from transface.artifacts import code_commit
 from transface.cli.config.compose import instantiate, plain, run_verb
 from transface.cli.config.errors import UserError, one_line, user_line
 from transface.cli.config.value_types import home_of, parts
+from transface.cli.runs.changed_settings import changed_settings, told
 from transface.cli.runs.child_processes import children_repeat, refuse_machine_alone
 from transface.cli.runs.loggers import make_loggers, tell_config
 from transface.cli.runs.recorded_run import repeat_of
@@ -47,6 +48,7 @@ def train(cfg: DictConfig) -> float | None:
     import lightning
 
     from transface.training.checkpoints.reader import read_checkpoint
+    from transface.training.parallel.synced_batch_norm import check_batch_norms
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # Lightning looks for the position in the loader; ours is in the data module (TrainingData.state_dict), and resuming
@@ -58,17 +60,25 @@ def train(cfg: DictConfig) -> float | None:
     module = instantiate(cfg.system)
     module.open_models(open_model)
     trainer = build_trainer(cfg, resumed=resume is not None)
-    data.device_batch_size(
-        devices=trainer.world_size, accumulation=trainer.accumulate_grad_batches
-    )  # a batch that cannot be dealt is refused now
+    devices = trainer.world_size
+    images = data.device_batch_size(devices=devices, accumulation=trainer.accumulate_grad_batches)
+    check_batch_norms(module, images, devices=devices, synced=bool(cfg.trainer.get("sync_batchnorm")))
     for part in validations_of(trainer):
-        part.prepare()
+        part.prepare(module.network)
+    changes: list[str] = []
     if resume is not None:
-        module.check_checkpoint(read_checkpoint(resume), resume)  # before anything is moved for it
+        stored = read_checkpoint(resume)
+        module.check_checkpoint(stored, resume)  # before anything is moved for it
+        if (ended := ended_before(cfg, stored)) is not None:
+            print(ended, flush=True)
+            return None
+        changes = changed_settings((stored.get("transface") or {}).get("config") or {}, plain(cfg))
     make_room(folder, resume)
     record_run(folder, plain(cfg), composed=cfg)
     record_environment(folder, world_size=trainer.world_size)
     if trainer.is_global_zero:
+        if changes:
+            print(f"changed since the checkpoint: {told(changes)}", flush=True)
         tell_config(trainer.loggers, plain(cfg), folder=folder)
     with children_repeat(cfg):
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
@@ -105,6 +115,20 @@ def open_model(path: str) -> Any:
     from transface.inference.opening import load
 
     return load(path)
+
+
+def ended_before(cfg: DictConfig, checkpoint: Mapping[str, Any]) -> str | None:
+    """Return the line to print where a checkpoint is already beyond the end that the command names, else None."""
+    steps = int(checkpoint.get("global_step", 0))
+    epochs = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    for name, done in (("max_epochs", epochs), ("max_steps", steps)):
+        limit = cfg.trainer.get(name)
+        if isinstance(limit, int) and 0 < limit < done:
+            return (
+                f"nothing is trained: the checkpoint is of step {steps} after {epochs} whole epochs, and"
+                f" trainer.{name}={limit} ends before it; a larger one goes on"
+            )
+    return None
 
 
 def check_settings(cfg: DictConfig) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.artifacts import write_whole, writing_file
+from transface.file_kinds import open_npz
 
 SCHEMA = "transface.result/2"
 FIRST_SCHEMA = "transface.result/1"  # its measures had no unit and no direction, its results no kind
@@ -228,6 +229,7 @@ class Result:
         arrays: the .npz beside the JSON, filled for writing, empty after reading (use `read_arrays`). For paired tests
             "correct" (N,) or (N, A) bool, or "error" (N,); "subjects" (N,) where people are known.
         scores_path: the .npz this was read from, or None.
+        path: the .json this was read from, or None.
     """
 
     protocol: str
@@ -249,6 +251,7 @@ class Result:
     provenance: Provenance = field(default_factory=Provenance)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
     scores_path: Path | None = field(default=None, compare=False)
+    path: Path | None = field(default=None, compare=False)
 
     def measure(self, name: str) -> Measure:
         """Return the measure of that name; raises KeyError naming those there are."""
@@ -372,7 +375,7 @@ def read_arrays(result: Result) -> dict[str, NDArray[Any]]:
     if result.arrays or result.scores_path is None:
         return result.arrays
     try:
-        with np.load(result.scores_path, allow_pickle=False) as stored:
+        with open_npz(result.scores_path) as stored:
             return {key: stored[key] for key in stored.files}
     except (
         zipfile.BadZipFile,
@@ -399,7 +402,7 @@ def _as_json(result: Result) -> dict[str, Any]:
     return {
         item.name: _plain(getattr(result, item.name))
         for item in dataclasses.fields(result)
-        if item.name not in {"arrays", "scores_path"}
+        if item.name not in {"arrays", "scores_path", "path"}
     }
 
 
@@ -433,6 +436,7 @@ def _from_json(content: Mapping[str, Any], arrays_path: Path) -> Result:
             },
             "provenance": Provenance(**fields["provenance"]),
             "scores_path": arrays_path if arrays_path.is_file() else None,
+            "path": arrays_path.with_suffix(".json"),
         }
     )
 

@@ -1,6 +1,8 @@
 """Validation inside training: any protocols at chosen steps, on all ranks, on the weights that evaluation would use."""
 
-from collections.abc import Sequence
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +15,10 @@ from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import BenchmarkProtocol, with_settings
 from transface.evaluation.results import Better, Measure, Result
 from transface.evaluation.runner import ModelRunner
+from transface.training.checkpoints.writer import CheckpointWriter
 from transface.training.module import TrainingModule
+
+log = logging.getLogger(__name__)
 
 
 class ProtocolValidation(Callback):
@@ -49,12 +54,16 @@ class ProtocolValidation(Callback):
         self.results: list[Result] = []
         self._whole = False
 
-    def prepare(self) -> None:
-        """Read the protocols' lists, so that what is missing is known before the first step and not at the first
-        validation.
+    def prepare(self, network: nn.Module | None = None) -> None:
+        """Read the protocols' lists and hold the headers of their images against what the network takes, so that what
+        is wrong is known before the first step and not at the first validation.
         """
+        size = getattr(network, "image_size", None)
         for protocol in self.protocols:
             protocol.prepare()
+            check = getattr(protocol, "check_images", None)
+            if check is not None and size is not None:
+                check((int(size[0]), int(size[1])))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.prepare()
@@ -72,7 +81,8 @@ class ProtocolValidation(Callback):
         epoch_ends = bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
         run_ends = self._is_wanted() and self._run_ends(trainer, epoch_ends)
         if run_ends or self._is_due(trainer, epoch_ends):
-            self.validate(trainer, pl_module, whole=run_ends)
+            with saved_first(trainer):
+                self.validate(trainer, pl_module, whole=run_ends)
 
     def _is_due(self, trainer: Trainer, epoch_ends: bool) -> bool:
         by_step = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
@@ -93,7 +103,8 @@ class ProtocolValidation(Callback):
         """Validate the last weights where the end came unforeseen: a time budget, early stopping."""
         assert isinstance(pl_module, TrainingModule)
         if self._is_wanted() and not (self._whole and pl_module.validated_at == trainer.global_step):
-            self.validate(trainer, pl_module, whole=True, log=pl_module.validated_at != trainer.global_step)
+            with saved_first(trainer):
+                self.validate(trainer, pl_module, whole=True, log=pl_module.validated_at != trainer.global_step)
 
     def validate_after_all(self, trainer: Trainer, pl_module: TrainingModule) -> None:
         """Validate the weights of a run that had ended already, if it is resumed before its results were written;
@@ -136,6 +147,25 @@ class ProtocolValidation(Callback):
 
 def _nothing(_network: nn.Module, _results: Sequence[Result]) -> None:
     pass
+
+
+@contextlib.contextmanager
+def saved_first(trainer: Trainer) -> Iterator[None]:
+    """Save the trained weights where what is done inside fails, and let the error through.
+
+    On several ranks nothing is saved here: the others may be waiting inside the evaluation, and a checkpoint needs all.
+    """
+    try:
+        yield
+    except Exception:
+        parts: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        writer = next((part for part in parts if isinstance(part, CheckpointWriter)), None)
+        if writer is not None and trainer.world_size == 1 and writer.saved_step != trainer.global_step:
+            log.error(
+                "the validation failed: the trained weights were saved first, in %s; resume=true goes on with them",
+                writer.save(trainer),
+            )
+        raise
 
 
 def runner_for(network: nn.Module, **settings: Any) -> ModelRunner:

@@ -4,6 +4,7 @@ their EXIF says.
 Shapes: B faces, H x W pixels. Images come out as RGB, uint8.
 """
 
+import io
 import warnings
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ from transface.images.headers import EXIF, JPEG, PNG, image_size, open_other
 warnings.filterwarnings("ignore", message=r"(?s).*TorchCodec.*")
 
 EXIF_WITHIN = 256
+BIT_DEPTH_AT = 24  # of a PNG: signature, length and name of its header, width, height
 LARGEST_SIDE = 16384  # of an image whose size is not prescribed
 LARGEST_AREA = 80 << 20  # pixels; decoded they take three bytes each
 
@@ -158,12 +160,20 @@ def _decode_one(encoded: Tensor) -> Tensor:
     if start[:3] == JPEG:
         return _decode_jpegs([encoded], torch.device("cpu"))[0]
     if start == PNG:
-        image = decode_png(encoded, ImageReadMode.RGB, apply_exif_orientation=True)
-        return (
-            image if image.dtype == torch.uint8 else (image.to(torch.int32) // 257).to(torch.uint8)
-        )  # 16 bits a colour
+        return _decode_png(encoded)
     with open_other(encoded.numpy().tobytes()) as picture:
         return pixels_of(ImageOps.exif_transpose(picture))
+
+
+def _decode_png(encoded: Tensor) -> Tensor:
+    """Return the pixels of a PNG. Pillow reads it: torchvision's decoder ends the process on some broken files."""
+    data = encoded.numpy().tobytes()
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+        pixels = pixels_of(ImageOps.exif_transpose(picture))
+    if data[BIT_DEPTH_AT] != 16:
+        return pixels
+    image = decode_png(encoded, ImageReadMode.RGB, apply_exif_orientation=True)  # whole, as Pillow has read it
+    return image if image.dtype == torch.uint8 else (image.to(torch.int32) // 257).to(torch.uint8)
 
 
 def pixels_of(picture: Image.Image) -> Tensor:

@@ -31,6 +31,14 @@ class ImageList(NamedTuple):
         """The path of each."""
         return [self.root / name for name in self.names]
 
+    def picture(self, name: str) -> Path:
+        """Return the path of one of the images."""
+        return self.root / name
+
+    def files(self) -> list[Path]:
+        """Return the files that hold the images: their paths."""
+        return self.paths
+
 
 def list_images(source: str | Path) -> ImageList:
     """Return the images of a folder, at any depth and behind links too, none that begins with a dot; or the one file;
@@ -57,6 +65,25 @@ def list_images(source: str | Path) -> ImageList:
         instead = f"; {len(others)} files are pictures of other kinds, {others[0]} the first" if others else ""
         raise ValueError(f"no images in {source}: expected files ending in {', '.join(IMAGE_SUFFIXES)}{instead}")
     return found
+
+
+def below(root: str | Path, name: str, *, source: object) -> str:
+    """Return a name from a list, which must lie below the list's root.
+
+    A list from elsewhere must not reach other files of this machine: they would be shown in reports and thumbnails.
+
+    Raises:
+        ValueError: for a name that leads out of the root, by `..` or because it is absolute.
+    """
+    if ".." not in name and not name.startswith(("/", "~", "\\")):
+        return name
+    whole, base = os.path.abspath(os.path.join(root, name)), os.path.abspath(root)
+    if whole == base or whole.startswith(base.rstrip("/") + "/"):
+        return name
+    raise ValueError(
+        f"{source} names {name!r}, which lies outside {root}: a list may name files below its root alone; give the"
+        " folder above them as root (/ for absolute paths)"
+    )
 
 
 def files_below(folder: str | Path, *, above: frozenset[str] = frozenset()) -> Iterator[str]:

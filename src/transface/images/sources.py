@@ -4,7 +4,8 @@ Shapes: M images, B of them in a batch, H x W the size a backbone takes. Batches
 """
 
 import hashlib
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.io import encode_png
 
-from transface.images.decoding import decode_image, decode_images
-from transface.images.fit import Fit, check_fit
-from transface.images.headers import is_plain
+from transface.images.decoding import ImageError, decode_image, decode_images
+from transface.images.fit import Fit, ImageSizeError, check_fit, placement
+from transface.images.headers import image_size, is_plain
+
+HEADERS_READ = 4096  # of a list of many files
+HEADER_BYTES = 1 << 16
 
 
 class FaceSource(Protocol):
@@ -63,6 +67,11 @@ class EncodedImages:
         names = [f"{index} of {self.name}" for index in indices]
         return decode_images([bytes(self.images[index]) for index in indices], size=size, names=names, fit=self.fit)
 
+    def check_headers(self, size: tuple[int, int]) -> None:
+        """Hold the header of every image against a size; see `check_sizes`."""
+        names = [f"{index} of {self.name}" for index in range(len(self))]
+        check_sizes((bytes(image) for image in self.images), size, names=names, fit=self.fit)
+
     def thumbnail(self, index: int) -> bytes:
         """Return the encoded face as it is."""
         return bytes(self.images[index])
@@ -95,6 +104,11 @@ class FaceFiles:
         paths = [self.paths[index] for index in indices]
         return decode_images([read_bytes(path) for path in paths], size=size, names=paths, fit=self.fit)
 
+    def check_headers(self, size: tuple[int, int]) -> None:
+        """Hold the headers of the images against a size, of many those of some thousand; see `check_sizes`."""
+        chosen = self.paths[:: max(1, len(self.paths) // HEADERS_READ)]
+        check_sizes((_head(path) for path in chosen), size, names=chosen, fit=self.fit)
+
     def thumbnail(self, index: int) -> bytes:
         """Return the file's bytes, if a page shows them as they are, else a PNG of it."""
         data = read_bytes(self.paths[index])
@@ -103,6 +117,38 @@ class FaceFiles:
     def fingerprint(self) -> str:
         """Return a hash that changes with the files or `fit`; see `hash_files`."""
         return hashlib.sha256(f"{hash_files(self.paths)} {self.fit}".encode()).hexdigest()
+
+
+def check_sizes(
+    images: Iterable[bytes], size: tuple[int, int], *, names: Sequence[object] | None = None, fit: Fit = "refuse"
+) -> None:
+    """Hold the headers of encoded images against a size, nothing being decoded.
+
+    Raises:
+        ImageError: naming the first that is no image of a known kind, or that `fit` does not bring to the size.
+    """
+    for index, image in enumerate(images):
+        name = f"image {index}" if names is None else f"image {names[index]}"
+        try:
+            placement(image_size(image), size, fit=fit, name=name)
+        except ImageSizeError as error:
+            raise ImageError(str(error), index=index) from None
+        except ValueError as error:
+            raise ImageError(f"{name} cannot be decoded: {error}", index=index) from None
+
+
+def _head(path: str) -> bytes:
+    """Return the beginning of an image file that its header fits in; all of it where that is not enough."""
+    try:
+        with Path(path).open("rb") as stream:
+            head = stream.read(HEADER_BYTES)
+            try:
+                image_size(head)
+            except (ValueError, struct.error):
+                head += stream.read()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no image {path}") from error
+    return head
 
 
 def hash_files(paths: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.artifacts import writing_file
+from transface.file_kinds import open_npz
 from transface.inference.folders.embeddings_file import NamedEmbeddings, require_models_equal
 
 RIDGES = tuple(10.0**power for power in range(-4, 2))  # times tr(A'A) / d
@@ -162,7 +163,7 @@ def read_translation(path: str | Path) -> Translation:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no map at {path}: 'transface translate old.npz new.npz output={path}' fits one")
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open_npz(path) as stored:
             return Translation(stored["matrix"], str(stored["kind"]), json.loads(str(stored["about"])))
     except Exception as error:  # NumPy, zipfile and json each have errors of their own for a broken file
         raise ValueError(f"{path} is no map of 'transface translate': {error}") from error

@@ -50,7 +50,8 @@ def write_ijbc_folder(
     seed: int = 0,
     difficulty: float | tuple[float, float] = (0.1, 0.6),
 ) -> Path:
-    """Write an IJB-C-shaped folder (meta/*.txt, loose_crop/*.jpg) of new people, every template against every other.
+    """Write an IJB-C-shaped folder (meta/*.txt, loose_crop/*.jpg) of new people, every template against every other,
+    with the galleries and probes of a 1:N search.
 
     The crops are loose: faces are rolled and off centre, so an evaluation has to align them by the five points of the
     meta file.
@@ -80,7 +81,29 @@ def write_ijbc_folder(
             (crops / next(written)).write_bytes(jpeg)
     scores = (1 - 0.35 * difficulties).tolist()
     _write_ijbc_meta(meta, names, table, torch.cat(points).flatten(1).tolist(), scores)
+    _write_search_lists(meta, table.person_of_template.tolist())
     return folder
+
+
+def _write_search_lists(meta: Path, person_of_template: list[int]) -> None:
+    """Write galleries G1 and G2, half of the people each with their first template, and all other templates as probes.
+
+    There are none where one person, or one template of each, leaves nobody to search for.
+    """
+    people = sorted(set(person_of_template))
+    firsts = {person: person_of_template.index(person) for person in people}
+    probes = [number for number in range(len(person_of_template)) if number not in firsts.values()]
+    if len(people) < 2 or not probes:
+        return
+    half = len(people) // 2
+    lists = {
+        "gallery_G1": [firsts[person] for person in people[:half]],
+        "gallery_G2": [firsts[person] for person in people[half:]],
+        "probe_mixed": probes,
+    }
+    for name, templates in lists.items():
+        rows = "".join(f"{template + 1},{person_of_template[template] + 1}\n" for template in templates)
+        (meta / f"ijbc_1N_{name}.csv").write_text(f"TEMPLATE_ID,SUBJECT_ID\n{rows}", encoding="ascii")
 
 
 def _write_ijbc_meta(

@@ -2,6 +2,7 @@
 class centres apart.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ DDP_WORDS: dict[str, dict[str, Any]] = {
     "ddp_find_unused_parameters_true": {"find_unused_parameters": True},
     "ddp_find_unused_parameters_false": {"find_unused_parameters": False},
 }
+log = logging.getLogger(__name__)
 HALF_WEIGHTS = ("16-true", "bf16-true")
 
 
@@ -30,6 +32,11 @@ class CompileNetwork(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         network: Any = pl_module.network
+        if trainer.strategy.root_device.type == "cpu" and trainer.is_global_zero:
+            log.warning(
+                "trainer.compile=true is for GPUs: on the CPU the first steps take minutes and little is gained"
+            )
+            logging.getLogger("torch").setLevel(logging.ERROR)  # the compiler's own chatter
         if network._compiled_call_impl is None:
             network.compile()
 

@@ -108,7 +108,9 @@ def test_results_of_another_checkpoint_of_a_run_go_into_a_folder_of_their_own(ro
     assert found["results"].provenance.checkpoint.endswith("step-000000020")
     (other,) = (name for name in found if name != "results")
     assert other.startswith("step-000000010-")
-    assert [result.provenance.checkpoint[-2:] for result in results_of(Path("runs/mine"))] == ["20"]
+    assert main(["evaluate", "checkpoint=pixels", *words, "output=runs/mine/results/pixels"]) == 0
+    of_run = results_of(Path("runs/mine"))
+    assert [result.provenance.checkpoint[-2:] for result in of_run] == ["20", ""], "its own, and the baseline"
 
 
 def test_a_result_says_all_that_made_it(room: Path, capsys: pytest.CaptureFixture[str]) -> None:

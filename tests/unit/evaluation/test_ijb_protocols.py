@@ -202,3 +202,14 @@ def test_bad_input_is_refused(ijbc: Path, backbone: Any, tmp_path: Path) -> None
     (copy / "meta" / "ijbc_1N_gallery_G2.csv").unlink()
     with pytest.raises(FileNotFoundError, match="1:N protocol needs it"):
         IjbIdentification(copy).evaluate(embedder)
+
+
+def test_a_made_up_folder_has_the_lists_of_the_search_too(tmp_path: Path, backbone: Any) -> None:
+    folder = write_ijbc_folder(tmp_path / "made", 4, templates_per_identity=2, image_size=120)
+    results = IjbIdentification(folder, num_bootstraps=0).evaluate(Embedder(backbone, progress=False))
+    assert results[0].measure("rank-1").value >= 0
+    assert sorted(path.name for path in (folder / "meta").glob("*1N*")) == [
+        "ijbc_1N_gallery_G1.csv",
+        "ijbc_1N_gallery_G2.csv",
+        "ijbc_1N_probe_mixed.csv",
+    ]

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from transface.file_kinds import refuse_zip_bomb
+
 UNREADABLE = re.compile(r"Unsupported operand (\d+)")
 REFUSED = re.compile(r"(?:Unsupported (?:global: GLOBAL|class)|unsupported GLOBAL|unrecognized function) (\S+)")
 
@@ -49,6 +51,7 @@ def read_plain(path: str | Path, *, mmap: bool = False) -> Any:
     """Return what a file of torch.save holds, on the CPU; raises whatever torch does where it is broken or holds
     code.
     """
+    refuse_zip_bomb(path)
     stand_ins = [
         *((type("Bystander", (Bystander,), {}), name) for name in BYSTANDERS),
         *((dict, name) for name in DICTIONARIES),

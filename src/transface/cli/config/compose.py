@@ -13,20 +13,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from transface.cli.config.absent_files import refuse_absent
 from transface.cli.config.command_line import hydra_words
 from transface.cli.config.config_errors import config_line
 from transface.cli.config.errors import Carried, UserError, has_line, shows_traceback
+from transface.cli.config.folder import conf_folder
 from transface.cli.config.help_page import asks_for_help, help_page
 from transface.cli.config.value_types import refuse_wrong_kinds
-
-
-def conf_folder() -> Path:
-    """Return the folder of YAML files: beside the package in a wheel, at the repository's root in a checkout."""
-    package = Path(__file__).resolve().parents[2]
-    for folder in (package / "conf", package.parents[1] / "conf"):
-        if (folder / "train.yaml").is_file():
-            return folder
-    raise FileNotFoundError(f"no conf/train.yaml in {package} or {package.parents[1]}: install transface again")
 
 
 def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, folder: Path | None = None) -> Any:
@@ -51,6 +44,7 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
         try:
             refuse_unknown(cfg, root)
             refuse_missing(cfg)
+            refuse_absent(cfg, root)
             refuse_wrong_kinds(cfg)
             OmegaConf.set_readonly(cfg, True)
             result.append(task(cfg))

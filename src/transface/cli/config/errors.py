@@ -158,6 +158,8 @@ def user_line(error: BaseException) -> str | None:
             return one_line(str(cause).split("Config search path:")[0])
         if isinstance(cause, USER_ERRORS):
             return one_line(str(cause))
+        if type(cause).__module__.startswith("yaml."):  # a broken file, or a tag that would run something
+            return f"a YAML file cannot be read: {one_line(str(cause))}"
     if type(error).__name__ == "InstantiationException":
         return instantiation_line(error)
     return None

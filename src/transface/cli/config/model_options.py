@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from transface.cli.config.errors import UserError
 
@@ -55,22 +55,31 @@ def quoted(value: str) -> str:
 
 
 def points_of(cfg: DictConfig) -> Any:
-    """Return the points of each image that the file `points` holds, or None."""
+    """Return the points of each image that the file `points` holds, those of a list (N, 5, 2) as they are, or None."""
     if cfg.points is None:
         return None
+    if not isinstance(cfg.points, str):
+        from transface.images.user_points import face_points
+
+        return face_points(OmegaConf.to_container(cfg.points)).numpy()
     from transface.images.user_points import points_by_name
 
     return points_by_name(cfg.points)
 
 
 def points_for(points: Any, names: list[str]) -> Any:
-    """Return the points (N, 5, 2) of some images, found by their path or file name; None without points.
+    """Return the points (N, 5, 2) of some images, found by their path or file name, or in their order where points
+    are a list; None without points.
 
     Raises:
-        UserError: naming an image that has none.
+        UserError: naming an image that has none, or a list of another length.
     """
     if points is None:
         return None
+    if not isinstance(points, dict):
+        if len(points) != len(names):
+            raise UserError(f"points are of {len(points)} faces, there are {len(names)} pictures: five points for each")
+        return points
     found = []
     for name in names:
         key = name if name in points else Path(name).name
@@ -78,6 +87,13 @@ def points_for(points: Any, names: list[str]) -> Any:
             raise UserError(f"there are no points for {name}")
         found.append(points[key])
     return found
+
+
+def points_by_picture(points: Any, names: list[str]) -> Any:
+    """Return points as {name: (5, 2)}: those of a list go to the pictures in their order; None without points."""
+    if points is None or isinstance(points, dict):
+        return points
+    return dict(zip(names, points_for(points, names), strict=True))
 
 
 def chosen_threshold(cfg: DictConfig) -> Any:

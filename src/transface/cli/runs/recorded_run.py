@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from transface.cli.config.compose import conf_folder
 from transface.cli.config.errors import UserError
+from transface.cli.config.folder import conf_folder
 from transface.cli.runs.run_folder import COMPOSED, RESOLVED
 
 HYDRA_WORDS = [

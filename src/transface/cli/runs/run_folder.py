@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from transface.artifacts import code_commit, package_versions, write_whole
@@ -196,11 +197,28 @@ def record_environment(folder: Path, *, world_size: int) -> None:
         "cpu_count": os.cpu_count(),
         "world_size": world_size,
         "commit": code_commit(),
-        "command": ["transface", *sys.argv[1:]],
+        "command": command_of_run(),
         "variables": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(VARIABLES)},
         "packages": dict(sorted((str(part.metadata["Name"]), part.version) for part in metadata.distributions())),
     }
     write_whole(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
+
+
+def command_of_run() -> list[str]:
+    """Return the words that repeat this run: the verb and the settings given, of a trial of a sweep its own ones.
+
+    Words that only say how Hydra works (its folders, launcher and sweeper) are left out; so is the sweep itself.
+    """
+    if not HydraConfig.initialized():
+        return ["transface", *sys.argv[1:]]
+    job = HydraConfig.get()
+    words = [str(word) for word in job.overrides.task]
+    config = Path(str(job.job.config_name)).stem
+    if config in (COMPOSED.removesuffix(".yaml"), RESOLVED.removesuffix(".yaml")):  # a recorded run, once more
+        place = next((source.path for source in job.runtime.config_sources if source.provider == "main"), "")
+        kept = [word for word in words if not word.startswith(("paths.run=", "resume="))]
+        return ["transface", "train", f"run={place}", *kept]
+    return ["transface", config, *(word for word in words if not word.lstrip("+").startswith("sweep="))]
 
 
 def devices() -> list[str]:

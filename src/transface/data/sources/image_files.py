@@ -19,7 +19,7 @@ from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.loaders import face_batch
 from transface.data.recordio.index import IntArray
 from transface.data.sources.sparse_labels import count_anew
-from transface.images.files import IMAGE_SUFFIXES, files_below, is_image_name, is_other_picture
+from transface.images.files import IMAGE_SUFFIXES, below, files_below, is_image_name, is_other_picture
 
 logger = logging.getLogger(__name__)
 
@@ -214,12 +214,13 @@ def open_list(
     if not path.is_file():
         raise FileNotFoundError(f"no list {path}")
     met = _Met({}, array("q"))
-    paths = PathTable(_keep_label(_read_rows(path), met))
+    home = path.parent if root is None else Path(root)
+    paths = PathTable(below(home, name, source=path) for name in _keep_label(_read_rows(path), met))
     if not len(paths):
         raise ValueError(f"{path} holds no images: no lines below its header")
     numbered = _number(met, path)
     return FileFaces(
-        path.parent if root is None else root,
+        home,
         paths,
         labels=numbered.labels,
         people=numbered.people,

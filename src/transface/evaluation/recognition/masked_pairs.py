@@ -16,11 +16,11 @@ from transface.data.augment.occluders import Occluder, numbers_of_samples, point
 from transface.data.benchmarks.pairs import PairSet, read_pair_set
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import check_settings
+from transface.evaluation.recognition.own_lists import read_pairs_txt
 from transface.evaluation.recognition.pair_results import IntervalSettings, require_both_classes
 from transface.evaluation.recognition.pair_sets import PAIR_FARS, evaluate_pair_set
 from transface.evaluation.results import Result
 from transface.images.decoding import decode_images
-from transface.images.files import files_below, is_image_name
 from transface.images.headers import image_size
 
 Sides = Literal["none", "one", "both"]
@@ -165,29 +165,6 @@ def read_pairs_folder(folder: Path) -> PairSet:
     path = folder / "pairs.txt"
     if not path.is_file():
         raise FileNotFoundError(f"no pairs.txt in {folder}")
-    images: list[bytes | NDArray[np.uint8]] = []
-    is_same: list[bool] = []
-    listed: dict[str, list[str]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
-        words = line.split()
-        if not words or (number == 1 and all(word.isdigit() for word in words)):
-            continue
-        pair = {3: [words[:2], [words[0], words[-1]]], 4: [words[:2], words[2:]]}.get(len(words))
-        if pair is None or not all(word.isdigit() for _, word in pair):
-            raise ValueError(f"{path}: line {number} must be 'name i j' or 'name1 i name2 j', got {line[:80]!r}")
-        for name, place in pair:
-            images.append(_image_of(folder, name, int(place), listed, f"{path}: line {number}").read_bytes())
-        is_same.append(len(words) == 3)
-    return PairSet(folder.name, images, np.array(is_same, dtype=bool))
-
-
-def _image_of(folder: Path, name: str, place: int, listed: dict[str, list[str]], where: str) -> Path:
-    if name not in listed:
-        own = folder / name
-        listed[name] = sorted(file for file in files_below(own) if is_image_name(file)) if own.is_dir() else []
-    named = [file for file in listed[name] if Path(file).stem == f"{name}_{place:04d}"]
-    if not named and 1 <= place <= len(listed[name]):
-        named = [listed[name][place - 1]]
-    if not named:
-        raise ValueError(f"{where} names image {place} of {name}, and {folder / name} has {len(listed[name])}")
-    return folder / name / named[0]
+    sides, is_same = read_pairs_txt(path, folder)
+    images: list[bytes | NDArray[np.uint8]] = [(folder / image).read_bytes() for pair in sides for image in pair]
+    return PairSet(folder.name, images, is_same)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transface.evaluation.embedding.embedder import Embedder, FaceEmbeddings
+from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.all_pairs import OwnBenchmark, evaluate_all_pairs
 from transface.evaluation.recognition.own_lists import (
@@ -24,14 +24,12 @@ from transface.evaluation.recognition.pair_results import (
     PairScores,
     pair_result,
 )
-from transface.evaluation.recognition.pair_sets import accuracy_measures
+from transface.evaluation.recognition.pair_sets import accuracy_measures, check_fitted, embed_fitted
 from transface.evaluation.recognition.template_pooling import pool_templates
 from transface.evaluation.results import Result, hash_samples
-from transface.images.decoding import ImageError
 from transface.images.detection import Policy
 from transface.images.detectors.locating import Missing
 from transface.images.fit import Fit, check_fit
-from transface.images.sources import FaceSource
 from transface.metrics.verification import fold_of_each_pair, pair_distances, verify_distances
 
 OWN_FARS = (1e-4, 1e-3, 1e-2)
@@ -89,6 +87,12 @@ class PeopleFolder:
         """List the people's images."""
         self._list()
 
+    def check_images(self, size: tuple[int, int]) -> None:
+        """Hold the images' headers against the size (H, W) that a network takes; raises ValueError naming the first
+        misfit.
+        """
+        check_fitted(self._list().source, size)
+
     def _list(self) -> ListedImages:
         return list_people(
             self.root,
@@ -108,7 +112,7 @@ class PeopleFolder:
         """
         names, people, source = self._list()
         started = time.perf_counter()
-        unit = _embedded(embedder, source).unit(flip=self.flip)
+        unit = embed_fitted(embedder, source).unit(flip=self.flip)
         return [
             evaluate_all_pairs(
                 OwnBenchmark(unit, people, np.arange(len(names)), names, source),
@@ -125,7 +129,8 @@ class PeopleFolder:
 
 
 class PairsCsv:
-    """The protocol `pairs_csv`: a CSV with a header, of pairs or of templates. Paths are relative to `root`.
+    """The protocol `pairs_csv`: a CSV with a header, of pairs or of templates; or a pairs.txt as LFW and MFR2 have it.
+    Paths are relative to `root`.
 
     Columns of pairs: image1, image2, is_same (0 or 1); optionally subject1, subject2 (intervals are then over people).
     Ten folds in file order. Columns of templates: image, subject; optionally template (images of one are pooled; else
@@ -165,6 +170,12 @@ class PairsCsv:
         """Read the CSV and look for its images."""
         self._read()
 
+    def check_images(self, size: tuple[int, int]) -> None:
+        """Hold the images' headers against the size (H, W) that a network takes; raises ValueError naming the first
+        misfit.
+        """
+        check_fitted(self._read().source, size)
+
     def _read(self) -> ListedPairs | ListedTemplates:
         return list_csv(self.file, root=self.root, name=self.names[0], fit=self.fit, finding=self.finding)
 
@@ -183,7 +194,7 @@ class PairsCsv:
 
     def _evaluate_pairs(self, listed: ListedPairs, embedder: Embedder, settings: IntervalSettings) -> Result:
         started = time.perf_counter()
-        unit = _embedded(embedder, listed.source).unit(flip=self.flip)
+        unit = embed_fitted(embedder, listed.source).unit(flip=self.flip)
         distances = pair_distances(unit[listed.indices.ravel()])
         try:
             verified = verify_distances(distances, listed.is_same)
@@ -209,7 +220,7 @@ class PairsCsv:
 
     def _evaluate_templates(self, listed: ListedTemplates, embedder: Embedder, settings: IntervalSettings) -> Result:
         started = time.perf_counter()
-        found = _embedded(embedder, listed.source)
+        found = embed_fitted(embedder, listed.source)
         media = np.arange(len(listed.names))
         pooled = pool_templates(found.original, listed.numbers, media, flipped=found.mirrored if self.flip else None)
         return evaluate_all_pairs(
@@ -226,11 +237,3 @@ class PairsCsv:
     @property
     def _mode(self) -> str:
         return "F1" if self.flip else "F0"
-
-
-def _embedded(embedder: Embedder, source: FaceSource) -> FaceEmbeddings:
-    """The embeddings of a source; an image that does not fit is refused with what to do about it."""
-    try:
-        return embedder.embed(source)
-    except ImageError as error:
-        raise ValueError(str(error).replace("fit=", "protocol.fit=")) from error

@@ -19,7 +19,7 @@ from transface.images.aligned_sources import AlignedFaces
 from transface.images.alignment_check import check_listed_points
 from transface.images.detection import Policy
 from transface.images.detectors.locating import Missing, found_points
-from transface.images.files import list_images
+from transface.images.files import below, files_below, is_image_name, list_images
 from transface.images.fit import Fit
 from transface.images.sources import FaceFiles, FaceSource
 
@@ -106,7 +106,9 @@ def list_people(
         paths, people = [paths[place] for place in kept.tolist()], people[kept]
     require_both_kinds(people)
     return ListedImages(
-        [str(path.relative_to(root)) for path in paths], people, _source(name, paths, fit=fit, finding=finding)
+        [str(path.relative_to(root)) for path in paths],
+        people,
+        _source(name, paths, root=root, fit=fit, finding=finding),
     )
 
 
@@ -119,6 +121,8 @@ def list_csv(
         FileNotFoundError: if the CSV or an image is missing.
         ValueError: if columns or values are not as said, or all pairs are of one class.
     """
+    if file.suffix == ".txt":
+        return _listed_pairs_txt(file, root=root, name=name, fit=fit, finding=finding)
     table = read_table(file)
     if {"image1", "image2", "is_same"} <= table.columns:
         return _listed_pairs(table, file, root=root, name=name, fit=fit, finding=finding)
@@ -179,7 +183,7 @@ def _listed_pairs(
         _require_agreement(subjects, is_same, file)
     sides = np.array([table.column("image1"), table.column("image2")]).T
     names, indices = np.unique(sides, return_inverse=True)
-    source = _source(name, [root / image for image in names], fit=fit, finding=finding)
+    source = _source(name, [root / image for image in names], root=root, fit=fit, finding=finding)
     return ListedPairs(indices.reshape(-1, 2), is_same, subjects, names.tolist(), source)
 
 
@@ -198,16 +202,84 @@ def _listed_templates(
     landmarks = None
     if set(POINT_COLUMNS) <= table.columns:
         landmarks = _numbers(table, POINT_COLUMNS, file).reshape(-1, 5, 2)
-    source = _source(name, [root / image for image in images], fit=fit, finding=finding, landmarks=landmarks)
+    paths = [root / image for image in images]
+    source = _source(name, paths, root=root, fit=fit, finding=finding, landmarks=landmarks)
     return ListedTemplates(images, numbers, first, subjects[first], source)
 
 
+def _listed_pairs_txt(file: Path, *, root: Path, name: str, fit: Fit, finding: Finding = NO_DETECTOR) -> ListedPairs:
+    """Return the pairs of a pairs.txt: `name i j` of one person, `name1 i name2 j` of two; image 3 of Anna_Lee is
+    <root>/Anna_Lee/Anna_Lee_0003 of any ending.
+    """
+    sides, is_same = read_pairs_txt(file, root)
+    require_both_classes(is_same, f"the pairs of {file}")
+    if len(is_same) < FOLDS:
+        raise ValueError(f"{file} has {len(is_same)} pairs: an accuracy over {FOLDS} folds needs at least {FOLDS}")
+    names, indices = np.unique(np.array(sides), return_inverse=True)
+    people = np.array([[Path(side).parts[0] for side in pair] for pair in sides])
+    subjects = np.unique(people, return_inverse=True)[1].reshape(-1, 2).astype(np.int32)
+    source = _source(name, [root / image for image in names], root=root, fit=fit, finding=finding)
+    return ListedPairs(indices.reshape(-1, 2), is_same, subjects, names.tolist(), source)
+
+
+def read_pairs_txt(file: Path, root: Path) -> tuple[list[list[str]], NDArray[np.bool_]]:
+    """Return the two images (paths below `root`) of every pair of a pairs.txt, and whether they are of one person (P,).
+
+    Raises:
+        FileNotFoundError: if there is no such file, or none of its people is below `root`.
+        ValueError: naming the first line that is no pair, or names no image.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"no file {file}")
+    sides: list[list[str]] = []
+    is_same: list[bool] = []
+    listed: dict[str, list[str]] = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+        words = line.split("\t") if "\t" in line else line.split()
+        if not words or (number == 1 and all(word.isdigit() for word in words)):
+            continue
+        pair = {3: [words[:2], [words[0], words[-1]]], 4: [words[:2], words[2:]]}.get(len(words))
+        if pair is None or not all(word.strip().isdigit() for _, word in pair):
+            raise ValueError(f"{file}: line {number} must be 'name i j' or 'name1 i name2 j', got {line[:80]!r}")
+        if not sides and not any((root / person).is_dir() for person, _ in pair):
+            raise FileNotFoundError(
+                f"{file}, line {number}: no folder {root / pair[0][0]}: people's folders are looked for in {root};"
+                " protocol.root=FOLDER names another"
+            )
+        sides.append([_image_of(root, person, int(place), listed, f"{file}: line {number}") for person, place in pair])
+        is_same.append(len(words) == 3)
+    return sides, np.array(is_same, dtype=bool)
+
+
+def _image_of(root: Path, person: str, place: int, listed: dict[str, list[str]], where: str) -> str:
+    if person not in listed:
+        own = root / person
+        listed[person] = sorted(file for file in files_below(own) if is_image_name(file)) if own.is_dir() else []
+    named = [file for file in listed[person] if Path(file).stem == f"{person}_{place:04d}"]
+    if not named and 1 <= place <= len(listed[person]):
+        named = [listed[person][place - 1]]
+    if not named:
+        raise ValueError(f"{where} names image {place} of {person}, and {root / person} has {len(listed[person])}")
+    return f"{person}/{named[0]}"
+
+
 def _source(
-    name: str, paths: Sequence[Path], *, fit: Fit, finding: Finding, landmarks: NDArray[np.float32] | None = None
+    name: str,
+    paths: Sequence[Path],
+    *,
+    root: Path,
+    fit: Fit,
+    finding: Finding,
+    landmarks: NDArray[np.float32] | None = None,
 ) -> FaceSource:
+    for path in paths:
+        below(root, str(path.relative_to(root) if path.is_relative_to(root) else path), source=name)
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        raise FileNotFoundError(f"{len(missing)} of {len(paths)} images are missing, the first is {missing[0]}")
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(paths)} images are missing, the first is {missing[0]}: paths are looked for in"
+            f" {root}; protocol.root=FOLDER names another"
+        )
     if landmarks is not None:
         check_listed_points(torch.from_numpy(landmarks), [str(path) for path in paths], source=name)
         return AlignedFaces(name, paths, landmarks)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from transface.evaluation.recognition.pair_results import (
 from transface.evaluation.results import Measure, Result, hash_samples
 from transface.images.decoding import ImageError
 from transface.images.fit import Fit, check_fit
-from transface.images.sources import EncodedImages
+from transface.images.sources import EncodedImages, FaceSource
 from transface.metrics.confidence import accuracy_interval
 from transface.metrics.verification import PairVerification, PairVerificationResult, fold_of_each_pair, pair_distances
 
@@ -86,8 +87,26 @@ class PairSets:
         self._sets: list[PairSet] | None = None
 
     def prepare(self) -> None:
-        """Read the sets: their encoded images stay in memory."""
-        self._read()
+        """Read the sets: their encoded images stay in memory.
+
+        Raises:
+            ValueError: if one is no pair set, holds one class only, or fewer pairs than folds.
+        """
+        for pair_set in self._read():
+            if len(pair_set.is_same) < self.num_folds:
+                raise ValueError(
+                    f"{pair_set.name} has {len(pair_set.is_same)} pairs for {self.num_folds} folds: set"
+                    f" protocol.num_folds to at most {len(pair_set.is_same)}, or leave the set out"
+                )
+
+    def check_images(self, size: tuple[int, int]) -> None:
+        """Hold the headers of all images against the size (H, W) that a network takes.
+
+        Raises:
+            ValueError: naming the first that is no image, or does not fit.
+        """
+        for pair_set in self._read():
+            check_fitted(EncodedImages(pair_set.name, pair_set.images, fit=self.fit), size)
 
     def _read(self) -> list[PairSet]:
         if not self.files:
@@ -166,7 +185,20 @@ def evaluate_pair_set(
     )
 
 
-def embed_fitted(embedder: Embedder, source: EncodedImages) -> FaceEmbeddings:
+def check_fitted(source: Any, size: tuple[int, int]) -> None:
+    """Hold the headers of a source's images against a size, where it can tell them; a misfit is refused with what to
+    do.
+    """
+    check = getattr(source, "check_headers", None)
+    if check is None:  # faces that a detector or points cut out have the size asked for
+        return
+    try:
+        check(size)
+    except ImageError as error:
+        raise ValueError(str(error).replace("fit=", "protocol.fit=")) from error
+
+
+def embed_fitted(embedder: Embedder, source: FaceSource) -> FaceEmbeddings:
     """Return the embeddings of a source; an image that does not fit is refused with what to do about it."""
     try:
         return embedder.embed(source)

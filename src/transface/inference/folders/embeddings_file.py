@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from transface.artifacts import writing_path
+from transface.file_kinds import open_npz
+
 SUFFIXES = (".npz", ".parquet")
 
 
@@ -110,13 +113,8 @@ def checked_output(path: str | Path) -> Path:
 def write_embeddings(path: str | Path, found: NamedEmbeddings) -> None:
     """Write an .npz or .parquet file; it appears only when whole."""
     path = checked_output(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writing = path.with_name(f".{path.name}.writing")
-    try:
+    with writing_path(path) as writing:
         (_write_npz if path.suffix == ".npz" else _write_parquet)(writing, found)
-        writing.replace(path)
-    finally:
-        writing.unlink(missing_ok=True)
 
 
 def read_embeddings(path: str | Path) -> NamedEmbeddings:
@@ -150,7 +148,7 @@ def _write_npz(path: Path, found: NamedEmbeddings) -> None:
 
 
 def _read_npz(path: Path) -> NamedEmbeddings:
-    with np.load(path, allow_pickle=False) as stored:
+    with open_npz(path) as stored:
         about = json.loads(str(stored["about"]))
         return NamedEmbeddings(
             stored["names"],

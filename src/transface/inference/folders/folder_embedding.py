@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from transface.data.sources.picture_list import PictureList, all_pictures
 from transface.images.detection import Detector, Policy
 from transface.images.detectors.opening import open_detector
-from transface.images.files import ImageList
 from transface.images.fit import Fit, check_fit
 from transface.images.sources import hash_files
 from transface.inference.face_model import FaceModel
@@ -40,7 +40,7 @@ def print_nothing(num_images: int) -> None:
 
 def embed_folder(
     model: FaceModel,
-    images: ImageList,
+    images: PictureList,
     output: str | Path,
     *,
     batch_size: int = 64,
@@ -109,9 +109,7 @@ def embed_folder(
         else:
             write_embeddings(
                 part,
-                _embed_names(
-                    model, images.root, names, settings, points=points, unreadable=unreadable, progress=progress
-                ),
+                _embed_names(model, images, names, settings, points=points, unreadable=unreadable, progress=progress),
             )
     found = _joined([read_embeddings(path) for path in sorted(parts.glob("part-*.npz"))], about)
     write_embeddings(output, found)
@@ -121,7 +119,7 @@ def embed_folder(
 
 def _embed_names(
     model: FaceModel,
-    root: Path,
+    images: PictureList,
     names: Sequence[str],
     settings: dict[str, Any],
     *,
@@ -139,7 +137,7 @@ def _embed_names(
         if points is not None:
             _require_points(group, points)
         for readable in _readable_groups(
-            model, root, group, settings, points=points, unreadable=unreadable, skipped=skipped
+            model, images, group, settings, points=points, unreadable=unreadable, skipped=skipped
         ):
             kept += readable[0]
             vectors.append(readable[1].vectors.numpy())
@@ -160,7 +158,7 @@ def _embed_names(
 
 def _readable_groups(
     model: FaceModel,
-    root: Path,
+    images: PictureList,
     group: list[str],
     settings: dict[str, Any],
     *,
@@ -172,7 +170,7 @@ def _readable_groups(
 
     def embed(names: list[str]) -> Any:
         own = None if points is None else np.stack([points[name] for name in names])
-        paths = [root / name for name in names]
+        paths = all_pictures(images, names)
         if "quality" in settings:
             return rate_faces(model, paths, points=own, **settings)
         return model.embed(paths, points=own, return_norms=True, **settings)
@@ -199,10 +197,10 @@ def _require_points(names: Sequence[str], points: dict[str, NDArray[np.float64]]
 
 
 def _about(
-    model: FaceModel, images: ImageList, *, flip: str, fit: str, points: dict[str, NDArray[np.float64]] | None
+    model: FaceModel, images: PictureList, *, flip: str, fit: str, points: dict[str, NDArray[np.float64]] | None
 ) -> dict[str, Any]:
     fingerprint = model.fingerprint()
-    state = hash_files([str(images.root / name) for name in images.names])
+    state = hash_files([str(path) for path in images.files()])
     digest = hashlib.sha256(json.dumps([fingerprint, flip, fit, images.names, state]).encode())
     for name in images.names if points is not None else []:
         digest.update(np.ascontiguousarray(points[name]).tobytes() if points and name in points else b"")

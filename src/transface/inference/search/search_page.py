@@ -19,10 +19,10 @@ figcaption{font-size:12px;overflow-wrap:anywhere}figure.query img{outline:3px so
 
 
 class Hit(NamedTuple):
-    """A gallery face: its name, where its picture lies, its cosine."""
+    """A gallery face: its name, its picture (a path, or its encoded bytes), its cosine."""
 
     name: str
-    path: Path
+    path: Path | bytes
     score: float
 
 
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
     """A query with its hits, the best first."""
 
     name: str
-    path: Path
+    path: Path | bytes
     hits: Sequence[Hit]
 
 
@@ -54,7 +54,7 @@ def _section(answer: Answer, threshold: float | None) -> str:
     return f"<section>{''.join(figures)}</section>"
 
 
-def _figure(path: Path, caption: str, kind: str) -> str:
+def _figure(path: Path | bytes, caption: str, kind: str) -> str:
     picture = thumbnail(path)
     shown = (
         '<div class="gone">no picture</div>'
@@ -64,10 +64,10 @@ def _figure(path: Path, caption: str, kind: str) -> str:
     return f'<figure class="{kind}">{shown}<figcaption>{caption}</figcaption></figure>'
 
 
-def thumbnail(path: Path) -> str | None:
+def thumbnail(path: Path | bytes) -> str | None:
     """Return a picture of at most 112 pixels a side as base64 JPEG, or None if it cannot be read."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(path) if isinstance(path, bytes) else path) as picture:
             small = ImageOps.exif_transpose(picture).convert("RGB")
             small.thumbnail((THUMBNAIL, THUMBNAIL))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):

@@ -68,13 +68,26 @@ def read_run(folder: str | Path, results: Sequence[Result] | None = None) -> Run
 
 
 def results_of(folder: Path) -> list[Result]:
-    """Return the results of a run: those in its results/ folder, else any in the folder itself; not in folders below,
-    which are of other checkpoints.
+    """Return the results of a run: those in its results/ folder, at any depth, else any in the folder itself.
+
+    Folders below that are of other checkpoints are left out; baselines in them are not.
     """
     if (folder / "results").is_dir():
-        folder = folder / "results"
-    files = sorted(folder.glob("*.json"), key=lambda path: path.stem)
-    return [result for path in files for result in read_results_of_file(path)]
+        return _of_this_checkpoint(read_results([folder / "results"]), folder / "results")
+    return [result for path in sorted(folder.glob("*.json")) for result in read_results_of_file(path)]
+
+
+def _of_this_checkpoint(results: Sequence[Result], folder: Path) -> list[Result]:
+    """Return the results without those in folders below that are of other weights than those in the folder itself."""
+    own = [r for r in results if not is_baseline(r) and r.path is not None and r.path.parent == folder]
+    known = [r for r in own if r.provenance.model_fingerprint or r.provenance.checkpoint_hash]
+    if not known or len(known) < len(own):
+        return list(results)
+    return [
+        r
+        for r in results
+        if is_baseline(r) or r.path is None or r.path.parent == folder or any(r.is_of_model_of(one) for one in known)
+    ]
 
 
 def read_results_of_file(path: Path) -> list[Result]:

@@ -3,6 +3,7 @@ made it all.
 """
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 
 from transface.evaluation.results import Result
@@ -165,7 +166,7 @@ def provenance_lines(run: Run) -> list[str]:
     """Return one line on the run's code and command, and one for each checkpoint its results are of."""
     command = run.environment.get("command")
     stated = {
-        "command": " ".join(map(str, command)) if isinstance(command, list) else command,
+        "command": shlex.join(map(str, command)) if isinstance(command, list) else command,
         "commit": run.environment.get("commit")
         or next((r.provenance.commit for r in run.results if r.provenance.commit), None),
         "platform": run.environment.get("platform"),

@@ -11,6 +11,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
 from transface.data.batches import num_images
+from transface.training.callbacks.throughput import budget_left
 
 log = logging.getLogger(__name__)
 
@@ -93,9 +94,12 @@ class FaceProgressBar(RichProgressBar):
         print(", ".join(words), flush=True)
 
     def _seconds_left(self, trainer: Trainer) -> float | None:
+        """Return the time to the end of the run: of its steps, or of its time budget if that comes first."""
         started, first_step = self._start
         done = trainer.global_step - first_step
         total = trainer.estimated_stepping_batches
+        budget = budget_left(trainer)
         if total == float("inf") or done < 1:
-            return None
-        return (total - trainer.global_step) * (time.monotonic() - started) / done
+            return budget
+        left = max(total - trainer.global_step, 0) * (time.monotonic() - started) / done
+        return left if budget is None else min(left, budget)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 
 from transface.data.batches import num_images
 from transface.training.callbacks.device_peaks import peak_flops
@@ -100,11 +101,14 @@ def peak_memory(device: torch.device) -> int:
 
 
 def seconds_left(trainer: Trainer, seconds_per_batch: float) -> float | None:
-    """Return the time to the end of training at this pace, or None if it has no end."""
-    total = trainer.estimated_stepping_batches
+    """Return the time to the end of training at this pace, or of its time budget if that ends first; None if it has no
+    end.
+    """
+    total, budget = trainer.estimated_stepping_batches, budget_left(trainer)
     if total == float("inf"):
-        return None
-    return max(total - trainer.global_step, 0) * trainer.accumulate_grad_batches * seconds_per_batch
+        return budget
+    left = max(total - trainer.global_step, 0) * trainer.accumulate_grad_batches * seconds_per_batch
+    return left if budget is None else min(left, budget)
 
 
 def device_peak(device: torch.device, precision: str) -> float | None:
@@ -113,3 +117,11 @@ def device_peak(device: torch.device, precision: str) -> float | None:
         return None
     tf32 = torch.get_float32_matmul_precision() != "highest"
     return peak_flops(torch.cuda.get_device_name(device), precision=precision, tf32=tf32)
+
+
+def budget_left(trainer: Trainer) -> float | None:
+    """Return the seconds of training that the time budget leaves, None without one."""
+    parts: Any = getattr(trainer, "callbacks", ())
+    timer = next((part for part in parts if isinstance(part, Timer)), None)
+    left = None if timer is None else timer.time_remaining()
+    return None if left is None else max(left, 0.0)

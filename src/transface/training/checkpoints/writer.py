@@ -61,6 +61,11 @@ class CheckpointWriter(Callback):
         self._judged_step = -1
         self._last_time = time.monotonic()
 
+    @property
+    def saved_step(self) -> int:
+        """The step of the latest checkpoint, -1 before any."""
+        return self._saved_step
+
     def state_dict(self) -> dict[str, Any]:
         best = {"best_value": self.best_value, "best_step": self.best_step, "judged_step": self._judged_step}
         return best | {"monitor": self.monitor, "mode": self.mode}

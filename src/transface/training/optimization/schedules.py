@@ -23,7 +23,8 @@ class Schedule(Protocol):
     def factors(self, length: RunLength) -> Callable[[int], float]: ...
 
 
-def _warmup_steps(length: RunLength, *, epochs: float, steps: int | None) -> int:
+def _warmup_steps(length: RunLength, *, epochs: float | None, steps: int | None) -> int:
+    epochs = 0.0 if epochs is None else epochs
     if not math.isfinite(epochs):
         raise ValueError(f"schedule.warmup_epochs must be a finite number, got {epochs}")
     wanted = steps if steps is not None else round(epochs * length.steps_per_epoch)
@@ -49,7 +50,7 @@ class Polynomial:
 
     Args:
         power: 2 in the released recipes.
-        warmup_epochs: epochs of warm-up (may be fractional); ignored if warmup_steps is given.
+        warmup_epochs: epochs of warm-up (may be fractional), None is 0; ignored if warmup_steps is given.
         warmup_steps: optimizer steps of warm-up.
         warmup: "from_first_step": (i + 1) / warmup_steps; "released": the table of the released code, whose first two
             steps have rate 0.
@@ -59,7 +60,7 @@ class Polynomial:
         self,
         *,
         power: float = 2.0,
-        warmup_epochs: float = 0.0,
+        warmup_epochs: float | None = 0.0,
         warmup_steps: int | None = None,
         warmup: Warmup = "from_first_step",
     ) -> None:
@@ -87,7 +88,7 @@ class Cosine:
     """Linear warm-up, then half a cosine from 1 down to `final_factor`, in [0, 1]."""
 
     def __init__(
-        self, *, warmup_epochs: float = 0.0, warmup_steps: int | None = None, final_factor: float = 0.0
+        self, *, warmup_epochs: float | None = 0.0, warmup_steps: int | None = None, final_factor: float = 0.0
     ) -> None:
         if not 0 <= final_factor <= 1:
             raise ValueError(f"schedule.final_factor must be in [0, 1], got {final_factor}")
@@ -109,7 +110,7 @@ class Cosine:
 class Constant:
     """The base rate at every step, after an optional linear warm-up."""
 
-    def __init__(self, *, warmup_epochs: float = 0.0, warmup_steps: int | None = None) -> None:
+    def __init__(self, *, warmup_epochs: float | None = 0.0, warmup_steps: int | None = None) -> None:
         self.warmup_epochs, self.warmup_steps = warmup_epochs, warmup_steps
 
     def factors(self, length: RunLength) -> Callable[[int], float]:

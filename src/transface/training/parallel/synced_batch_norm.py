@@ -15,6 +15,26 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transface.distributed import sum_over_ranks
 
 
+def check_batch_norms(module: nn.Module, images: int, *, devices: int, synced: bool) -> None:
+    """Refuse to train a batch norm over vectors on one image: it has no variance.
+
+    Args:
+        images: of a device in one forward pass.
+        devices: how many there are.
+        synced: whether batch norms see the images of all devices.
+
+    Raises:
+        ValueError: naming the settings.
+    """
+    norms = [name for name, part in module.named_modules() if isinstance(part, nn.BatchNorm1d) and part.training]
+    if norms and images == 1 and not (synced and devices > 1):
+        raise ValueError(
+            f"one image a device and step (data.total_batch_size over {devices} devices and gradient_accumulation):"
+            f" batch norm ({norms[0]}) needs at least two. Take a larger data.total_batch_size, fewer devices or less"
+            " gradient_accumulation, or trainer.sync_batchnorm=true with several devices"
+        )
+
+
 class SyncedBatchNorm(_BatchNorm):
     """Batch norm whose mean and variance are joined over ranks by two all-reduces with a gradient; statistics in
     float32 at least.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch import nn
 
@@ -133,3 +134,20 @@ def test_a_run_logs_its_speed(train: Callable[..., Any], make_module: Callable[.
     rows = [(step, row) for step, row in logger.rows if "speed/mfu" in row]
     assert [step for step, _ in rows] == [3, 6]
     assert all(0 < row["speed/mfu"] < 1 and 0 <= row["speed/data_wait_share"] < 1 for _, row in rows)
+
+
+def test_the_time_left_ends_with_the_time_budget() -> None:
+    class MostlyGone(Timer):
+        def time_remaining(self, stage: Any = None) -> float:
+            return 30.0
+
+    timer = MostlyGone(duration={"seconds": 100})
+    trainer: Any = SimpleNamespace(
+        callbacks=[timer], estimated_stepping_batches=1000, global_step=100, accumulate_grad_batches=1
+    )
+    assert seconds_left(trainer, 1.0) == 30
+    assert seconds_left(trainer, 0.01) == pytest.approx(9)
+    trainer.estimated_stepping_batches = float("inf")
+    assert seconds_left(trainer, 1.0) == 30
+    trainer.callbacks = []
+    assert seconds_left(trainer, 1.0) is None

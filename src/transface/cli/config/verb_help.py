@@ -1,0 +1,60 @@
+"""`transface <verb> --help`: what the verb does, and its own keys with their defaults, a line each; without Hydra."""
+
+import re
+from pathlib import Path
+
+from transface.cli.config.verbs import VERBS
+
+KEY = re.compile(r"^(\w+):\s*([^#]*?)\s*(?:#\s*(.*))?$")
+WIDTH = 34
+
+
+def verb_help(verb: str, folder: Path) -> str:
+    """Return the help of a verb from the text of its config.
+
+    Raises:
+        FileNotFoundError: if the verb has no config in the folder.
+    """
+    lines = (folder / f"{verb}.yaml").read_text(encoding="utf-8").splitlines()
+    groups = _groups(lines)
+    shown = [f"transface {verb}: {VERBS[verb]}", ""]
+    shown += [f"  {line}" for line in _key_lines(lines)]
+    for name in groups:
+        options = sorted(
+            path.relative_to(folder / name).with_suffix("").as_posix() for path in (folder / name).rglob("*.yaml")
+        )
+        if options:
+            shown += ["", f"{name}=..., one of: {', '.join(options)}"]
+    if groups:
+        shown += ["", f"'transface {verb} KEY=VALUE... --cfg job' shows all keys of the options chosen"]
+    return "\n".join(shown)
+
+
+def _groups(lines: list[str]) -> list[str]:
+    """Return the groups that a config's defaults list names, but for what is Hydra's own."""
+    found = []
+    for line in lines:
+        named = re.match(r"^  - (?:override )?/?([\w/]+):", line)
+        if named and named.group(1) not in ("hydra", "paths"):
+            found.append(named.group(1))
+    return found
+
+
+def _key_lines(lines: list[str]) -> list[str]:
+    """Return the keys at the top of a config, "key=default   what it is"; a comment above a key goes with it."""
+    shown: list[str] = []
+    above: list[str] = []
+    for line in lines[1:]:
+        if line.startswith("#"):
+            above.append(line.lstrip("# "))
+            continue
+        found = KEY.match(line)
+        if found is None or found.group(1) == "defaults":
+            above = []
+            continue
+        name, value, comment = found.groups()
+        words = " ".join([*above, *([comment] if comment else [])])
+        default = f"{name}={value}" if value and value != "???" else f"{name}=..." if value == "???" else f"{name}.*"
+        shown.append(f"{default:<{WIDTH}} {words}".rstrip())
+        above = []
+    return shown

@@ -1,0 +1,68 @@
+"""Which settings differ from those a checkpoint was trained with: the one home of that question."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# What does not bear on what is trained: where things lie, who is told, how fast batches come; and the optimizer's
+# settings, which are told as they are applied.
+NOT_TOLD = (
+    "name",
+    "resume",
+    "report",
+    "paths.",
+    "logger",
+    "checkpoint.folder",
+    "callbacks.",
+    "data.num_workers",
+    "optimizer.",
+    "protocol.",
+)
+NUM_TOLD = 20
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return "margin.margin 0.35 -> 0.5" for every setting that differs between two resolved configs.
+
+    A setting that only one of them has is told where it is another than null: a checkpoint of an earlier version lacks
+    the settings that came later.
+    """
+    old, new = flat(before), flat(now)
+    told = []
+    for name in dict.fromkeys([*new, *old]):
+        if name.startswith(NOT_TOLD) or old.get(name) == new.get(name):
+            continue
+        if name not in old or name not in new:
+            home = name.rpartition(".")[0]
+            if not (f"{home}._target_" in old and f"{home}._target_" in new):
+                told.append(f"{name} {_word(old, name)} -> {_word(new, name)}")
+            continue
+        told.append(f"{name} {_word(old, name)} -> {_word(new, name)}")
+    names = {line.partition(" ")[0] for line in told}
+    return [line for line in told if not _is_reference(line.partition(" ")[0], names)]
+
+
+def _is_reference(name: str, changed: set[str]) -> bool:
+    """Return whether a setting is one that a part took from another place: system.margin.scale is margin.scale."""
+    words = name.split(".")
+    return any(".".join(words[place:]) in changed for place in range(1, len(words))) or "optimizer" in words[:2]
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Return a nested config as {dotted name: value}; lists are values."""
+    if not isinstance(config, Mapping):
+        return {prefix.rstrip("."): config}
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= flat(value, f"{prefix}{key}.")
+    return found
+
+
+def told(changes: list[str]) -> str:
+    """Return the changes as one line."""
+    shown = ", ".join(changes[:NUM_TOLD])
+    return f"{shown} and {len(changes) - NUM_TOLD} more" if len(changes) > NUM_TOLD else shown
+
+
+def _word(config: Mapping[str, Any], name: str) -> str:
+    value = config.get(name)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,269 @@
+"""A disk that fails at any moment: every output is the old one or the new one, the message is a line, a second run
+succeeds.
+
+A shim in C (failing_io.c) makes the n-th open for writing, write, fsync or rename below a folder fail in a process that
+runs a verb, libraries included. A few n of each verb by default; every n with the mark `slow`.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import transface
+from transface.backbones.face_vit import FaceViT
+from transface.data.recordio.reader import RecordReader
+from transface.evaluation.results import read_arrays, read_result
+from transface.inference.face_model import FaceModel
+from transface.inference.publishing import publish
+from transface.synthetic.datasets import write_identity_pack, write_pair_sets
+from transface.training.checkpoints.reader import read_checkpoint
+
+HERE = Path(__file__).parent
+CODES = ("ENOSPC", "EIO", "EACCES")
+NUM_FAST = 3
+TINY = [
+    "experiment=demo",
+    "backbone.depth=1",
+    "backbone.embed_dim=16",
+    "backbone.num_heads=2",
+    "embedding_size=16",
+    "schedule.warmup_epochs=0",
+    "data.total_batch_size=4",
+    "data.num_workers=0",
+    "data.root=pack",
+    "protocol.files=[easy.bin]",
+    "protocol.num_bootstraps=0",
+    "trainer.max_epochs=1",
+    "logger=csv",
+    "paths.runs=out",
+    "name=run",
+]
+
+VERBS: dict[str, list[str]] = {
+    "train": ["train", *TINY, "report=false"],
+    "train and report": ["train", *TINY],
+    "pack": ["pack", "from-folder", "people", "out/pack"],
+    "embed": ["embed", "checkpoint=model", "images=faces", "output=out/faces.npz"],
+    "embed to parquet": ["embed", "checkpoint=model", "images=faces", "output=out/faces.parquet"],
+    "search": ["search", "faces/0.png", "checkpoint=model", "gallery=faces", "index=out/i.npz", "output=out/s.html"],
+    "predict": ["predict", "faces", "checkpoint=model", "output=out/answers.json"],
+    "evaluate": [
+        "evaluate",
+        "checkpoint=model",
+        "protocol.files=[easy.bin]",
+        "protocol.num_bootstraps=10",
+        "output=out",
+    ],
+    "evaluate with a cache": [
+        "evaluate",
+        "checkpoint=model",
+        "protocol.files=[easy.bin]",
+        "protocol.num_bootstraps=0",
+        "output=out",
+        "cache=out/cache",
+    ],
+    "sweep": ["train", "-m", *TINY, "report=false", "trainer.max_epochs=-1", "trainer.max_steps=1", "seed=1,2"],
+    "export safetensors": ["export", "checkpoint=model", "format=safetensors", "output=out/exported"],
+    "export onnx": ["export", "checkpoint=model", "format=onnx", "output=out/face.onnx"],
+}
+
+
+class Faults:
+    """The process that runs verbs with failing files."""
+
+    def __init__(self, library: Path) -> None:
+        environment = os.environ | {
+            "LD_PRELOAD": str(library),
+            "FAILING_IO": str(library),
+            "PYTHONPATH": str(Path(transface.__file__).parents[1]),
+            "OMP_NUM_THREADS": "1",
+        }
+        environment.pop("TRANSFACE_TRACEBACK", None)
+        command = [sys.executable, str(HERE / "driver.py")]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+        assert json.loads(self._line())["ready"]
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def run(self, folder: Path, words: list[str], *, place: int = 0, code: str = "EIO", stays: bool = False) -> Any:
+        assert self.process.stdin is not None
+        job = {"folder": str(folder), "words": words, "place": place, "code": code, "stays": stays}
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self._line())
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faults]:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if sys.platform != "linux" or compiler is None:
+        pytest.skip("failing files need Linux and a C compiler: 'apt-get install gcc' lets these tests run")
+    library = tmp_path_factory.mktemp("shim") / "failing_io.so"
+    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(HERE / "failing_io.c"), "-ldl"]
+    subprocess.run(command, check=True)
+    found = Faults(library)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the verbs read: a model, a pack, pairs, people's folders, faces."""
+    root = tmp_path_factory.mktemp("room")
+    torch.manual_seed(0)
+    backbone = FaceViT(embed_dim=16, depth=1, num_heads=2, embedding_size=8)
+    with torch.no_grad():
+        backbone(torch.rand(16, 3, 112, 112) * 2 - 1)
+    publish(FaceModel(backbone), root / "model")
+    write_identity_pack(root / "pack", 3, images_per_identity=2)
+    write_pair_sets(root, 20, num_identities=4)
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        picture = Image.fromarray(rng.integers(0, 255, (112, 112, 3), dtype=np.uint8))
+        for path in (root / "faces" / f"{number}.png", root / "people" / f"p{number // 2}" / f"{number}.png"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+    (root / "out").mkdir()
+    return root
+
+
+class Finding(NamedTuple):
+    """What is wrong after a fault."""
+
+    verb: str
+    place: int
+    code: str
+    what: str
+
+
+def broken_files(folder: Path) -> list[str]:
+    """Return the outputs in a folder that are not whole; what is being written has a name of its own and is none."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder).parts
+        if path.is_symlink() or not path.is_file() or any(is_unfinished(part) for part in inside):
+            continue
+        try:
+            check_whole(path)
+        except Exception as error:
+            found.append(f"{path.relative_to(folder)}: {type(error).__name__}: {str(error)[:200]}")
+    return found
+
+
+def is_unfinished(name: str) -> bool:
+    return name.startswith(".") or name.endswith((".writing", ".parts", ".partial", ".log", ".journal"))
+
+
+def check_whole(path: Path) -> None:
+    """Raise where a file is not what its name says."""
+    content = path.read_bytes()
+    if path.suffix == ".json":
+        told = json.loads(content)
+        if isinstance(told, dict) and str(told.get("schema", "")).startswith("transface.result"):
+            read_arrays(read_result(path))
+    elif path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as stored:
+            assert [stored[name] for name in stored.files]
+    elif path.suffix == ".npy":
+        assert np.load(path, mmap_mode="r").size
+    elif path.suffix == ".ckpt":
+        assert read_checkpoint(path)
+    elif path.suffix == ".safetensors":
+        assert load_file(path)
+    elif path.suffix == ".onnx":
+        assert transface.load(path).embedding_size
+    elif path.suffix == ".rec":
+        reader = RecordReader(path)
+        assert [reader[key] for key in reader.keys()]  # noqa: SIM118 - a reader is no dict
+    elif path.suffix == ".html":
+        assert content.rstrip().endswith(b"</html>")
+    elif path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        assert pyarrow.parquet.read_table(path).num_rows
+    elif path.suffix in (".yaml", ".csv", ".md", ".png", ".svg"):
+        assert content
+
+
+def after_a_fault(
+    faults: Faults, room: Path, verb: str, place: int, code: str, *, stays: bool = False
+) -> list[Finding]:
+    """Run a verb whose operation `place` fails, then once more without a fault, and return what is wrong."""
+    words, out = VERBS[verb], room / "out"
+    shutil.rmtree(out)
+    out.mkdir()
+    found: list[str] = []
+    hurt = faults.run(room, words, place=place, code=code, stays=stays)
+    lines = [line for line in hurt["said"].splitlines() if line.startswith("transface: ")]
+    if hurt["code"] not in (0, 1, 2):
+        found.append(f"exit code {hurt['code']}: {hurt['said'][-300:]}")
+    if "Traceback" in hurt["said"] or (hurt["code"] in (1, 2) and len(lines) != 1):
+        found.append(f"no single line of a message: {hurt['said'][-400:]}")
+    found += [f"broken after the fault: {name}" for name in broken_files(out)]
+    again = faults.run(room, [*words, "resume=auto"] if words[0] == "train" else words)
+    if again["code"] != 0 and "already" not in again["said"]:  # done, and not done once more
+        found.append(f"the second run ends with {again['code']}: {again['said'][-300:]}")
+    found += [f"broken after the second run: {name}" for name in broken_files(out)]
+    return [Finding(verb, place, f"{code} {hurt['kind']}", what) for what in found]
+
+
+def num_operations(faults: Faults, room: Path, verb: str) -> int:
+    shutil.rmtree(room / "out")
+    (room / "out").mkdir()
+    counted = faults.run(room, VERBS[verb])
+    assert counted["code"] == 0, counted["said"]
+    assert broken_files(room / "out") == []
+    return int(counted["count"])
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("verb", ["evaluate", "embed", "pack"])
+def test_a_few_faults_leave_whole_outputs(faults: Faults, room: Path, verb: str) -> None:
+    total = num_operations(faults, room, verb)
+    places = sorted({1 + (total - 1) * step // (NUM_FAST - 1) for step in range(NUM_FAST)})
+    wrong = [
+        finding
+        for number, place in enumerate(places)
+        for finding in after_a_fault(faults, room, verb, place, CODES[number % len(CODES)])
+    ]
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_every_fault_leaves_whole_outputs(faults: Faults, room: Path, verb: str) -> None:
+    total = num_operations(faults, room, verb)
+    wrong = [
+        finding
+        for place in range(1, total + 1)
+        for code in CODES
+        for finding in after_a_fault(faults, room, verb, place, code, stays=code == "ENOSPC")
+    ]
+    print(f"{verb}: {total} operations, {total * len(CODES)} faults, {len(wrong)} findings")
+    assert not wrong, "\n".join(map(str, wrong))
