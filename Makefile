@@ -11,7 +11,7 @@ PYTEST_WORKERS ?= 2
 MXNET_PYTHON ?= python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-insightface test-mxnet test-slow lint bench clean
+.PHONY: help setup demo test test-insightface test-mxnet test-wheel test-demo-page test-slow docs lint bench clean
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,30 @@ test-mxnet: .venv-mxnet/.installed ## RecordIO against the real mxnet 1.9.1, in 
 
 test-insightface: $(STAMP) .insightface/.installed ## exported models in InsightFace's own recogniser class, the package installed apart
 	PYTHONPATH=.insightface $(BIN)/python -m pytest -q -p no:cacheprovider tests/unit/export/test_insightface.py
+
+.docs/.installed:
+	$(PYTHON) -m venv .docs
+	.docs/bin/python -m pip install -q --disable-pip-version-check 'mkdocs-material>=9.5,<10' 'mkdocstrings[python]>=0.27'
+	@touch $@
+
+docs: .docs/.installed ## build the documentation site into site/, in an environment of its own; warnings are errors
+	.docs/bin/mkdocs build --strict
+
+.gradio/.installed:
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS) --target .gradio gradio
+	@touch $@
+
+test-demo-page: $(STAMP) .gradio/.installed ## the page of `transface demo` in a server and a browser, gradio installed apart
+	PYTHONPATH=.gradio $(BIN)/python -m pytest -q -p no:cacheprovider tests/demo_page
+
+test-wheel: ## build the wheel, install it into a bare environment outside the repository, run the demo from it (slow)
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(PYTHON) -m pip wheel -q --disable-pip-version-check --no-deps -w build/wheel .
+	root=$$(mktemp -d) && $(PYTHON) -m venv $$root/venv \
+		&& $$root/venv/bin/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS) build/wheel/*.whl \
+		&& cd $$root && for words in 'checks' 'synthesize root=data/demo num_identities=40 images_per_identity=8' \
+		'train experiment=demo trainer.max_steps=20' 'evaluate checkpoint=runs/demo protocol.files=[data/demo/easy.bin]' \
+		'report runs/demo'; do ./venv/bin/transface $$words || exit 1; done; rm -rf $$root
 
 lint: $(STAMP) ## ruff (rules and format) and mypy strict
 	$(BIN)/ruff check .

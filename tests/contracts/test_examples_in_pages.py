@@ -18,6 +18,7 @@ from transface.cli.config.model_options import words_and_keys
 from transface.data.benchmarks.pairs import write_pair_set
 from transface.evaluation.results import Measure, Result, write_result
 from transface.synthetic.datasets import write_identity_pack
+from transface.synthetic.templates import write_ijbc_folder
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("docs/from_insightface.md", "docs/from_timm.md", "docs/to_onnx.md", "docs/api.md")
@@ -79,6 +80,7 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             tmp_path / "data" / "demo" / f"{name}.bin", [jpeg(smooth(rng, 112)) for _ in range(20)], [True, False] * 5
         )
     write_identity_pack(tmp_path / "data" / "demo", 4, images_per_identity=8)
+    write_ijbc_folder(tmp_path / "data" / "demo" / "ijbc", 2, templates_per_identity=1)
     for name, size in (("a", 112), ("b", 112), ("photo", 400)):
         (tmp_path / f"{name}.jpg").write_bytes(jpeg(smooth(rng, size)))
     torch.save(released_names(FaceViT(embed_dim=16, depth=1, num_heads=4, embedding_size=8)), tmp_path / "backbone.pth")

@@ -48,6 +48,7 @@ OPTIONAL: tuple[Missing, ...] = (
         ("submitit", "hydra_plugins.hydra_submitit_launcher"),
         "pip install 'transface[cluster]'",
     ),
+    Missing("demo", ("gradio",), "pip install 'transface[demo]'"),
     Missing("train logger=wandb", ("wandb",), "pip install wandb"),
     Missing("train logger=mlflow", ("mlflow",), "pip install mlflow"),
 )

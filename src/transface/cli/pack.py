@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from transface.cli.config.errors import UserError, one_line, reported
 from transface.cli.packs.check import check
+from transface.cli.packs.clean import clean
 from transface.cli.packs.progress import progress
 
 
@@ -86,13 +87,32 @@ def _build_parser() -> argparse.ArgumentParser:
     checked.add_argument(
         "--allow", nargs="+", default=[], metavar="KIND", help="kinds of findings that are no reason for exit code 1"
     )
-    checked.add_argument(
+    cleaned = _verb(verbs, "clean", clean, "write a copy without what a check finds wrong, and a list of what was done")
+    _add_pack(cleaned)
+    cleaned.add_argument("output", type=Path, help="folder of the cleaned copy")
+    cleaned.add_argument("--near", action="store_true", help="treat images that look the same as equal ones")
+    cleaned.add_argument(
+        "--merge", type=float, metavar="COSINE", help="join people who look alike from this cosine on (default: never)"
+    )
+    cleaned.add_argument(
+        "--strangers", type=float, metavar="COSINE", help="leave out images less like the others of their person"
+    )
+    cleaned.add_argument("--min-images", type=count, default=1, help="leave out people left with fewer")
+    for verb in (checked, cleaned):
+        _add_likeness(verb)
+    for verb in (images, listed, folder, shuffle, split, merge, checked, cleaned):
+        verb.add_argument("--threads", type=count, default=os.cpu_count() or 1)
+    return parser
+
+
+def _add_likeness(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--near-bits",
         type=int,
         default=12,
         help="how many of 256 bits two images may differ in to look the same (0..15)",
     )
-    checked.add_argument(
+    parser.add_argument(
         "--against",
         type=Path,
         nargs="+",
@@ -100,18 +120,15 @@ def _build_parser() -> argparse.ArgumentParser:
         metavar="BIN",
         help="pair sets whose people must not be in the pack",
     )
-    checked.add_argument(
+    parser.add_argument(
         "--checkpoint",
         type=Path,
         help="model that says who looks alike; needed by --against, enough to find look-alike identities",
     )
-    checked.add_argument(
+    parser.add_argument(
         "--alike", type=float, default=0.6, help="cosine from which two look like one person (default 0.6)"
     )
-    checked.add_argument("--device", default="cpu")
-    for verb in (images, listed, folder, shuffle, split, merge, checked):
-        verb.add_argument("--threads", type=count, default=os.cpu_count() or 1)
-    return parser
+    parser.add_argument("--device", default="cpu")
 
 
 def _verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], int], what: str) -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from transface.cli.runs.child_processes import children_repeat, refuse_machine_a
 from transface.cli.runs.loggers import make_loggers, tell_config
 from transface.cli.runs.recorded_run import repeat_of
 from transface.cli.runs.run_folder import checkpoint_of, make_room, record_environment, record_run
+from transface.cli.runs.trained_model import record_trained
 from transface.cli.runs.trials import in_trials
 
 log = logging.getLogger(__name__)
@@ -80,8 +82,11 @@ def train(cfg: DictConfig) -> float | None:
         if changes:
             print(f"changed since the checkpoint: {told(changes)}", flush=True)
         tell_config(trainer.loggers, plain(cfg), folder=folder)
+    started = time.perf_counter()
     with children_repeat(cfg):
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
+        if trainer.is_global_zero:
+            record_trained(folder, module, data, trainer, started=started, resumed=resume is not None)
         return finish(cfg, trainer, module)
 
 

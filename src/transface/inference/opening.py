@@ -15,6 +15,7 @@ from torch import nn
 from transface.backbones.lora import has_lora, merge_lora
 from transface.backbones.released import load_released
 from transface.backbones.weights.files import network_weights
+from transface.backbones.weights.hub import is_hub_name, local_path
 from transface.backbones.weights.rebuild import build_backbone
 from transface.backbones.weights.released_families import OWN_FAMILY, read_released
 from transface.backbones.weights.state_dicts import bare_weights, load_strictly, read_state_dict
@@ -57,9 +58,9 @@ def load(
     """Return the FaceModel in a file or folder, in eval mode.
 
     Args:
-        path: a run folder, a checkpoint of it, a folder of `transface export format=safetensors`, an .onnx file, or
-            released weights (TransFace, arcface_torch, AdaFace, CVLface, Faceptor: recognised by
-            their keys).
+        path: a run folder, a checkpoint of it, a folder of `transface export format=safetensors`, an .onnx file,
+            released weights (TransFace, arcface_torch, AdaFace, CVLface, Faceptor: recognised by their keys), or a
+            model of the Hugging Face Hub, hf:org/name@REVISION.
         device: where to put it; by default the CPU.
         averaged: of our checkpoints: the averaged weights (EMA) where there are any.
         num_heads: of released vision transformers whose shapes do not tell it.
@@ -72,10 +73,12 @@ def load(
         FileNotFoundError: if there is nothing at `path`.
         ValueError: if it is no model, holds code, or some weights do not fit (all are listed).
     """
-    path = Path(path)
+    named, path = path, local_path(path)
     if device is not None:
         usable_device(device)
     model = _open(path, averaged=averaged, num_heads=num_heads, channels=channels, backbone=backbone)
+    if is_hub_name(named):
+        model.provenance["source"] = str(named)
     return model.to(device) if device is not None else model
 
 

@@ -71,10 +71,14 @@ class Finding(NamedTuple):
 
 
 class CheckReport:
-    """What a check found: findings by kind, the histogram of classes, and what was looked at."""
+    """What a check found: findings by kind, the histogram of classes, what was looked at, and (label, label, cosine) of
+    people who look alike.
+    """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, keep_all: bool = False) -> None:
         self.root = root
+        self.keep_all = keep_all
+        self.likenesses: list[tuple[int, int, float]] = []
         self.findings: dict[str, list[Finding]] = {}
         self.counts: Counter[str] = Counter()
         self.num_records = 0
@@ -97,7 +101,7 @@ class CheckReport:
         assert kind in KINDS, kind
         self.counts[kind] += 1
         kept = self.findings.setdefault(kind, [])
-        if len(kept) < KEPT_FINDINGS:
+        if self.keep_all or len(kept) < KEPT_FINDINGS:
             kept.append(Finding(kind, detail, keys, labels, test_image))
 
     @property
@@ -145,6 +149,7 @@ def check_pack(
     near_bits: int = 12,
     num_threads: int = 2,
     on_progress: Progress = no_progress,
+    keep_all: bool = False,
 ) -> CheckReport:
     """Return what is wrong with the pack at `root`, from its files down to every image.
 
@@ -152,6 +157,7 @@ def check_pack(
         size: the (height, width) images must have; None: what `property` says, else 112x112.
         near_bits: images whose 256-bit perceptual digests differ in at most so many bits count as near duplicates;
             0..15.
+        keep_all: keep every finding, not the first thousand of each kind; of equal images every key.
 
     Raises:
         FileNotFoundError: if there is no pack to look at.
@@ -161,7 +167,7 @@ def check_pack(
         raise ValueError(f"near_bits must be in 0..{MOST_BITS}, got {near_bits}")
     started = time.monotonic()
     path_rec = find_rec(Path(root))
-    report = CheckReport(path_rec.parent)
+    report = CheckReport(path_rec.parent, keep_all=keep_all)
     opened = _open(path_rec, report)
     if opened is not None:
         if size is None:
@@ -393,8 +399,8 @@ def _check_duplicates(opened: _Opened, looked: _Looked, *, near_bits: int, repor
             if len(set(labels[group].tolist())) == 1
             else f"identities {sorted(set(labels[group].tolist()))[:5]}"
         )
-        chosen = group[:20]
-        detail = f"{len(group)} equal images under {where}: keys {keys[chosen].tolist()}"
+        chosen = group if report.keep_all else group[:20]
+        detail = f"{len(group)} equal images under {where}: keys {keys[chosen[:20]].tolist()}"
         report.add("duplicate", detail, keys=tuple(keys[chosen].tolist()), labels=tuple(labels[chosen].tolist()))
     alone = np.flatnonzero(same == np.arange(len(rows)))  # of equal images, one is compared further
     pairs = near_pairs(looked.perceptual[rows[alone]], most_bits=near_bits)

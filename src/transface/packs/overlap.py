@@ -54,6 +54,34 @@ def identity_means(
     return F.normalize(means)
 
 
+def strangers(
+    faces: Any, embed: Embed, *, labels: np.ndarray, below: float, on_progress: Progress = no_progress
+) -> list[tuple[int, float]]:
+    """Return (place, cosine) of images whose cosine to the mean of the others of their person lies below `below`, the
+    least alike first; people of fewer than three images are left alone.
+    """
+    order = np.argsort(labels, kind="stable")
+    order = order[labels[order] >= 0]
+    vectors: Tensor | None = None
+    for start in range(0, len(order), BATCH):
+        batch = faces.__getitems__(order[start : start + BATCH].tolist())
+        rows = F.normalize(embed(batch.images).to("cpu", torch.float32))
+        vectors = torch.zeros(len(labels), rows.shape[1]) if vectors is None else vectors
+        vectors[torch.from_numpy(order[start : start + len(rows)])] = rows
+        on_progress(len(rows))
+    found = []
+    for own in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1) if vectors is not None else []:
+        if len(own) < 3:
+            continue
+        assert vectors is not None
+        rows = vectors[torch.from_numpy(own)]
+        others = F.normalize(rows.sum(0) - rows)
+        for place, cosine in zip(own.tolist(), (rows * others).sum(1).tolist(), strict=True):
+            if cosine < below:
+                found.append((place, cosine))
+    return sorted(found, key=lambda one: one[1])
+
+
 def _first_of_each(labels: np.ndarray, count: int) -> np.ndarray:
     order = np.argsort(labels, kind="stable")
     order = order[labels[order] >= 0]

@@ -25,6 +25,7 @@ from transface.reports.sections.result_sections import (
     table_section,
     warning_section,
 )
+from transface.reports.sections.trained_section import trained_section
 from transface.reports.sections.training_curves import Trace, training_figure, trainings_figure
 
 FORMATS = ("html", "md")
@@ -132,6 +133,7 @@ def run_document(
     if not run.results and not training:
         raise ValueError(f"nothing to report of {run.folder or run.label}: it has no results/*.json and no metrics.csv")
     sections = [
+        *trained_section([run]),
         *warning_section([run]),
         *table_section([run]),
         *attribute_sections(run),
@@ -156,6 +158,7 @@ def comparison_document(runs: Sequence[Run], *, images: Mapping[str, ImageSource
         names = ", ".join(str(run.folder or run.label) for run in runs)
         raise ValueError(f"nothing to compare: none of {names} has results/*.json or a metrics.csv with a loss")
     sections = [
+        *trained_section(runs),
         *warning_section(runs),
         *table_section(runs),
         *set_sections(runs, images=images),

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transface.backbones.weights.hub import local_path
+
 TRAINER_FILE, EXPORTED_FILE = "trainer.ckpt", "model.safetensors"
 
 
@@ -31,7 +33,7 @@ def weights_file(path: str | Path) -> Path:
     Raises:
         FileNotFoundError: where there is none.
     """
-    path = Path(path)
+    path = local_path(path)
     found = path if path.is_file() else path / EXPORTED_FILE if (path / EXPORTED_FILE).is_file() else trainer_file(path)
     if found is None:
         raise FileNotFoundError(

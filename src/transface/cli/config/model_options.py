@@ -137,9 +137,10 @@ def check_threshold(limit: Any, model: Any, cfg: DictConfig) -> None:
 def checkpoint_hash(checkpoint: str) -> str:
     """Return the SHA-256 of the file that `checkpoint` means."""
     from transface.artifacts import hash_file
+    from transface.backbones.weights.hub import local_path
     from transface.training.checkpoints.reader import find_checkpoint
 
-    path = Path(checkpoint)
+    path = local_path(checkpoint)
     exported = path / "model.safetensors"
     return hash_file(path if path.is_file() else exported if exported.is_file() else find_checkpoint(path))
 

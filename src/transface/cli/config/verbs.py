@@ -16,6 +16,8 @@ VERBS = {
     "pack": "make, change and check data sets: transface pack --help",
     "synthesize": "draw made-up people in the field's file formats: transface synthesize root=data/demo",
     "report": "make pages of results: transface report runs/demo",
+    "demo": "one local page to compare, predict and search: transface demo checkpoint=...",
+    "models": "released weights that open, and who publishes them: transface models",
     "checks": "what is installed here, and what is missing for which verb: transface checks",
     "config": "copy a config to start your own from: transface config experiment=demo",
     "completion": "a script that completes words in a shell: transface completion bash",

@@ -25,13 +25,13 @@ def check(options: argparse.Namespace) -> int:
         raise UserError("--against needs --checkpoint: a model says who looks alike")
     for path in filter(None, (options.json, options.sheet)):
         _make_room(path)
-    embed = _embedder(options.checkpoint, options.device) if options.checkpoint is not None else None
+    embed = embedder_of(options.checkpoint, options.device) if options.checkpoint is not None else None
     with progress("check", _num_records(options.pack)) as tell:
         report = check_pack(
             options.pack, size=options.size, near_bits=options.near_bits, num_threads=options.threads, on_progress=tell
         )
     if embed is not None:
-        _compare(report, embed, options)
+        compare_people(report, embed, options)
     _print_report(report)
     if options.json is not None:
         _write_json(options.json, report.as_dict())
@@ -57,7 +57,8 @@ def _num_records(pack: Path) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 
-def _embedder(checkpoint: Path, device: str) -> Callable[[Any], Any]:
+def embedder_of(checkpoint: Path, device: str) -> Callable[[Any], Any]:
+    """Return what embeds uint8 images (B, 3, H, W) with a model."""
     from transface.inference.opening import load
 
     model = load(checkpoint, device=device)
@@ -68,7 +69,7 @@ def _embedder(checkpoint: Path, device: str) -> Callable[[Any], Any]:
     return embed
 
 
-def _compare(report: Any, embed: Callable[[Any], Any], options: argparse.Namespace) -> None:
+def compare_people(report: Any, embed: Callable[[Any], Any], options: argparse.Namespace) -> None:
     """Add identities that look like each other, or like people of the test sets, to the report."""
     import numpy as np
 
@@ -93,6 +94,7 @@ def _compare(report: Any, embed: Callable[[Any], Any], options: argparse.Namespa
     for first, second, cosine in look_alikes(means, threshold=options.alike):
         detail = f"identities {first} and {second} look like one person (cosine {cosine:.3f})"
         report.add("look_alike", detail, keys=(key[first], key[second]), labels=(first, second))
+        report.likenesses.append((first, second, cosine))
     for path, pairs in test_sets.items():
         test = embed_pair_set(pairs, embed, size=options.size or pack.image_size).to(options.device)
         for label, place, cosine in overlap_with(means, test, threshold=options.alike):

@@ -34,6 +34,7 @@ class Run:
         config: the resolved config, {} where missing.
         environment: versions, commit, command; {} where missing.
         traces: metrics over the steps; {} where missing.
+        trained: what was trained, in numbers; {} where missing.
     """
 
     label: str
@@ -42,6 +43,7 @@ class Run:
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
     traces: dict[str, Trace] = dataclasses.field(default_factory=dict)
+    trained: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def read_run(folder: str | Path, results: Sequence[Result] | None = None) -> Run:
@@ -64,6 +66,7 @@ def read_run(folder: str | Path, results: Sequence[Result] | None = None) -> Run
         config=read_mapping(folder / "config.yaml"),
         environment=read_mapping(folder / "environment.json"),
         traces=read_traces(metrics) if metrics.is_file() else {},
+        trained=read_mapping(folder / "trained.json"),
     )
 
 

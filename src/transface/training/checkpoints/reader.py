@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from transface.backbones.weights.files import TRAINER_FILE, trainer_file
+from transface.backbones.weights.hub import local_path
 from transface.backbones.weights.plain_pickles import read_plain, reason_of
 from transface.file_kinds import described_file
 
@@ -22,7 +23,7 @@ def find_checkpoint(path: str | Path) -> Path:
     Raises:
         FileNotFoundError: where there is none.
     """
-    path = Path(path)
+    path = local_path(path)
     if path.is_file():
         return path
     if (found := trainer_file(path)) is not None:

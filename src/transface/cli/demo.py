@@ -1,0 +1,81 @@
+"""`transface demo`: one local page to compare, predict and search with a model."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from transface.cli.config.compose import run_verb
+from transface.cli.config.errors import UserError
+from transface.cli.config.model_options import check_threshold, chosen_threshold, open_model, progress_bar
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def main(argv: list[str]) -> int:
+    """Run `transface demo checkpoint=...`."""
+    run_verb("demo", argv, demo)
+    return 0
+
+
+def demo(cfg: DictConfig) -> None:
+    """Serve the page until it is stopped."""
+    if not 0 <= cfg.port <= 65535:
+        raise UserError(f"port must be in 0..65535, got {cfg.port}")
+    from transface.inference.demo.page import build_page
+
+    handlers = handlers_of(cfg)
+    page = build_page(handlers, title=f"transface: {handlers.model.provenance.get('source') or cfg.checkpoint}")
+    allowed = [] if handlers.pictures is None else [str(handlers.pictures.resolve())]
+    if cfg.host not in LOOPBACK:
+        print(f"warning: {cfg.host} lets other machines in: whoever reaches this port can use the model")
+    _, address, _ = page.launch(
+        server_name=cfg.host,
+        server_port=cfg.port or None,
+        inbrowser=cfg.browser,
+        share=False,
+        quiet=True,
+        allowed_paths=allowed,
+        prevent_thread_lock=True,
+    )
+    print(f"{address} until CTRL-C", flush=True)
+    page.block_thread()
+
+
+def handlers_of(cfg: DictConfig) -> Any:
+    """Return the functions of the page for a config: model, detector, threshold, gallery."""
+    from transface.images.detectors.opening import open_detector
+    from transface.images.files import list_images
+    from transface.inference.demo.handlers import Handlers
+    from transface.inference.folders.embeddings_file import SUFFIXES, read_embeddings
+    from transface.inference.folders.folder_embedding import embed_folder
+
+    limit = chosen_threshold(cfg)
+    model = open_model(cfg)
+    check_threshold(limit, model, cfg)
+    detector = None if cfg.detector is None else open_detector(cfg.detector, device=model.device)
+    found, pictures = None, None if cfg.pictures is None else Path(cfg.pictures)
+    if cfg.gallery is not None and Path(cfg.gallery).suffix in SUFFIXES:
+        found = read_embeddings(cfg.gallery)
+    elif cfg.gallery is not None:
+        images = list_images(cfg.gallery)
+        pictures = images.root
+        with progress_bar("gallery", len(images.names)) as progress:
+            found = embed_folder(
+                model,
+                images,
+                cfg.index,
+                flip=cfg.flip,
+                fit=cfg.fit,
+                detector=cfg.detector,
+                unreadable="skip",
+                stale="replace",
+                progress=progress,
+            )
+    return Handlers(
+        model,
+        detector=detector,
+        threshold=None if limit is None else limit.cosine,
+        gallery=found,
+        pictures=pictures,
+    )

@@ -1,0 +1,39 @@
+"""A report says at its top what was trained."""
+
+from transface.reports.reading.runs import Run
+from transface.reports.sections.trained_section import trained_section
+
+TRAINED = {
+    "network": "FaceViT",
+    "parameters": 1234567,
+    "trainable_parameters": 1000,
+    "image_size": [112, 96],
+    "images": 7000,
+    "identities": 500,
+    "steps": 3270,
+    "epochs": 30,
+    "devices": 2,
+    "seconds": 1410.2,
+    "resumed": True,
+}
+
+
+def test_network_data_steps_and_time_are_told() -> None:
+    runs = [Run("a", trained=TRAINED, config={"data": {"total_batch_size": 64}}), Run("b")]
+    (section,) = trained_section(runs)
+    (table,) = section.blocks
+    (row,) = table.rows
+    assert [cell.text for cell in row.cells] == [
+        "FaceViT",
+        "1,234,567 (1,000 of them trained)",
+        "112 x 96",
+        "7,000 images, 500 people",
+        "3,270 of 64 (30 epochs)",
+        "24 min on 2 devices since it was resumed",
+    ]
+
+
+def test_what_is_not_told_is_empty_and_without_anything_there_is_no_section() -> None:
+    assert trained_section([Run("a")]) == []
+    (section,) = trained_section([Run("a", trained={"network": "X", "seconds": 12})])
+    assert [cell.text for cell in section.blocks[0].rows[0].cells] == ["X", "", "", "", "", "12 s"]
