@@ -16,13 +16,13 @@ import transface
 from transface.images import faces as faces_home
 from transface.images.alignment import template_points
 from transface.images.detection import Faces, no_faces, sorted_faces
+from transface.images.files import list_images
 from transface.inference import face_model as face_model_home
 from transface.inference.face_model import FaceModel
 from transface.inference.folders import align_folder as align_home
 from transface.inference.folders import folder_embedding as embedding_home
 from transface.inference.folders.align_folder import align_folder
 from transface.inference.folders.folder_embedding import embed_folder
-from transface.images.files import list_images
 
 SIDE = 60
 
@@ -126,5 +126,5 @@ def test_points_outside_and_exchanged_eyes_are_refused_by_name(small_model: Face
     assert small_model.embed(picture, points=good).shape == (1, 8)
     with pytest.raises(ValueError, match="outside the picture"):
         small_model.embed(picture, points=good + torch.tensor([500.0, 0.0]))
-    with pytest.raises(ValueError, match="exchanged|swapped|left and right"):
+    with pytest.raises(ValueError, match=r"exchanged|swapped|left and right"):
         small_model.embed(picture, points=good[[1, 0, 2, 4, 3]])
