@@ -44,6 +44,7 @@ SMALL = (
     "data.steps_per_epoch=3",
     "trainer.max_epochs=2",
     "schedule=constant",
+    "schedule.warmup_epochs=0",
     "validation.every_n_epochs=null",
     "logger=csv",
     "report=false",
@@ -206,7 +207,7 @@ def test_the_second_stage_trains_only_what_layer_attention_adds(
         (["expression.root=world/age"], "expression"),
         (["landmarks.root=world/parsing"], "task 'landmarks' is of kind landmarks, and its data has labels of parsing"),
         (["+data.tasks.age.name=years"], "the row of task 'age' names itself 'years'"),
-        (["balance.names={pose: 1.0}"], "balance.names has pose"),
+        (["+balance.names.pose=1.0"], "balance.names has pose"),
     ],
 )
 def test_what_cannot_be_is_one_line_at_the_start(
