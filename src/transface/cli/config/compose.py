@@ -1,5 +1,6 @@
 """Finds conf/, composes it, refuses missing keys by name, freezes it; the one home of instantiate()."""
 
+import copy
 import difflib
 import re
 import sys
@@ -220,7 +221,18 @@ def _is_part(value: Any) -> bool:
 
 def instantiate(node: Any, **parts: Any) -> Any:
     """Build what `_target_` names from the node's other keys; the only call of Hydra's instantiate."""
-    return hydra.utils.instantiate(node, **parts)
+    return hydra.utils.instantiate(_apart(node), **parts)
+
+
+def _apart(node: Any) -> Any:
+    """Return the node within a copy of its whole config: Hydra resolves what a node refers to in place, and the config
+    that a run records would lose its interpolations.
+    """
+    if not isinstance(node, DictConfig) or node._is_none():
+        return node
+    key = node._get_full_key(None)
+    root = copy.deepcopy(node._get_root())
+    return OmegaConf.select(root, key) if key else root
 
 
 def plain(cfg: Any) -> Any:

@@ -3,8 +3,9 @@ one.
 """
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
-from transface.cli.config.compose import compose, conf_folder, refuse_unknown
+from transface.cli.config.compose import compose, conf_folder, instantiate, refuse_unknown
 from transface.cli.config.errors import UserError
 
 
@@ -44,3 +45,10 @@ def test_every_verb_knows_its_own_settings() -> None:
         refuse_unknown(compose(path.stem, []), path.stem)
         with pytest.raises(UserError, match="no setting 'checkpiont'"):
             refuse_unknown(compose(path.stem, ["+checkpiont=x"]), path.stem)
+
+
+def test_building_a_part_leaves_the_interpolations_of_what_it_refers_to() -> None:
+    words = {"names": ["a", "b"], "inner": {"_target_": "builtins.dict", "x": "${names}"}}
+    cfg = DictConfig(words | {"outer": {"_target_": "builtins.dict", "parts": ["${inner}"]}})
+    assert instantiate(cfg.outer) == {"parts": [{"x": ["a", "b"]}]}
+    assert OmegaConf.to_container(cfg, resolve=False)["inner"]["x"] == "${names}"  # type: ignore[index, call-overload]
