@@ -114,6 +114,7 @@ def test_a_killed_run_ends_where_the_whole_one_does(room: Path, trained: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_two_processes_give_the_weights_of_one(room: Path) -> None:
     # Nothing random in the views, as each process draws its own; batch norms over the faces of both.
     calm = (
