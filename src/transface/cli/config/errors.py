@@ -102,12 +102,29 @@ class Failure(NamedTuple):
     resumes: bool = False
 
 
+BROKEN_DISK = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EFBIG, errno.ENXIO)
+NOT_WRITTEN = re.compile(r"PytorchStreamWriter failed|iostream error|basic_ios::clear")
 KILLED = re.compile(r"DataLoader worker .*?killed by signal: [^.]*")
 FAILURES = (
     Failure(
         lambda error: isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT),
         lambda error: (
             f"{error.strerror}: {error.filename2 or error.filename or 'a file'} could not be written; make room"
+        ),
+        resumes=True,
+    ),
+    Failure(
+        lambda error: isinstance(error, OSError) and error.errno in BROKEN_DISK,
+        lambda error: (
+            f"{error.strerror}: {error.filename2 or error.filename or 'a file'} could not be read or written: is the"
+            " disk broken, or the network to it?"
+        ),
+        resumes=True,
+    ),
+    Failure(  # of torch and safetensors, which have no errors of the system
+        lambda error: type(error).__name__ == "SafetensorError" or NOT_WRITTEN.search(str(error)) is not None,
+        lambda error: (
+            f"a file of weights could not be written ({one_line(str(error))[:120]}): is the disk full or broken?"
         ),
         resumes=True,
     ),

@@ -141,7 +141,10 @@ def read_subject_list(path: str | Path) -> SubjectList:
             )
     if not subjects:
         raise ValueError(f"{path} lists no templates")
-    return SubjectList(np.array(list(subjects), np.int64), np.array(list(subjects.values()), np.int64))
+    try:
+        return SubjectList(np.array(list(subjects), np.int64), np.array(list(subjects.values()), np.int64))
+    except OverflowError:
+        raise ValueError(f"{path} holds numbers beyond 64 bits: want template and subject numbers") from None
 
 
 class _Members(NamedTuple):

@@ -1,9 +1,11 @@
 """Which errors become one line, and with which exit code."""
 
+import errno
+
 import pytest
 import torch
 
-from transface.cli.config.errors import reported
+from transface.cli.config.errors import failure_line, reported
 from transface.training.callbacks.failure_guards import NonFiniteLossError
 
 
@@ -73,3 +75,24 @@ def test_a_traceback_is_shown_to_who_asks(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("TRANSFACE_TRACEBACK", "1")
     with pytest.raises(NonFiniteLossError):
         outcome_of(NonFiniteLossError("loss is nan"))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EIO, "Input/output error", "out/a.npz"), "Input/output error: out/a.npz could not be read or"),
+        (
+            type("SafetensorError", (Exception,), {})("I/O error: No space left"),
+            "a file of weights could not be written",
+        ),
+        (
+            RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/0: file write failed"),
+            "is the disk full",
+        ),
+    ],
+)
+def test_a_broken_disk_is_a_line(error: Exception, words: str) -> None:
+    line = failure_line(error, "train")
+    assert line is not None
+    assert words in line
+    assert "\n" not in line
