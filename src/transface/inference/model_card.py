@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from transface.data.labels.attributes import JUDGEMENTS
 from transface.evaluation.results import Measure, Result, format_number, unit_word
 
 NOT_STATED = "not stated by whoever published this model"
@@ -27,6 +28,18 @@ print(model.describe())
 LIMITS_PREDICT = """The model guesses from pictures what people were asked to label. It is wrong for some people more
 often than for others; measure it on faces like yours. Labels of looks (attractive, chubby) are judgements of those who
 labelled, not facts about anybody. In many countries such guesses about people need their consent."""
+# What a guess of each output is not, by the output's name.
+TASK_LIMITS = {
+    "expression": (
+        "An expression is what a face looks like in one picture, as people labelled it; not what the person feels."
+    ),
+    "age": (
+        "An age is what a face looks like, with the interval the model gives; it proves nobody's age and is least sure"
+        " for the youngest and the oldest."
+    ),
+    "gender": "A gender is a guess from looks in the two words of the training labels; it says nothing about identity.",
+}
+JUDGED = "These labels are judgements of the people who labelled, not facts of a picture: {names}."
 LIMITS = """The model says how alike two face pictures are. It is no proof of identity: at any threshold some pairs of
 different people pass, more often among groups its training data holds few of. Measure it on faces like yours and
 choose the threshold there (`transface.threshold`). Face templates are personal data; in many countries their use needs
@@ -64,11 +77,21 @@ def model_card(
         ),
         "Recipe": _recipe(recipe, provenance),
         "Results": _results(results),
-        "Limits": LIMITS if "embedding_size" in config else LIMITS_PREDICT,
+        "Limits": LIMITS if "embedding_size" in config else _limits(config),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     summary = f"A face model of transface: {_architecture(config)}, {_answers(config)}."
-    return f"{_header(licence, results)}\n# {name}\n\n{summary}\n\n{body}\n"
+    return f"{_header(config, licence, results)}\n# {name}\n\n{summary}\n\n{body}\n"
+
+
+def _limits(config: Mapping[str, Any]) -> str:
+    """Return the limits of a model that answers questions: those of all, and those of each of its outputs."""
+    found = [LIMITS_PREDICT, *(TASK_LIMITS[name] for name in config["outputs"] if name in TASK_LIMITS)]
+    for output in config["outputs"].values():
+        judged = [name for name in output.get("names") or () if name in JUDGEMENTS]
+        if judged:
+            found.append(JUDGED.format(names=", ".join(judged)))
+    return "\n\n".join(found)
 
 
 def _use(config: Mapping[str, Any], name: str) -> str:
@@ -85,12 +108,14 @@ def _answers(config: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} ({output['kind'].replace('_', ' ')})" for name, output in config["outputs"].items())
 
 
-def _header(licence: str | None, results: Sequence[Result]) -> str:
-    tags = ["face-recognition", "face-verification", "transface", "pytorch_model_hub_mixin", "model_hub_mixin"]
+def _header(config: Mapping[str, Any], licence: str | None, results: Sequence[Result]) -> str:
+    recognises = "embedding_size" in config
+    own = ["face-recognition", "face-verification"] if recognises else [f"face-{name}" for name in config["outputs"]]
+    tags = [*own, "transface", "pytorch_model_hub_mixin", "model_hub_mixin"]
     lines = [
         "---",
         "library_name: transface",
-        "pipeline_tag: image-feature-extraction",
+        f"pipeline_tag: {'image-feature-extraction' if recognises else 'image-classification'}",
         f"license: {json.dumps(licence or 'other')}",
         "tags:",
     ]
