@@ -83,6 +83,37 @@ def add_legend(ax: Axes, *, location: Any = "best", **options: Any) -> None:
         )
 
 
+def legend_below(ax: Axes, **options: Any) -> None:
+    """Draw the legend of labelled curves below the plot, which grows for it: off the curves."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure = ax.get_figure()
+    if not labels or not isinstance(figure, Figure):
+        return
+    columns = 1 if max(map(len, labels)) > 34 else 2
+    extra = 0.1 + 0.21 * -(-len(labels) // columns)  # inches
+    width, height = figure.get_size_inches()
+    bottom, top, left = (
+        figure.subplotpars.bottom * height,
+        (1 - figure.subplotpars.top) * height,
+        figure.subplotpars.left,
+    )
+    figure.set_size_inches(width, height + extra)
+    figure.subplots_adjust(bottom=(bottom + extra) / (height + extra), top=1 - top / (height + extra))
+    legend = ax.legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(left - 0.02, 0.0),
+        bbox_transform=figure.transFigure,
+        ncols=columns,
+        fontsize=9,
+        frameon=False,
+        labelcolor=INK,
+        **options,
+    )
+    legend.set_in_layout(False)
+
+
 def percent_axis(axis: Any) -> None:
     """Label an axis of fractions in per cent."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g}"))

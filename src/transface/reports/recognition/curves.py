@@ -18,6 +18,7 @@ from transface.plots import (
     add_legend,
     blank_figure,
     label_axes,
+    legend_below,
     line_style,
     percent_axis,
     power_of_ten_axis,
@@ -43,7 +44,7 @@ def roc_figure(curves: Mapping[str, RocCurve], *, num_impostors: int = 0, title:
     ax.set_ylim(max(0.0, lowest - 0.05 * (1.02 - lowest)), 1 + 0.02 * (1.02 - lowest))
     percent_axis(ax.yaxis)
     label_axes(ax, x="false accept rate", y="true accept rate, %", title=title)
-    add_legend(ax, location="lower right")
+    legend_below(ax)
     return figure
 
 
@@ -66,7 +67,7 @@ def det_figure(
     power_of_ten_axis(ax.yaxis)
     ax.axline((start, start), (1, 1), color=FAINT, linewidth=0.8, linestyle=":", zorder=1)
     label_axes(ax, x="false accept rate", y="false reject rate", title=title)
-    add_legend(ax, location="lower left")
+    legend_below(ax)
     return figure
 
 
@@ -113,7 +114,7 @@ def curve_figure(curves: Mapping[str, Curve], *, title: str = "") -> Figure:
     ax.set_ylim(bottom=0)
     first = next(iter(curves.values()))
     label_axes(ax, x=first.x_title, y=first.y_title, title=title)
-    add_legend(ax, location="best")
+    legend_below(ax)
     return figure
 
 

@@ -2,7 +2,8 @@
 reference rows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from transface.evaluation.results import Measure, Result
 from transface.reports.page.document import Cell, Row, RowKind, Table
@@ -54,14 +55,15 @@ def set_tables(results: Mapping[str, Result], *, figures: bool = True) -> list[T
     `figures=False` leaves the first out, unless there are published rows to show in it.
     """
     names = measure_names(results.values())
-    rules = dict.fromkeys(tar_rule(name) for name in names if tar_rule(name))
+    tar = [name for name in names if tar_rule(name)]
     first = next(iter(results.values()))
     plain = [name for name in names if not tar_rule(name)]
     wanted = figures or bool(reference_rows(first, plain))
     tables = [measures_table(results, plain, caption=f"{first.name}: figures")] if wanted else []
-    for rule in rules:
-        chosen = [name for name in names if tar_rule(name) == rule]
-        tables.append(measures_table(results, chosen, caption=f"{first.name}: {RULE_CAPTIONS.get(rule, rule)}"))
+    if tar:
+        table = measures_table(results, tar, caption=f"{first.name}: TAR at FAR, by both rules", title=tar_title)
+        rules = dict.fromkeys(tar_rule(name) for name in tar)
+        tables.append(replace(table, notes=(*(RULE_NOTES.get(rule, rule) for rule in rules), *table.notes)))
     return [table for table in tables if table.rows and len(table.columns) > 1]
 
 
@@ -80,15 +82,26 @@ def own_tables(results: Mapping[str, Result]) -> list[Table]:
     return found
 
 
-RULE_CAPTIONS = {
+RULE_NOTES = {
     "nearest": (
-        "TAR at FAR, rule nearest (the ROC point nearest to the FAR, as published tables have it; may exceed the FAR)"
+        "rule nearest: the TAR of the ROC point nearest to the FAR, as published tables have it; may exceed the FAR"
     ),
-    "strict": "TAR at FAR, rule strict (the largest TAR whose FAR does not exceed the target)",
+    "strict": "rule strict: the largest TAR whose FAR does not exceed the target",
 }
 
 
-def measures_table(results: Mapping[str, Result], names: Sequence[MeasureName], *, caption: str) -> Table:
+def tar_title(name: MeasureName) -> str:
+    """Return the column title of a TAR with its rule."""
+    return f"{title_of(name)}, {tar_rule(name)}"
+
+
+def measures_table(
+    results: Mapping[str, Result],
+    names: Sequence[MeasureName],
+    *,
+    caption: str,
+    title: Callable[[MeasureName], str] = title_of,
+) -> Table:
     """Return the named measures of one set's results, a row a run, published figures below."""
     models = [result for result in results.values() if not is_baseline(result)]
     best = {name: best_of([find_measure(result, name) for result in models]) for name in names}
@@ -104,7 +117,7 @@ def measures_table(results: Mapping[str, Result], names: Sequence[MeasureName], 
     if reference:
         reasons = dict.fromkeys(not_comparable(result) for result in results.values())
         notes = (*notes, PUBLISHED_NOTE, *(reason for reason in reasons if reason))
-    return Table(caption, ("Run", *map(title_of, names)), (*rows, *reference), notes)
+    return Table(caption, ("Run", *map(title, names)), (*rows, *reference), notes)
 
 
 def reference_rows(result: Result, names: Sequence[MeasureName]) -> list[Row]:
