@@ -3,11 +3,12 @@
 Shapes: B faces, E embedding size, C identities.
 """
 
+import torch
 from torch import Tensor, nn
 
 from transface.classifiers.center_shards import check_sizes, first_centers
 from transface.classifiers.head_products import PrecisionSetting, check_precision
-from transface.classifiers.margin_cross_entropy import margin_cross_entropy
+from transface.classifiers.margin_cross_entropy import Measured, margin_terms, sample_losses
 from transface.margins.margin import Margin
 from transface.shapes import check_shape
 
@@ -53,8 +54,15 @@ class FullSoftmax(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the losses (B,) of embeddings (B, E), not normalised, with labels (B,) int64."""
+        found = self.terms(embeddings, labels)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return sample_losses(self.margin, found.terms, found.norms)
+
+    def terms(self, embeddings: Tensor, labels: Tensor, *, classes: Tensor | None = None) -> Measured:
+        """Return what the losses are made of; `classes` is PartialFC's and must be None."""
+        assert classes is None, "all classes are walked"
         check_shape(embeddings, f"B {self.embedding_size}", name="embeddings")
-        return margin_cross_entropy(
+        return margin_terms(
             embeddings,
             self.centers,
             labels=labels,

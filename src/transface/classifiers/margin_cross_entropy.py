@@ -38,6 +38,13 @@ class Terms(NamedTuple):
     others_logsumexp: Tensor
 
 
+class Measured(NamedTuple):
+    """Terms of a batch, and the norms (B,) of its embeddings."""
+
+    terms: Terms
+    norms: Tensor
+
+
 class Shards(Protocol):
     """How the walks of several ranks over their own classes become one."""
 
@@ -187,7 +194,32 @@ def margin_cross_entropy(
     matmul_precision: PrecisionSetting = "float32",
 ) -> Tensor:
     """Return the per-sample losses (B,) of embeddings (B, E) against centres (C K, E), in float32 (float64 if either
-    is).
+    is); see `margin_terms`.
+    """
+    found = margin_terms(
+        embeddings,
+        centers,
+        labels=labels,
+        margin=margin,
+        chunk_size=chunk_size,
+        num_subcenters=num_subcenters,
+        matmul_precision=matmul_precision,
+    )
+    with torch.autocast(embeddings.device.type, enabled=False):
+        return sample_losses(margin, found.terms, found.norms)
+
+
+def margin_terms(
+    embeddings: Tensor,
+    centers: Tensor,
+    *,
+    labels: Tensor,
+    margin: Margin,
+    chunk_size: int | None = None,
+    num_subcenters: int = 1,
+    matmul_precision: PrecisionSetting = "float32",
+) -> Measured:
+    """Return the terms of the losses of embeddings (B, E) against centres (C K, E).
 
     Peak memory beyond inputs and gradients: a few (B x n) and (n x E) chunks. A margin in training moves its statistics
     first.
@@ -212,7 +244,7 @@ def margin_cross_entropy(
             precision=precision,
         )
         terms = Terms(*WalkTerms.apply(unit.directions, centers, walk, None, *learned_parameters(margin)))
-        return sample_losses(margin, terms, unit.norms)
+        return Measured(terms, unit.norms)
 
 
 def update_everywhere(margin: TracksBatches, target_cosines: Tensor, norms: Tensor) -> None:

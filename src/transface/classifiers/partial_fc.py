@@ -15,6 +15,7 @@ from transface.classifiers.center_shards import ShardRange, check_sizes, first_c
 from transface.classifiers.class_walk import Walk, default_chunk_size
 from transface.classifiers.head_products import Precision, PrecisionSetting, check_precision, precision_on
 from transface.classifiers.margin_cross_entropy import (
+    Measured,
     Terms,
     WalkTerms,
     check_labels,
@@ -77,13 +78,22 @@ class PartialFC(nn.Module):
         check_sizes(num_identities, embedding_size, chunk_size=chunk_size, num_subcenters=num_subcenters)
         self.num_subcenters = num_subcenters
         self.matmul_precision = check_precision(matmul_precision)
-        if not 0 < sample_rate <= 1:
-            raise ValueError(f"sample_rate must be above 0 and at most 1, got {sample_rate}")
         self.num_identities, self.embedding_size, self.chunk_size = num_identities, embedding_size, chunk_size
         self.margin, self.sample_rate, self.seed = margin, sample_rate, seed
         self.num_draws = 0
         self.classes = shard_range(num_identities, world_size(), rank=rank())
         self.centers = nn.Parameter(first_centers(*self.rows, embedding_size=embedding_size, seed=seed))
+
+    @property
+    def sample_rate(self) -> float:
+        """The share of the classes in a training step's softmax; it may be set between two steps."""
+        return self._sample_rate
+
+    @sample_rate.setter
+    def sample_rate(self, rate: float) -> None:
+        if not 0 < rate <= 1:
+            raise ValueError(f"sample_rate must be above 0 and at most 1, got {rate}")
+        self._sample_rate = rate
 
     def place(self) -> None:
         """Keep only the centres of this rank, if the process group came up after the constructor. Call it before the
@@ -149,6 +159,12 @@ class PartialFC(nn.Module):
 
         `classes` (S,), sorted, takes the place of the draw; it must hold the labels of all ranks.
         """
+        found = self.terms(embeddings, labels, classes=classes)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return sample_losses(self.margin, found.terms, found.norms)
+
+    def terms(self, embeddings: Tensor, labels: Tensor, *, classes: Tensor | None = None) -> Measured:
+        """Return what the losses of this rank's faces are made of; arguments as of a call."""
         check_shape(embeddings, f"B {self.embedding_size}", name="embeddings")
         check_labels(labels, self.num_identities, num_faces=len(embeddings))
         if self.classes != shard_range(self.num_identities, world_size(), rank=rank()):
@@ -165,7 +181,7 @@ class PartialFC(nn.Module):
             terms = self._terms(everyone, every_label, classes, precision)
             start = sum(sizes[: rank()])
             mine = Terms(*(term[start : start + len(labels)] for term in terms))
-            return sample_losses(self.margin, mine, split_norms(embeddings, dtype).norms)
+            return Measured(mine, split_norms(embeddings, dtype).norms)
 
     def _terms(self, embeddings: Tensor, labels: Tensor, classes: Tensor | None, precision: Precision) -> Terms:
         """Return the terms (G,) of the faces of all ranks against the classes of all ranks."""

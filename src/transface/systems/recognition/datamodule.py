@@ -7,7 +7,7 @@ from typing import Any, Literal
 from transface.backbones.features import image_sides
 from transface.data.sources.bad_records import ImageDataset
 from transface.data.sources.source import open_source, open_sources
-from transface.training.datamodule import TrainingData
+from transface.training.datamodule import JointTrainingData, TrainingData
 
 
 class RecognitionData(TrainingData):
@@ -57,3 +57,43 @@ class RecognitionData(TrainingData):
             facts={"num_identities": self.num_identities},
             **settings,
         )
+
+
+class RecognitionSets(JointTrainingData):
+    """Several sets of faces in every step, each with people of its own, for classifier=several_heads.
+
+    Args:
+        sets: by name, settings of RecognitionData that are the set's own (root, total_batch_size, order, ...); the seed
+            of each is the common one, plus its number.
+        steps_per_epoch: batches of an epoch; None: as many as walk the largest set once, counted in its own batches. A
+            set that ends earlier begins anew in another order; a position in each is kept.
+        seed: of the orders of images.
+        common: settings of RecognitionData that all sets share.
+
+    Raises:
+        FileNotFoundError, ValueError: as RecognitionData does, with the set's name.
+    """
+
+    def __init__(
+        self,
+        sets: Mapping[str, Mapping[str, Any]],
+        *,
+        steps_per_epoch: int | None = None,
+        seed: int = 0,
+        **common: Any,
+    ) -> None:
+        opened: dict[str, TrainingData] = {}
+        self.num_identities_of: dict[str, int] = {}
+        for number, (name, own) in enumerate(sets.items()):
+            if "." in name or "/" in name:
+                raise ValueError(f"the name of a data set is part of others' names: no dot or slash, got {name!r}")
+            try:
+                opened[name] = RecognitionData(**({**common, "seed": seed + number} | dict(own)))
+            except ValueError as error:
+                raise ValueError(f"data set {name}: {error}") from error
+            self.num_identities_of[name] = opened[name].facts()["num_identities"]
+        super().__init__(opened, steps_per_epoch=steps_per_epoch)
+
+    def facts(self) -> dict[str, Any]:
+        """Return how many people each set has."""
+        return {"num_identities_of": dict(self.num_identities_of)}

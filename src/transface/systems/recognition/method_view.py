@@ -119,7 +119,7 @@ def perturb_all(dpap: DPAP, backbone: nn.Module, images: Tensor, generator: torc
 def center_cosines(embeddings: Tensor, labels: Tensor, classifier: nn.Module) -> Tensor | None:
     """Return the cosines (F,) of embeddings (B, E) with the centres of their labels, of the classes this rank holds."""
     centers = getattr(classifier, "centers", None)
-    if not isinstance(centers, Tensor):
+    if not isinstance(centers, Tensor) or getattr(classifier, "num_subcenters", 1) > 1:
         return None
     first, stop = getattr(classifier, "classes", (0, len(centers)))
     held = (labels >= first) & (labels < stop)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from transface.backbones.parts.keypoint_positions import mirror_keypoints
 from transface.classifiers.progress import FollowsTraining
+from transface.classifiers.several_heads import SeveralHeads
 from transface.data.augment.augmentations import InTurn
 from transface.data.augment.mixup import MixedFaces, Mixup
 from transface.data.batches import FaceBatch
@@ -97,6 +98,8 @@ class RecognitionModule(TrainingModule):
                 distillation.check_student(backbone)
         if keypoints is not None:
             _check_keypoints(keypoints, backbone, augmentation, mixup)
+        if isinstance(classifier, SeveralHeads) and (mixup is not None or getattr(keypoints, "sees", "") == "records"):
+            raise ValueError("several data sets go neither with mixup nor with key points of records: leave that out")
         self.network = backbone
         self.classifier = classifier
         self.perturbation = perturbation
@@ -135,7 +138,11 @@ class RecognitionModule(TrainingModule):
         if isinstance(self.classifier, FollowsTraining):
             self.classifier.follow(step=self.global_step, epoch=self.current_epoch)
 
-    def losses(self, batch: FaceBatch, generator: torch.Generator) -> NamedLosses:
+    def losses(self, batch: FaceBatch | Mapping[str, FaceBatch], generator: torch.Generator) -> NamedLosses:
+        sizes = None
+        if isinstance(batch, Mapping) and batch and all(isinstance(part, FaceBatch) for part in batch.values()):
+            sizes = {name: len(part.images) for name, part in batch.items()}
+            batch = FaceBatch(*(torch.cat(columns) for columns in zip(*batch.values(), strict=True)))
         if not isinstance(batch, FaceBatch):
             raise ValueError(
                 "a batch must be a FaceBatch(images uint8 (B, 3, H, W), labels (B,), keys (B,)), got"
@@ -152,16 +159,34 @@ class RecognitionModule(TrainingModule):
             images = self.perturbation(images, self.backbone, generator=generator, **told)
         mixed = None if self.mixup is None else self.mixup(images, generator)
         features = self.backbone(images if mixed is None else mixed.images, **told)
-        per_sample = self._classified(features.embedding, batch.labels, mixed)
+        weights = None
         if self.weighting is not None:
             weights = self.weighting(features.tokens)
             self._log_weights(weights.detach())
-            per_sample = weights * per_sample
-        terms = {"margin": global_mean(per_sample)}
-        if self.distillation is None:
-            return NamedLosses(terms, num_samples=len(batch.images))
-        terms["distillation"] = self.distillation(features.embedding, whole, batch.labels)
-        return NamedLosses(terms, {"distillation": self.distillation.weight}, num_samples=len(batch.images))
+        if sizes is None:
+            per_sample = self._classified(features.embedding, batch.labels, mixed)
+            terms = {"margin": global_mean(per_sample if weights is None else weights * per_sample)}
+            factors: dict[str, float] = {}
+        else:
+            terms, factors = self._of_sets(features.embedding, batch.labels, sizes, weights)
+        if self.distillation is not None:
+            terms["distillation"] = self.distillation(features.embedding, whole, batch.labels)
+            factors["distillation"] = self.distillation.weight
+        return NamedLosses(terms, factors, num_samples=len(batch.images))
+
+    def _of_sets(
+        self, embeddings: Tensor, labels: Tensor, sizes: Mapping[str, int], weights: Tensor | None
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Return the loss of each data set, and the factors of these losses."""
+        if not isinstance(self.classifier, SeveralHeads):
+            raise ValueError("several data sets in a step need a head each: set classifier=several_heads")
+        per_sample = self.classifier(embeddings, labels, sizes=sizes)
+        if weights is not None:
+            shares = dict(zip(sizes, weights.split(list(sizes.values())), strict=True))
+            per_sample = {name: shares[name] * losses for name, losses in per_sample.items()}
+        factors = self.classifier.weights_of(sizes)
+        terms = {f"margin/{name}": global_mean(losses) for name, losses in per_sample.items()}
+        return terms, {f"margin/{name}": factor for name, factor in factors.items()}
 
     def _told(self, keys: Tensor, mirrored: Tensor) -> dict[str, Tensor]:
         """Return what the backbone is told besides the images: the key points (B, 5, 2) of records, mirrored as they
