@@ -34,6 +34,7 @@ RUNS = {
         "classifier.stages=[{from_step: 0, anchors: centers},{from_step: 2, anchors: both},{from_step: 5,"
         " sample_rate: 1.0}]",
     ),
+    "webface42m": ("experiment=webface42m/vit_b",),
     "staged": ("experiment=transface/vit_t_pack", "classifier=staged"),
     "uniface": ("experiment=transface/vit_t_pack", "margin=uniface", "classifier=partial_fc"),
     "unitsface": ("experiment=transface/vit_t_pack", "classifier=unitsface"),

@@ -48,6 +48,11 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_images(listed, "the list")
     listed.add_argument("--root", type=Path, help="folder that its paths are relative to (default: the list's)")
 
+    shards = _verb(verbs, "to-shards", _to_shards, "write a pack's images as tar shards (WebDataset), with an index")
+    _add_pack(shards)
+    shards.add_argument("output", type=Path, help="folder of the shards; a run that was stopped goes on")
+    shards.add_argument("--images-per-shard", type=count, default=10_000)
+
     folder = _verb(verbs, "to-folder", _to_folder, "write a pack's images as files, a folder per label")
     _add_pack(folder)
     folder.add_argument("output", type=Path)
@@ -223,6 +228,18 @@ def _to_folder(options: argparse.Namespace) -> int:
     with progress("to-folder", len(pack)) as tell:
         count = unpack_to_folder(pack, options.output, num_threads=options.threads, on_progress=tell)
     print(f"{options.output}: {count} images of {pack.num_identities} identities")
+    return 0
+
+
+def _to_shards(options: argparse.Namespace) -> int:
+    from transface.packs.operations import open_pack
+    from transface.packs.shards import write_shards
+
+    pack = open_pack(options.pack, size=options.size)
+    with progress("to-shards", len(pack)) as tell:
+        summary = write_shards(pack, options.output, images_per_shard=options.images_per_shard, on_progress=tell)
+    resumed = f", {summary.num_resumed} of them written before" if summary.num_resumed else ""
+    print(f"{summary.root}: {summary.num_images} images in {summary.num_shards} shards{resumed}")
     return 0
 
 

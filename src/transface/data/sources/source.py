@@ -15,6 +15,7 @@ from transface.data.recordio.index import IntArray
 from transface.data.sources.identity_pack import IdentityPack, listed
 from transface.data.sources.image_files import open_folder, open_list
 from transface.data.sources.record_list import RecordList
+from transface.data.sources.tar_shards import TarShards, is_shards
 
 
 class FaceSource(Protocol):
@@ -58,12 +59,15 @@ def open_source(
     """Return the source at `path`, told by what lies there; `on_bad_record` as IdentityPack takes it.
 
     A folder with train.rec: an InsightFace pack. Another folder: one folder a person. A .rec file with a .lst of its
-    name beside it: its list's labels; without: a pack. A .csv or .parquet file: a list of images.
+    name beside it: its list's labels; without: a pack. A .tar, a pattern of tars, a folder or URL of them: tar shards,
+    as WebDataset writes them. A .csv or .parquet file: a list of images.
 
     Raises:
         FileNotFoundError: nothing is there.
         ValueError: what is there is none of these.
     """
+    if is_shards(path):
+        return TarShards(path, image_size=image_size, on_bad_record=on_bad_record)
     path = Path(path)
     ending = path.suffix.lower()
     if not path.exists():
@@ -76,7 +80,9 @@ def open_source(
         return RecordList(path, image_size=image_size)
     if ending in (".csv", ".parquet"):
         return open_list(path, image_size=image_size)
-    raise ValueError(f"{path} is no data that can be read: expected a folder, .rec, .csv or .parquet")
+    raise ValueError(
+        f"{path} is no data that can be read: expected a folder, .rec, .tar, .csv or .parquet, or a URL of tar shards"
+    )
 
 
 def _people_of(folder: Path, *, image_size: tuple[int, int]) -> FaceSource:
