@@ -166,6 +166,8 @@ def test_predict_gives_all_answers_with_points_in_the_picture_and_an_overlay(
     assert len(list((room / "overlay").glob("*.png"))) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_an_export_has_a_named_output_a_task_and_is_opened_again(
     room: Path, trained: Path, call: Callable[..., int]
 ) -> None:

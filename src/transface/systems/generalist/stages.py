@@ -4,8 +4,9 @@ Faceptor (ECCV 2024) section 3.3 and its released configurations.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -62,17 +63,19 @@ def start_second_stage(model: Faceptor) -> int:
     return trained - model.memory.layer_embedding.shape[1]
 
 
-def second_stage(network: Faceptor, start: str | Path) -> Faceptor:
-    """Return the network with the weights of a first stage and everything frozen but what its further layers add.
+def second_stage(encoder: nn.Module, tasks: Iterable[Any], *, start: str | Path, **settings: Any) -> Faceptor:
+    """Return a Faceptor with the weights of a first stage, everything frozen but what its further layers add.
 
     Args:
-        network: with more than one layer to read; it may have fewer tasks than the first stage.
+        encoder, tasks, settings: of Faceptor, with more than one layer to read; there may be fewer tasks than in the
+            first stage.
         start: a run, checkpoint or file of weights of a one-layer Faceptor.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no first stage of this network.
     """
+    network = Faceptor(encoder, tasks, **settings)
     own = network.state_dict()
     found = read_state_dict(start)
     of_tasks = ("queries.", "identity.", "value.", "map.", "layer_bias.")
