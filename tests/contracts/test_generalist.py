@@ -51,6 +51,8 @@ SMALL = (
     "checkpoint.every_n_steps=2",
     "trainer.log_every_n_steps=1",
 )
+# Their gradient is zero but for rounding: what follows takes a constant away.
+NO_SIGNAL = ("layer_embedding", "position_mlp.2.bias", "identity.norm.bias", "identity.head.1.bias")
 TASKS = ("identity", "attributes", "age", "expression", "landmarks", "parsing")
 
 
@@ -131,7 +133,7 @@ def test_two_processes_give_the_weights_of_one(room: Path) -> None:
     assert two.returncode == 0, two.stderr
     first, second = weights(room / "runs" / "one"), weights(room / "runs" / "two")
     for name, value in first.items():
-        if value.is_floating_point() and "layer_embedding" not in name and not name.endswith("position_mlp.2.bias"):
+        if value.is_floating_point() and not name.endswith(NO_SIGNAL):
             # A sign of a gradient that is all but zero may differ: Adam's step of it is at most lr in each of 3 steps.
             assert float((value - second[name]).abs().max()) < 7e-4, name
             assert float((value - second[name]).abs().mean()) < 2e-5, name
