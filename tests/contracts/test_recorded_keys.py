@@ -16,6 +16,8 @@ import yaml
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from transface.cli.config.compose import compose
+
 ROOT = Path(__file__).parents[2]
 RECORDED = Path(__file__).parent / "recorded"
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -42,14 +44,11 @@ def config_keys() -> list[str]:
 
 def checkpoint_keys(backbone: str) -> list[str]:
     """Return the names of a backbone's state, numbers of blocks as *, and how many names each line stands for."""
-    config = OmegaConf.load(ROOT / "conf" / "backbone" / f"{backbone}.yaml")
-    for key in [key for key in config if key == "defaults"]:
-        del config[key]
-    config = OmegaConf.merge({"embedding_size": 512}, {"node": config})
-    if OmegaConf.is_missing(config.node, "name"):
-        config.node.name = "test_vit"  # any timm model: one that timm keeps for tests
+    config = compose("train", [f"backbone={backbone}"])
+    if OmegaConf.is_missing(config.backbone, "name"):
+        config.backbone.name = "test_vit"  # any timm model: one that timm keeps for tests
     with torch.device("meta"):
-        network = instantiate(config.node)
+        network = instantiate(config.backbone)
     counted = Counter(re.sub(r"(?<=\.)\d+(?=\.)", "*", name) for name in network.state_dict())
     return [f"{name} x {count}" for name, count in sorted(counted.items())]
 
