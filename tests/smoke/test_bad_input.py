@@ -442,7 +442,6 @@ def test_an_image_list_that_is_not_that_of_the_cache(call: Callable[..., Outcome
     [
         (["protocol=ijbc", "protocol.root=nowhere"], "nowhere should hold meta/"),
         (["protocol=ijbc", "protocol.root={ijbc}", "protocol.modes=[N2D1F1]"], "mode must be one of"),
-        (["protocol=ijbc_complete", "protocol.root={ijbc}"], "the 1:N protocol needs it"),
         (["protocol=ijbc", "protocol.root={ijbc}", "cache=embeddings"], "needs the checkpoint's hash"),
         (["protocol=tinyface", "protocol.root=nowhere"], "no folder"),
         (["protocol=rfw", "protocol.root=nowhere"], "African.bin"),
@@ -458,6 +457,16 @@ def test_a_protocol_that_cannot_run_says_why(
     code, line = call("evaluate", "checkpoint=pixels", *(word.format(ijbc=ijbc) for word in words))
     assert code == 2
     assert message in line
+
+
+def test_the_complete_protocol_wants_the_lists_of_searching(
+    call: Callable[..., Outcome], ijbc: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(ijbc, tmp_path / "copy"))
+    (copy / "meta" / "ijbc_1N_gallery_G1.csv").unlink()
+    code, line = call("evaluate", "checkpoint=pixels", "protocol=ijbc_complete", f"protocol.root={copy}")
+    assert code == 2
+    assert "the 1:N protocol needs it" in line
 
 
 def test_a_validation_protocol_that_cannot_run_is_refused_before_the_first_step(

@@ -36,12 +36,13 @@ def evaluate(cfg: DictConfig) -> None:
     from transface.evaluation.embedding.embedder import Embedder
     from transface.evaluation.protocol import stamped, with_settings
     from transface.evaluation.results import write_result
+    from transface.evaluation.runner import answering
 
     protocol = instantiate(cfg.protocol)
     protocol.prepare()
     subject = open_subject(cfg)
     if hasattr(protocol, "check_images"):
-        protocol.check_images(tuple(subject.backbone.image_size))
+        protocol.check_images(tuple(answering(subject.backbone, ["embedding"]).image_size))
     folder = results_folder(cfg)
     folder.mkdir(parents=True, exist_ok=True)
     embedder = Embedder(

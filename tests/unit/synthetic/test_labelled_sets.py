@@ -182,5 +182,5 @@ def test_settings_that_a_kind_does_not_have_are_refused() -> None:
     assert settings_of({**base, "kind": "identities"})["num_pairs"] == 600
     with pytest.raises(UserError, match="kind=ages has no num_pairs"):
         settings_of({**base, "kind": "ages", "num_pairs": 20})
-    with pytest.raises(UserError, match="kind must be identities, attributes, expressions, ages, got 'hats'"):
+    with pytest.raises(UserError, match="kind must be identities, attributes, expressions, ages, world, got 'hats'"):
         settings_of({**base, "kind": "hats"})

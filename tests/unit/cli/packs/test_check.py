@@ -62,7 +62,7 @@ def test_check_compares_people_by_a_model(
     def tiny_picture(checkpoint: Path, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
         return lambda images: torch.nn.functional.adaptive_avg_pool2d(images.float() - 128, 8).flatten(1)
 
-    monkeypatch.setattr(pack_check, "_embedder", tiny_picture)
+    monkeypatch.setattr(pack_check, "embedder_of", tiny_picture)
     own = IdentityPack(pack)
     write_pair_set(tmp_path / "test.bin", [own.encoded(9), own.encoded(9)], [True])
     words = (
