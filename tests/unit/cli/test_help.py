@@ -49,3 +49,10 @@ def test_the_help_of_a_verb_shows_groups_and_settings_and_imports_no_torch() -> 
     assert "  system: attributes," in child.stdout
     assert "\nseed: 0\n" in child.stdout
     assert "\nmargin:" not in child.stdout, "a setting that this system does not read is shown"
+
+
+def test_the_help_knows_the_configs_of_a_folder_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "margin").mkdir()
+    (tmp_path / "margin" / "mine.yaml").write_text("_target_: transface.margins.cosface.CosFace\nscale: 7.5\n")
+    assert main(["train", "--config-dir", str(tmp_path), "margin=mine", "--help"]) == 0
+    assert "  scale: 7.5\n" in capsys.readouterr().out

@@ -3,6 +3,7 @@ what is swept.
 """
 
 import importlib.util
+import itertools
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -55,6 +56,13 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
         (flags if is_flag or takes_value else words).append(word)
         takes_value = is_flag and word in FLAGS_WITH_A_VALUE
     return flags, words
+
+
+def overrides_of(argv: list[str]) -> list[str]:
+    """Return the words without the flags, for Hydra's compose(); the folder of --config-dir becomes a search path."""
+    flags, words = _split(argv)
+    folders = [value for flag, value in itertools.pairwise(flags) if flag in ("--config-dir", "-cd")]
+    return [*words, *(f"hydra.searchpath=['file://{Path(folder).resolve()}']" for folder in folders)]
 
 
 def _quoted(word: str) -> str:

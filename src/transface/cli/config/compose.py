@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from transface.cli.config.absent_files import refuse_absent
-from transface.cli.config.command_line import hydra_words
+from transface.cli.config.command_line import hydra_words, overrides_of
 from transface.cli.config.config_errors import config_line
 from transface.cli.config.errors import Carried, UserError, has_line, shows_traceback
 from transface.cli.config.folder import conf_folder
@@ -35,7 +35,7 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
     argv = hydra_words(argv, folder)
     if asks_for_help(argv):
         with one_line_for_configs(folder, verb, argv):
-            print(help_page(verb, argv, folder))
+            print(help_page(verb, compose(verb, overrides_of(argv), folder=folder), folder))
         return None
     program = sys.argv[0]
     sys.argv = [f"{program}", *argv]
@@ -93,9 +93,9 @@ def _known_keys(folder: Path, verb: str, argv: list[str]) -> list[str]:
         return []
 
 
-def compose(verb: str, overrides: list[str]) -> DictConfig:
-    """Return conf/<verb>.yaml composed with overrides, without running anything."""
-    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+def compose(verb: str, overrides: list[str], *, folder: Path | None = None) -> DictConfig:
+    """Return conf/<verb>.yaml (or that of another folder) composed with overrides, without running anything."""
+    with hydra.initialize_config_dir(str(folder or conf_folder()), version_base="1.3"):
         return hydra.compose(verb, overrides=overrides)
 
 

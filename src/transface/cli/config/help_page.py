@@ -5,8 +5,7 @@ groups.
 from collections.abc import Sequence
 from pathlib import Path
 
-import hydra
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 FLAGS = """-m: run every combination of comma-separated values (a sweep)
 --cfg job: print the composed config and run nothing; --info: where each part of it comes from
@@ -18,11 +17,8 @@ def asks_for_help(argv: Sequence[str]) -> bool:
     return bool({"-h", "--help"} & set(argv))
 
 
-def help_page(verb: str, words: Sequence[str], folder: Path) -> str:
-    """Return the help of a verb whose conf/<verb>.yaml is composed with `words`."""
-    overrides = [word for word in words if not word.startswith("-")]
-    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
-        config = hydra.compose(verb, overrides=overrides)
+def help_page(verb: str, config: DictConfig, folder: Path) -> str:
+    """Return the help of a verb: the groups in `folder` and the composed config."""
     return "\n".join(
         [
             f"usage: transface {verb} [key=value ...] [group=option ...]",

@@ -72,7 +72,8 @@ def test_paths_and_names_in_any_letters_need_no_quotes() -> None:
         "protocol.files=['/人/a.bin',b.bin,'c=d/e.bin']",
         "x=[[ä]]",
     ]
-    given = ["data.root=/data/人脸", "name=größe", "name=größe,#2,b,1", "a=it's", "seed=0,,1", "protocol.files=['ä']"]
+    given = ["data.root=/data/人脸", "name=größe", "name=größe,#2,b,1", "a=it's", "seed=0,,1"]
+    given.append("protocol.files=['ä']")
     assert words(*given) == [
         "data.root='/data/人脸'",
         "name='größe'",
