@@ -40,7 +40,6 @@ def main(argv: list[str]) -> int:
 def train(cfg: DictConfig) -> float | None:
     """Train what the config describes; return the monitored metric (what a sweep optimises) or None."""
     check_settings(cfg)
-    cfg = without_unfit_parts(cfg)
     refuse_machine_alone(cfg.num_nodes)
     folder = Path(cfg.paths.run)
     resume = checkpoint_of(folder, resume=cfg.resume)
@@ -57,6 +56,7 @@ def train(cfg: DictConfig) -> float | None:
     # is exact.
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
     lightning.seed_everything(cfg.seed, verbose=False)
+    leave_out_unfit_parts(cfg)
     data = instantiate(cfg.data)
     cfg = with_facts(cfg, data.facts())
     module = instantiate(cfg.system)
@@ -90,14 +90,13 @@ def train(cfg: DictConfig) -> float | None:
         return finish(cfg, trainer, module)
 
 
-def without_unfit_parts(cfg: DictConfig) -> DictConfig:
-    """Return the config without the parts that its system leaves out beside its other parts; those that the user chose
-    stay, and are refused by name when they are built.
+def leave_out_unfit_parts(cfg: DictConfig) -> None:
+    """Set to null, in the config, the parts that its system cannot use beside its other parts; those that the user
+    chose stay, and are refused by name when they are built.
     """
-    system = hydra.utils.get_class(cfg.system._target_)
-    unfit_parts = getattr(system, "unfit_parts", None)
+    unfit_parts = getattr(hydra.utils.get_class(cfg.system._target_), "unfit_parts", None)
     if unfit_parts is None:
-        return cfg
+        return
     classes = {
         str(name): hydra.utils.get_method(node._target_) if "_target_" in node else None
         for name, node in cfg.system.items()
@@ -105,14 +104,10 @@ def without_unfit_parts(cfg: DictConfig) -> DictConfig:
     }
     words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     chosen = {word.lstrip("+~").partition("=")[0].partition(".")[0] for word in words}
-    left_out = {name: why for name, why in unfit_parts(classes).items() if name not in chosen}
-    if left_out:
-        cfg = editable(cfg)
-        for name, why in left_out.items():
+    for name, why in unfit_parts(classes).items():
+        if name not in chosen:
             print(f"note: {name} is left out: {why}", flush=True)
-            with open_dict(cfg):
-                cfg[name] = None
-    return cfg
+            cfg[name] = None
 
 
 def open_model(path: str) -> Any:

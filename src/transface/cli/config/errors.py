@@ -128,7 +128,7 @@ FAILURES = (
         ),
         resumes=True,
     ),
-    Failure(lambda error: hasattr(error, "hint"), lambda error: f"{one_line(str(error))}{error.hint}"),
+    Failure(lambda error: getattr(error, "says_all", False), lambda error: one_line(str(error))),
     Failure(
         lambda error: isinstance(error, RuntimeError) and KILLED.search(str(error)) is not None,
         lambda error: (

@@ -88,7 +88,8 @@ class OptunaSweeper(Sweeper):
         """Return the numbers of the trials to launch: those that a dead process left, else new ones; [] at the end."""
         with locked(folder / "study.lock"):
             known = study.trials
-            left = [t for t in known if not t.state.is_finished() and not is_alive(folder, t.user_attrs.get(WORKER))]
+            open_trials = [trial for trial in known if not trial.state.is_finished()]
+            left = [t for t in open_trials if not is_alive(folder, t.user_attrs.get(WORKER), own=worker)]
             count = min(self.n_jobs, self.n_trials - len(known))
             study.sampler = self._sampler(space, left[0].number if left else len(known))
             if left:
@@ -280,21 +281,18 @@ def living_worker(folder: Path) -> Iterator[str]:
     name = f"{os.uname().nodename}-{uuid.uuid4().hex[:12]}"
     workers = folder / ".workers"
     workers.mkdir(exist_ok=True)
-    _OWN.add(name)
     try:
         with locked(workers / name):
             yield name
     finally:
-        _OWN.discard(name)
         (workers / name).unlink(missing_ok=True)
 
 
-_OWN: set[str] = set()  # fcntl's locks do not hold off the process that has them
-
-
-def is_alive(folder: Path, worker: str | None) -> bool:
-    """Return whether the process that proposed a trial still lives."""
-    if worker in _OWN:
+def is_alive(folder: Path, worker: str | None, *, own: str) -> bool:
+    """Return whether the process that proposed a trial still lives; `own` is the name of this one, which fcntl's locks
+    do not hold off.
+    """
+    if worker == own:
         return True
     if worker is None or not (folder / ".workers" / worker).exists():
         return False

@@ -10,18 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from transface.backbones.features import image_sides
-from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.crops.canvases import Canvases
 from transface.data.crops.dense_set import split_off_val
 from transface.data.labels.expressions import ClassLabels
-from transface.data.loaders import face_batch
 from transface.data.sources.attributes.opening import open_attributes
 from transface.data.sources.dense.opening import DenseForm, open_dense
 from transface.data.sources.face_labels import SetKind
 from transface.data.sources.image_files import ImageFiles, PathTable
 from transface.data.sources.labelled import LabelledImages
 from transface.data.sources.labelled_set import LabelledSet
-from transface.data.sources.source import open_source, open_sources
+from transface.data.sources.source import SourceMix, open_source, open_sources
 from transface.systems.generalist.tasks import TaskKind
 from transface.training.datamodule import TrainingData
 
@@ -71,45 +69,9 @@ def identity_data(
         opened, weights = open_source(root, image_size=size, on_bad_record=on_bad_record), None
     else:
         opened, weights = open_sources(sources, image_size=size, on_bad_record=on_bad_record)
-    faces = ShiftedPeople(opened, first_label) if first_label else opened
+    faces = SourceMix([opened], label_offsets=[first_label]) if first_label else opened
     facts = TaskFacts("identity", num_identities=int(opened.num_identities))
     return task_data(faces, facts, weights=weights, on_bad_record=on_bad_record, **settings)
-
-
-class ShiftedPeople:
-    """A source of faces whose labels begin at another number, so that several sources share one classifier.
-
-    Args:
-        source: as data/sources/source.py opens one.
-        first_label: added to every label.
-    """
-
-    def __init__(self, source: Any, first_label: int) -> None:
-        self.source = source
-        self.first_label = first_label
-        self.image_size = source.image_size
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    @property
-    def labels(self) -> Any:
-        """The label (n,) of every image; -1 for one that is to be skipped."""
-        own = np.asarray(self.source.labels)
-        return np.where(own < 0, -1, own + self.first_label)
-
-    def name(self, index: int) -> str:
-        """Return what an error calls the image at `index`."""
-        return str(self.source.name(index))
-
-    def read_encoded(self, indices: Sequence[int]) -> EncodedFaces:
-        """Return the images at `indices`, undecoded, with their labels."""
-        read = self.source.read_encoded(indices)
-        return EncodedFaces(read.payloads, np.asarray(read.labels) + self.first_label)
-
-    def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
-        """Return the images at `indices`, decoded, with their labels."""
-        return face_batch(self.read_encoded(indices), indices=indices, source=self)
 
 
 def attribute_data(

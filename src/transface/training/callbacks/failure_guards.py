@@ -18,10 +18,10 @@ class NonFiniteLossError(RuntimeError):
     """The loss became NaN or infinite.
 
     Attributes:
-        hint: what the command line adds to its one line; the text of the error says what to try.
+        says_all: the text says what to try, so the command line shows it without a traceback.
     """
 
-    hint = ""
+    says_all = True
 
 
 class _Suspect(NamedTuple):
