@@ -1,9 +1,11 @@
 """The command line: `transface <verb> key=value ...`; answers --help without importing torch."""
 
+import contextlib
 import importlib
 import sys
 
-from transface.cli.config.verbs import MODULES, VERBS
+from transface.cli.config.verbs import MODULES, SERVING, VERBS
+from transface.progress import working
 
 
 def usage() -> str:
@@ -57,7 +59,8 @@ def main(argv: list[str] | None = None) -> int:
             sys.stdout.flush()
             return 0
         module = importlib.import_module(f"transface.cli.{MODULES.get(verb, verb)}")
-        outcome.code = int(module.main(rest) or 0)
+        with contextlib.nullcontext() if verb in SERVING else working(verb):
+            outcome.code = int(module.main(rest) or 0)
     return outcome.code
 
 

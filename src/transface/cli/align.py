@@ -7,7 +7,8 @@ from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
 from transface.cli.config.errors import UserError
-from transface.cli.config.model_options import chosen_device, progress_bar, quoted, words_and_keys
+from transface.cli.config.model_options import chosen_device, quoted, words_and_keys
+from transface.progress import working
 
 NAMED = 10
 
@@ -27,7 +28,7 @@ def align(cfg: DictConfig) -> None:
     from transface.inference.folders.align_folder import SHEET, TABLE, align_folder
 
     size = cfg.size if isinstance(cfg.size, int) else tuple(cfg.size)
-    with progress_bar("aligning", len(list_images(cfg.images).names)) as progress:
+    with working("aligning", len(list_images(cfg.images).names)) as progress:
         done = align_folder(
             cfg.images,
             cfg.output,

@@ -7,7 +7,8 @@ from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
 from transface.cli.config.errors import UserError
-from transface.cli.config.model_options import check_threshold, chosen_threshold, open_model, progress_bar
+from transface.cli.config.model_options import check_threshold, chosen_threshold, open_model
+from transface.progress import working
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -60,7 +61,7 @@ def handlers_of(cfg: DictConfig) -> Any:
     elif cfg.gallery is not None:
         images = list_images(cfg.gallery)
         pictures = images.root
-        with progress_bar("gallery", len(images.names)) as progress:
+        with working("gallery", len(images.names)) as progress:
             found = embed_folder(
                 model,
                 images,

@@ -3,7 +3,8 @@
 from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
-from transface.cli.config.model_options import open_model, points_by_picture, points_of, progress_bar
+from transface.cli.config.model_options import open_model, points_by_picture, points_of
+from transface.progress import working
 
 
 def main(argv: list[str]) -> int:
@@ -19,7 +20,7 @@ def embed(cfg: DictConfig) -> None:
 
     images = open_pictures(cfg.images)
     model = open_model(cfg)
-    with progress_bar("embedding", len(images.names)) as progress:
+    with working("embedding", len(images.names)) as progress:
         found = embed_folder(
             model,
             images,

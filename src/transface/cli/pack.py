@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from transface.cli.config.errors import UserError, one_line, reported
 from transface.cli.packs.check import check
 from transface.cli.packs.clean import clean
-from transface.cli.packs.progress import progress
+from transface.progress import working
 
 
 class _Parser(argparse.ArgumentParser):
@@ -203,7 +203,7 @@ def _from_images(options: argparse.Namespace) -> int:
     from transface.packs.operations import open_images, pack_images
 
     images = open_images(options.images, root=getattr(options, "root", None), size=options.size)
-    with progress("pack", len(images)) as tell:
+    with working("pack", len(images)) as tell:
         summary = pack_images(
             images,
             options.output,
@@ -225,7 +225,7 @@ def _to_folder(options: argparse.Namespace) -> int:
     from transface.packs.operations import open_pack, unpack_to_folder
 
     pack = open_pack(options.pack, size=options.size)
-    with progress("to-folder", len(pack)) as tell:
+    with working("to-folder", len(pack)) as tell:
         count = unpack_to_folder(pack, options.output, num_threads=options.threads, on_progress=tell)
     print(f"{options.output}: {count} images of {pack.num_identities} identities")
     return 0
@@ -236,7 +236,7 @@ def _to_shards(options: argparse.Namespace) -> int:
     from transface.packs.shards import write_shards
 
     pack = open_pack(options.pack, size=options.size)
-    with progress("to-shards", len(pack)) as tell:
+    with working("to-shards", len(pack)) as tell:
         summary = write_shards(pack, options.output, images_per_shard=options.images_per_shard, on_progress=tell)
     resumed = f", {summary.num_resumed} of them written before" if summary.num_resumed else ""
     print(f"{summary.root}: {summary.num_images} images in {summary.num_shards} shards{resumed}")
@@ -247,7 +247,7 @@ def _index(options: argparse.Namespace) -> int:
     from transface.data.sources.identity_pack import find_rec
     from transface.packs.operations import write_index
 
-    with progress("bytes", find_rec(options.pack).stat().st_size) as tell:
+    with working("index", find_rec(options.pack).stat().st_size, unit="bytes") as tell:
         summary = write_index(options.pack, on_progress=tell)
     print(f"{summary.path}: {summary.num_records} records")
     return 0
@@ -257,7 +257,7 @@ def _shuffle(options: argparse.Namespace) -> int:
     from transface.packs.operations import open_pack, shuffle_pack
 
     pack = open_pack(options.pack, size=options.size)
-    with progress("shuffle", len(pack)) as tell:
+    with working("shuffle", len(pack)) as tell:
         _tell_written(
             shuffle_pack(pack, options.output, seed=options.seed, num_threads=options.threads, on_progress=tell)
         )
@@ -268,7 +268,7 @@ def _split(options: argparse.Namespace) -> int:
     from transface.packs.operations import open_pack, split_pack
 
     pack = open_pack(options.pack, size=options.size)
-    with progress("split", len(pack)) as tell:
+    with working("split", len(pack)) as tell:
         summaries = split_pack(
             pack,
             options.outputs,
@@ -287,7 +287,7 @@ def _merge(options: argparse.Namespace) -> int:
     from transface.packs.operations import merge_packs, open_pack
 
     packs = [open_pack(pack, size=options.size) for pack in options.packs]
-    with progress("merge", sum(map(len, packs))) as tell:
+    with working("merge", sum(map(len, packs))) as tell:
         summary = merge_packs(
             packs, options.output, label_offsets=options.label_offsets, num_threads=options.threads, on_progress=tell
         )

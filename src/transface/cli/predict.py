@@ -12,10 +12,10 @@ from transface.cli.config.model_options import (
     open_model,
     points_by_picture,
     points_of,
-    progress_bar,
     quoted,
     words_and_keys,
 )
+from transface.progress import working
 
 SHOWN = 20  # pictures on the screen where nothing is written
 
@@ -46,7 +46,7 @@ def predict(cfg: DictConfig) -> int:
     listed = open_pictures(cfg.images)
     pictures = [(name, listed.picture(name)) for name in listed.names]
     model = open_model(cfg)
-    with progress_bar("predicting", len(pictures)) as progress:
+    with working("predicting", len(pictures)) as progress:
         found = predict_pictures(
             model,
             pictures,

@@ -15,10 +15,10 @@ from transface.cli.config.model_options import (
     open_model,
     points_for,
     points_of,
-    progress_bar,
     quoted,
     words_and_keys,
 )
+from transface.progress import working
 
 
 def main(argv: list[str]) -> int:
@@ -94,7 +94,7 @@ def gallery_embeddings(cfg: DictConfig, model: Any, gallery: Any, points: Any) -
     """Return the embeddings of the gallery: kept in the `index` file, made again where model or images changed."""
     from transface.inference.folders.folder_embedding import embed_folder
 
-    with progress_bar("gallery", len(gallery.names)) as progress:
+    with working("gallery", len(gallery.names)) as progress:
         return embed_folder(
             model,
             gallery,

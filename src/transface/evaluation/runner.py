@@ -14,8 +14,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 from torch import Tensor, nn
 
 from transface.backbones.features import Output
@@ -25,6 +23,7 @@ from transface.backbones.weights.fingerprints import fingerprint_of
 from transface.distributed import all_gather_rows, batch_sizes, rank, world_size
 from transface.images.pixels import normalise
 from transface.images.sources import FaceSource
+from transface.progress import working
 
 Precision = Literal["32", "bf16"]
 
@@ -40,7 +39,7 @@ class ModelRunner:
         num_workers: threads that decode while the network runs; 0: nothing is decoded ahead.
         precision: "32", or "bf16" for autocast.
         checkpoint_hash: goes into results.
-        progress: show a bar with images/s and the time left (on rank 0).
+        progress: tell on rank 0 how far it is, a bar on a terminal and lines elsewhere; "lines": no bar.
         forward_context: makes the context of a forward pass, e.g. a trainer's precision; wins over `precision`.
 
     Raises:
@@ -56,7 +55,7 @@ class ModelRunner:
         num_workers: int = 2,
         precision: Precision = "32",
         checkpoint_hash: str = "",
-        progress: bool = True,
+        progress: bool | Literal["lines"] = True,
         forward_context: Callable[[], contextlib.AbstractContextManager[Any]] | None = None,
     ) -> None:
         if precision not in ("32", "bf16"):
@@ -223,16 +222,8 @@ class ModelRunner:
         if not self.progress or rank() != 0:
             yield lambda _: None
             return
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            _ImagesPerSecond(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, transient=True) as bar:
-            task = bar.add_task(name, total=end - start)
-            yield lambda count: bar.advance(task, count)
+        with working(name, end - start, bar=self.progress is True) as advance:
+            yield advance
 
 
 def answering(network: nn.Module, outputs: Sequence[str]) -> Any:
@@ -241,9 +232,3 @@ def answering(network: nn.Module, outputs: Sequence[str]) -> Any:
     if not hasattr(own, "answering") or any(name not in own.outputs for name in outputs):
         return own
     return own.answering(list(outputs))
-
-
-class _ImagesPerSecond(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{task.completed:,.0f}/{task.total or 0:,.0f} images  {speed or 0:,.0f}/s")

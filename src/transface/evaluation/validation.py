@@ -15,6 +15,7 @@ from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import BenchmarkProtocol, with_settings
 from transface.evaluation.results import Better, Measure, Result
 from transface.evaluation.runner import ModelRunner
+from transface.progress import working
 from transface.training.checkpoints.writer import CheckpointWriter
 from transface.training.module import TrainingModule
 
@@ -123,15 +124,16 @@ class ProtocolValidation(Callback):
             pl_module.evaluated_network,
             batch_size=self.batch_size,
             num_workers=self.num_workers,
-            progress=False,
+            progress="lines",
             forward_context=trainer.precision_plugin.forward_context,
         )
         self.results = []
-        for protocol in self.protocols:
-            own = with_settings(protocol.evaluate(runner, detailed=whole), protocol, runner)
-            # What a network states beside its weights, e.g. thresholds: protocols that have none say nothing.
-            getattr(protocol, "tell_network", _nothing)(pl_module.network, own)
-            self.results += own
+        with working("validation"):
+            for protocol in self.protocols:
+                own = with_settings(protocol.evaluate(runner, detailed=whole), protocol, runner)
+                # What a network states beside its weights, e.g. thresholds: protocols that have none say nothing.
+                getattr(protocol, "tell_network", _nothing)(pl_module.network, own)
+                self.results += own
         self._whole = whole
         values = logged_values(self.results)
         pl_module.directions.update(directions_of(self.results))

@@ -1,7 +1,5 @@
-"""What the verbs that use a model share: opening it where the config says, words beside keys, a progress bar."""
+"""What the verbs that use a model share: opening it where the config says, words beside keys."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,27 +141,3 @@ def checkpoint_hash(checkpoint: str) -> str:
     path = local_path(checkpoint)
     exported = path / "model.safetensors"
     return hash_file(path if path.is_file() else exported if exported.is_file() else find_checkpoint(path))
-
-
-@contextmanager
-def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar with images/s and the time left on stderr; yields the function to be told of images done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn(title),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as shown:
-        task = shown.add_task(title, total=total, rate="")
-
-        def advance(count: int) -> None:
-            shown.advance(task, count)
-            speed = shown.tasks[0].speed
-            shown.update(task, rate=f"{speed:.0f} images/s" if speed else "")
-
-        yield advance

@@ -22,4 +22,5 @@ VERBS = {
     "config": "copy a config to start your own from: transface config experiment=demo",
     "completion": "a script that completes words in a shell: transface completion bash",
 }
+SERVING = frozenset({"demo"})  # verbs that wait for somebody, and are not asked how far they are
 MODULES = {"config": "copy_config"}  # verbs whose file has another name

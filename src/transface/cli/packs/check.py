@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from transface.cli.config.errors import UserError
-from transface.cli.packs.progress import progress
+from transface.progress import working
 
 
 def check(options: argparse.Namespace) -> int:
@@ -26,7 +26,7 @@ def check(options: argparse.Namespace) -> int:
     for path in filter(None, (options.json, options.sheet)):
         _make_room(path)
     embed = embedder_of(options.checkpoint, options.device) if options.checkpoint is not None else None
-    with progress("check", _num_records(options.pack)) as tell:
+    with working("check", _num_records(options.pack)) as tell:
         report = check_pack(
             options.pack, size=options.size, near_bits=options.near_bits, num_threads=options.threads, on_progress=tell
         )
@@ -85,7 +85,7 @@ def compare_people(report: Any, embed: Callable[[Any], Any], options: argparse.N
         report.add("file", f"the pack is too broken to compare its people: {error}")
         return
     faces = TolerantDataset(pack, on_bad_record="skip", max_bad_share=1.0)
-    with progress("embed", len(pack)) as tell:
+    with working("embed", len(pack)) as tell:
         means = identity_means(
             faces, embed, labels=pack.labels, num_identities=pack.num_identities, on_progress=tell
         ).to(options.device)

@@ -6,7 +6,7 @@ from typing import Any
 
 from transface.cli.config.errors import UserError
 from transface.cli.packs.check import compare_people, embedder_of
-from transface.cli.packs.progress import progress
+from transface.progress import working
 
 
 def clean(options: argparse.Namespace) -> int:
@@ -21,7 +21,7 @@ def clean(options: argparse.Namespace) -> int:
         raise UserError(f"{wanted[0]} needs --checkpoint: a model says who looks alike")
     check_free(options.output)
     embed = None if options.checkpoint is None else embedder_of(options.checkpoint, options.device)
-    with progress("check", 0) as tell:
+    with working("check", 0) as tell:
         report = check_pack(
             options.pack,
             size=options.size,
@@ -43,7 +43,7 @@ def clean(options: argparse.Namespace) -> int:
         strangers=strangers,
         min_images=options.min_images,
     )
-    with progress("clean", len(cleaning.kept)) as tell:
+    with working("clean", len(cleaning.kept)) as tell:
         summary = clean_pack(pack, options.output, cleaning, num_threads=options.threads, on_progress=tell)
     done = Counter(action.action for action in cleaning.actions)
     print(
@@ -63,6 +63,6 @@ def strangers_of(pack: Any, embed: Any, options: argparse.Namespace) -> list[tup
     from transface.packs.overlap import strangers
 
     faces = TolerantDataset(pack, on_bad_record="skip", max_bad_share=1.0)
-    with progress("embed", len(pack)) as tell:
+    with working("embed", len(pack)) as tell:
         found = strangers(faces, embed, labels=pack.labels, below=options.strangers, on_progress=tell)
     return [(place, f"does not look like the others of its person (cosine {cosine:.3f})") for place, cosine in found]

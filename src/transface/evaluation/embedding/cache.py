@@ -5,16 +5,20 @@ after a stop.
 which images, and how many rows are done.
 """
 
-import contextlib
 import json
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from transface.artifacts import write_whole, writing_path
+
 ROWS_BETWEEN_NOTES = 16384
+SECONDS_BETWEEN_NOTES = 30.0  # a slow network or disk loses no more than that
 
 
 class EmbeddingCache:
@@ -28,6 +32,7 @@ class EmbeddingCache:
         image_hash: of the image list.
         shape: (M, 2, E).
         settings: what else shapes an embedding (precision, image size).
+        clock: seconds, monotonic.
 
     Raises:
         ValueError: if the file there was made of other images or with other settings.
@@ -42,6 +47,7 @@ class EmbeddingCache:
         image_hash: str,
         shape: tuple[int, int, int],
         settings: dict[str, Any],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not checkpoint_hash:
             raise ValueError("a cache of embeddings needs the checkpoint's hash to be keyed by")
@@ -58,30 +64,30 @@ class EmbeddingCache:
         else:
             self._require_same(note)
             self.rows, self.num_done = self._open(shape), int(note["num_done"])
-        self._num_noted = self.num_done
+        self._clock = clock
+        self._num_noted, self._noted = self.num_done, clock()
 
     def write(self, start: int, rows: NDArray[np.float32]) -> None:
-        """Store rows that follow those done so far; the note is renewed every 16,384 rows, after the rows are on
-        disk.
+        """Store rows that follow those done so far; the note is renewed every 30 seconds and every 16,384 rows,
+        after the rows are on disk.
         """
         assert start == self.num_done, "rows are written in order"
         self.rows[start : start + len(rows)] = rows
         self.num_done += len(rows)
-        if self.num_done - self._num_noted >= ROWS_BETWEEN_NOTES or self.num_done == len(self.rows):
+        due = self._clock() - self._noted >= SECONDS_BETWEEN_NOTES
+        if due or self.num_done - self._num_noted >= ROWS_BETWEEN_NOTES or self.num_done == len(self.rows):
             self.flush()
 
     def flush(self) -> None:
         """Bring rows and note to disk."""
         self.rows.flush()
         self._write_note()
-        self._num_noted = self.num_done
+        self._num_noted, self._noted = self.num_done, self._clock()
 
     def _create(self, shape: tuple[int, int, int]) -> np.memmap[Any, Any]:
-        partial = self.path.with_suffix(".partial")
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
-        np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape).flush()
-        os.replace(partial, self.path)
+        with writing_path(self.path) as partial:
+            np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape).flush()
+            _take_room(partial)
         rows: np.memmap[Any, Any] = np.load(self.path, mmap_mode="r+")
         return rows
 
@@ -127,9 +133,16 @@ class EmbeddingCache:
                 )
 
     def _write_note(self) -> None:
-        partial = self.note_path.with_suffix(".json.partial")
-        partial.write_text(json.dumps({**self.key, "num_done": self.num_done}), encoding="utf-8")
-        os.replace(partial, self.note_path)
+        write_whole(self.note_path, json.dumps({**self.key, "num_done": self.num_done}))
+
+
+def _take_room(path: Path) -> None:
+    """Take a file's room on the disk: a full one ends with an error now, and not with a signal when a page of the
+    mapped file is written.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _short(value: Any) -> str:

@@ -7,7 +7,7 @@ Shapes: M images, B of them in a batch, E embedding size, H x W pixels.
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ class Embedder(ModelRunner):
         checkpoint_hash: keys the cache and goes into results.
         model_settings: plain values that shape the network beside its file (averaged weights or not, order of colours):
             the cache of one setting is refused to another.
-        progress: show a bar with images/s and the time left (on rank 0).
+        progress: tell on rank 0 how far it is, a bar on a terminal and lines elsewhere; "lines": no bar.
         forward_context: makes the context of a forward pass, e.g. a trainer's precision; wins over `precision`.
     """
 
@@ -77,7 +77,7 @@ class Embedder(ModelRunner):
         cache: str | Path | None = None,
         checkpoint_hash: str = "",
         model_settings: Mapping[str, Any] | None = None,
-        progress: bool = True,
+        progress: bool | Literal["lines"] = True,
         forward_context: Callable[[], contextlib.AbstractContextManager[Any]] | None = None,
     ) -> None:
         super().__init__(

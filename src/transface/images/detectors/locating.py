@@ -8,7 +8,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,9 +21,11 @@ from transface.images.detection import Policy
 from transface.images.detectors.opening import open_detector
 from transface.images.faces import find_in_files
 from transface.images.sources import hash_files
+from transface.progress import working
 
 log = logging.getLogger(__name__)
 NAMED = 5
+SECONDS_BETWEEN_NOTES = 30.0
 Missing = Literal["refuse", "center"]
 
 
@@ -39,31 +42,58 @@ class Located(NamedTuple):
 
 
 def locate_faces(
-    paths: Sequence[str | Path], detector: str, *, take: Policy = "largest", num_threads: int | None = None
+    paths: Sequence[str | Path],
+    detector: str,
+    *,
+    take: Policy = "largest",
+    num_threads: int | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Located:
-    """Return the points of one face of each file, found by a detector or kept from before."""
+    """Return the points of one face of each file, found by a detector or kept from before; a search that was stopped
+    goes on where it was, half a minute before the stop at most.
+    """
     names = [str(path) for path in paths]
     opened = open_detector(detector)
     key = hashlib.sha256(json.dumps([opened.name, take, hash_files(names)]).encode()).hexdigest()[:32]
     kept = cache_folder() / "faces" / f"{key}.npz"
     if kept.is_file():
-        with np.load(kept, allow_pickle=False) as stored:
-            return Located(
-                stored["points"], {int(place): text for place, text in json.loads(str(stored["reasons"])).items()}
-            )
-    points = np.full((len(names), 5, 2), np.nan, np.float32)
-    reasons: dict[int, str] = {}
+        return _read(kept)[0]
+    unfinished = kept.with_suffix(".partial")
+    located, done = _read(unfinished) if unfinished.is_file() else (_nothing_located(len(names)), 0)
+    points, reasons = located
     threads = num_threads or os.cpu_count() or 1
-    for place, found in enumerate(
-        find_in_files(lambda: open_detector(detector), names, num_threads=threads, take=take)
-    ):
-        if found.faces:
-            points[place] = found.faces[0].points
-        if found.reason is not None:
-            reasons[place] = found.reason
-    with writing_file(kept) as file:
-        np.savez(file, points=points, reasons=np.array(json.dumps(reasons)))
-    return Located(points, reasons)
+    noted = clock()
+    found_faces = find_in_files(lambda: open_detector(detector), names[done:], num_threads=threads, take=take)
+    with working("finding faces", len(names), unit="pictures") as advance:
+        advance(done)
+        for place, found in enumerate(found_faces, start=done):
+            if found.faces:
+                points[place] = found.faces[0].points
+            if found.reason is not None:
+                reasons[place] = found.reason
+            advance(1)
+            if clock() - noted >= SECONDS_BETWEEN_NOTES:
+                _write(unfinished, located, place + 1)
+                noted = clock()
+    _write(kept, located, len(names))
+    unfinished.unlink(missing_ok=True)
+    return located
+
+
+def _nothing_located(num_files: int) -> Located:
+    return Located(np.full((num_files, 5, 2), np.nan, np.float32), {})
+
+
+def _read(path: Path) -> tuple[Located, int]:
+    """Return what is kept, and of how many files from the front."""
+    with np.load(path, allow_pickle=False) as stored:
+        reasons = {int(place): text for place, text in json.loads(str(stored["reasons"])).items()}
+        return Located(stored["points"], reasons), int(stored["done"]) if "done" in stored else len(stored["points"])
+
+
+def _write(path: Path, located: Located, done: int) -> None:
+    with writing_file(path) as file:
+        np.savez(file, points=located.points, reasons=np.array(json.dumps(located.reasons)), done=np.array(done))
 
 
 def found_points(

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +31,9 @@ from transface.inference.quality import Quality, check_quality, rate_faces
 
 log = logging.getLogger(__name__)
 PART_SIZE = 4096
+PART_SECONDS = 30.0  # a part ends after that, so that a slow network loses no more
 GROUP_OF_BATCHES = 8
+QUICK_SECONDS = 4.0  # a group that takes no longer is followed by one of twice as many batches
 Progress = Callable[[int], None]
 
 
@@ -54,6 +57,7 @@ def embed_folder(
     stale: Literal["refuse", "replace"] = "refuse",
     part_size: int = PART_SIZE,
     progress: Progress = print_nothing,
+    clock: Callable[[], float] = time.monotonic,
 ) -> NamedEmbeddings:
     """Write the embeddings of all images to `output` (.npz or .parquet) and return them.
 
@@ -101,16 +105,18 @@ def embed_folder(
         settings |= {"detector": opened, "faces": faces}
     if quality is not None:
         settings["quality"] = quality
-    for start in range(0, len(images.names), part_size):
-        names = images.names[start : start + part_size]
-        part = parts / f"part-{start:09d}-{len(names)}.npz"
-        if part.is_file():
-            progress(len(names))
+    start = 0
+    while start < len(images.names):
+        count = _num_in_part(parts, start)
+        if count:
+            progress(count)
         else:
-            write_embeddings(
-                part,
-                _embed_names(model, images, names, settings, points=points, unreadable=unreadable, progress=progress),
+            names = images.names[start : start + part_size]
+            found, count = _embed_names(
+                model, images, names, settings, points=points, unreadable=unreadable, progress=progress, clock=clock
             )
+            write_embeddings(parts / f"part-{start:09d}-{count}.npz", found)
+        start += count
     found = _joined([read_embeddings(path) for path in sorted(parts.glob("part-*.npz"))], about)
     write_embeddings(output, found)
     shutil.rmtree(parts)
@@ -126,14 +132,18 @@ def _embed_names(
     points: dict[str, NDArray[np.float64]] | None,
     unreadable: str,
     progress: Progress,
-) -> NamedEmbeddings:
+    clock: Callable[[], float],
+) -> tuple[NamedEmbeddings, int]:
+    """Return the embeddings of the first of some images, as many as `PART_SECONDS` allow, and their number."""
     vectors, norms, qualities = [], [], []
     kept: list[str] = []
     skipped: list[str] = []
-    # Several batches in one call: the next one is read while the present one is in the network.
-    group_size = GROUP_OF_BATCHES * settings["batch_size"]
-    for start in range(0, len(names), group_size):
-        group = list(names[start : start + group_size])
+    started = clock()
+    start, num_batches = 0, 1
+    while start < len(names) and clock() - started < PART_SECONDS:
+        # Several batches in one call: the next one is read while the present one is in the network.
+        group = list(names[start : start + num_batches * settings["batch_size"]])
+        before = clock()
         if points is not None:
             _require_points(group, points)
         for readable in _readable_groups(
@@ -145,8 +155,10 @@ def _embed_names(
             if "quality" in settings:
                 qualities.append(readable[1].quality.numpy())
         progress(len(group))
+        start += len(group)
+        num_batches = min(2 * num_batches, GROUP_OF_BATCHES) if clock() - before <= QUICK_SECONDS else 1
     width = model.embedding_size
-    return NamedEmbeddings(
+    found = NamedEmbeddings(
         np.array(kept, dtype=np.str_),
         np.concatenate(vectors) if vectors else np.empty((0, width), np.float32),
         np.concatenate(norms) if norms else np.empty(0, np.float32),
@@ -154,6 +166,13 @@ def _embed_names(
         {},
         None if "quality" not in settings else np.concatenate(qualities) if qualities else np.empty(0, np.float32),
     )
+    return found, start
+
+
+def _num_in_part(parts: Path, start: int) -> int:
+    """Return how many images the part that begins with one of a number holds, 0 where there is no such part."""
+    found = next(parts.glob(f"part-{start:09d}-*.npz"), None)
+    return 0 if found is None else int(found.stem.rpartition("-")[2])
 
 
 def _readable_groups(

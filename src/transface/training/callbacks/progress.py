@@ -11,6 +11,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
 from transface.data.batches import num_images
+from transface.progress import duration, told
 from transface.training.callbacks.throughput import budget_left
 
 log = logging.getLogger(__name__)
@@ -90,8 +91,9 @@ class FaceProgressBar(RichProgressBar):
         words += [f"{rate:.0f} images/s"]
         words += [f"{self.monitor} {float(metrics[self.monitor]):.4f}"] if self.monitor in metrics else []
         left = self._seconds_left(trainer)
-        words += [f"{left / 60:.0f} min left" if left >= 120 else f"{left:.0f} s left"] if left is not None else []
+        words += [f"{duration(left)} left"] if left is not None else []
         print(", ".join(words), flush=True)
+        told()
 
     def _seconds_left(self, trainer: Trainer) -> float | None:
         """Return the time to the end of the run: of its steps, or of its time budget if that comes first."""

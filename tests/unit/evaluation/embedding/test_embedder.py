@@ -2,6 +2,8 @@
 cache.
 """
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,28 @@ def test_a_cache_without_its_note_is_made_anew(tmp_path: Path) -> None:
         cache.note_path.write_text(text)
         with pytest.raises(ValueError, match="is not the note of a cache"):
             EmbeddingCache(tmp_path, "made", **key)
+
+
+def test_a_cache_notes_what_is_done_twice_a_minute(tmp_path: Path) -> None:
+    key: dict[str, Any] = {"checkpoint_hash": "ab", "image_hash": "x", "shape": (9, 2, 3), "settings": {}}
+    now = [0.0]
+    cache = EmbeddingCache(tmp_path, "made", **key, clock=lambda: now[0])
+    noted = []
+    for start in range(8):
+        now[0] += 11.0
+        cache.write(start, np.ones((1, 2, 3), np.float32))
+        noted.append(EmbeddingCache(tmp_path, "made", **key).num_done)  # what a run after a kill finds
+    assert noted == [0, 0, 3, 3, 3, 6, 6, 6]
+
+
+def test_a_cache_takes_its_room_before_anything_is_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        EmbeddingCache(tmp_path, "made", checkpoint_hash="ab", image_hash="x", shape=(9, 2, 3), settings={})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

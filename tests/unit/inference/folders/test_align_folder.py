@@ -138,3 +138,24 @@ def test_evaluation_finds_faces_once_and_says_where_there_are_none(folder: Path)
     assert again.fingerprint() == source.fingerprint()
     assert source.read(range(11), (112, 112)).shape == (11, 3, 112, 112)
     assert source.read([0], (112, 96)).float().mean() > 100
+
+
+def test_a_search_for_faces_that_was_stopped_goes_on(folder: Path) -> None:
+    paths = sorted((folder / person / f"{number}.png" for person in "abc" for number in range(4)), key=str)
+    whole = locating.locate_faces(paths, "any", num_threads=1)
+    for kept in (folder.parent / "cache" / "faces").iterdir():
+        kept.unlink()
+    looked, seconds = BrightSquares.looked, iter([1.0, 2.0, 3.0, 31.0, 31.0])  # nothing more after the note: a kill
+    with pytest.raises(RuntimeError, match="killed"):
+        locating.locate_faces(paths, "any", num_threads=1, clock=lambda: next(seconds, None) or stop())
+    assert [kept.suffix for kept in (folder.parent / "cache" / "faces").iterdir()] == [".partial"]
+    BrightSquares.looked = looked
+    again = locating.locate_faces(paths, "any", num_threads=1)
+    assert BrightSquares.looked - looked == len(paths) - 1 - 3  # one is broken, three were noted
+    np.testing.assert_array_equal(again.points, whole.points)
+    assert again.reasons == whole.reasons
+    assert [kept.suffix for kept in (folder.parent / "cache" / "faces").iterdir()] == [".npz"]
+
+
+def stop() -> float:
+    raise RuntimeError("killed")

@@ -159,3 +159,27 @@ def test_senseless_settings_are_refused_before_anything_is_written(
     with pytest.raises(ValueError, match=f"{setting} must be"):
         embed_folder(small_model, list_images(folder), tmp_path / "faces.npz", **{setting: value})
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]
+
+
+class SlowModel(Stopping):
+    """Takes five seconds an image, on a clock of its own."""
+
+    now = 0.0
+
+    def embed(self, images, **settings):
+        self.now += 5.0 * len(images)
+        return super().embed(images, **settings)
+
+
+def test_a_slow_model_loses_no_more_than_half_a_minute(small_model: FaceModel, folder: Path, tmp_path: Path) -> None:
+    images, out = list_images(folder), tmp_path / "out.npz"
+    model = SlowModel(small_model.backbone)
+    model.calls_left = 4
+    with pytest.raises(KeyboardInterrupt):
+        embed_folder(model, images, out, batch_size=2, clock=lambda: model.now)
+    parts = sorted(path.name for path in (tmp_path / "out.npz.parts").glob("part-*"))
+    assert parts == ["part-000000000-6.npz"]  # 30 seconds; the batch after them was not noted yet
+    model.calls_left, model.seen = 10**9, 0
+    found = embed_folder(model, images, out, batch_size=2, clock=lambda: model.now)
+    assert model.seen == 11 - 6
+    assert np.array_equal(found.vectors, embed_folder(small_model, images, tmp_path / "w.npz", batch_size=2).vectors)
