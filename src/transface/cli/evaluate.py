@@ -53,7 +53,8 @@ def evaluate(cfg: DictConfig) -> None:
         precision=cfg.precision,
         cache=cfg.cache,
         checkpoint_hash=subject.digest,
-        model_settings={name: cfg[name] for name in ("averaged", "num_heads", "channels")},
+        model_settings={name: cfg[name] for name in ("averaged", "num_heads", "channels")}
+        | range_setting(subject.backbone),
     )
     results = stamped(
         with_settings(protocol.evaluate(embedder), protocol, embedder),
@@ -66,6 +67,12 @@ def evaluate(cfg: DictConfig) -> None:
     paths = [write_result(result, folder) for result in results]
     print_results(results)
     print(f"results: {', '.join(str(path) for path in paths)}")
+
+
+def range_setting(backbone: Any) -> dict[str, str]:
+    """Return the range of images that an ONNX file of elsewhere takes, by which its cached embeddings are keyed."""
+    found = str(getattr(backbone, "input_range", "[-1,1]"))
+    return {} if found == "[-1,1]" else {"input_range": found}
 
 
 def open_subject(cfg: DictConfig) -> Subject:

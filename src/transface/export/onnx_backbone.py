@@ -3,6 +3,7 @@
 Shapes: N faces, E embedding size.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,26 @@ from torch import Tensor, nn
 
 from transface.artifacts import hash_file
 from transface.backbones.features import FACE_OUTPUTS, FaceFeatures
+from transface.export.input_range import PIXELS, SIGNED, InputRange, range_of, stated_range
 from transface.file_kinds import described_file
 
-NODES_AT_THE_FRONT = 8
+log = logging.getLogger(__name__)
 NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
 class OnnxBackbone(nn.Module):
-    """Runs an ONNX recogniser: one input (N, 3, H, W), RGB float of any precision in [-1, 1], and one output (N, E).
+    """Runs an ONNX recogniser: one input (N, 3, H, W), RGB float of any precision, and one output (N, E).
 
-    Files whose batch size is fixed are run in pieces of it. Old recognisers that bring pixels to [-1, 1] themselves
-    (seen by the names of their first nodes, as InsightFace's reader sees it) get 0..255. There are no tokens and
-    nothing can be trained.
+    Files whose batch size is fixed are run in pieces of it. There are no tokens and nothing can be trained.
+
+    Args:
+        batch_size: of a file that does not fix it: run in pieces of so many; None: whole batches.
+        input_range: the numbers that the file takes for black and white; None: those it states, else a guess
+            (`range_of`), which is logged where it is another than [-1, 1].
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no such model.
+        ValueError: if it is no such model, or the range is none.
     """
 
     outputs = FACE_OUTPUTS
@@ -37,7 +42,7 @@ class OnnxBackbone(nn.Module):
     patch_size = 0
     grid_size = (0, 0)
 
-    def __init__(self, path: str | Path, *, batch_size: int | None = None) -> None:
+    def __init__(self, path: str | Path, *, batch_size: int | None = None, input_range: Any = None) -> None:
         super().__init__()
         path = Path(path)
         if not path.is_file():
@@ -59,10 +64,13 @@ class OnnxBackbone(nn.Module):
         self.numbers = NUMBERS[numbers]
         self.input_name, self.output_name = self.session.get_inputs()[0].name, self.session.get_outputs()[0].name
         self.image_size = (int(shapes[0][2]), int(shapes[0][3]))
-        self.takes_pixels = scales_pixels_itself(onnx.load(path, load_external_data=False))
         self.fixed_batch_size = shapes[0][0] if isinstance(shapes[0][0], int) else batch_size
         with torch.inference_mode():
+            self.input_range = SIGNED
             self.embedding_size = int(self._run(torch.zeros(self.fixed_batch_size or 1, 3, *self.image_size)).shape[1])
+            self.input_range = self._guessed_range(path) if input_range is None else stated_range(input_range)
+        if self.input_range != SIGNED:  # the same file is another network for another range
+            self.file_hash = f"{self.file_hash} for {self.input_range}"
 
     def forward(self, images: Tensor) -> FaceFeatures:
         """Return FaceFeatures with the embedding (N, E) alone, on the device of the images (N, 3, H, W)."""
@@ -71,15 +79,24 @@ class OnnxBackbone(nn.Module):
         pieces = [self._run_padded(piece, self.fixed_batch_size) for piece in images.split(self.fixed_batch_size)]
         return FaceFeatures(torch.cat(pieces))
 
+    def _guessed_range(self, path: Path) -> InputRange:
+        guess = range_of(
+            onnx.load(path, load_external_data=False), lambda images: self(images).embedding, self.image_size
+        )
+        if guess.range != SIGNED:
+            other = SIGNED if guess.range == PIXELS else PIXELS
+            log.warning(
+                "%s takes images in %s (%s); input_range=%s says otherwise", path, guess.range, guess.reason, other
+            )
+        return guess.range
+
     def patch_importance(self, images: Tensor) -> Tensor | None:
         """Return None: there is no gate."""
         return None
 
     def _run(self, images: Tensor) -> Tensor:
         faces = images.detach().float().cpu()
-        pixels = np.ascontiguousarray(
-            (faces * 127.5 + 127.5 if self.takes_pixels else faces).numpy(), dtype=self.numbers
-        )
+        pixels = np.ascontiguousarray(self.input_range.of(faces).numpy(), dtype=self.numbers)
         rows = self.session.run([self.output_name], {self.input_name: pixels})[0]
         return torch.from_numpy(np.asarray(rows, dtype=np.float32)).to(images.device)
 
@@ -88,14 +105,6 @@ class OnnxBackbone(nn.Module):
         return self._run(torch.cat([images, images.new_zeros(missing, *images.shape[1:])]) if missing else images)[
             : len(images)
         ]
-
-
-def scales_pixels_itself(graph: onnx.ModelProto) -> bool:
-    """Return whether a subtraction and a multiplication stand at the front of a graph, as in models made by MXNet."""
-    names = [node.name for node in graph.graph.node[:NODES_AT_THE_FRONT]]
-    return any(name.startswith(("Sub", "_minus")) for name in names) and any(
-        name.startswith(("Mul", "_mul")) for name in names
-    )
 
 
 def open_session(path: Path) -> Any:

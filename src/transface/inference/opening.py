@@ -6,7 +6,7 @@ Nothing in a file is ever executed: checkpoints are read as tensors and plain va
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +54,7 @@ def load(
     num_heads: int | None = None,
     channels: Literal["rgb", "bgr"] | None = None,
     backbone: nn.Module | None = None,
+    input_range: Sequence[float] | None = None,
 ) -> FaceModel:
     """Return the FaceModel in a file or folder, in eval mode.
 
@@ -68,6 +69,8 @@ def load(
             model takes RGB always.
         backbone: the network to fill with the weights of a checkpoint or a file of weights in its own names, where its
             class is not one of this package.
+        input_range: of .onnx files of elsewhere: the numbers they take for black and white, such as (-1, 1) or
+            (0, 255). None: those that the file states, else a guess by how its graph begins, which is told.
 
     Raises:
         FileNotFoundError: if there is nothing at `path`.
@@ -76,7 +79,9 @@ def load(
     named, path = path, local_path(path)
     if device is not None:
         usable_device(device)
-    model = _open(path, averaged=averaged, num_heads=num_heads, channels=channels, backbone=backbone)
+    model = _open(
+        path, averaged=averaged, num_heads=num_heads, channels=channels, backbone=backbone, input_range=input_range
+    )
     if is_hub_name(named):
         model.provenance["source"] = str(named)
     return model.to(device) if device is not None else model
@@ -89,6 +94,7 @@ def _open(
     num_heads: int | None,
     channels: Literal["rgb", "bgr"] | None,
     backbone: nn.Module | None,
+    input_range: Sequence[float] | None,
 ) -> FaceModel:
     if not path.exists():
         raise FileNotFoundError(
@@ -106,8 +112,11 @@ def _open(
         from transface.export.onnx_backbone import OnnxBackbone
         from transface.export.onnx_network import OnnxNetwork, stated_outputs
 
-        network: nn.Module = OnnxBackbone(path) if stated_outputs(path) is None else OnnxNetwork(path)
-        return FaceModel(network, provenance={"source": path.name})
+        if stated_outputs(path) is None:
+            return FaceModel(OnnxBackbone(path, input_range=input_range), provenance={"source": path.name})
+        _refuse_input_range(path, input_range)
+        return FaceModel(OnnxNetwork(path), provenance={"source": path.name})
+    _refuse_input_range(path, input_range)
     if path.name == WEIGHTS_FILE and (path.parent / CONFIG_FILE).is_file():
         path = path.parent
     if path.is_dir() and (path / CONFIG_FILE).is_file():
@@ -124,6 +133,12 @@ def _open(
         return FaceModel(load_released(file, num_heads=num_heads, channels=channels), provenance={"source": file.name})
     _refuse_settings_of_released(file, num_heads=num_heads, channels=channels)
     return _from_checkpoint(content, file, averaged=averaged, backbone=backbone)
+
+
+def _refuse_input_range(path: Path, input_range: Sequence[float] | None) -> None:
+    """Raise ValueError for a setting that would be passed over."""
+    if input_range is not None:
+        raise ValueError(f"input_range={list(input_range)} is for .onnx files of elsewhere: {path} takes [-1, 1]")
 
 
 def _released_generalist(file: Path, *, num_heads: int | None) -> nn.Module | None:

@@ -20,6 +20,7 @@ def open_model(cfg: DictConfig) -> Any:
         averaged=cfg.averaged,
         num_heads=cfg.num_heads,
         channels=cfg.channels,
+        input_range=plain_range(cfg.get("input_range")),
     )
     zone = cfg.get("exit")
     if zone is not None:
@@ -29,6 +30,11 @@ def open_model(cfg: DictConfig) -> Any:
             )
         model.backbone.exit_at(int(zone))
     return model
+
+
+def plain_range(value: Any) -> Any:
+    """Return the numbers of a config's list; what is none as it is, to be refused by name."""
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def chosen_device(device: str) -> str:
