@@ -90,7 +90,7 @@ def arithmetic_at_the_front(graph: onnx.ModelProto) -> tuple[float, float]:
     constants = {entry.name: entry for entry in graph.graph.initializer}
     for node in graph.graph.node:
         if node.op_type == "Constant":
-            constants |= {node.output[0]: part.t for part in node.attribute if part.name == "value"}
+            constants.update((node.output[0], part.t) for part in node.attribute if part.name == "value")
     name = next(entry.name for entry in graph.graph.input if entry.name not in constants)
     factor, offset = 1.0, 0.0
     while len(users := [node for node in graph.graph.node if name in node.input]) == 1:
@@ -128,9 +128,10 @@ def _step(node: onnx.NodeProto, name: str, constants: dict[str, onnx.TensorProto
 
 def _mean(constant: onnx.TensorProto) -> float | None:
     """Return the mean of a constant of one number, or of one a colour; None for others."""
+    if math.prod(constant.dims) not in (1, 3) or constant.data_location == onnx.TensorProto.EXTERNAL:
+        return None
     values = onnx.numpy_helper.to_array(constant)
-    small = values.size in (1, 3) and np.issubdtype(values.dtype, np.number)
-    return float(values.astype(np.float64).mean()) if small else None
+    return float(values.astype(np.float64).mean()) if np.issubdtype(values.dtype, np.number) else None
 
 
 def _distance(factor: float, offset: float, known: InputRange) -> float:
