@@ -64,11 +64,12 @@ test-insightface: $(STAMP) .insightface/.installed ## exported models in Insight
 docs: .docs/.installed ## build the documentation site into site/, in an environment of its own; warnings are errors
 	.docs/bin/mkdocs build --strict
 
+# without constraints: gradio wants an older Pillow than ours, and pip would try each of its versions
 .gradio/.installed:
-	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS) --target .gradio gradio
+	$(BIN)/python -m pip install -q --disable-pip-version-check --target .gradio gradio playwright
 	@touch $@
 
-test-demo-page: $(STAMP) .gradio/.installed ## the page of `transface demo` in a server and a browser, gradio installed apart
+test-demo-page: $(STAMP) .gradio/.installed ## the page of `transface demo` in a server and in Chromium (apt install chromium), gradio apart
 	PYTHONPATH=.gradio $(BIN)/python -m pytest -q -p no:cacheprovider tests/demo_page
 
 test-wheel: ## build the wheel, install it into a bare environment outside the repository, run the demo from it (slow)

@@ -25,10 +25,11 @@ from transface.inference.similarity import similarity
 
 Picture = NDArray[np.uint8]
 NUM_HITS = 8
+SHOWN_LARGER = 2  # a face of 112 pixels is small on a page
 
 
 class Compared(NamedTuple):
-    """What comparing two photographs gave: a sentence, and both faces (H, W, 3) with the patches that matter
+    """What comparing two photographs gave: a sentence, and both faces, twice as large, with the patches that matter
     bright.
     """
 
@@ -100,7 +101,7 @@ class Handlers:
         return Compared(said, shown[0], shown[1])
 
     def with_patches(self, faces: torch.Tensor) -> list[Picture]:
-        """Return faces (B, 3, H, W) as pictures, patches the more faded the less they matter to the network; as they
+        """Return faces (B, 3, H, W) as pictures of twice their size, patches faded where they matter little; as they
         are where it ranks none.
         """
         ranked = getattr(self.model.backbone, "patch_importance", None)
@@ -114,6 +115,7 @@ class Handlers:
             weight = 0.25 + 0.75 * (scores - low) / (high - low).clamp(min=1e-12)
             grid = weight.reshape(len(faces), 1, rows, columns)
             pixels = 255 - (255 - pixels) * F.interpolate(grid, size=faces.shape[-2:], mode="nearest")
+        pixels = F.interpolate(pixels, scale_factor=SHOWN_LARGER, mode="nearest")
         shown: list[Picture] = [image.permute(1, 2, 0).round().to(torch.uint8).numpy() for image in pixels]
         return shown
 
@@ -128,11 +130,12 @@ class Handlers:
             return {"failed": str(error)}
         (answer,) = as_json(found)
         for one in answer["faces"]:
-            one["outputs"].pop("embedding", None)  # hundreds of numbers say nothing to a reader
+            if one["outputs"].pop("embedding", None) is not None and not one["outputs"]:
+                one["outputs"]["embedding"] = "the one answer of this model: compare or search with it"
         return dict(answer)
 
     def search(self, picture: Picture | None) -> tuple[str, list[tuple[Path, str]]]:
-        """Return a sentence, and the likest pictures of the gallery with their names and cosines."""
+        """Return a sentence, and the most similar pictures of the gallery with their names and cosines."""
         if self.index is None or self.gallery is None:
             return "no gallery: start the page with gallery=FOLDER", []
         try:
@@ -145,4 +148,4 @@ class Handlers:
             name = str(self.gallery.names[place])
             same = self.threshold is not None and float(score) >= self.threshold
             found.append(((self.pictures or Path()) / name, f"{float(score):.4f} {name}{', same' if same else ''}"))
-        return f"the {len(found)} likest of {len(self.gallery.names)} faces", found
+        return f"the {len(found)} most similar of {len(self.gallery.names)} faces", found

@@ -24,22 +24,36 @@ def build_page(handlers: Handlers, *, title: str) -> Any:
         if "embedding" in model.outputs:
             with gradio.Tab("Compare"):
                 with gradio.Row():
-                    first = gradio.Image(label="first photograph", type="numpy", elem_id="first")
-                    second = gradio.Image(label="second photograph", type="numpy", elem_id="second")
+                    first = picture(gradio, "first photograph", "first")
+                    second = picture(gradio, "second photograph", "second")
+                button = gradio.Button("Compare", elem_id="compare", variant="primary")
                 said = gradio.Textbox(label="verdict", elem_id="verdict")
                 with gradio.Row():
-                    seen = [gradio.Image(label=f"{name} face, patches that matter") for name in ("first", "second")]
-                gradio.Button("Compare", elem_id="compare").click(
-                    handlers.compare, [first, second], [said, *seen], api_name="compare"
-                )
+                    seen = [
+                        gradio.Image(
+                            label=f"{name} face, patches that matter",
+                            elem_id=f"{name}_face",
+                            height=300,
+                            buttons=["download", "fullscreen"],
+                        )
+                        for name in ("first", "second")
+                    ]
+                button.click(handlers.compare, [first, second], [said, *seen], api_name="compare")
         with gradio.Tab("Predict"):
-            photograph = gradio.Image(label="photograph", type="numpy")
+            photograph = picture(gradio, "photograph", "photograph")
+            button = gradio.Button("Predict", elem_id="predict", variant="primary")
             answers = gradio.JSON(label="answers", elem_id="answers")
-            gradio.Button("Predict").click(handlers.predict, [photograph], [answers], api_name="predict")
+            button.click(handlers.predict, [photograph], [answers], api_name="predict")
         if handlers.index is not None:
             with gradio.Tab("Search"):
-                asked = gradio.Image(label="photograph", type="numpy")
-                line = gradio.Textbox(label="found")
-                hits = gradio.Gallery(label="the likest", columns=4)
-                gradio.Button("Search").click(handlers.search, [asked], [line, hits], api_name="search")
+                asked = picture(gradio, "photograph", "asked")
+                button = gradio.Button("Search", elem_id="search", variant="primary")
+                line = gradio.Textbox(label="found", elem_id="found")
+                hits = gradio.Gallery(show_label=False, columns=4, elem_id="hits", buttons=["fullscreen"])
+                button.click(handlers.search, [asked], [line, hits], api_name="search")
     return page
+
+
+def picture(gradio: Any, label: str, name: str) -> Any:
+    """Return a place for a photograph, whose buttons send nothing elsewhere."""
+    return gradio.Image(label=label, type="numpy", elem_id=name, height=300, buttons=["fullscreen"])

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,8 +51,8 @@ def test_two_photographs_are_compared_with_a_verdict_and_their_patches(small_mod
     handlers = Handlers(small_model, detector=OneFace(), threshold=0.99)
     said, first, second = handlers.compare(photograph(0), photograph(0))
     assert said == "similarity 1.0000: same person (the threshold is 0.9900)"
-    assert first.shape == second.shape == (112, 112, 3)
-    assert not np.array_equal(first, face_of(photograph(0)).permute(1, 2, 0).numpy())
+    assert first.shape == second.shape == (224, 224, 3)
+    assert not np.array_equal(first[::2, ::2], face_of(photograph(0)).permute(1, 2, 0).numpy())
 
 
 def test_a_mistake_is_a_sentence(small_model: FaceModel) -> None:
@@ -63,16 +65,17 @@ def test_a_mistake_is_a_sentence(small_model: FaceModel) -> None:
 
 def test_a_photograph_is_predicted_without_its_embedding(small_model: FaceModel) -> None:
     answer = Handlers(small_model, detector=OneFace()).predict(photograph(1))
-    assert [face["outputs"] for face in answer["faces"]] == [{}]
+    (outputs,) = [face["outputs"] for face in answer["faces"]]
+    assert outputs == {"embedding": "the one answer of this model: compare or search with it"}
     assert answer["faces"][0]["score"] == pytest.approx(0.9)
 
 
-def test_the_likest_of_a_gallery_are_found_and_that_of_another_model_is_refused(small_model: FaceModel) -> None:
+def test_the_most_similar_of_a_gallery_are_found_and_that_of_another_model_is_refused(small_model: FaceModel) -> None:
     handlers = Handlers(
         small_model, detector=OneFace(), threshold=0.999, gallery=gallery_of(small_model), pictures=Path("pictures")
     )
     said, hits = handlers.search(photograph(2))
-    assert said == "the 3 likest of 3 faces"
+    assert said == "the 3 most similar of 3 faces"
     assert hits[0] == (Path("pictures/2.png"), "1.0000 2.png, same")
     with pytest.raises(ValueError, match="hold embeddings of two models"):
         Handlers(small_model, gallery=gallery_of(small_model, fingerprint="f" * 64))
@@ -83,3 +86,26 @@ def test_without_gradio_or_with_a_wrong_port_the_verb_is_one_line(
 ) -> None:
     assert main(["demo", "checkpoint=x", "port=70000"]) == 2
     assert "port must be in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "host", "warned"), [([], "127.0.0.1", False), (["host=0.0.0.0"], "0.0.0.0", True)])
+def test_the_page_is_for_this_machine_alone_unless_another_host_is_asked_for(
+    words: list[str], host: str, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launched: dict[str, Any] = {}
+
+    class Page:
+        def launch(self, **settings: Any) -> tuple[None, str, None]:
+            launched.update(settings)
+            return None, "http://there", None
+
+        def block_thread(self) -> None:
+            pass
+
+    handlers = SimpleNamespace(model=SimpleNamespace(provenance={}), pictures=None)
+    monkeypatch.setattr("transface.cli.demo.handlers_of", lambda cfg: handlers)
+    monkeypatch.setattr("transface.inference.demo.page.build_page", lambda handlers, title: Page())
+    assert main(["demo", "checkpoint=x", *words]) == 0
+    assert launched["server_name"] == host
+    assert launched["share"] is False
+    assert ("lets other machines in" in capsys.readouterr().out) is warned
