@@ -16,10 +16,14 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import transface
 from transface.__main__ import main
+from transface.images.alignment import template_points
+from transface.images.detection import sorted_faces
+from transface.inference.folders import align_folder
 
 for module in pkgutil.walk_packages(transface.__path__, "transface."):  # forks import nothing anew
     if not module.name.endswith("__main__"):
@@ -27,6 +31,19 @@ for module in pkgutil.walk_packages(transface.__path__, "transface."):  # forks 
             importlib.import_module(module.name)
 
 torch.set_num_threads(1)
+
+
+class WholePicture:
+    """Finds one face in every picture: all of it."""
+
+    name = "whole"
+
+    def detect(self, images: Any) -> list[Any]:
+        box = [[0, 0, 111, 111]]
+        return [sorted_faces(box, template_points().numpy()[None], np.array([0.9])) for _ in images]
+
+
+align_folder.open_detector = lambda *_, **__: WholePicture()  # type: ignore[assignment]
 io_faults = ctypes.CDLL(os.environ["FAILING_IO"])
 io_faults.failing_io_count.restype = ctypes.c_long
 

@@ -25,7 +25,9 @@ from transface.backbones.face_vit import FaceViT
 from transface.data.recordio.reader import RecordReader
 from transface.evaluation.results import read_arrays, read_result
 from transface.inference.face_model import FaceModel
+from transface.inference.folders.embeddings_file import NamedEmbeddings, read_embeddings, write_embeddings
 from transface.inference.publishing import publish
+from transface.inference.translation import fit_translation, write_translation
 from transface.synthetic.datasets import write_identity_pack, write_pair_sets
 from transface.training.checkpoints.reader import read_checkpoint
 
@@ -54,6 +56,31 @@ VERBS: dict[str, list[str]] = {
     "train": ["train", *TINY, "report=false"],
     "train and report": ["train", *TINY],
     "pack": ["pack", "from-folder", "people", "out/pack"],
+    "pack from a list": ["pack", "from-list", "people/list.csv", "out/pack"],
+    "pack merge": ["pack", "merge", "pack", "pack2", "--output", "out/pack"],
+    "pack shuffle": ["pack", "shuffle", "pack", "out/pack"],
+    "pack split": ["pack", "split", "pack", "out/a", "out/b", "--shares", ".5", ".5"],
+    "pack clean": ["pack", "clean", "pack", "out/pack"],
+    "pack to shards": ["pack", "to-shards", "pack", "out/shards", "--images-per-shard", "4"],
+    "pack to folder": ["pack", "to-folder", "pack", "out/folder"],
+    "pack check": [
+        "pack",
+        "check",
+        "pack",
+        "--json",
+        "out/c.json",
+        "--sheet",
+        "out/c.png",
+        "--allow",
+        "near_duplicate",
+    ],
+    "align": ["align", "faces", "output=out/aligned", "detector=whole"],
+    "cluster": ["cluster", "old.npz", "output=out/people.csv"],
+    "translate": ["translate", "old.npz", "new.npz", "output=out/map.npz", "results=out", "num_bootstraps=5"],
+    "carry over": ["translate", "old.npz", "map=map.npz", "output=out/carried.npz"],
+    "synthesize": ["synthesize", "root=out/made", "num_identities=2", "images_per_identity=2", "num_pairs=20"],
+    "synthesize attributes": ["synthesize", "kind=attributes", "root=out/made", "num_identities=3"],
+    "report": ["report", "old_run", "output=out/report"],
     "embed": ["embed", "checkpoint=model", "images=faces", "output=out/faces.npz"],
     "embed to parquet": ["embed", "checkpoint=model", "images=faces", "output=out/faces.parquet"],
     "search": ["search", "faces/0.png", "checkpoint=model", "gallery=faces", "index=out/i.npz", "output=out/s.html"],
@@ -141,15 +168,37 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
         backbone(torch.rand(16, 3, 112, 112) * 2 - 1)
     publish(FaceModel(backbone), root / "model")
     write_identity_pack(root / "pack", 3, images_per_identity=2)
+    write_identity_pack(root / "pack2", 2, images_per_identity=2, seed=1)
     write_pair_sets(root, 20, num_identities=4)
+    shutil.copytree(HERE.parent / "old_files" / "run", root / "old_run")
+    write_two_models(root)
     rng = np.random.default_rng(0)
     for number in range(4):
         picture = Image.fromarray(rng.integers(0, 255, (112, 112, 3), dtype=np.uint8))
         for path in (root / "faces" / f"{number}.png", root / "people" / f"p{number // 2}" / f"{number}.png"):
             path.parent.mkdir(parents=True, exist_ok=True)
             picture.save(path)
+    rows = [
+        f"{path.parent.name}/{path.name},{path.parent.name[1:]}" for path in sorted((root / "people").rglob("*.png"))
+    ]
+    (root / "people" / "list.csv").write_text("\n".join(["path,label", *rows]) + "\n")
     (root / "out").mkdir()
     return root
+
+
+def write_two_models(root: Path) -> None:
+    """Write embeddings of the same pictures by two models, and the map between them."""
+    rng = np.random.default_rng(0)
+    names = np.array([f"p{person}/{number}.png" for person in range(12) for number in range(4)])
+    old = np.repeat(rng.normal(size=(12, 8)), 4, axis=0) + 0.1 * rng.normal(size=(48, 8))
+    for name, rows in (("old", old), ("new", old @ rng.normal(size=(8, 8)))):
+        unit = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        about = {"model": name, "key": name, "flip": "none"}
+        write_embeddings(
+            root / f"{name}.npz", NamedEmbeddings(names, unit, np.ones(48, np.float32), np.array([], np.str_), about)
+        )
+    fitted = fit_translation(read_embeddings(root / "old.npz"), read_embeddings(root / "new.npz"), kind="ridge")
+    write_translation(root / "map.npz", fitted)
 
 
 class Finding(NamedTuple):

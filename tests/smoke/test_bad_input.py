@@ -197,6 +197,8 @@ def test_an_unknown_config_key(call: Callable[..., Outcome], pack: Path) -> None
         ("devices=two", "devices must be a number, a list of them, or auto, got 'two'"),
         ("gradient_accumulation=0", "gradient_accumulation must be a whole number, at least 1, got 0"),
         ("time_budget=1h", "time_budget must be days:hours:minutes:seconds"),
+        ("schedule_by=time", "schedule_by must be steps or time_budget"),
+        ("schedule_by=time_budget", "needs time_budget"),
         ("+trainer.max_epoch=3", "no setting trainer.max_epoch: Trainer takes none of that name"),
         ("+optimizer.weigth_decay=3", "no setting system.weigth_decay: AdamW takes none of that name"),
         ("margin.scale=abc", "margin.scale must be a number, got 'abc'"),

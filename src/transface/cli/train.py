@@ -1,10 +1,12 @@
 """`transface train`: compose, build data, module and trainer, fit, report."""
 
+import dataclasses
 import logging
 import re
 import time
 import warnings
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,7 @@ def train(cfg: DictConfig) -> float | None:
     check_batch_norms(module, images, devices=devices, synced=bool(cfg.trainer.get("sync_batchnorm")))
     for part in validations_of(trainer):
         part.prepare(module.network)
+        part.told_before = partial(write_before, cfg)
     changes: list[str] = []
     if resume is not None:
         stored = read_checkpoint(resume)
@@ -156,6 +159,10 @@ def check_settings(cfg: DictConfig) -> None:
             "time_budget must be days:hours:minutes:seconds, e.g. '00:11:30:00' (quoted in a file), got"
             f" {cfg.time_budget!r}"
         )
+    if cfg.schedule_by not in ("steps", "time_budget"):
+        raise UserError(f"schedule_by must be steps or time_budget, got {cfg.schedule_by!r}")
+    if cfg.schedule_by == "time_budget" and cfg.time_budget is None:
+        raise UserError("schedule_by=time_budget needs time_budget=days:hours:minutes:seconds")
 
 
 def with_facts(cfg: DictConfig, facts: Mapping[str, Any]) -> DictConfig:
@@ -191,6 +198,7 @@ def build_trainer(cfg: DictConfig, *, resumed: bool = False) -> Any:
     from lightning.pytorch.callbacks import LearningRateMonitor
 
     from transface.training.callbacks.rank_failures import RankFailures
+    from transface.training.callbacks.schedule_by_time import ScheduleByTime
     from transface.training.checkpoints.writer import CheckpointWriter
 
     loggers = make_loggers(cfg.logger, folder=Path(cfg.paths.run) if resumed else None)
@@ -200,6 +208,8 @@ def build_trainer(cfg: DictConfig, *, resumed: bool = False) -> Any:
     ]
     if not loggers:  # it raises where nobody is told
         callbacks = [part for part in callbacks if not isinstance(part, LearningRateMonitor)]
+    if cfg.schedule_by == "time_budget":
+        callbacks.append(ScheduleByTime())
     for writer in callbacks:
         if isinstance(writer, CheckpointWriter):
             writer.config = plain(cfg)
@@ -247,6 +257,23 @@ def write_results(cfg: DictConfig, validations: Iterable[Any]) -> None:
         results, label=folder.name, checkpoint=checkpoint, config=plain(cfg), commit=code_commit() or ""
     ):
         write_result(result, folder / "results")
+
+
+def write_before(cfg: DictConfig, results: Iterable[Any]) -> None:
+    """Write and print what the network reached before the first step, on rank 0; the report shows it as a row."""
+    from transface.distributed import rank
+    from transface.evaluation.protocol import stamped
+    from transface.evaluation.results import write_result
+    from transface.reports.reading.runs import BEFORE
+
+    if rank() != 0:
+        return
+    folder = Path(cfg.paths.run)
+    label = f"{BEFORE}, {folder.name}"
+    for result in stamped(results, label=label, config=plain(cfg), commit=code_commit() or ""):
+        write_result(dataclasses.replace(result, role="baseline"), folder / "results" / "before")
+        if result.measures:
+            print(f"{BEFORE}: {result.name} {result.measures[0].name} {result.measures[0].value:.4f}", flush=True)
 
 
 def write_report(folder: Path) -> None:

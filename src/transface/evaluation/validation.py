@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,11 @@ class ProtocolValidation(Callback):
             ends.
         batch_size: images in a batch.
         num_workers: threads that decode ahead.
+        before: measure the network a run starts from too, before the first step: what fine-tuning is held against.
+
+    Attributes:
+        results: of the latest validation.
+        told_before: called with the results before the first step, on every rank.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class ProtocolValidation(Callback):
         every_n_epochs: int | None = 1,
         batch_size: int = 128,
         num_workers: int = 2,
+        before: bool = False,
     ) -> None:
         for name, value in (("every_n_steps", every_n_steps), ("every_n_epochs", every_n_epochs)):
             if value is not None and value < 1:
@@ -52,6 +58,8 @@ class ProtocolValidation(Callback):
         self.protocols = [protocol for protocol in protocols if protocol.names]
         self.every_n_steps, self.every_n_epochs = every_n_steps, every_n_epochs
         self.batch_size, self.num_workers = batch_size, num_workers
+        self.before = before
+        self.told_before: Callable[[list[Result]], None] = _tell_nobody
         self.results: list[Result] = []
         self._whole = False
 
@@ -68,6 +76,16 @@ class ProtocolValidation(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.prepare()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, TrainingModule)
+        if not self.before or not self.protocols or trainer.global_step > 0:
+            return
+        # Nothing that follows the best value knows of this one: it is of no weights that were trained here.
+        found = self._measured(trainer, pl_module, whole=True)
+        for logger in trainer.loggers:
+            logger.log_metrics({**logged_values(found), "epoch": 0}, step=0)
+        self.told_before(found)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -117,23 +135,7 @@ class ProtocolValidation(Callback):
 
     def validate(self, trainer: Trainer, pl_module: TrainingModule, *, whole: bool = False, log: bool = True) -> None:
         """Evaluate every protocol now; every rank calls it."""
-        # Each rank's batch norm has seen its own faces since the last broadcast of DDP; a checkpoint holds those of
-        # rank 0.
-        copy_from_first(list(pl_module.evaluated_network.buffers()))
-        runner = runner_for(
-            pl_module.evaluated_network,
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            progress="lines",
-            forward_context=trainer.precision_plugin.forward_context,
-        )
-        self.results = []
-        with working("validation"):
-            for protocol in self.protocols:
-                own = with_settings(protocol.evaluate(runner, detailed=whole), protocol, runner)
-                # What a network states beside its weights, e.g. thresholds: protocols that have none say nothing.
-                getattr(protocol, "tell_network", _nothing)(pl_module.network, own)
-                self.results += own
+        self.results = self._measured(trainer, pl_module, whole=whole)
         self._whole = whole
         values = logged_values(self.results)
         pl_module.directions.update(directions_of(self.results))
@@ -145,6 +147,30 @@ class ProtocolValidation(Callback):
             trainer.loggers if log else []
         ):  # not self.log: that reaches the loggers only at every log_every_n_steps-th step
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, step=trainer.global_step)
+
+    def _measured(self, trainer: Trainer, pl_module: TrainingModule, *, whole: bool) -> list[Result]:
+        # Each rank's batch norm has seen its own faces since the last broadcast of DDP; a checkpoint holds those of
+        # rank 0.
+        copy_from_first(list(pl_module.evaluated_network.buffers()))
+        runner = runner_for(
+            pl_module.evaluated_network,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            progress="lines",
+            forward_context=trainer.precision_plugin.forward_context,
+        )
+        results: list[Result] = []
+        with working("validation"):
+            for protocol in self.protocols:
+                own = with_settings(protocol.evaluate(runner, detailed=whole), protocol, runner)
+                # What a network states beside its weights, e.g. thresholds: protocols that have none say nothing.
+                getattr(protocol, "tell_network", _nothing)(pl_module.network, own)
+                results += own
+        return results
+
+
+def _tell_nobody(_: list[Result]) -> None:
+    pass
 
 
 def _nothing(_network: nn.Module, _results: Sequence[Result]) -> None:

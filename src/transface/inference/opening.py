@@ -38,6 +38,7 @@ NOT_RECIPE = frozenset(
         "report",
         "trainer",
         "time_budget",
+        "schedule_by",
         "system",
         "hydra",
         "run",

@@ -223,9 +223,9 @@ class TrainingModule(lightning.LightningModule):
         for part in sharded_parts(self).values():
             part.check_optimizer(optimizer)
         self._resumed_optimizer.state(optimizer)
-        if self.schedule is None:
+        if self.schedule is None and set(lr_factors) <= {1.0}:
             return optimizer
-        factor = self.schedule.factors(self.run_length())
+        factor = _unchanged if self.schedule is None else self.schedule.factors(self.run_length())
         scheduler = LambdaLR(optimizer, [_scaled(factor, own) for own in lr_factors])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
@@ -244,6 +244,10 @@ class TrainingModule(lightning.LightningModule):
 def _kind_of(factory: OptimizerFactory) -> str:
     """Return the name of the class of optimizer that a factory makes."""
     return type(factory([{"params": [nn.Parameter(torch.zeros(1))]}])).__name__
+
+
+def _unchanged(_: int) -> float:
+    return 1.0
 
 
 def _scaled(factor: Callable[[int], float], own: float) -> Callable[[int], float]:

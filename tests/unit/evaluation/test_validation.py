@@ -233,3 +233,16 @@ def test_without_sets_nothing_happens_and_bad_steps_are_refused() -> None:
     assert train([ProtocolValidation([PairSets([])])])[2].steps == {}
     with pytest.raises(ValueError, match="every_n_steps must be at least 1"):
         ProtocolValidation([], every_n_steps=0)
+
+
+def test_the_network_may_be_measured_before_the_first_step(pairs: Path) -> None:
+    told: list[Any] = []
+    validation = ProtocolValidation([PairSets([pairs])], before=True)
+    validation.told_before = told.extend
+    _, module, memo = train([validation])
+    assert sorted(memo.steps) == [0, 3, 6]
+    assert [result.name for result in told] == ["made"]
+    assert told[0].measure("accuracy").value == memo.steps[0]["val/made/accuracy"]
+    untouched, _, same = train([ProtocolValidation([PairSets([pairs])])])
+    assert same.steps[6] == memo.steps[6]  # training goes on as if nothing had been measured
+    assert module.validated_at == untouched.global_step

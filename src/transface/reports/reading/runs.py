@@ -15,6 +15,8 @@ import yaml
 from transface.evaluation.results import Result, read_results
 from transface.reports.sections.training_curves import Trace, read_traces
 
+BEFORE = "before training"  # how the label of a result begins that was measured before a run's first step
+
 
 class SetKey(NamedTuple):
     """What two results must share to stand in one table."""
@@ -182,6 +184,8 @@ def told_apart(results: Sequence[Result]) -> list[str]:
 def baseline_label(result: Result) -> str:
     """Return the row label of a baseline."""
     label = result.provenance.label
+    if label.startswith(BEFORE):
+        return label
     if "pixel" not in label.lower():
         return "raw-pixel cosine"
     return label if "cosine" in label.lower() else f"{label}, cosine"

@@ -19,7 +19,7 @@ from transface.classifiers.several_heads import SeveralHeads
 from transface.data.augment.augmentations import InTurn
 from transface.data.augment.mixup import MixedFaces, Mixup
 from transface.data.batches import FaceBatch
-from transface.distributed import global_mean
+from transface.distributed import global_mean, world_size
 from transface.images.pixels import draw_mirrored, mirror, normalise
 from transface.systems.recognition.keypoints import KeypointSource
 from transface.systems.recognition.teacher import RecognitionTeacher
@@ -45,6 +45,9 @@ class RecognitionModule(TrainingModule):
         flip_probability: share of the images mirrored.
         decay_rule: "matrices" or "released", see training/optimization/parameter_groups.py.
         layer_decay, frozen: for fine-tuning, see training/optimization/parameter_groups.py.
+        backbone_lr_factor: the backbone's learning rate as a share of the classifier's; below 1 to fine-tune.
+        head_first_epochs: for how long, from the start, the classifier alone learns, from a backbone in eval mode whose
+            weights and optimizer state stay untouched; new class centres are random, and would pull it anywhere.
         optimizer, schedule, clip_norm, seed: see TrainingModule; clip_norm acts on the backbone only.
 
     Raises:
@@ -72,6 +75,8 @@ class RecognitionModule(TrainingModule):
         decay_rule: DecayRule = "matrices",
         layer_decay: float = 1.0,
         frozen: tuple[str, ...] | list[str] = (),
+        backbone_lr_factor: float = 1.0,
+        head_first_epochs: float = 0.0,
         optimizer: OptimizerFactory,
         schedule: Schedule | None = None,
         clip_norm: float | None = 5.0,
@@ -83,6 +88,11 @@ class RecognitionModule(TrainingModule):
         if not 0 < layer_decay <= 1:
             raise ValueError(
                 f"system.layer_decay must be above 0 and at most 1 (system.frozen holds layers fast), got {layer_decay}"
+            )
+        if not 0 < backbone_lr_factor < math.inf or not 0 <= head_first_epochs < math.inf:
+            raise ValueError(
+                f"system.backbone_lr_factor must be above 0 and system.head_first_epochs at least 0, got"
+                f" {backbone_lr_factor} and {head_first_epochs}"
             )
         if perturbation is not None:
             check_backbone: Any = perturbation.check_backbone
@@ -111,6 +121,9 @@ class RecognitionModule(TrainingModule):
         self.flip_probability = flip_probability
         self.decay_rule = decay_rule
         self.layer_decay = layer_decay
+        self.backbone_lr_factor = backbone_lr_factor
+        self.head_first_epochs = head_first_epochs
+        self._head_first_steps = 0  # known once the length of an epoch is
         # Here and not with the optimizer: DDP waits for the gradient of every parameter that wants one when it wraps
         # the module.
         self._frozen_modules = freeze(backbone, tuple(frozen))
@@ -133,8 +146,33 @@ class RecognitionModule(TrainingModule):
         """Return embeddings (B, E), not normalised, of images (B, 3, H, W), RGB in [-1, 1]."""
         return self.backbone(images).embedding
 
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        if self.head_first_epochs:
+            length = self.run_length()
+            self._head_first_steps = round(self.head_first_epochs * length.steps_per_epoch)
+            if self._head_first_steps >= length.total_steps:
+                raise ValueError(
+                    f"system.head_first_epochs={self.head_first_epochs} is the whole run of {length.total_steps} steps:"
+                    " train longer, or freeze the backbone (system.frozen)"
+                )
+
+    @property
+    def head_learns_alone(self) -> bool:
+        """Whether the present step leaves the backbone as it is."""
+        return self._head_first_steps > 0 and self.global_step < self._head_first_steps
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        if self.head_learns_alone:  # on several ranks DDP waits for gradients, so there were some
+            for parameter in self.backbone.parameters():
+                parameter.grad = None
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_start(batch, batch_idx)
+        if self.head_learns_alone:
+            self.backbone.eval()
+        elif self._head_first_steps and self.global_step == self._head_first_steps:
+            self.train()
         if isinstance(self.classifier, FollowsTraining):
             self.classifier.follow(step=self.global_step, epoch=self.current_epoch)
 
@@ -158,7 +196,8 @@ class RecognitionModule(TrainingModule):
         if self.perturbation is not None:
             images = self.perturbation(images, self.backbone, generator=generator, **told)
         mixed = None if self.mixup is None else self.mixup(images, generator)
-        features = self.backbone(images if mixed is None else mixed.images, **told)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not (self.head_learns_alone and world_size() == 1)):
+            features = self.backbone(images if mixed is None else mixed.images, **told)
         weights = None
         if self.weighting is not None:
             weights = self.weighting(features.tokens)
@@ -246,6 +285,8 @@ class RecognitionModule(TrainingModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         groups = group_parameters(self.backbone, self.decay_rule, layer_decay=self.layer_decay)
+        for group in groups:
+            group["lr_factor"] *= self.backbone_lr_factor
         # A threshold that a loss learns is no matrix either.
         own = list(self.classifier.parameters())
         groups.append({"params": [parameter for parameter in own if parameter.ndim > 1]})
