@@ -1,13 +1,13 @@
 """Runs a frozen network over images: decoding overlapped with the network, all its named outputs, mirrored images too,
 over all ranks.
 
-The one place that runs networks for an evaluation, and checks what they answer. Shapes: M images, B of them in a batch,
-H x W pixels.
+The one place that runs networks over images, for an evaluation and for FaceModel, and checks what they answer.
+Shapes: M images, B of them in a batch, H x W pixels.
 """
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from transface.backbones.features import Output
+from transface.backbones.features import FACE_OUTPUTS, Output
 from transface.backbones.parts.evaluating import evaluating
-from transface.backbones.parts.sound_answers import check_answers
+from transface.backbones.parts.sound_answers import check_answers, check_told_apart
 from transface.backbones.weights.fingerprints import fingerprint_of
 from transface.distributed import all_gather_rows, batch_sizes, rank, world_size
-from transface.images.pixels import normalise
+from transface.images.pixels import normalised
 from transface.images.sources import FaceSource
 from transface.progress import working
 
@@ -41,6 +41,7 @@ class ModelRunner:
         checkpoint_hash: goes into results.
         progress: tell on rank 0 how far it is, a bar on a terminal and lines elsewhere; "lines": no bar.
         forward_context: makes the context of a forward pass, e.g. a trainer's precision; wins over `precision`.
+        in_training: the network may not tell faces apart yet, and one embedding for all of them is no error.
 
     Raises:
         ValueError: for a setting out of range.
@@ -57,6 +58,7 @@ class ModelRunner:
         checkpoint_hash: str = "",
         progress: bool | Literal["lines"] = True,
         forward_context: Callable[[], contextlib.AbstractContextManager[Any]] | None = None,
+        in_training: bool = False,
     ) -> None:
         if precision not in ("32", "bf16"):
             raise ValueError(f"precision must be '32' or 'bf16', got {precision!r}")
@@ -65,16 +67,16 @@ class ModelRunner:
                 f"batch_size must be at least 1 and num_workers at least 0, got {batch_size} and {num_workers}"
             )
         self.network: Any = network
-        parameter = next(network.parameters(), torch.zeros(()))
-        self.device = parameter.device if device is None else torch.device(device)
-        self.dtype = parameter.dtype if parameter.is_floating_point() else torch.float32
+        weights = [*network.parameters(), *network.buffers()] or [torch.zeros(())]
+        self.device = weights[0].device if device is None else torch.device(device)
+        self.dtype = next((value.dtype for value in network.parameters() if value.is_floating_point()), torch.float32)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.precision = precision
         self.checkpoint_hash = checkpoint_hash
         self.progress = progress
         self.forward_context = forward_context or self._autocast
-        self.in_training = forward_context is not None  # where a network may not know faces apart yet
+        self.in_training = in_training
         self._fingerprint: str | None = None
 
     def fingerprint(self) -> str:
@@ -102,8 +104,8 @@ class ModelRunner:
 
     @property
     def outputs(self) -> dict[str, Output]:
-        """The named outputs of the network."""
-        return dict(getattr(self.network, "outputs", {}))
+        """The named outputs of the network; a backbone that names none gives an embedding."""
+        return dict(getattr(self.network, "outputs", FACE_OUTPUTS))
 
     def require(self, outputs: Sequence[str]) -> None:
         """Raise ValueError where the network has no output of one of the names."""
@@ -126,18 +128,14 @@ class ModelRunner:
         Raises:
             ValueError: if the network has no such output, an image cannot be read, or an answer is NaN or infinite.
         """
-        if len(source) == 0:
-            raise ValueError(f"{source.name} holds no images")
-        self.require(outputs)
-        network = self._network_for(outputs)
-        size = (int(network.image_size[0]), int(network.image_size[1]))
+        network, size = self._network_and_size(source, outputs)
         bounds = [len(source) * number // world_size() for number in range(world_size() + 1)]
         start, end = bounds[rank()], bounds[rank() + 1]
         parts: dict[str, list[Tensor]] = {name: [] for name in outputs}
         with evaluating(self.network), self._progress(source.name, start, end) as advance:
             for _, images in self._decoded(source, start, end, size=size):
-                for name, rows in self._answers(network, images, outputs, flip=flip).items():
-                    parts[name].append(rows)
+                for name, views in self._answers(network, images, outputs, mirrored=flip, of=source.name).items():
+                    parts[name].append((views[0] if len(views) == 1 else (views[0] + views[1]) / 2).cpu())
                 advance(len(images))
         return {name: self._gathered(name, rows, source) for name, rows in parts.items()}
 
@@ -150,35 +148,73 @@ class ModelRunner:
         Raises:
             ValueError: as `run`.
         """
+        network, size = self._network_and_size(source, outputs)
+        start, end = (len(source) * number // world_size() for number in (rank(), rank() + 1))
+        with evaluating(self.network), self._progress(source.name, start, end) as advance:
+            for first, images in self._decoded(source, start, end, size=size):
+                found = self._answers(network, images, outputs, mirrored=False, of=source.name)
+                rows = {
+                    name: self._checked(name, views[0].cpu(), of=source.name, first=first)
+                    for name, views in found.items()
+                }
+                yield first, {name: one.numpy() for name, one in rows.items()}
+                advance(len(images))
+
+    def run_batches(
+        self, batches: Iterable[Tensor], outputs: Sequence[str], *, add_mirrored: bool = False, of: str
+    ) -> dict[str, Tensor]:
+        """Return {name: (M, ...) float32, on the CPU} of images that are read already, by this process alone; a name is
+        missing where there is no batch.
+
+        Args:
+            batches: (B, 3, H, W) of the network's own size, uint8, or float in [-1, 1].
+            outputs: names of outputs of the network.
+            add_mirrored: add the raw answers to the mirrored images.
+            of: whose images these are, for messages.
+
+        Raises:
+            ValueError: if the network has no such output, or an answer is none (`check_answers`, `check_told_apart`).
+        """
+        self.require(outputs)
+        parts: dict[str, list[Tensor]] = {name: [] for name in outputs}
+        with torch.inference_mode(), evaluating(self.network):
+            for images in batches:
+                answers = self._answers(self.network, images, outputs, mirrored=add_mirrored, of=of)
+                for name, views in answers.items():
+                    parts[name].append(views[0] + views[1] if add_mirrored else views[0])
+            # One copy for all: a copy per batch would make the device wait.
+            found = {name: torch.cat(rows).cpu() for name, rows in parts.items() if rows}
+        return {name: self._checked(name, rows.clone(), of=of) for name, rows in found.items()}
+
+    def _network_and_size(self, source: FaceSource, outputs: Sequence[str]) -> tuple[Any, tuple[int, int]]:
+        """Return what is asked for some outputs of a source's images, and the size at which it takes them."""
         if len(source) == 0:
             raise ValueError(f"{source.name} holds no images")
         self.require(outputs)
         network = self._network_for(outputs)
-        size = (int(network.image_size[0]), int(network.image_size[1]))
-        start, end = (len(source) * number // world_size() for number in (rank(), rank() + 1))
-        with evaluating(self.network), self._progress(source.name, start, end) as advance:
-            for first, images in self._decoded(source, start, end, size=size):
-                rows = self._answers(network, images, outputs, flip=False)
-                if broken := [name for name, one in rows.items() if not bool(torch.isfinite(one).all())]:
-                    raise ValueError(
-                        f"answers ({broken[0]}) to {source.name} are NaN or infinite, in the batch of image {first}"
-                    )
-                yield first, {name: one.numpy() for name, one in rows.items()}
-                advance(len(images))
+        return network, (int(network.image_size[0]), int(network.image_size[1]))
 
-    def _answers(self, network: Any, images: Tensor, outputs: Sequence[str], *, flip: bool) -> dict[str, Tensor]:
+    def _answers(
+        self, network: Any, images: Tensor, outputs: Sequence[str], *, mirrored: bool, of: str
+    ) -> dict[str, list[Tensor]]:
+        """Return by name the answers (B, ...) float32 to images, and where wanted those to the mirrored images, on the
+        device. Every forward pass of evaluation and of FaceModel is this one.
+        """
         with torch.no_grad():
-            faces = self._inputs(images)
+            faces = normalised(images.to(self.device, non_blocking=True)).to(self.dtype)
             with self.forward_context():
-                found = network(faces)
-                mirrored = network(faces.flip(-1)) if flip else None
-            named = {name: getattr(found, name).float() for name in outputs}
-            if mirrored is not None:
-                named = {name: (rows + getattr(mirrored, name).float()) / 2 for name, rows in named.items()}
-        return {name: rows.cpu() for name, rows in named.items()}
+                found = [network(faces), *([network(faces.flip(-1))] if mirrored else [])]
+            named = {name: [getattr(answer, name).detach().float() for answer in found] for name in outputs}
+            for name, views in named.items():
+                if self._embeds(name) and not self.in_training:
+                    check_told_apart(faces, views[0], of=of)
+        return named
 
-    def _inputs(self, images: Tensor) -> Tensor:
-        return normalise(images.to(self.device, non_blocking=True)).to(self.dtype)
+    def _embeds(self, name: str) -> bool:
+        return getattr(self.outputs.get(name), "kind", "") == "embedding"
+
+    def _checked(self, name: str, rows: Tensor, *, of: str, first: int = 0) -> Tensor:
+        return check_answers(name, rows, of=of, is_embedding=self._embeds(name), first=first)
 
     def _gathered(self, name: str, parts: list[Tensor], source: FaceSource) -> NDArray[np.float32]:
         """Return the rows of all ranks, in order."""
@@ -188,9 +224,7 @@ class ModelRunner:
             rows = rows.flatten(1).to(self.device) if rows.ndim > 1 else rows[:, None].to(self.device)
             (rows,) = all_gather_rows([rows], sizes=batch_sizes(len(rows), self.device))
             rows = rows.cpu().unflatten(1, shape[1:]) if len(shape) > 1 else rows[:, 0].cpu()
-        embeds = getattr(self.outputs.get(name), "kind", "") == "embedding"
-        check_answers(name, rows, of=source.name, is_embedding=embeds)
-        everyone: NDArray[np.float32] = rows.numpy()
+        everyone: NDArray[np.float32] = self._checked(name, rows, of=source.name).numpy()
         return everyone
 
     def _decoded(

@@ -158,6 +158,7 @@ class ProtocolValidation(Callback):
             num_workers=self.num_workers,
             progress="lines",
             forward_context=trainer.precision_plugin.forward_context,
+            in_training=True,
         )
         results: list[Result] = []
         with working("validation"):

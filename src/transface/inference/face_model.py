@@ -5,8 +5,9 @@ Shapes: N faces, E embedding size, H x W pixels of a face.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
@@ -18,17 +19,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from transface.backbones.features import FACE_OUTPUTS, Output
-from transface.backbones.parts.evaluating import evaluating
-from transface.backbones.parts.sound_answers import check_answers, check_told_apart
 from transface.backbones.weights.fingerprints import fingerprint_of
 from transface.backbones.weights.rebuild import build_backbone, config_of
 from transface.backbones.weights.state_dicts import load_strictly
+from transface.evaluation.runner import ModelRunner
 from transface.file_kinds import described_file
 from transface.images.detection import Detector, Policy
 from transface.images.detectors.opening import open_detector
 from transface.images.faces import detected_batches
 from transface.images.fit import Fit
-from transface.images.pixels import normalised
 from transface.images.user_images import Colours, batches_of_faces
 from transface.images.user_points import aligned_batches
 from transface.inference.answers import answer_values, described
@@ -172,7 +171,13 @@ class FaceModel(
             batches = batches_of_faces(images, self.image_size, batch_size=batch_size, colours=colours, fit=fit)
         else:
             batches = aligned_batches(images, points, self.image_size, batch_size=batch_size, colours=colours)
-        rows = self._rows(batches if isinstance(images, Tensor) else read_ahead(batches), flip=flip)
+        found = self._runner().run_batches(
+            batches if isinstance(images, Tensor) else read_ahead(batches),
+            ["embedding"],
+            add_mirrored=flip == "sum",
+            of=PICTURES,
+        )
+        rows = found.get("embedding", torch.empty(0, self.embedding_size))
         norms = torch.linalg.vector_norm(rows, dim=1)
         vectors = F.normalize(rows)
         return Embeddings(vectors, norms) if return_norms else vectors
@@ -228,31 +233,14 @@ class FaceModel(
             batches = batches_of_faces(images, self.image_size, batch_size=batch_size, colours=colours, fit=fit)
         else:
             batches = aligned_batches(images, points, self.image_size, batch_size=batch_size, colours=colours)
-        rows: dict[str, list[Tensor]] = {name: [] for name in wanted}
-        dtype = next((value.dtype for value in self.parameters() if value.is_floating_point()), torch.float32)
-        with torch.inference_mode(), evaluating(self):
-            for batch in batches if isinstance(images, Tensor) else read_ahead(batches):
-                found = self.backbone(normalised(batch.to(self.device, non_blocking=True)).to(dtype))
-                for name in wanted:
-                    rows[name].append(answer_values(self.outputs[name], getattr(found, name).float()).cpu())
-        joined = {name: torch.cat(parts) for name, parts in rows.items() if parts}
-        return {name: check_answers(name, found, of=PICTURES).clone() for name, found in joined.items()}
+        raw = self._runner().run_batches(
+            batches if isinstance(images, Tensor) else read_ahead(batches), wanted, of=PICTURES
+        )
+        return {name: answer_values(self.outputs[name], rows) for name, rows in raw.items()}
 
-    def _rows(self, batches: Iterable[Tensor], *, flip: str) -> Tensor:
-        """Return the embeddings (N, E) as the backbone gives them, on the CPU."""
-        device, rows = self.device, []
-        dtype = next((value.dtype for value in self.parameters() if value.is_floating_point()), torch.float32)
-        with torch.inference_mode(), evaluating(self):
-            for batch in batches:
-                faces = normalised(batch.to(device, non_blocking=True)).to(dtype)
-                embedding = self.backbone(faces).embedding.float()
-                if flip == "sum":
-                    embedding = embedding + self.backbone(faces.flip(-1)).embedding.float()
-                check_told_apart(faces, embedding, of=PICTURES)
-                rows.append(embedding)
-            # One copy for all: a copy per batch would make the device wait.
-            found = torch.cat(rows).cpu() if rows else torch.empty(0, self.embedding_size)
-        return check_answers("embedding", found, of=PICTURES, is_embedding=True).clone()
+    def _runner(self) -> ModelRunner:
+        """Return what runs the network and checks its answers; in the autocast of the caller, if there is one."""
+        return ModelRunner(self.backbone, device=self.device, progress=False, forward_context=nullcontext)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all weights with their names: equal for equal models, whatever file they came from."""

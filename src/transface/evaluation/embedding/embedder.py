@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from transface.backbones.parts.evaluating import evaluating
-from transface.backbones.parts.sound_answers import check_answers, check_told_apart
 from transface.distributed import all_gather_rows, batch_sizes, rank, world_size
 from transface.evaluation.embedding.cache import EmbeddingCache
 from transface.evaluation.runner import ModelRunner, Precision, answering
@@ -63,7 +62,7 @@ class Embedder(ModelRunner):
         model_settings: plain values that shape the network beside its file (averaged weights or not, order of colours):
             the cache of one setting is refused to another.
         progress: tell on rank 0 how far it is, a bar on a terminal and lines elsewhere; "lines": no bar.
-        forward_context: makes the context of a forward pass, e.g. a trainer's precision; wins over `precision`.
+        forward_context, in_training: as of a ModelRunner.
     """
 
     def __init__(
@@ -79,6 +78,7 @@ class Embedder(ModelRunner):
         model_settings: Mapping[str, Any] | None = None,
         progress: bool | Literal["lines"] = True,
         forward_context: Callable[[], contextlib.AbstractContextManager[Any]] | None = None,
+        in_training: bool = False,
     ) -> None:
         super().__init__(
             backbone,
@@ -89,6 +89,7 @@ class Embedder(ModelRunner):
             checkpoint_hash=checkpoint_hash,
             progress=progress,
             forward_context=forward_context,
+            in_training=in_training,
         )
         if cache is not None and world_size() > 1:
             raise ValueError(
@@ -183,13 +184,5 @@ class Embedder(ModelRunner):
                 advance(len(images))
 
     def _forward(self, images: Tensor, name: str, first: int) -> Tensor:
-        with torch.no_grad():
-            faces = self._inputs(images)
-            with self.forward_context():
-                original = self.backbone(faces).embedding
-                mirrored = self.backbone(faces.flip(-1)).embedding
-            rows = torch.stack([original.float(), mirrored.float()], dim=1)
-        check_answers("embedding", rows, of=name, is_embedding=True, first=first)
-        if not self.in_training:
-            check_told_apart(faces, rows[:, 0], of=name)
-        return rows
+        answers = self._answers(self.backbone, images, ["embedding"], mirrored=True, of=name)
+        return self._checked("embedding", torch.stack(answers["embedding"], dim=1), of=name, first=first)
