@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transface.data.batches import EncodedBatch, EncodedFaces, FaceBatch
 from transface.data.labels.label import to_tensors
 from transface.images.decoding import check_sizes, decode_images
+from transface.images.fit import Fit, check_fit
 
 # Each means "end" to whoever sends it: a scheduler, a service manager, a closed terminal, CTRL-C.
 ENDING_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
@@ -94,7 +95,10 @@ def close_loader(loader: DataLoader) -> None:
 
 
 class NamedImages(Protocol):
-    """A source whose images have one size, and names for errors."""
+    """A source whose images are brought to one size, and have names for errors.
+
+    `fit` says what happens to images of another size; a source without it refuses them.
+    """
 
     @property
     def image_size(self) -> tuple[int, int]: ...
@@ -108,9 +112,14 @@ class EncodedSource(NamedImages, Protocol):
     def read_encoded(self, indices: Sequence[int]) -> EncodedFaces: ...
 
 
+def fit_of(source: object) -> Fit:
+    """Return what a source does with images of another size than its own."""
+    return check_fit(getattr(source, "fit", "refuse"))
+
+
 def face_batch(faces: EncodedFaces, *, indices: Sequence[int], source: NamedImages) -> FaceBatch:
     """Return the decoded batch of the images at `indices` of `source`."""
-    images = decode_images(faces.payloads, size=source.image_size, names=_Names(source, indices))
+    images = decode_images(faces.payloads, size=source.image_size, names=_Names(source, indices), fit=fit_of(source))
     return FaceBatch(images, to_tensors(faces.labels), torch.tensor(list(indices), dtype=torch.int64))
 
 
@@ -121,7 +130,7 @@ def encoded_batch(source: EncodedSource, indices: Sequence[int]) -> EncodedBatch
         ImageError: naming the first that is no JPEG or PNG, or has another size.
     """
     faces = source.read_encoded(indices)
-    check_sizes(faces.payloads, source.image_size, _Names(source, indices))
+    check_sizes(faces.payloads, source.image_size, _Names(source, indices), fit=fit_of(source))
     data = torch.frombuffer(bytearray().join(faces.payloads), dtype=torch.uint8)
     lengths = torch.tensor([len(payload) for payload in faces.payloads])
     return EncodedBatch(data, lengths, to_tensors(faces.labels), torch.tensor(list(indices)))
@@ -134,7 +143,8 @@ def decode_batch(batch: EncodedBatch, source: NamedImages, *, device: torch.devi
         ImageError: naming the first image that cannot be decoded.
     """
     parts = [memoryview(part.numpy()) for part in batch.data.split(batch.lengths.tolist())]
-    images = decode_images(parts, size=source.image_size, names=_Names(source, batch.keys.tolist()), device=device)
+    names = _Names(source, batch.keys.tolist())
+    images = decode_images(parts, size=source.image_size, names=names, device=device, fit=fit_of(source))
     return FaceBatch(images, *(move_data_to_device(part, device) for part in (batch.labels, batch.keys)))
 
 

@@ -36,7 +36,8 @@ class LabelledSource:
             ValueError: naming one that cannot be decoded or has another size.
         """
         names = [self.dataset.name(int(index)) for index in indices]
-        return decode_images([self.dataset.encoded(int(index)) for index in indices], size=size, names=names)
+        encoded = [self.dataset.encoded(int(index)) for index in indices]
+        return decode_images(encoded, size=size, names=names, fit=self.dataset.fit)
 
     def truth(self) -> NDArray[np.generic]:
         """Return the targets of all images, first axis M, of labels that are one array."""

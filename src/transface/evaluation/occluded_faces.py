@@ -23,6 +23,7 @@ from transface.evaluation.labelled import LabelledSource
 from transface.evaluation.results import Result
 from transface.evaluation.runner import ModelRunner
 from transface.evaluation.values.regression import Regression
+from transface.images.fit import Fit
 
 
 class OccludedSource(LabelledSource):
@@ -71,7 +72,7 @@ class OccludedFaces:
     """A protocol: expression, gender and age of a set's images, whole and occluded.
 
     Args:
-        root, kind, columns, image_size, shares, split_seed, name: as LabelledSet takes them.
+        root, kind, columns, image_size, fit, shares, split_seed, name: as LabelledSet takes them.
         split: which images: "train", "val" or "test".
         occluders: by the name of the view; a None is the whole face.
         points: see OccludedSource.
@@ -91,6 +92,7 @@ class OccludedFaces:
         kind: SetKind | None = None,
         columns: Sequence[str] | None = None,
         image_size: int | Sequence[int] = 112,
+        fit: Fit = "refuse",
         shares: Sequence[float] = (0.7, 0.1, 0.2),
         split_seed: int = 0,
         name: str | None = None,
@@ -102,7 +104,14 @@ class OccludedFaces:
         if not occluders:
             raise ValueError("give at least one view, e.g. occluders={whole: null}")
         self.opened = LabelledSet(
-            root, kind=kind, columns=columns, image_size=image_size, shares=shares, split_seed=split_seed, name=name
+            root,
+            kind=kind,
+            columns=columns,
+            image_size=image_size,
+            fit=fit,
+            shares=shares,
+            split_seed=split_seed,
+            name=name,
         )
         self.split = split
         self.occluders = dict(occluders)

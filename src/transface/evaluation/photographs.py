@@ -17,13 +17,14 @@ from transface.evaluation.occluded_faces import renamed
 from transface.evaluation.results import Result
 from transface.evaluation.runner import ModelRunner
 from transface.evaluation.values.regression import Regression
+from transface.images.fit import Fit
 
 
 class Photographs:
     """A protocol: expression, gender, age or any class on a split of a labelled set.
 
     Args:
-        root, kind, shares, split_seed: as LabelledSet takes them.
+        root, kind, fit, shares, split_seed: as LabelledSet takes them.
         column: which label.
         output: the network's answer; None: named as the label.
         split: "train", "val" or "test".
@@ -40,6 +41,7 @@ class Photographs:
         output: str | None = None,
         kind: SetKind | None = None,
         split: str = "test",
+        fit: Fit = "refuse",
         shares: Sequence[float] = (0.7, 0.1, 0.2),
         split_seed: int = 0,
         tolerances: Sequence[float] = (5.0,),
@@ -51,7 +53,7 @@ class Photographs:
         self.column = column
         self.output = output or column
         self.split = split
-        self.settings: dict[str, Any] = {"kind": kind, "shares": shares, "split_seed": split_seed}
+        self.settings: dict[str, Any] = {"kind": kind, "fit": fit, "shares": shares, "split_seed": split_seed}
         self.tolerances = tuple(tolerances)
         self.num_bootstraps, self.seed = num_bootstraps, seed
         self.names = [name or f"{self.root.stem}_{split}"]

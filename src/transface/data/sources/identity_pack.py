@@ -17,6 +17,7 @@ from transface.data.recordio.headers import unpack_record
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.labels import kept_labels
 from transface.data.recordio.reader import Record, RecordError, RecordReader
+from transface.images.fit import Fit, check_fit, placement
 
 READ_AT_OPENING = 256 << 20  # bytes of a .rec up to which all labels are read and checked when it is opened
 EXACT_FLOAT32 = 1 << 24  # whole numbers up to here are exact in the float32 of a label
@@ -54,7 +55,8 @@ class IdentityPack:
 
     Args:
         root: the pack's folder, or a .rec file itself.
-        image_size: the (H, W) its images must have.
+        image_size: the (H, W) of every image.
+        fit: what happens to images of another size.
         num_identities: how many people; by default from `property`, or one above the largest label where there is none.
         on_bad_record: "raise": all labels of a file that is quickly read are checked when it is opened; "skip": the
             label of a record that is broken or labelled out of range is -1, and only reading that record raises.
@@ -70,20 +72,19 @@ class IdentityPack:
         root: str | Path,
         *,
         image_size: tuple[int, int] = (112, 112),
+        fit: Fit = "refuse",
         num_identities: int | None = None,
         on_bad_record: Literal["raise", "skip"] = "raise",
     ) -> None:
         path_rec = find_rec(Path(root))
         self.root = path_rec.parent
         self.image_size = image_size
+        self.fit = check_fit(fit)
         self.reader = RecordReader(path_rec)
         path_property = self.root / "property"
         if path_property.is_file():
             stated = read_property(path_property)
-            if stated.image_size != tuple(image_size):
-                raise ValueError(
-                    f"{path_property} says {stated.image_size} images, and {tuple(image_size)} are expected"
-                )
+            placement(stated.image_size, (image_size[0], image_size[1]), fit=fit, name=f"the images of {path_property}")
             num_identities = stated.num_identities if num_identities is None else num_identities
         self._positions = image_places(self.reader)
         if not len(self):

@@ -20,6 +20,7 @@ from transface.data.loaders import face_batch
 from transface.data.recordio.index import IntArray
 from transface.data.sources.sparse_labels import count_anew
 from transface.images.files import IMAGE_SUFFIXES, below, files_below, is_image_name, is_other_picture
+from transface.images.fit import Fit, check_fit
 
 logger = logging.getLogger(__name__)
 
@@ -59,17 +60,21 @@ class ImageFiles:
         root: the folder that the paths are relative to.
         paths: n paths.
         image_size: (height, width) of every image.
+        fit: what happens to images of another size.
 
     Raises:
         ValueError: no images.
     """
 
-    def __init__(self, root: str | Path, paths: PathTable, *, image_size: tuple[int, int] = (112, 112)) -> None:
+    def __init__(
+        self, root: str | Path, paths: PathTable, *, image_size: tuple[int, int] = (112, 112), fit: Fit = "refuse"
+    ) -> None:
         if not len(paths):
             raise ValueError(f"{root} holds no images ({', '.join(IMAGE_SUFFIXES)})")
         self.root = Path(root)
         self.paths = paths
         self.image_size = image_size
+        self.fit = check_fit(fit)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -99,7 +104,7 @@ class FileFaces(ImageFiles):
     """Images in files with the person on each; a map-style data set that reads and decodes a batch in one call.
 
     Args:
-        root, paths, image_size: as ImageFiles takes them.
+        root, paths, image_size, fit: as ImageFiles takes them.
         labels: (n,) int64.
         people: what each label is called, where they have names.
         num_identities: by default one above the largest label.
@@ -117,8 +122,9 @@ class FileFaces(ImageFiles):
         people: Sequence[str] = (),
         num_identities: int | None = None,
         image_size: tuple[int, int] = (112, 112),
+        fit: Fit = "refuse",
     ) -> None:
-        super().__init__(root, paths, image_size=image_size)
+        super().__init__(root, paths, image_size=image_size, fit=fit)
         limit = int(labels.max()) + 1 if num_identities is None else num_identities
         if len(wrong := np.flatnonzero((labels < 0) | (labels >= limit))):
             raise ValueError(f"{root}: {paths[int(wrong[0])]} has label {labels[wrong[0]]}, outside 0..{limit - 1}")
@@ -137,7 +143,7 @@ class FileFaces(ImageFiles):
         return face_batch(self.read_encoded(indices), indices=indices, source=self)
 
 
-def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112)) -> FileFaces:
+def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112), fit: Fit = "refuse") -> FileFaces:
     """Return the images of a folder with one folder a person; people and images in sorted order.
 
     A person's images may lie in folders inside theirs. Names that begin with a dot are passed over.
@@ -169,7 +175,7 @@ def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112)) -
         logger.warning("%s: they are left out", where)
     _refuse_splits(root, list(counts))
     labels = np.repeat(np.arange(len(counts), dtype=np.int64), list(counts.values()))
-    return FileFaces(root, paths, labels=labels, people=list(counts), image_size=image_size)
+    return FileFaces(root, paths, labels=labels, people=list(counts), image_size=image_size, fit=fit)
 
 
 def _refuse_splits(root: Path, people: Sequence[str]) -> None:
@@ -201,7 +207,11 @@ def _is_image(name: str) -> bool:
 
 
 def open_list(
-    path: str | Path, *, root: str | Path | None = None, image_size: tuple[int, int] = (112, 112)
+    path: str | Path,
+    *,
+    root: str | Path | None = None,
+    image_size: tuple[int, int] = (112, 112),
+    fit: Fit = "refuse",
 ) -> FileFaces:
     """Return the images of a CSV or Parquet list (columns path, label), relative to `root` (default: the list's
     folder).
@@ -225,6 +235,7 @@ def open_list(
         labels=numbered.labels,
         people=numbered.people,
         image_size=image_size,
+        fit=fit,
     )
 
 

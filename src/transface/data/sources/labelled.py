@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.labels.label import Labels
-from transface.data.loaders import face_batch
+from transface.data.loaders import face_batch, fit_of
+from transface.images.fit import Fit
 
 
 class ImageSource(Protocol):
@@ -20,6 +20,7 @@ class ImageSource(Protocol):
 
     Attributes:
         image_size: (height, width) of every image.
+        fit: what happens to images of another size; without it they are refused.
     """
 
     image_size: tuple[int, int]
@@ -64,6 +65,11 @@ class LabelledImages:
         return self.images.image_size
 
     @property
+    def fit(self) -> Fit:
+        """What happens to images of another size."""
+        return fit_of(self.images)
+
+    @property
     def classes(self) -> np.ndarray | None:
         """The class (n,) of every image for class-balanced orders, None where the labels are no classes."""
         found = getattr(self.labels, "classes", None)
@@ -91,82 +97,3 @@ class LabelledImages:
     def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
         """Return the images at `indices`, decoded, with their targets."""
         return face_batch(self.read_encoded(indices), indices=indices, source=self)
-
-
-class JoinedImages:
-    """Several labelled sets of one kind as one: images lie one set after the other.
-
-    Args:
-        sets: at least one, of one image size, whose targets have the same form and meaning.
-
-    Raises:
-        ValueError: for no set, other image sizes, or labels whose facts differ (other names, another order).
-    """
-
-    def __init__(self, sets: Sequence[LabelledImages]) -> None:
-        if not sets:
-            raise ValueError("joining needs at least one data set")
-        if len(sizes := {one.image_size for one in sets}) > 1:
-            raise ValueError(f"the images of all sets must have one size, got {sorted(sizes)}")
-        facts = [dict(one.labels.facts()) for one in sets]
-        if any(other != facts[0] for other in facts):
-            raise ValueError(
-                f"sets can be joined where their labels mean the same: {facts[0]} is not"
-                f" {next(f for f in facts if f != facts[0])}"
-            )
-        self.sets = list(sets)
-        self.image_size = sets[0].image_size
-        self.sizes = [len(one) for one in sets]
-        self._ends = np.cumsum(self.sizes)
-
-    @property
-    def labels(self) -> Labels:
-        """The labels of the first set: what all of them mean."""
-        return self.sets[0].labels
-
-    @property
-    def classes(self) -> np.ndarray | None:
-        """The class of every image, None where one of the sets has none."""
-        found = [one.classes for one in self.sets]
-        return (
-            None
-            if any(part is None for part in found)
-            else np.concatenate([part for part in found if part is not None])
-        )
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    def _find(self, index: int) -> tuple[LabelledImages, int]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"no image {index} among {len(self)}")
-        place = int(np.searchsorted(self._ends, index, side="right"))
-        return self.sets[place], index - int(self._ends[place]) + self.sizes[place]
-
-    def name(self, index: int) -> str:
-        """Return what an error calls the image at `index`."""
-        own, place = self._find(index)
-        return own.name(place)
-
-    def encoded(self, index: int) -> bytes:
-        """Return the encoded bytes of the image at `index`."""
-        own, place = self._find(index)
-        return own.encoded(place)
-
-    def read_encoded(self, indices: Sequence[int]) -> EncodedFaces:
-        """Return the images at `indices`, undecoded, with their targets."""
-        found = [self._find(int(index)) for index in indices]
-        return EncodedFaces(
-            [own.encoded(place) for own, place in found], _stacked([own.targets([place]) for own, place in found])
-        )
-
-    def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
-        """Return the images at `indices`, decoded, with their targets; keys count through all sets."""
-        return face_batch(self.read_encoded(indices), indices=indices, source=self)
-
-
-def _stacked(parts: Sequence[Any]) -> Any:
-    first = parts[0]
-    if isinstance(first, tuple) and hasattr(first, "_fields"):
-        return type(first)(*(_stacked(same) for same in zip(*parts, strict=True)))
-    return torch.cat(list(parts))

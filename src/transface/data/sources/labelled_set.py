@@ -16,6 +16,7 @@ from transface.data.sampling.splits import split_hash, stratified_split
 from transface.data.sources.face_labels import LabelledFiles, SetKind, chosen_labels, open_label_files
 from transface.data.sources.image_files import ImageFiles, PathTable
 from transface.data.sources.labelled import LabelledImages
+from transface.images.fit import Fit
 
 
 class LabelledSet:
@@ -26,6 +27,7 @@ class LabelledSet:
         kind: of set; None: found by its look.
         columns: names of the labels to use; None: all.
         image_size: of every image, one side or (height, width).
+        fit: what happens to images of another size.
         shares: of train, val and test, where the set brings no split.
         split_seed: of that split.
         max_per_class: of the training images, at most so many of each class of the first column; None: all.
@@ -42,6 +44,7 @@ class LabelledSet:
         kind: SetKind | None = None,
         columns: Sequence[str] | None = None,
         image_size: int | Sequence[int] = 112,
+        fit: Fit = "refuse",
         shares: Sequence[float] = (0.7, 0.1, 0.2),
         split_seed: int = 0,
         max_per_class: int | None = None,
@@ -50,7 +53,7 @@ class LabelledSet:
         found = open_label_files(root, kind)
         self.name = name or Path(root).stem
         self.rejected = found.rejected
-        self.images = ImageFiles(found.root, PathTable(found.paths), image_size=_sides(image_size))
+        self.images = ImageFiles(found.root, PathTable(found.paths), image_size=_sides(image_size), fit=fit)
         self.columns = chosen_labels(found.labels, columns)
         self.labels = LabelTable(self.columns)
         self.split = split_of(found, self.columns, shares=shares, seed=split_seed)

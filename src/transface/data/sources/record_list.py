@@ -15,6 +15,7 @@ from transface.data.recordio.headers import unpack_record
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.reader import RecordReader
 from transface.data.sources.sparse_labels import count_anew
+from transface.images.fit import Fit, check_fit
 
 
 class ListLine(NamedTuple):
@@ -62,6 +63,8 @@ class RecordList:
     Args:
         path_rec: the .rec file.
         path_lst: its list; by default the same name with .lst.
+        image_size: (height, width) of every image.
+        fit: what happens to images of another size.
 
     Raises:
         FileNotFoundError: either file is missing.
@@ -69,7 +72,12 @@ class RecordList:
     """
 
     def __init__(
-        self, path_rec: str | Path, path_lst: str | Path | None = None, *, image_size: tuple[int, int] = (112, 112)
+        self,
+        path_rec: str | Path,
+        path_lst: str | Path | None = None,
+        *,
+        image_size: tuple[int, int] = (112, 112),
+        fit: Fit = "refuse",
     ) -> None:
         path_lst = Path(path_rec).with_suffix(".lst") if path_lst is None else Path(path_lst)
         lines = read_list(path_lst)
@@ -77,6 +85,7 @@ class RecordList:
             raise ValueError(f"{path_lst} lists no images")
         self.reader = RecordReader(path_rec)
         self.image_size = image_size
+        self.fit = check_fit(fit)
         self.keys = np.array([line.key for line in lines], dtype=np.int64)
         labels = np.array([line.label for line in lines])
         if len(wrong := np.flatnonzero(~((labels >= 0) & (labels < 1 << 31) & (labels == np.floor(labels))))):

@@ -10,12 +10,13 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from transface.data.batches import EncodedFaces, FaceBatch
-from transface.data.loaders import face_batch
+from transface.data.loaders import face_batch, fit_of
 from transface.data.recordio.index import IntArray
 from transface.data.sources.identity_pack import IdentityPack, listed
 from transface.data.sources.image_files import open_folder, open_list
 from transface.data.sources.record_list import RecordList
 from transface.data.sources.tar_shards import TarShards, is_shards
+from transface.images.fit import Fit
 
 
 class FaceSource(Protocol):
@@ -24,10 +25,12 @@ class FaceSource(Protocol):
     Attributes:
         num_identities: labels are 0..num_identities-1.
         image_size: (height, width) of every image.
+        fit: what happens to images of another size.
     """
 
     num_identities: int
     image_size: tuple[int, int]
+    fit: Fit
 
     @property
     def labels(self) -> IntArray:
@@ -54,9 +57,13 @@ class FaceSource(Protocol):
 
 
 def open_source(
-    path: str | Path, *, image_size: tuple[int, int] = (112, 112), on_bad_record: Literal["raise", "skip"] = "raise"
+    path: str | Path,
+    *,
+    image_size: tuple[int, int] = (112, 112),
+    fit: Fit = "refuse",
+    on_bad_record: Literal["raise", "skip"] = "raise",
 ) -> FaceSource:
-    """Return the source at `path`, told by what lies there; `on_bad_record` as IdentityPack takes it.
+    """Return the source at `path`, told by what lies there; `fit` and `on_bad_record` as IdentityPack takes them.
 
     A folder with train.rec: an InsightFace pack. Another folder: one folder a person. A .rec file with a .lst of its
     name beside it: its list's labels; without: a pack. A .tar, a pattern of tars, a folder or URL of them: tar shards,
@@ -67,30 +74,30 @@ def open_source(
         ValueError: what is there is none of these.
     """
     if is_shards(path):
-        return TarShards(path, image_size=image_size, on_bad_record=on_bad_record)
+        return TarShards(path, image_size=image_size, fit=fit, on_bad_record=on_bad_record)
     path = Path(path)
     ending = path.suffix.lower()
     if not path.exists():
         raise FileNotFoundError(f"no data at {path}")
     if (path / "train.rec").is_file() or (ending == ".rec" and not path.with_suffix(".lst").is_file()):
-        return IdentityPack(path, image_size=image_size, on_bad_record=on_bad_record)
+        return IdentityPack(path, image_size=image_size, fit=fit, on_bad_record=on_bad_record)
     if path.is_dir():
-        return _people_of(path, image_size=image_size)
+        return _people_of(path, image_size=image_size, fit=fit)
     if ending == ".rec":
-        return RecordList(path, image_size=image_size)
+        return RecordList(path, image_size=image_size, fit=fit)
     if ending in (".csv", ".parquet"):
-        return open_list(path, image_size=image_size)
+        return open_list(path, image_size=image_size, fit=fit)
     raise ValueError(
         f"{path} is no data that can be read: expected a folder, .rec, .tar, .csv or .parquet, or a URL of tar shards"
     )
 
 
-def _people_of(folder: Path, *, image_size: tuple[int, int]) -> FaceSource:
+def _people_of(folder: Path, *, image_size: tuple[int, int], fit: Fit) -> FaceSource:
     if not any(entry.is_dir() for entry in folder.iterdir()):
         raise FileNotFoundError(
             f"{folder} holds neither a train.rec nor folders of people's images, but {listed(folder)}"
         )
-    return open_folder(folder, image_size=image_size)
+    return open_folder(folder, image_size=image_size, fit=fit)
 
 
 class SourceEntry(NamedTuple):
@@ -132,6 +139,7 @@ def open_sources(
     entries: Sequence[str | Path | Mapping[str, Any]],
     *,
     image_size: tuple[int, int] = (112, 112),
+    fit: Fit = "refuse",
     on_bad_record: Literal["raise", "skip"] = "raise",
 ) -> OpenedSources:
     """Return the sources of a config as one set.
@@ -140,7 +148,7 @@ def open_sources(
         FileNotFoundError, ValueError: as `open_source`, `read_entry` and `SourceMix` say.
     """
     read = [read_entry(entry) for entry in entries]
-    sources = [open_source(entry.path, image_size=image_size, on_bad_record=on_bad_record) for entry in read]
+    sources = [open_source(entry.path, image_size=image_size, fit=fit, on_bad_record=on_bad_record) for entry in read]
     offsets: list[int] = []
     for number, entry in enumerate(read):
         ends = [offset + source.num_identities for offset, source in zip(offsets, sources[:number], strict=True)]
@@ -172,12 +180,13 @@ class SourceMix:
             raise ValueError(
                 f"label_offsets must be one number of 0 or more for each of the {len(sources)} sources, got {offsets}"
             )
-        if len(sizes := {source.image_size for source in sources}) > 1:
-            raise ValueError(f"the images of all sources must have one size, got {sorted(sizes)}")
+        if len(sizes := {(source.image_size, fit_of(source)) for source in sources}) > 1:
+            raise ValueError(f"the images of all sources must have one size and fit, got {sorted(sizes)}")
         self.sources = list(sources)
         self.label_offsets = offsets
         self.num_identities = max(offset + number for offset, number in zip(offsets, people, strict=True))
         self.image_size = sources[0].image_size
+        self.fit = fit_of(sources[0])
         self.sizes = [len(source) for source in sources]
         self._ends = np.cumsum(self.sizes)
 

@@ -25,6 +25,7 @@ from transface.artifacts import cache_folder, write_whole
 from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.loaders import face_batch
 from transface.data.recordio.index import IntArray
+from transface.images.fit import Fit, check_fit
 
 log = logging.getLogger(__name__)
 INDEX = "index.parquet"
@@ -75,7 +76,8 @@ class TarShards:
 
     Args:
         root: a folder or URL of shards, one .tar, or a pattern as `faces-{000000..000099}.tar`; any URL fsspec knows.
-        image_size: the (height, width) its images must have.
+        image_size: the (height, width) of every image.
+        fit: what happens to images of another size.
         on_bad_record: "raise", or "skip": samples without a label or image, twice the same key, and shards cut short
             are left out, and told with their number.
 
@@ -89,10 +91,12 @@ class TarShards:
         root: str | Path,
         *,
         image_size: tuple[int, int] = (112, 112),
+        fit: Fit = "refuse",
         on_bad_record: Literal["raise", "skip"] = "raise",
     ) -> None:
         self.root = str(root).rstrip("/")
         self.image_size = image_size
+        self.fit = check_fit(fit)
         self.index = _index_of(self.root, skip=on_bad_record == "skip")
         if not len(self.index.labels):
             raise ValueError(f"{self.root} holds no samples with an image ({', '.join(IMAGE_FIELDS)}) and a .cls label")

@@ -18,6 +18,7 @@ from transface.data.sources.labelled import LabelledImages
 from transface.evaluation.labelled import LabelledSource
 from transface.evaluation.results import Measure, Result, ResultTable, hash_samples
 from transface.evaluation.runner import ModelRunner
+from transface.images.fit import Fit
 from transface.metrics.attribute_accuracy import (
     attribute_counts,
     average_precision,
@@ -37,6 +38,7 @@ class Attributes:
         split: "test", "val", "train", "trainval" or "all".
         output: the network's answer, of kind "several_of".
         image_size: of every image; None: the network's.
+        fit: what happens to images of another size.
         reliable: the attributes whose mean is given apart, e.g. those that two people label alike.
         num_bootstraps, seed: of intervals over people (over images where people are not known).
         name: of the set in results; None: the folder's.
@@ -56,6 +58,7 @@ class Attributes:
         val_identity_share: float = 0.1,
         unknown: int | None = None,
         image_size: int | Sequence[int] | None = None,
+        fit: Fit = "refuse",
         reliable: Sequence[str] = (),
         num_bootstraps: int = 1000,
         seed: int = 0,
@@ -71,6 +74,7 @@ class Attributes:
             "unknown": unknown,
         }
         self.image_size = image_size
+        self.fit = fit
         self.reliable = tuple(reliable)
         self.num_bootstraps = num_bootstraps
         self.seed = seed
@@ -105,7 +109,7 @@ class Attributes:
             )
         rows = opened.rows(self.split)
         size = runner.image_size_for([self.output]) if self.image_size is None else image_sides(self.image_size)
-        images = ImageFiles(opened.root, PathTable(opened.paths), image_size=size)
+        images = ImageFiles(opened.root, PathTable(opened.paths), image_size=size, fit=self.fit)
         labels = opened.labels.chosen(names)
         logits = runner.run(LabelledSource(self.names[0], LabelledImages(images, labels, rows=rows)), [self.output])[
             self.output

@@ -12,6 +12,7 @@ from transface.data.sources.attributes.attribute_set import Split
 from transface.data.sources.attributes.opening import open_attributes
 from transface.data.sources.image_files import ImageFiles, PathTable
 from transface.data.sources.labelled import LabelledImages
+from transface.images.fit import Fit
 from transface.training.datamodule import TrainingData
 
 
@@ -22,6 +23,7 @@ class AttributesData(TrainingData):
         root, labels, without, val_identity_share, unknown: as open_attributes takes them.
         split: which images to train on.
         image_size: of every image, one side or (height, width); CelebA's are (218, 178).
+        fit: what happens to images of another size; see images/fit.py.
         settings: of TrainingData: batch sizes, order, workers, decoding, seed.
     """
 
@@ -35,12 +37,13 @@ class AttributesData(TrainingData):
         unknown: int | None = None,
         split: Split = "train",
         image_size: int | Sequence[int] = (218, 178),
+        fit: Fit = "refuse",
         **settings: Any,
     ) -> None:
         opened = open_attributes(
             root, labels=labels, without=without, val_identity_share=val_identity_share, unknown=unknown
         )
-        images = ImageFiles(opened.root, PathTable(opened.paths), image_size=image_sides(image_size))
+        images = ImageFiles(opened.root, PathTable(opened.paths), image_size=image_sides(image_size), fit=fit)
         self.opened = opened
         super().__init__(
             LabelledImages(images, opened.labels, rows=opened.rows(split)), facts=opened.labels.facts(), **settings

@@ -6,10 +6,12 @@ Faceptor (ECCV 2024) section 4.1.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from transface.images.fit import Fit
 from transface.systems.generalist.task_data import TaskFacts
 from transface.systems.generalist.tasks import Task, as_tasks
 from transface.training.datamodule import JointTrainingData, TrainingData
 
+DENSE = ("landmarks", "parsing")
 SetMaker = Callable[..., TrainingData]
 
 
@@ -21,6 +23,7 @@ class GeneralistData(JointTrainingData):
         sets: by task, what makes its data: (image_size=..., total_batch_size=..., **settings) -> TrainingData whose
             facts are those of task_data.TaskFacts.
         image_size: of tasks that state none.
+        fit: what happens to images of another size; dense tasks cut their own crops of images of any size.
         steps_per_epoch: as of JointTrainingData.
         settings: of every TrainingData: order, num_workers, seed, on_bad_record, max_bad_share, decode.
 
@@ -35,6 +38,7 @@ class GeneralistData(JointTrainingData):
         sets: Mapping[str, SetMaker],
         *,
         image_size: int,
+        fit: Fit = "refuse",
         steps_per_epoch: int | None = None,
         **settings: Any,
     ) -> None:
@@ -49,7 +53,7 @@ class GeneralistData(JointTrainingData):
         found: list[dict[str, Any]] = []
         self.num_identities = 0
         for name, row in rows.items():
-            own = dict(settings)
+            own = dict(settings) if row["kind"] in DENSE else {**settings, "fit": fit}
             if row["kind"] == "identity":
                 own["first_label"] = self.num_identities
             size = row.get("image_size") or image_size

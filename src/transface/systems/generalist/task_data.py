@@ -20,6 +20,7 @@ from transface.data.sources.image_files import ImageFiles, PathTable
 from transface.data.sources.labelled import LabelledImages
 from transface.data.sources.labelled_set import LabelledSet
 from transface.data.sources.source import SourceMix, open_source, open_sources
+from transface.images.fit import Fit
 from transface.systems.generalist.tasks import TaskKind
 from transface.training.datamodule import TrainingData
 
@@ -46,6 +47,7 @@ def identity_data(
     *,
     sources: Sequence[str | Path | Mapping[str, Any]] = (),
     image_size: int,
+    fit: Fit = "refuse",
     first_label: int = 0,
     on_bad_record: Any = "raise",
     **settings: Any,
@@ -56,6 +58,7 @@ def identity_data(
         root: an InsightFace pack, a .rec with its .lst, a folder with one folder a person, a .csv or .parquet list.
         sources: several of these joined; see data/sources/source.py.
         image_size: one side in pixels.
+        fit: what happens to images of another size; see images/fit.py.
         first_label: added to every label: the people of the identity tasks before this one.
 
     Raises:
@@ -66,9 +69,9 @@ def identity_data(
     size = image_sides(image_size)
     opened: Any
     if root is not None:
-        opened, weights = open_source(root, image_size=size, on_bad_record=on_bad_record), None
+        opened, weights = open_source(root, image_size=size, fit=fit, on_bad_record=on_bad_record), None
     else:
-        opened, weights = open_sources(sources, image_size=size, on_bad_record=on_bad_record)
+        opened, weights = open_sources(sources, image_size=size, fit=fit, on_bad_record=on_bad_record)
     faces = SourceMix([opened], label_offsets=[first_label]) if first_label else opened
     facts = TaskFacts("identity", num_identities=int(opened.num_identities))
     return task_data(faces, facts, weights=weights, on_bad_record=on_bad_record, **settings)
@@ -83,18 +86,20 @@ def attribute_data(
     unknown: int | None = None,
     split: Any = "train",
     image_size: int,
+    fit: Fit = "refuse",
     **settings: Any,
 ) -> TrainingData:
     """Return the data of an attributes task: CelebA, LFWA, or a table of one's own, as open_attributes takes them.
 
     Args:
         split: which images to train on.
+        fit: what happens to images of another size.
     """
     opened = open_attributes(
         root, labels=labels, without=without, val_identity_share=val_identity_share, unknown=unknown
     )
     size = image_sides(image_size)
-    images = ImageFiles(opened.root, PathTable(opened.paths), image_size=size)
+    images = ImageFiles(opened.root, PathTable(opened.paths), image_size=size, fit=fit)
     names = opened.labels.names
     return task_data(
         LabelledImages(images, opened.labels, rows=opened.rows(split)),
@@ -111,6 +116,7 @@ def labelled_data(
     classes: Sequence[str] | None = None,
     split: str = "train",
     image_size: int,
+    fit: Fit = "refuse",
     shares: Sequence[float] = (0.7, 0.1, 0.2),
     split_seed: int = 0,
     max_per_class: int | None = None,
@@ -125,7 +131,7 @@ def labelled_data(
         split: which images to train on.
         classes: the words of the outputs, in their order; images of other words are left out. None: the data's.
         num_years: outputs of an age.
-        kind, shares, split_seed, max_per_class: as LabelledSet takes them.
+        kind, fit, shares, split_seed, max_per_class: as LabelledSet takes them.
 
     Raises:
         ValueError: for a word that the data does not have.
@@ -135,6 +141,7 @@ def labelled_data(
         kind=kind,
         columns=[column],
         image_size=image_size,
+        fit=fit,
         shares=shares,
         split_seed=split_seed,
         max_per_class=max_per_class,

@@ -9,6 +9,7 @@ from typing import Any
 
 from transface.data.sources.face_labels import SetKind
 from transface.data.sources.labelled_set import LabelledSet
+from transface.images.fit import Fit
 from transface.training.datamodule import TrainingData
 
 
@@ -16,7 +17,7 @@ class OcclusionData(TrainingData):
     """Batches of photographs with the labels named.
 
     Args:
-        root, kind, columns, image_size, shares, split_seed, max_per_class, name: as LabelledSet takes them.
+        root, kind, columns, image_size, fit, shares, split_seed, max_per_class, name: as LabelledSet takes them.
         settings: of TrainingData: batch sizes, order, workers, seed.
     """
 
@@ -27,6 +28,7 @@ class OcclusionData(TrainingData):
         kind: SetKind | None = None,
         columns: Sequence[str] | None = None,
         image_size: int | Sequence[int] = 112,
+        fit: Fit = "refuse",
         shares: Sequence[float] = (0.7, 0.1, 0.2),
         split_seed: int = 0,
         max_per_class: int | None = None,
@@ -38,6 +40,7 @@ class OcclusionData(TrainingData):
             kind=kind,
             columns=columns,
             image_size=image_size,
+            fit=fit,
             shares=shares,
             split_seed=split_seed,
             max_per_class=max_per_class,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from transface.backbones.features import image_sides
 from transface.data.sources.bad_records import ImageDataset
 from transface.data.sources.source import open_source, open_sources
+from transface.images.fit import Fit
 from transface.training.datamodule import JointTrainingData, TrainingData
 
 
@@ -19,6 +20,8 @@ class RecognitionData(TrainingData):
             data/sources/source.py.
         source: a data set read by batches of indices, with `num_identities`.
         image_size: of the images in pixels, one side or (height, width).
+        fit: what happens to images of another size: "refuse", "resize" (of the same proportions), "letterbox",
+            "center_crop" or "stretch"; see images/fit.py.
         on_bad_record: "raise", or "skip": the next good record takes its place; the number is told at the end of the
             epoch.
         settings: of TrainingData: batch sizes, order, workers, decoding, seed.
@@ -35,6 +38,7 @@ class RecognitionData(TrainingData):
         sources: Sequence[str | Path | Mapping[str, Any]] = (),
         source: ImageDataset | None = None,
         image_size: int | Sequence[int] = 112,
+        fit: Fit = "refuse",
         on_bad_record: Literal["raise", "skip"] = "raise",
         **settings: Any,
     ) -> None:
@@ -46,9 +50,9 @@ class RecognitionData(TrainingData):
         faces: Any = source
         size = image_sides(image_size)
         if root is not None:
-            faces = open_source(root, image_size=size, on_bad_record=on_bad_record)
+            faces = open_source(root, image_size=size, fit=fit, on_bad_record=on_bad_record)
         elif source is None:
-            faces, weights = open_sources(sources, image_size=size, on_bad_record=on_bad_record)
+            faces, weights = open_sources(sources, image_size=size, fit=fit, on_bad_record=on_bad_record)
         self.num_identities = int(faces.num_identities)
         super().__init__(
             faces,

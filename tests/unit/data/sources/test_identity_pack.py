@@ -85,7 +85,7 @@ def test_a_wrong_property_file_is_refused(tmp_path: Path, make_pack: Callable, t
 def test_a_property_file_of_another_size_is_refused(tmp_path: Path, make_pack: Callable) -> None:
     make_pack(tmp_path, LABELS)
     (tmp_path / "property").write_text("3,128,128")
-    with pytest.raises(ValueError, match=r"says \(128, 128\) images, and \(112, 112\) are expected"):
+    with pytest.raises(ValueError, match=r"property must be 112x112, got 128x128; fit=resize takes"):
         IdentityPack(tmp_path)
     assert read_property(tmp_path / "property") == (3, (128, 128))
 
