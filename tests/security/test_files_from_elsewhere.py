@@ -18,7 +18,7 @@ from transface.__main__ import main
 from transface.backbones.face_vit import FaceViT
 from transface.data.benchmarks.pairs import read_pair_set
 from transface.data.sources.image_files import open_list
-from transface.evaluation.recognition.own_images import PairsCsv
+from transface.evaluation.recognition.own_protocols import PairsCsv
 from transface.evaluation.results import Measure, Result, read_arrays, read_result, write_result
 from transface.inference.face_model import FaceModel
 from transface.inference.folders.embeddings_file import read_embeddings

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
 def evaluate(cfg: DictConfig) -> None:
     """Evaluate the checkpoint, print the table, write the results."""
     from transface.evaluation.embedding.embedder import Embedder
-    from transface.evaluation.protocol import stamped, with_settings
+    from transface.evaluation.protocol import run_protocol, stamped
     from transface.evaluation.results import write_result
     from transface.evaluation.runner import answering
 
@@ -57,7 +57,7 @@ def evaluate(cfg: DictConfig) -> None:
         | range_setting(subject.backbone),
     )
     results = stamped(
-        with_settings(protocol.evaluate(embedder), protocol, embedder),
+        run_protocol(protocol, embedder),
         label=subject.label,
         checkpoint=subject.path,
         config=plain(cfg),

@@ -1,4 +1,4 @@
-"""What a protocol promises to whoever runs it, and how its results are stamped with what made them.
+"""What a protocol promises, and how it is run: timed, its results stamped with what made them.
 
 A protocol is a class with plain constructor arguments; `evaluate` runs its images through the network and returns one
 Result for each set and mode.
@@ -65,21 +65,27 @@ def check_settings(
         )
 
 
-def provenance(runner: ModelRunner, *, started: float, seed: int) -> Provenance:
-    """Return what a protocol itself knows of what made a result begun at time.perf_counter() `started`; `stamped` adds
-    the rest.
+def run_protocol(protocol: BenchmarkProtocol, runner: ModelRunner, *, detailed: bool = True) -> list[Result]:
+    """Return the results of a protocol, timed and stamped with what made them: weights, versions, device, settings.
+
+    Whoever runs a protocol runs it here. Results of a protocol that runs others keep the stamps of those.
     """
+    started = time.perf_counter()
+    results = protocol.evaluate(runner, detailed=detailed)
+    if all(result.provenance.created for result in results):
+        return results
     device = runner.device
-    name = f"{device.type}: {_cuda_name(device.index)}" if device.type == "cuda" else device.type
-    return Provenance(
+    stamp = Provenance(
         checkpoint_hash=runner.checkpoint_hash,
-        model_fingerprint=runner.fingerprint(),
+        model_fingerprint=runner.fingerprint() if detailed else "",  # every weight is hashed
+        settings={**settings_of(protocol), "precision": runner.precision},
         versions=platform_versions() | package_versions(),
-        device=name,
+        device=f"{device.type}: {_cuda_name(device.index)}" if device.type == "cuda" else device.type,
         seconds=round(time.perf_counter() - started, 3),
         created=utc_now(),
-        seed=seed,
+        seed=int(getattr(protocol, "seed", 0)),
     )
+    return [r if r.provenance.created else dataclasses.replace(r, provenance=stamp) for r in results]
 
 
 def settings_of(part: Any) -> dict[str, Any]:
@@ -101,15 +107,6 @@ def _plain(value: Any) -> Any:
     return NotImplemented
 
 
-def with_settings(results: Iterable[Result], protocol: Any, runner: ModelRunner) -> list[Result]:
-    """Return the results with the settings of their protocol, and how the network was run, in their provenance."""
-    settings = {**settings_of(protocol), "precision": runner.precision}
-    return [
-        dataclasses.replace(result, provenance=dataclasses.replace(result.provenance, settings=settings))
-        for result in results
-    ]
-
-
 def stamped(
     results: Iterable[Result],
     *,
@@ -118,7 +115,7 @@ def stamped(
     config: Mapping[str, Any] | None = None,
     commit: str = "",
 ) -> list[Result]:
-    """Return the results with the run's label, checkpoint path, resolved config and commit in their provenance."""
+    """Return stamped results with what their runner does not know: the run's label, checkpoint path, config, commit."""
     told = {"label": label, "checkpoint": checkpoint, "config": dict(config or {}), "commit": commit}
     noted = [dataclasses.replace(r.provenance, **told) for r in results]  # type: ignore[arg-type]
     return [dataclasses.replace(r, provenance=p) for r, p in zip(results, noted, strict=True)]

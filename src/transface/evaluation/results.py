@@ -181,7 +181,7 @@ class Provenance:
         versions: package versions, Python and platform.
         commit: git commit of the code, or "".
         device: e.g. "cpu", "cuda: NVIDIA H100".
-        seconds: wall time of this protocol.
+        seconds: wall time of the protocol, over all its sets and modes.
         created: UTC time, ISO 8601.
         seed: of the bootstrap.
     """

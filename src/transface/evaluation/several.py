@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from transface.evaluation.protocol import BenchmarkProtocol
+from transface.evaluation.protocol import BenchmarkProtocol, run_protocol
 from transface.evaluation.results import Result
 
 
@@ -27,12 +27,12 @@ class Several:
             own.prepare()
 
     def evaluate(self, runner: Any, *, detailed: bool = True) -> list[Result]:
-        """Return the results of all of them.
+        """Return the results of all of them, each stamped with its own protocol's settings.
 
         Raises:
             ValueError: as they do, or if two results have one name.
         """
-        found = [result for own in self.protocols.values() for result in own.evaluate(runner, detailed=detailed)]
+        found = [result for own in self.protocols.values() for result in run_protocol(own, runner, detailed=detailed)]
         stems = [result.stem for result in found]
         if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
             raise ValueError(f"two protocols give the result {twice[0]}: give one of them another name")

@@ -12,7 +12,7 @@ from torch import nn
 from transface.backbones.features import FACE_OUTPUTS
 from transface.distributed import copy_from_first
 from transface.evaluation.embedding.embedder import Embedder
-from transface.evaluation.protocol import BenchmarkProtocol, with_settings
+from transface.evaluation.protocol import BenchmarkProtocol, run_protocol
 from transface.evaluation.results import Better, Measure, Result
 from transface.evaluation.runner import ModelRunner
 from transface.progress import working
@@ -163,7 +163,7 @@ class ProtocolValidation(Callback):
         results: list[Result] = []
         with working("validation"):
             for protocol in self.protocols:
-                own = with_settings(protocol.evaluate(runner, detailed=whole), protocol, runner)
+                own = run_protocol(protocol, runner, detailed=whole)
                 # What a network states beside its weights, e.g. thresholds: protocols that have none say nothing.
                 getattr(protocol, "tell_network", _nothing)(pl_module.network, own)
                 results += own

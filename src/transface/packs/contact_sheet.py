@@ -13,7 +13,7 @@ from torch import Tensor
 
 from transface.data.recordio.reader import RecordReader
 from transface.data.recordio.writer import partial_path
-from transface.data.sources.source import FaceSource
+from transface.data.sources.source import IdentitySource
 from transface.images.decoding import decode_images
 from transface.packs.check import CheckReport
 
@@ -38,7 +38,7 @@ def suspect_rows(
     report: CheckReport,
     reader: RecordReader,
     *,
-    people: FaceSource | None = None,
+    people: IdentitySource | None = None,
     test_sets: Mapping[str, Sequence[bytes]] | None = None,
 ) -> list[SheetRow]:
     """Return a few rows of each kind of finding that is about images.
@@ -60,12 +60,12 @@ def suspect_rows(
     return rows
 
 
-def _images_of(people: FaceSource, label: int, count: int) -> list[Tensor | None]:
+def _images_of(people: IdentitySource, label: int, count: int) -> list[Tensor | None]:
     own = np.flatnonzero(people.labels == label)[:count]
     return [_decoded(people.encoded(index)) for index in own.tolist()]
 
 
-def sample_rows(source: FaceSource, *, count: int = 3, seed: int = 0) -> list[SheetRow]:
+def sample_rows(source: IdentitySource, *, count: int = 3, seed: int = 0) -> list[SheetRow]:
     """Return rows of images of identities drawn at random, a row each."""
     generator = np.random.default_rng(seed)
     labels = source.labels

@@ -25,7 +25,7 @@ from transface.data.recordio.writer import partial_path
 from transface.data.sources.identity_pack import IdentityPack, find_rec, read_property
 from transface.data.sources.image_files import FileFaces, PathTable, open_folder, open_list
 from transface.data.sources.record_list import read_list
-from transface.data.sources.source import FaceSource, SourceMix
+from transface.data.sources.source import IdentitySource, SourceMix
 from transface.data.sources.sparse_labels import count_anew
 from transface.images.alignment import align_image, read_points
 from transface.images.alignment_check import check_points
@@ -200,7 +200,7 @@ def _digest_of(points: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def plan_of_frequent(source: FaceSource, *, min_images: int) -> PackPlan:
+def plan_of_frequent(source: IdentitySource, *, min_images: int) -> PackPlan:
     """Return the plan of the identities with at least `min_images` images; numbered anew if any is left out."""
     plan = plan_by_identity(source)
     if min_images <= 1:
@@ -214,7 +214,7 @@ def plan_of_frequent(source: FaceSource, *, min_images: int) -> PackPlan:
 
 
 def unpack_to_folder(
-    pack: FaceSource, output: str | Path, *, num_threads: int = 2, on_progress: Progress = no_progress
+    pack: IdentitySource, output: str | Path, *, num_threads: int = 2, on_progress: Progress = no_progress
 ) -> int:
     """Write each image of a pack as a file, in a folder per label, and return how many; goes on where it was stopped.
 
@@ -298,7 +298,7 @@ def write_index(root: str | Path, *, on_progress: Progress = no_progress) -> Ind
     return IndexSummary(path_idx, len(index))
 
 
-def shuffle_pack(pack: FaceSource, output: str | Path, *, seed: int = 0, **words: Any) -> PackSummary:
+def shuffle_pack(pack: IdentitySource, output: str | Path, *, seed: int = 0, **words: Any) -> PackSummary:
     """Write the images of a pack in random order, so that reading it straight through is a shuffle; the result has no
     header record.
     """
@@ -308,7 +308,7 @@ def shuffle_pack(pack: FaceSource, output: str | Path, *, seed: int = 0, **words
 
 
 def split_pack(
-    pack: FaceSource,
+    pack: IdentitySource,
     outputs: Sequence[str | Path],
     *,
     shares: Sequence[float],
@@ -367,7 +367,7 @@ def _parts(labels: IntArray, shares: Sequence[float], *, by: str, seed: int) -> 
     return np.searchsorted(limits, place, side="right")
 
 
-def _plan_of_part(pack: FaceSource, indices: IntArray, *, renumber: bool) -> PackPlan:
+def _plan_of_part(pack: IdentitySource, indices: IntArray, *, renumber: bool) -> PackPlan:
     indices = indices[np.argsort(pack.labels[indices], kind="stable")]
     labels = pack.labels[indices]
     if not renumber:
@@ -377,7 +377,7 @@ def _plan_of_part(pack: FaceSource, indices: IntArray, *, renumber: bool) -> Pac
 
 
 def merge_packs(
-    packs: Sequence[FaceSource], output: str | Path, *, label_offsets: Sequence[int] | None = None, **words: Any
+    packs: Sequence[IdentitySource], output: str | Path, *, label_offsets: Sequence[int] | None = None, **words: Any
 ) -> PackSummary:
     """Write the images of several packs as one; people of different packs stay apart unless `label_offsets` say
     otherwise.

@@ -15,7 +15,7 @@ import numpy as np
 
 from transface.artifacts import write_whole, writing_path
 from transface.data.recordio.index import IntArray
-from transface.data.sources.source import FaceSource
+from transface.data.sources.source import IdentitySource
 from transface.data.sources.tar_shards import INDEX, ShardIndex, index_bytes, members
 from transface.images.headers import PNG
 from transface.packs.writer import Progress, no_progress
@@ -31,7 +31,7 @@ class ShardsSummary(NamedTuple):
 
 
 def write_shards(
-    pack: FaceSource, output: str | Path, *, images_per_shard: int = 10_000, on_progress: Progress = no_progress
+    pack: IdentitySource, output: str | Path, *, images_per_shard: int = 10_000, on_progress: Progress = no_progress
 ) -> ShardsSummary:
     """Write the images of a pack, in its order, into `000000.tar`, `000001.tar`, ... of the folder `output`.
 
@@ -71,7 +71,7 @@ def write_shards(
     return ShardsSummary(output, len(names), len(pack), resumed)
 
 
-def _write_shard(path: Path, pack: FaceSource, indices: IntArray, labels: IntArray) -> None:
+def _write_shard(path: Path, pack: IdentitySource, indices: IntArray, labels: IntArray) -> None:
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for index in indices.tolist():
             data = pack.encoded(index)

@@ -19,7 +19,7 @@ import numpy as np
 from transface.data.recordio.headers import RecordHeader
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.writer import RecordWriter, partial_path
-from transface.data.sources.source import FaceSource
+from transface.data.sources.source import IdentitySource
 from transface.images.decoding import decode_images
 from transface.packs.journal import JOURNAL, Journal, forget_journal, write_whole
 
@@ -46,7 +46,7 @@ class PackPlan(NamedTuple):
         grouped: whether images of one identity stand together: the pack then gets a header and records of identities.
     """
 
-    source: FaceSource
+    source: IdentitySource
     indices: IntArray
     labels: IntArray
     num_identities: int
@@ -76,7 +76,7 @@ class PackSummary(NamedTuple):
 
 
 def plan_by_identity(
-    source: FaceSource, *, labels: IntArray | None = None, num_identities: int | None = None
+    source: IdentitySource, *, labels: IntArray | None = None, num_identities: int | None = None
 ) -> PackPlan:
     """Return the plan of a pack of all images of `source`, identity by identity, otherwise in their order."""
     labels = source.labels if labels is None else labels
@@ -197,7 +197,7 @@ class _Image(NamedTuple):
 class _Reader:
     """Reads, prepares and checks a run of images; runs in a thread."""
 
-    def __init__(self, source: FaceSource, *, check: bool, prepare: Prepare | None) -> None:
+    def __init__(self, source: IdentitySource, *, check: bool, prepare: Prepare | None) -> None:
         self.source, self.check, self.prepare = source, check, prepare
 
     def __call__(self, indices: IntArray) -> list[_Image]:

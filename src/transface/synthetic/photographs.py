@@ -62,14 +62,14 @@ def draw_album(
     return Album(traits, draw_nuisance(len(traits), generator, draw_difficulties(len(traits), generator, difficulty)))
 
 
-class EncodedFaces(NamedTuple):
+class FaceJpegs(NamedTuple):
     """Some photographs as files: `jpegs` and the landmarks (B, 5, 2)."""
 
     jpegs: list[bytes]
     landmarks: Tensor
 
 
-def encode_faces(faces: RenderedFaces, nuisance: Tensor, *, width: int | None = None) -> EncodedFaces:
+def encode_faces(faces: RenderedFaces, nuisance: Tensor, *, width: int | None = None) -> FaceJpegs:
     """Return the faces as JPEG files of the quality that `nuisance` says, only the middle columns where a width is
     given.
     """
@@ -80,10 +80,10 @@ def encode_faces(faces: RenderedFaces, nuisance: Tensor, *, width: int | None = 
     jpegs = [
         encode_jpeg(image, quality).numpy().tobytes() for image, quality in zip(faces.images, qualities, strict=True)
     ]
-    return EncodedFaces(jpegs, faces.landmarks)
+    return FaceJpegs(jpegs, faces.landmarks)
 
 
-class _Shots(Dataset[EncodedFaces | RenderedFaces]):
+class _Shots(Dataset[FaceJpegs | RenderedFaces]):
     """Batches of photographs, each drawn when it is asked for: by any process, always alike."""
 
     def __init__(
@@ -95,7 +95,7 @@ class _Shots(Dataset[EncodedFaces | RenderedFaces]):
     def __len__(self) -> int:
         return len(self.parts)
 
-    def __getitem__(self, index: int) -> EncodedFaces | RenderedFaces:
+    def __getitem__(self, index: int) -> FaceJpegs | RenderedFaces:
         who, how = self.parts[index]
         faces = render_faces(who, how, **self.words)
         return encode_faces(faces, how, width=self.width) if self.encoded else faces
@@ -119,7 +119,7 @@ def _on_all_cores(shots: _Shots) -> Iterator[Any]:
 
 def photographs(
     traits: Tensor, nuisance: Tensor, *, image_size: int = 112, crop: str = "aligned", width: int | None = None
-) -> Iterator[EncodedFaces]:
+) -> Iterator[FaceJpegs]:
     """Yield the encoded photographs of `traits` (B, P) under `nuisance` (B, Q), some hundreds at a time; `width` keeps
     the middle columns of each.
     """

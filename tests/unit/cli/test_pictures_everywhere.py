@@ -12,7 +12,7 @@ from transface.__main__ import main
 from transface.backbones.face_vit import FaceViT
 from transface.data.sources.identity_pack import IdentityPack
 from transface.data.sources.picture_list import open_pictures
-from transface.evaluation.recognition.own_images import PairsCsv
+from transface.evaluation.recognition.own_protocols import PairsCsv
 from transface.images.alignment import template_points
 from transface.inference.face_model import FaceModel
 from transface.inference.folders.embeddings_file import read_embeddings

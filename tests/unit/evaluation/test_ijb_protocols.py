@@ -9,8 +9,7 @@ import pytest
 
 from transface.data.benchmarks.templates import read_template_set
 from transface.evaluation.embedding.embedder import Embedder
-from transface.evaluation.recognition.ijb_complete import IjbComplete
-from transface.evaluation.recognition.ijb_identification import IjbIdentification, mean_measure
+from transface.evaluation.recognition.ijb_identification import IjbComplete, IjbIdentification, mean_measure
 from transface.evaluation.recognition.ijb_verification import IjbVerification, connected_people, faces_of, prepare_pairs
 from transface.evaluation.recognition.template_pooling import pool_templates, score_pairs
 from transface.evaluation.results import Measure, read_arrays, read_result, write_result

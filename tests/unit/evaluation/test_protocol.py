@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from transface.evaluation.protocol import check_settings
-from transface.evaluation.recognition.ijb_complete import IjbComplete
-from transface.evaluation.recognition.ijb_identification import IjbIdentification
+from transface.evaluation.recognition.ijb_identification import IjbComplete, IjbIdentification
 from transface.evaluation.recognition.ijb_verification import IjbVerification
-from transface.evaluation.recognition.own_images import PairsCsv, PeopleFolder
+from transface.evaluation.recognition.own_protocols import PairsCsv, PeopleFolder
 from transface.evaluation.recognition.pair_sets import PairSets
 from transface.evaluation.recognition.rfw import Rfw
 from transface.evaluation.recognition.tinyface import TinyFace

@@ -19,7 +19,7 @@ from transface.data.sources.tar_shards import TarShards, is_shards
 from transface.images.fit import Fit
 
 
-class FaceSource(Protocol):
+class IdentitySource(Protocol):
     """Faces with labels, read by batches.
 
     Attributes:
@@ -62,7 +62,7 @@ def open_source(
     image_size: tuple[int, int] = (112, 112),
     fit: Fit = "refuse",
     on_bad_record: Literal["raise", "skip"] = "raise",
-) -> FaceSource:
+) -> IdentitySource:
     """Return the source at `path`, told by what lies there; `fit` and `on_bad_record` as IdentityPack takes them.
 
     A folder with train.rec: an InsightFace pack. Another folder: one folder a person. A .rec file with a .lst of its
@@ -92,7 +92,7 @@ def open_source(
     )
 
 
-def _people_of(folder: Path, *, image_size: tuple[int, int], fit: Fit) -> FaceSource:
+def _people_of(folder: Path, *, image_size: tuple[int, int], fit: Fit) -> IdentitySource:
     if not any(entry.is_dir() for entry in folder.iterdir()):
         raise FileNotFoundError(
             f"{folder} holds neither a train.rec nor folders of people's images, but {listed(folder)}"
@@ -131,7 +131,7 @@ def read_entry(entry: str | Path | Mapping[str, Any]) -> SourceEntry:
 class OpenedSources(NamedTuple):
     """Sources joined, and their weights, None where these are all alike."""
 
-    faces: FaceSource
+    faces: IdentitySource
     weights: list[float] | None
 
 
@@ -169,7 +169,7 @@ class SourceMix:
         ValueError: for no source, other image sizes, or offsets that are not one a source and 0 or more.
     """
 
-    def __init__(self, sources: Sequence[FaceSource], *, label_offsets: Sequence[int] | None = None) -> None:
+    def __init__(self, sources: Sequence[IdentitySource], *, label_offsets: Sequence[int] | None = None) -> None:
         if not sources:
             raise ValueError("a mix needs at least one source")
         people = [source.num_identities for source in sources]
@@ -199,7 +199,7 @@ class SourceMix:
         parts = [(source.labels, offset) for source, offset in zip(self.sources, self.label_offsets, strict=True)]
         return np.concatenate([np.where(labels < 0, -1, labels + offset) for labels, offset in parts])
 
-    def _find(self, index: int) -> tuple[FaceSource, int]:
+    def _find(self, index: int) -> tuple[IdentitySource, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"no image {index} among {len(self)}")
         place = int(np.searchsorted(self._ends, index, side="right"))

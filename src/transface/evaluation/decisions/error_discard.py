@@ -4,7 +4,6 @@ Error versus discard (EDC, also ERC). The threshold is set once, at a false matc
 the whole curve. Shapes: M images, P pairs, G genuine pairs.
 """
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from transface.data.benchmarks.pairs import read_pair_set
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.embedding.token_rater import rating_tokens
-from transface.evaluation.protocol import check_settings, provenance
+from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.all_pairs import list_pairs
 from transface.evaluation.recognition.own_lists import Finding, list_people
 from transface.evaluation.recognition.pair_results import require_both_classes
@@ -133,7 +132,6 @@ class ErrorDiscard:
         ]
 
     def _evaluate(self, rated: RatedPairs, name: str, embedder: Embedder, *, detailed: bool) -> Result:
-        started = time.perf_counter()
         unit, quality = rate_and_embed(embedder, rated.source, kind=self.quality, flip=self.flip)
         pooled = PooledTemplates(np.asarray(unit, np.float64), np.arange(len(unit)))
         scores = score_pairs(pooled, rated.positions)
@@ -177,7 +175,6 @@ class ErrorDiscard:
             if detailed
             else "",
             arrays={"errors": errors, "quality": own, "subjects": people} if detailed else {},
-            provenance=provenance(embedder, started=started, seed=self.seed),
         )
 
 

@@ -4,7 +4,6 @@ Groups come from any column of a CSV. Chance alone makes the largest of some rat
 of the gap stands beside what groups drawn by lot would show. Shapes: M images, P pairs, G groups.
 """
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.evaluation.embedding.embedder import Embedder
-from transface.evaluation.protocol import check_settings, provenance
+from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.all_pairs import list_pairs
 from transface.evaluation.recognition.own_lists import Finding, list_people, read_table
 from transface.evaluation.recognition.template_pooling import PooledTemplates, score_pairs
@@ -125,7 +124,6 @@ class PeopleGroups:
             FileNotFoundError: if folder or table is missing.
             ValueError: if an image is in no group, or there are no genuine or no impostor pairs to set a threshold on.
         """
-        started = time.perf_counter()
         listed = self._list()
         unit = embedder.embed(listed.source).unit(flip=self.flip)
         pairs = list_pairs(listed.people, max_impostors=self.max_impostors, seed=self.seed)
@@ -161,7 +159,6 @@ class PeopleGroups:
                 samples_hash=hash_samples(listed.people, listed.group_of, names=[listed.source.fingerprint()])
                 if detailed
                 else "",
-                provenance=provenance(embedder, started=started, seed=self.seed),
             )
         ]
 

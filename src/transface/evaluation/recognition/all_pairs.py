@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.recognition.pair_results import (
     NUM_HARDEST,
     IntervalSettings,
@@ -109,8 +108,6 @@ def evaluate_all_pairs(
     protocol: str,
     name: str,
     mode: str,
-    embedder: Embedder,
-    started: float,
     max_impostors: int,
     num_accuracy_pairs: int = 6000,
     num_hardest: int = NUM_HARDEST,
@@ -135,8 +132,6 @@ def evaluate_all_pairs(
         protocol=protocol,
         name=name,
         mode=mode,
-        embedder=embedder,
-        started=started,
         images=PairImages(benchmark.first_image[pairs.positions], benchmark.names, benchmark.source),
         measures=measures,
         num_hardest=num_hardest,

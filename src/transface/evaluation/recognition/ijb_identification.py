@@ -1,22 +1,23 @@
 """The protocol `ijbc_identification`: 1:N search of IJB probes in galleries G1 and G2, closed and open set, mean of the
-two.
+two; and `ijbc_complete`: that and 1:1 verification out of one embedding pass.
 """
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from transface.data.benchmarks.templates import SubjectList, TemplateSet, read_subject_list, read_template_set
 from transface.evaluation.embedding.embedder import Embedder
-from transface.evaluation.protocol import check_settings, provenance
-from transface.evaluation.recognition.ijb_verification import faces_of, pool_mode
+from transface.evaluation.protocol import check_settings
+from transface.evaluation.recognition.ijb_verification import IjbVerification, faces_of, pool_mode
 from transface.evaluation.recognition.search_results import SearchMeasures, measure_searches
 from transface.evaluation.recognition.template_pooling import PooledTemplates, parse_modes, rows_of
 from transface.evaluation.results import Measure, Result
+from transface.evaluation.several import Several
 from transface.metrics.identification import search
+from transface.metrics.tar_at_far import IJB_FARS
 
 GALLERIES = (("G1", "S1"), ("G2", "S2"))  # as IJB-C names them, and IJB-B
 
@@ -36,7 +37,7 @@ class IjbIdentification:
         root: folder that holds meta/ and loose_crop/; meta/ also <name>_1N_gallery_G1.csv, _G2.csv (of IJB-B: _S1.csv,
             _S2.csv) and <name>_1N_probe_mixed.csv.
         name: "ijbc" or "ijbb".
-        modes: how faces are pooled, see ijbc.py; or "all".
+        modes: how faces are pooled, see template_pooling.py; or "all".
         ranks: k of the rank-k rates.
         fpirs: false positive identification rates.
         num_bootstraps: replicates of the intervals, over people; 0: none.
@@ -68,7 +69,6 @@ class IjbIdentification:
             ValueError: if a list is malformed, names a template without images, or the probes do not fit the galleries.
         """
         protocol, galleries, probes = self._read()
-        started = time.perf_counter()
         embeddings = embedder.embed(faces_of(protocol))
         results = []
         for mode in self.modes:
@@ -87,10 +87,8 @@ class IjbIdentification:
                         "images": len(protocol.images),
                     },
                     warnings=tuple(dict.fromkeys(warning for m in found for warning in m.warnings)),
-                    provenance=provenance(embedder, started=started, seed=self.seed),
                 )
             )
-            started = time.perf_counter()
         return results
 
     def prepare(self) -> None:
@@ -141,6 +139,40 @@ class IjbIdentification:
         return measure_searches(
             searches, probes.subject_ids, ranks=self.ranks, fpirs=self.fpirs, num_bootstraps=bootstraps, seed=self.seed
         )
+
+
+class IjbComplete(Several):
+    """All of IJB-B or IJB-C, 1:1 and 1:N.
+
+    Args:
+        root: folder that holds meta/, the 1:N lists in it, and loose_crop/.
+        name: "ijbc" or "ijbb".
+        fars: of the 1:1 protocol.
+        ranks, fpirs: of the 1:N protocol.
+        settings: of both: modes, num_bootstraps, seed.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        name: str = "ijbc",
+        fars: Sequence[float] = IJB_FARS,
+        ranks: Sequence[int] = (1, 5, 10),
+        fpirs: Sequence[float] = (0.01, 0.1),
+        **settings: Any,
+    ) -> None:
+        verification = IjbVerification(root, name=name, fars=fars, **settings)
+        identification = IjbIdentification(root, name=name, ranks=ranks, fpirs=fpirs, **settings)
+        super().__init__({"verification": verification, "identification": identification})
+
+    def evaluate(self, runner: Embedder, *, detailed: bool = True) -> list[Result]:
+        """Return the Results of both protocols, one a mode each; raises as either of them, before anything is
+        embedded.
+        """
+        self.prepare()
+        with runner.remembering():
+            return super().evaluate(runner, detailed=detailed)
 
 
 def mean_measure(measures: Sequence[Measure]) -> Measure:

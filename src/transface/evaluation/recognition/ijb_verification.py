@@ -1,6 +1,5 @@
 """The protocols `ijbb` and `ijbc`: 1:1 verification of templates in up to eight modes out of one embedding pass."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,7 +81,6 @@ class IjbVerification:
         """
         protocol = self._read()
         source = faces_of(protocol)
-        started = time.perf_counter()
         embeddings = embedder.embed(source)
         settings = IntervalSettings(self.fars, self.num_bootstraps, self.seed, detailed)
         prepared = prepare_pairs(protocol)
@@ -97,8 +95,6 @@ class IjbVerification:
                     protocol=self.name,
                     name=self.name,
                     mode=str(mode),
-                    embedder=embedder,
-                    started=started,
                     images=PairImages(prepared.first_images, protocol.images, source),
                     counts={
                         "images": len(protocol.images),
@@ -108,7 +104,6 @@ class IjbVerification:
                     samples_hash=hash_samples(protocol.pair_templates, protocol.pair_is_same) if detailed else "",
                 )
             )
-            started = time.perf_counter()
         return results
 
 

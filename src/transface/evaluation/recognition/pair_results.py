@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transface.evaluation.embedding.embedder import Embedder
-from transface.evaluation.protocol import provenance
 from transface.evaluation.results import HardPair, Measure, Result, RocCurve, ScoreHistogram
 from transface.images.sources import FaceSource
 from transface.metrics.confidence import impostor_warning, is_measured, rate_interval
@@ -263,8 +261,6 @@ def pair_result(
     protocol: str,
     name: str,
     mode: str,
-    embedder: Embedder,
-    started: float,
     images: PairImages,
     measures: tuple[Measure, ...] = (),
     counts: dict[str, int] | None = None,
@@ -274,8 +270,6 @@ def pair_result(
 ) -> Result:
     """Return the Result of some pairs: `measures` first, then TAR; curve, histogram, hardest pairs and arrays where it
     is detailed.
-
-    `started` is the time.perf_counter() at which the work on it began, `embedder` what its scores were made with.
     """
     tar = summarise_tar(
         pairs, settings.fars, num_bootstraps=settings.num_bootstraps, seed=settings.seed, detailed=settings.detailed
@@ -289,7 +283,7 @@ def pair_result(
         warnings=tar.warnings,
     )
     if not settings.detailed:
-        return dataclasses.replace(base, provenance=provenance(embedder, started=started, seed=settings.seed))
+        return base
     hardest = hardest_pairs(pairs, images.indices, images.names, source=images.source, limit=num_hardest)
     kept: dict[str, NDArray[Any]] = {"scores": pairs.scores, "is_same": pairs.is_same}
     if pairs.subjects is not None:
@@ -302,5 +296,4 @@ def pair_result(
         hardest_impostor=hardest.impostor,
         samples_hash=samples_hash,
         arrays={**kept, **(arrays or {}), **hardest.thumbnails},
-        provenance=provenance(embedder, started=started, seed=settings.seed),
     )

@@ -1,6 +1,5 @@
 """Pair sets (LFW, AgeDB-30, CFP-FP, CALFW, CPLFW): ten-fold accuracy, AUC, EER and TAR, with intervals."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -154,7 +153,6 @@ def evaluate_pair_set(
     Raises:
         ValueError: if it holds one class only, or an embedding is not finite.
     """
-    started = time.perf_counter()
     source = EncodedImages(pair_set.name, pair_set.images, fit=fit)
     unit = embed_fitted(embedder, source).unit(flip=flip)
     try:
@@ -173,8 +171,6 @@ def evaluate_pair_set(
         protocol=protocol,
         name=pair_set.name,
         mode="F1" if flip else "F0",
-        embedder=embedder,
-        started=started,
         images=PairImages(indices, [str(i) for i in range(indices.size)], source),
         measures=accuracy_measures(
             verified, num_bootstraps=settings.num_bootstraps if settings.detailed else 0, seed=settings.seed

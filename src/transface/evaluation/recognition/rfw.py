@@ -2,7 +2,6 @@
 ratio.
 """
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from transface.data.benchmarks.pairs import PairSet
 from transface.evaluation.embedding.embedder import Embedder
-from transface.evaluation.protocol import check_settings, provenance
+from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.pair_results import IntervalSettings
 from transface.evaluation.recognition.pair_sets import PAIR_FARS, evaluate_pair_set, read_verification_sets
 from transface.evaluation.results import Measure, Result
@@ -68,7 +67,6 @@ class Rfw:
             FileNotFoundError: if a group's file is missing.
             ValueError: if one is not a pair set.
         """
-        started = time.perf_counter()
         settings = IntervalSettings(self.fars, self.num_bootstraps, self.seed, detailed)
         results = [
             evaluate_pair_set(
@@ -90,7 +88,6 @@ class Rfw:
                 seed=self.seed,
             ),
             counts={"groups": len(results), "pairs": int(sizes.sum())},
-            provenance=provenance(embedder, started=started, seed=self.seed),
         )
         return [summary, *results]
 

@@ -1,6 +1,5 @@
 """The protocol `tinyface`: rank-1/5/20 of low-resolution probes against gallery matches and distractors."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.evaluation.embedding.embedder import Embedder
-from transface.evaluation.protocol import check_settings, provenance
+from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.search_results import measure_searches
 from transface.evaluation.results import Result
 from transface.images.files import list_images
@@ -83,7 +82,6 @@ class TinyFace:
             ValueError: if a file's name does not begin with a number, or no probe has a mate.
         """
         probes, mates, distractors, people = self._list()
-        started = time.perf_counter()
         unit = embedder.embed(FaceFiles("tinyface", [*probes, *mates, *distractors], fit="stretch")).unit(
             flip=self.flip
         )
@@ -114,7 +112,6 @@ class TinyFace:
                     "distractors": len(distractors),
                     "images": len(unit),
                 },
-                provenance=provenance(embedder, started=started, seed=self.seed),
             )
         ]
 

@@ -173,15 +173,18 @@ def provenance_lines(run: Run) -> list[str]:
     }
     said = [f"{name} {value}" for name, value in stated.items() if value]
     lines = [f"{run.label}: " + ", ".join(said) + "."] if said else []
-    measured: dict[str, list[str]] = {}
+    measured: dict[str, dict[str, list[str]]] = {}  # by model, then by the run of a protocol
     for result in run.results:
         made = result.provenance
         if made.checkpoint and not is_baseline(result):
             hashed = f" (SHA-256 {made.checkpoint_hash[:12]})" if made.checkpoint_hash else ""
-            measured.setdefault(
-                f"checkpoint {made.checkpoint}{hashed} on {made.device or 'an unnamed device'}", []
-            ).append(f"{result.name} {short_far(result.mode)} in {made.seconds:.1f} s")
-    return lines + [f"{run.label}: {what}: {', '.join(sets)}." for what, sets in measured.items()]
+            model = f"checkpoint {made.checkpoint}{hashed} on {made.device or 'an unnamed device'}"
+            own = measured.setdefault(model, {}).setdefault(f"{made.created} in {made.seconds:.1f} s", [])
+            own.append(f"{result.name} {short_far(result.mode)}".strip())
+    for model, runs in measured.items():
+        told = "; ".join(f"{', '.join(sets)} {how.partition(' ')[2]}" for how, sets in runs.items())
+        lines.append(f"{run.label}: {model}: {told}.")
+    return lines
 
 
 def file_word(text: str) -> str:

@@ -24,7 +24,7 @@ from transface.evaluation.decisions.people_groups import (
     gaps,
 )
 from transface.evaluation.embedding.embedder import Embedder
-from transface.evaluation.recognition.own_images import PeopleFolder
+from transface.evaluation.recognition.own_protocols import PeopleFolder
 from transface.evaluation.results import read_result, write_result
 from transface.inference.face_model import FaceModel
 from transface.inference.quality import rate_faces

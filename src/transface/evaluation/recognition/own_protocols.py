@@ -1,6 +1,5 @@
 """The protocols `folder` and `pairs_csv`: the same numbers on a user's own images."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -111,7 +110,6 @@ class PeopleFolder:
             ValueError: if there are no genuine or no impostor pairs, or an image is not fit.
         """
         names, people, source = self._list()
-        started = time.perf_counter()
         unit = embed_fitted(embedder, source).unit(flip=self.flip)
         return [
             evaluate_all_pairs(
@@ -120,8 +118,6 @@ class PeopleFolder:
                 protocol="folder",
                 name=self.names[0],
                 mode="F1" if self.flip else "F0",
-                embedder=embedder,
-                started=started,
                 max_impostors=self.max_impostors,
                 num_hardest=self.num_hardest,
             )
@@ -193,7 +189,6 @@ class PairsCsv:
         return [self._evaluate_templates(listed, embedder, settings)]
 
     def _evaluate_pairs(self, listed: ListedPairs, embedder: Embedder, settings: IntervalSettings) -> Result:
-        started = time.perf_counter()
         unit = embed_fitted(embedder, listed.source).unit(flip=self.flip)
         distances = pair_distances(unit[listed.indices.ravel()])
         try:
@@ -207,8 +202,6 @@ class PairsCsv:
             protocol="pairs_csv",
             name=self.names[0],
             mode=self._mode,
-            embedder=embedder,
-            started=started,
             images=PairImages(listed.indices, listed.names, listed.source),
             measures=accuracy_measures(
                 verified, num_bootstraps=num_bootstraps, seed=self.seed, subjects=listed.subjects
@@ -219,7 +212,6 @@ class PairsCsv:
         )
 
     def _evaluate_templates(self, listed: ListedTemplates, embedder: Embedder, settings: IntervalSettings) -> Result:
-        started = time.perf_counter()
         found = embed_fitted(embedder, listed.source)
         media = np.arange(len(listed.names))
         pooled = pool_templates(found.original, listed.numbers, media, flipped=found.mirrored if self.flip else None)
@@ -229,8 +221,6 @@ class PairsCsv:
             protocol="pairs_csv",
             name=self.names[0],
             mode=self._mode,
-            embedder=embedder,
-            started=started,
             max_impostors=self.max_impostors,
         )
 

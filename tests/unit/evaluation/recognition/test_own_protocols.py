@@ -11,8 +11,8 @@ from torchvision.io import encode_png
 
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.recognition.all_pairs import balanced_folds, list_pairs
-from transface.evaluation.recognition.own_images import PairsCsv, PeopleFolder
 from transface.evaluation.recognition.own_lists import read_table
+from transface.evaluation.recognition.own_protocols import PairsCsv, PeopleFolder
 from transface.evaluation.recognition.pair_sets import PairSets
 
 PEOPLE, IMAGES = 8, 4
