@@ -2,12 +2,14 @@
 is let out.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from transface.cli.config.compose import plain, run_verb
+from transface.cli.config.compose import instantiate, run_verb
 from transface.cli.config.errors import UserError
 from transface.cli.config.model_options import open_model
 from transface.cli.runs.run_folder import run_name
@@ -18,37 +20,49 @@ PRECISIONS = ("float32", "float16", "int8")
 
 def main(argv: list[str]) -> int:
     """Run `transface export checkpoint=... format=onnx`."""
-    run_verb("export", argv, export)
+    run_verb("export", [word for given in argv for word in verify_words(given)], export)
     return 0
 
 
+def verify_words(word: str) -> list[str]:
+    """Return the words by which Hydra knows `verify=PROTOCOL`; a .bin file, or a list of them, is verify=pair_sets."""
+    key, equals, value = word.partition("=")
+    if key != "verify" or not equals:
+        return [word]
+    if value in ("", "[]", "null"):
+        return []
+    if value.startswith("[") or value.endswith(".bin"):
+        return ["protocol@verify=pair_sets", f"verify.files={value if value.startswith('[') else f'[{value}]'}"]
+    return [f"protocol@verify={value}"]
+
+
 def export(cfg: DictConfig) -> None:
-    """Write the model in the wanted format and print how well it agrees with PyTorch, and its accuracy before and
-    after.
+    """Write the model in the wanted format and print how well it agrees with PyTorch, and what the protocol `verify`
+    measures before and after.
     """
     check_settings(cfg)
     model = open_model(cfg)
     if hasattr(model.backbone, "strip_for_inference"):
         model.backbone.strip_for_inference()  # what only training needs is not exported
-    if not model.embedding_size and (cfg.precision != "float32" or cfg.verify):
+    if not model.embedding_size and cfg.precision != "float32":
         raise UserError(
-            f"precision and verify are for models with an embedding, this one answers {', '.join(model.outputs)}: leave"
-            " them out"
+            f"precision is for models with an embedding, this one answers {', '.join(model.outputs)}: leave it out"
         )
     path = output_path(cfg)
     if path.exists() and not cfg.overwrite:
         raise FileExistsError(f"{path} is there already: choose another output, or overwrite=true")
+    verification = Verification(cfg, model)
     path.parent.mkdir(parents=True, exist_ok=True)
     if cfg.format == "safetensors":
         publish_folder(cfg, model, path)
     elif cfg.format == "torch_export":
         from transface.export.to_torch_export import export_program
 
-        print(
-            f"{path}: {export_program(model.backbone, path, tolerance=cfg.tolerance, faces=real_faces(cfg, model, 16))}"
-        )
+        agreement = export_program(model.backbone, path, tolerance=cfg.tolerance, faces=real_faces(cfg, model, 16))
+        verification.check(path)
+        print(f"{path}: {agreement}")
     else:
-        export_onnx_file(cfg, model, path)
+        export_onnx_file(cfg, model, path, verification)
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -63,6 +77,13 @@ def check_settings(cfg: DictConfig) -> None:
         raise UserError(f"precision must be {', '.join(PRECISIONS)}, got {cfg.precision!r}")
     if cfg.precision != "float32" and cfg.format != "onnx":
         raise UserError(f"precision={cfg.precision} is for format=onnx, got format={cfg.format}")
+    if cfg.format == "safetensors" and cfg.get("verify"):
+        raise UserError(
+            "verify is for files that compute otherwise than PyTorch: a folder of format=safetensors holds the weights"
+            " themselves"
+        )
+    if not cfg.verify_tolerance >= 0:
+        raise UserError(f"verify_tolerance must be at least 0, got {cfg.verify_tolerance}")
     if Path(cfg.checkpoint).suffix.lower() == ".onnx":
         raise UserError(
             f"{cfg.checkpoint} is an export already: give the run, checkpoint or weights that it was made from"
@@ -100,7 +121,7 @@ def publish_folder(cfg: DictConfig, model: Any, path: Path) -> None:
     print(f"{path}: model.safetensors, config.json, README.md with {len(results)} results")
 
 
-def export_onnx_file(cfg: DictConfig, model: Any, path: Path) -> None:
+def export_onnx_file(cfg: DictConfig, model: Any, path: Path, verification: "Verification") -> None:
     """Write an ONNX file of the wanted precision."""
     import tempfile
 
@@ -118,7 +139,6 @@ def export_onnx_file(cfg: DictConfig, model: Any, path: Path) -> None:
         "tolerance": cfg.tolerance,
     }
     faces = real_faces(cfg, model, 16)
-    before = accuracies(cfg, model)
     with tempfile.TemporaryDirectory() as folder:
         full = path if cfg.precision == "float32" else Path(folder) / "full.onnx"
         agreement = export_onnx(model.backbone, full, faces=faces, metadata=metadata, **settings)
@@ -129,7 +149,7 @@ def export_onnx_file(cfg: DictConfig, model: Any, path: Path) -> None:
             to_int8(full, path, real_faces(cfg, model, cfg.num_calibration_images))
     if cfg.precision != "float32":
         report_agreement(cfg, model, path, faces)
-    report_accuracies(cfg, path, before)
+    verification.check(path)
     outputs = cfg.output_name if model.embedding_size else ", ".join(model.outputs)
     print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB, input {cfg.input_name}, output {outputs}")
 
@@ -178,30 +198,66 @@ def picture_sources(path: Path, count: int) -> list[Any]:
     return [found.picture(name) for name in found.names[::step][:count]]
 
 
-def accuracies(cfg: DictConfig, model: Any) -> dict[str, Any]:
-    """Return the ten-fold accuracy of a model on each pair set in `verify`."""
-    from transface.data.benchmarks.pairs import read_pair_set
-    from transface.metrics.verification import verify_pairs
+class Verification:
+    """What a protocol measures with the PyTorch model and with the file made of it.
 
-    found = {}
-    for file in plain(cfg.verify):
-        pairs = read_pair_set(file)
-        vectors = model.embed([bytes(image) for image in pairs.images], flip="sum", batch_size=cfg.batch_size)
-        found[pairs.name] = verify_pairs(vectors, pairs.is_same)
-    return found
+    Args:
+        cfg: of the verb; without `verify` nothing is measured.
+        model: the FaceModel that is exported.
+    """
 
+    def __init__(self, cfg: DictConfig, model: Any) -> None:
+        from transface.evaluation.validation import runner_for
 
-def report_accuracies(cfg: DictConfig, path: Path, before: dict[str, Any]) -> None:
-    """Print the accuracy on each pair set of the PyTorch model and of the file."""
-    if not before:
-        return
-    from transface.inference.opening import load
+        self.model, self.tolerance = model, float(cfg.verify_tolerance)
+        self.runner_of = partial(runner_for, batch_size=cfg.batch_size)
+        self.protocol: Any = None
+        if cfg.get("verify") is None:
+            return
+        try:
+            self.protocol = instantiate(cfg.verify)
+            self.protocol.prepare()
+        except Exception as error:
+            cause = error.__cause__ if isinstance(error, HydraException) else error
+            if not isinstance(cause, ValueError | FileNotFoundError):
+                raise
+            raise type(cause)(str(cause).replace("protocol.", "verify.")) from error
+        self.before = self.measured(model.backbone)
 
-    after = accuracies(cfg, load(path))
-    for name, was in before.items():
-        now = after[name]
-        change = 100 * (now.accuracy_mean - was.accuracy_mean)
-        print(
-            f"{name}: accuracy {100 * was.accuracy_mean:.3f} % before, {100 * now.accuracy_mean:.3f} % after"
-            f" ({change:+.3f} points)"
+    def measured(self, network: Any) -> Any:
+        """Return the results of the protocol, numbers alone."""
+        from transface.evaluation.protocol import run_protocol
+
+        return run_protocol(self.protocol, self.runner_of(network), detailed=False)
+
+    def check(self, path: Path) -> None:
+        """Print what the protocol measures before and after; remove the file where a result moved too far.
+
+        Raises:
+            ExportError: naming the result that moved the most.
+        """
+        if self.protocol is None:
+            return
+        from transface.evaluation.changes import changes
+        from transface.export.agreement import ExportError
+        from transface.export.to_onnx import remove_graph
+
+        found = changes(self.before, self.measured(self._written(path)))
+        for change in found:
+            print(change)
+        worst = max(found, key=lambda change: change.amount)
+        if not worst.amount <= self.tolerance:
+            remove_graph(path)
+            raise ExportError(f"{worst}: moved by {worst.amount:.4g}, beyond verify_tolerance={self.tolerance:g}")
+
+    def _written(self, path: Path) -> Any:
+        if path.suffix != ".pt2":
+            from transface.inference.opening import load
+
+            return load(path).backbone
+        from transface.export.exported_program import ExportedProgram
+
+        model = self.model
+        return ExportedProgram(
+            path, outputs=model.outputs, image_size=model.image_size, embedding_size=model.embedding_size
         )

@@ -148,7 +148,7 @@ def test_export_writes_onnx_with_the_accuracy_before_and_after(room: Path, capsy
     words = [f"checkpoint={room}/model", f"verify=[{room}/made_up.bin]", f"images={room}/faces"]
     assert main(["export", *words]) == 0
     printed = capsys.readouterr().out
-    before, after = re.search(r"made_up: accuracy ([\d.]+) % before, ([\d.]+) % after", printed).groups()
+    before, after = re.search(r"made_up_F1: accuracy ([\d.]+) % before, ([\d.]+) % after", printed).groups()
     assert before == after
     assert onnxruntime.InferenceSession("exports/model.onnx").get_inputs()[0].name == "input.1"
     for precision in ("float16", "int8"):

@@ -162,8 +162,9 @@ def known_settings(verb: str) -> list[str]:
         groups = [
             str(key).lstrip("/") for entry in root.get("defaults", []) if isinstance(entry, DictConfig) for key in entry
         ]
-        for name in (group for group in groups if not group.startswith("override ")):
-            own.setdefault(name, []).extend(_keys_of_group(name))
+        for group in (group for group in groups if not group.startswith("override ")):
+            folder, _, package = group.partition("@")
+            own.setdefault(package or folder, []).extend(_keys_of_group(folder))
         for key in (str(key) for key in root if key != "defaults"):
             node = root._get_node(key)
             own.setdefault(key, []).extend([str(inner) for inner in node] if isinstance(node, DictConfig) else [])

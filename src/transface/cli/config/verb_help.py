@@ -19,9 +19,9 @@ def verb_help(verb: str, folder: Path) -> str:
     groups = _groups(lines)
     shown = [f"transface {verb}: {VERBS[verb]}", ""]
     shown += [f"  {line}" for line in _key_lines(lines)]
-    for name in groups:
+    for name, group in groups.items():
         options = sorted(
-            path.relative_to(folder / name).with_suffix("").as_posix() for path in (folder / name).rglob("*.yaml")
+            path.relative_to(folder / group).with_suffix("").as_posix() for path in (folder / group).rglob("*.yaml")
         )
         if options:
             shown += ["", f"{name}=..., one of: {', '.join(options)}"]
@@ -30,13 +30,13 @@ def verb_help(verb: str, folder: Path) -> str:
     return "\n".join(shown)
 
 
-def _groups(lines: list[str]) -> list[str]:
-    """Return the groups that a config's defaults list names, but for what is Hydra's own."""
-    found = []
+def _groups(lines: list[str]) -> dict[str, str]:
+    """Return the folder of each group that a config's defaults list names, by its key; but for what is Hydra's own."""
+    found = {}
     for line in lines:
-        named = re.match(r"^  - (?:override )?/?([\w/]+):", line)
+        named = re.match(r"^  - (?:override )?/?([\w/]+)(?:@(\w+))?:", line)
         if named and named.group(1) not in ("hydra", "paths"):
-            found.append(named.group(1))
+            found[named.group(2) or named.group(1)] = named.group(1)
     return found
 
 
