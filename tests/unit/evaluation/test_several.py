@@ -15,10 +15,10 @@ class Stated:
     def __init__(self, *names: str, threshold: float = 0.5) -> None:
         self.names = list(names)
         self.threshold, self.seed = threshold, 7
-        self.prepared = False
+        self._prepared = False
 
     def prepare(self) -> None:
-        self.prepared = True
+        self._prepared = True
 
     def evaluate(self, runner: object, *, detailed: bool = True) -> list[Result]:
         return [Result("stated", name, "", (Measure("accuracy", 0.5),)) for name in self.names]
@@ -28,7 +28,7 @@ def test_all_are_prepared_and_all_results_are_given_in_order() -> None:
     first, second, nothing = Stated("a"), Stated("b", "c"), Stated()
     several = Several({"x": first, "y": second, "z": None, "none": nothing})
     several.prepare()
-    assert (first.prepared, second.prepared, nothing.prepared) == (True, True, False)
+    assert (first._prepared, second._prepared, nothing._prepared) == (True, True, False)
     assert several.names == ["x/a", "y/b", "y/c"]
     assert [result.name for result in several.evaluate(RUNNER)] == ["a", "b", "c"]
 

@@ -142,7 +142,8 @@ def test_the_device_decodes_what_workers_decode(tmp_path: Path) -> None:
     path = write_folder(tmp_path / "a", jpegs(TALL))
     found = []
     for decode in ("workers", "device"):
-        data = RecognitionData(path, image_size=SIZE, fit="letterbox", decode=decode, num_workers=0)  # type: ignore[arg-type]
+        words: Any = {"decode": decode, "num_workers": 0}
+        data = RecognitionData(path, image_size=SIZE, fit="letterbox", **words)
         batch = data.dataset.__getitems__([2, 1])
         found.append(data.dataset.decoded(batch, "cpu") if decode == "device" else batch)
     assert found[0].images.equal(found[1].images)

@@ -64,7 +64,7 @@ def test_where_the_numbers_come_from(make_result) -> None:
     said = " ".join(block.text for block in section.blocks if isinstance(block, Paragraph))
     assert "commit c0ffee" in said
     assert "SHA-256 abababababab" in said
-    assert "easy F1 in 1.5 s, hard F1 in 1.5 s" in said
+    assert "easy F1, hard F1 in 1.5 s" in said
     listings = {block.summary: block.text for block in section.blocks if isinstance(block, Listing)}
     assert listings["a: versions"] == "torch 2"
     assert '"seed": 1' in listings["a: resolved config"]
