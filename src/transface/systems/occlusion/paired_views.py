@@ -29,12 +29,18 @@ MIRRORED_68 = (
 
 
 class Geometry(NamedTuple):
-    """One draw a face: mirrored (B,) bool, angle (B,) in radians, scale (B,), gain (B,) of the light."""
+    """One draw a face: mirrored (B,) bool, angle (B,) in radians, scale (B,), gain (B,) of the light.
+
+    `turned` and `relit` are False where every angle and scale, or every gain, changes nothing: what is then skipped is
+    known without waiting for a device.
+    """
 
     mirrored: Tensor
     angle: Tensor
     scale: Tensor
     gain: Tensor
+    turned: bool = True
+    relit: bool = True
 
 
 class PairedViews(NamedTuple):
@@ -71,6 +77,8 @@ def draw_geometry(
         angle,
         scale[0] + (scale[1] - scale[0]) * draws[2],
         gain[0] + (gain[1] - gain[0]) * draws[3],
+        turned=max_degrees != 0 or tuple(scale) != (1, 1),
+        relit=tuple(gain) != (1, 1),
     )
 
 
@@ -83,7 +91,7 @@ def moved(images: Tensor, points: Tensor | None, geometry: Geometry) -> tuple[Te
     images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
     if points is not None:
         points = mirror_points(points.to(device), mirrored, images.shape[3])
-    if not bool(((angle != 0) | (scale != 1)).any()):
+    if not geometry.turned:
         return images, points
     height, width = images.shape[2:]
     cosine, sine = angle.cos() / scale, angle.sin() / scale
@@ -115,14 +123,14 @@ def paired_views(
         occluded, alpha, fell_back = clean, nothing, torch.zeros(len(images), dtype=torch.bool, device=images.device)
     else:
         occluded, alpha, fell_back = occluder(clean, numbers.to(images.device), points)
-    gain = geometry.gain.to(images.device)
-    return PairedViews(lit(clean, gain), lit(occluded, gain), alpha, fell_back)
+    if geometry.relit:
+        gain = geometry.gain.to(images.device)
+        clean, occluded = lit(clean, gain), lit(occluded, gain)
+    return PairedViews(clean, occluded, alpha, fell_back)
 
 
 def lit(images: Tensor, gain: Tensor) -> Tensor:
     """Return images (B, 3, H, W), 0..255, brighter by a factor (B,); black stays black."""
-    if not bool((gain != 1).any()):
-        return images
     bright = (images.float() * gain[:, None, None, None]).clamp_(0, 255)
     return bright if images.is_floating_point() else bright.round_().to(images.dtype)
 
