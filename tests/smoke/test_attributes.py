@@ -138,6 +138,7 @@ def test_predict_prints_named_probabilities_and_python_gives_the_same(
     assert "Bald" in shown
     assert "Smiling" in shown
     assert "Male" not in shown
+    assert call("predict", photo, "checkpoint=runs/whole", "predict.labels=[Wings]") == 2
     assert call("predict", photo, "checkpoint=runs/whole", "labels=[Wings]") == 2
     assert "the model knows no Wings" in capsys.readouterr().err
 

@@ -105,7 +105,21 @@ def _answers(config: Mapping[str, Any]) -> str:
     """Return what the model answers in a line."""
     if "embedding_size" in config:
         return f"{config['embedding_size']}-dimensional embeddings"
-    return ", ".join(f"{name} ({output['kind'].replace('_', ' ')})" for name, output in config["outputs"].items())
+    return ", ".join(f"{name} ({_kind(output)})" for name, output in config["outputs"].items())
+
+
+def _kind(output: Mapping[str, Any]) -> str:
+    """Return in words what an output answers: "one of 7", "any of 40", "years", "68 points"."""
+    count = len(output.get("names") or ())
+    words = {
+        "one_of": f"one of {count}",
+        "several_of": f"any of {count}",
+        "number": output.get("unit") or "a number",
+        "points": f"{count} points" if count else "points",
+        "regions": f"a map of {count} regions",
+        "embedding": "a vector",
+    }
+    return words.get(output["kind"], output["kind"].replace("_", " "))
 
 
 def _header(config: Mapping[str, Any], licence: str | None, results: Sequence[Result]) -> str:
@@ -135,14 +149,10 @@ def _architecture(config: Mapping[str, Any]) -> str:
 
 def _input_and_output(config: Mapping[str, Any]) -> str:
     height, width = config["image_size"]
-    settings = ", ".join(
-        f"{key} {value}" for key, value in config["backbone"].items() if key != "_target_" and value is not None
-    )
-    network = f"Network: {_architecture(config)}{f' ({settings})' if settings else ''}."
+    network = f"Network: {_part(config['backbone'])}."
     if "embedding_size" not in config:
         lines = [
-            f"- `{name}`: {output['kind'].replace('_', ' ')}{_entries(output)}"
-            for name, output in config["outputs"].items()
+            f"- `{name}`: {_kind(output)}{_entries(output)}" for name, output in config["outputs"].items()
         ]
         return (
             f"Pictures of {height}x{width} pixels, RGB, as x / 127.5 - 1. Out come:\n\n"
@@ -156,15 +166,27 @@ def _input_and_output(config: Mapping[str, Any]) -> str:
     )
 
 
+def _part(settings: Mapping[str, Any]) -> str:
+    """Return a network and its settings in words; what an output tells (names, thresholds) is not said twice."""
+    name = str(settings.get("_target_", "")).rsplit(".", 1)[-1]
+    told = {
+        key: value
+        for key, value in settings.items()
+        if key not in ("_target_", "outputs", "label_names", "thresholds") and value is not None
+    }
+    words = [
+        f"{key} {_part(value) if isinstance(value, Mapping) else json.dumps(value).strip(chr(34))}"
+        for key, value in told.items()
+    ]
+    return (f"{name} ({', '.join(words)})" if words else name) if name else f"{{{', '.join(words)}}}"
+
+
 def _entries(output: Mapping[str, Any]) -> str:
-    names = f" of {', '.join(output['names'])}" if output.get("names") else ""
-    unit = f" in {output['unit']}" if output.get("unit") else ""
-    limits = (
-        f"; thresholds {', '.join(f'{limit:.3f}' for limit in output['thresholds'])}"
-        if output.get("thresholds")
-        else ""
-    )
-    return names + unit + limits
+    names = list(output.get("names") or ())
+    if output.get("thresholds"):
+        names = [f"{name} ({limit:.3f})" for name, limit in zip(names, output["thresholds"], strict=True)]
+        return f", each with the probability from which it is said to be there: {', '.join(names)}"
+    return f": {', '.join(names)}" if names else ""
 
 
 def _data_name(recipe: Mapping[str, Any]) -> str | None:
