@@ -116,8 +116,7 @@ def test_names_order_and_thresholds_are_in_checkpoint_folder_onnx_and_card(
     assert output[1]["names"] == LABELS
     assert output[1]["thresholds"] == pytest.approx(thresholds)
     card = (room / "folder" / "README.md").read_text()
-    assert ", ".join(LABELS) in card
-    assert ", ".join(f"{value:.3f}" for value in thresholds) in card
+    assert ", ".join(f"{name} ({value:.3f})" for name, value in zip(LABELS, thresholds, strict=True)) in card
     for opened in (trained, room / "faces.onnx", room / "folder"):
         described = transface.load(opened).describe()["attributes"]
         assert described["names"] == LABELS

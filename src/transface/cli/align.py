@@ -6,8 +6,7 @@ import sys
 from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
-from transface.cli.config.errors import UserError
-from transface.cli.config.model_options import chosen_device, quoted, words_and_keys
+from transface.cli.config.model_options import chosen_device, images_from_words
 from transface.progress import working
 
 NAMED = 10
@@ -15,10 +14,7 @@ NAMED = 10
 
 def main(argv: list[str]) -> int:
     """Run `transface align FOLDER output=FACES detector=mtcnn`."""
-    words, keys = words_and_keys(argv)
-    if len(words) > 1:
-        raise UserError(f"align takes one folder of photographs, got {', '.join(words)}")
-    run_verb("align", [*(f"images={quoted(word)}" for word in words), *keys], align)
+    run_verb("align", images_from_words("align", argv), align)
     return 0
 
 
@@ -55,4 +51,5 @@ def align(cfg: DictConfig) -> None:
         )
     if done.doubtful:
         first = next(iter(done.doubtful))
-        print(f"{len(done.doubtful)} pictures are doubtful, {first} the first: {done.doubtful[first]}", file=sys.stderr)
+        many = "1 picture is" if len(done.doubtful) == 1 else f"{len(done.doubtful)} pictures are"
+        print(f"{many} doubtful, {first} the first: {done.doubtful[first]}", file=sys.stderr)

@@ -3,13 +3,13 @@
 from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
-from transface.cli.config.model_options import open_model, points_by_picture, points_of
+from transface.cli.config.model_options import images_from_words, open_model, points_by_picture, points_of
 from transface.progress import working
 
 
 def main(argv: list[str]) -> int:
-    """Run `transface embed checkpoint=... images=FOLDER output=faces.npz`."""
-    run_verb("embed", argv, embed)
+    """Run `transface embed FOLDER checkpoint=... output=faces.npz`."""
+    run_verb("embed", images_from_words("embed", argv), embed)
     return 0
 
 

@@ -9,11 +9,10 @@ from omegaconf import DictConfig
 from transface.cli.config.compose import plain, run_verb
 from transface.cli.config.errors import UserError
 from transface.cli.config.model_options import (
+    images_from_words,
     open_model,
     points_by_picture,
     points_of,
-    quoted,
-    words_and_keys,
 )
 from transface.progress import working
 
@@ -23,13 +22,7 @@ SHOWN = 20  # pictures on the screen where nothing is written
 def main(argv: list[str]) -> int:
     """Run `transface predict PHOTO|FOLDER checkpoint=...`; return 1 where a picture failed."""
     argv = ["json=true" if word == "--json" else word for word in argv]
-    words, keys = words_and_keys(argv)
-    if len(words) > 1:
-        raise UserError(
-            f"predict takes one photograph or folder, got {', '.join(words)}: put them into a folder or a .txt list"
-        )
-    run = [*keys, f"images={quoted(words[0])}"] if words else keys
-    return int(run_verb("predict", run, predict) or 0)
+    return int(run_verb("predict", images_from_words("predict", argv), predict) or 0)
 
 
 def predict(cfg: DictConfig) -> int:

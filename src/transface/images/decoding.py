@@ -5,6 +5,7 @@ Shapes: B faces, H x W pixels. Images come out as RGB, uint8.
 """
 
 import io
+import re
 import warnings
 from collections.abc import Sequence
 
@@ -191,6 +192,12 @@ def pixels_of(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
 
 
+def _reason(error: Exception) -> str:
+    """Return a decoder's words without the place in its source that torchvision puts before them."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return re.sub(r"^\w+, \S+\.(cpp|h|cu):\d+, ", "", text)
+
+
 def _raise_for_broken(
     tensors: Sequence[Tensor], *, size: tuple[int, int], names: Sequence[object] | None, fit: Fit
 ) -> None:
@@ -198,7 +205,7 @@ def _raise_for_broken(
         try:
             image = _decode_one(tensor)
         except (RuntimeError, ValueError, OSError, SyntaxError, TypeError, KeyError, IndexError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = _reason(error)
             raise ImageError(f"{_name(index, names)} cannot be decoded: {reason}", index=index) from None
         try:
             placement((image.shape[1], image.shape[2]), size, fit=fit, name=_name(index, names))

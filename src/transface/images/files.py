@@ -1,9 +1,12 @@
 """Lists the images of a folder and of the folders in it: one list of endings for every verb and loader."""
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 OTHER_SUFFIXES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".svg")  # pictures of kinds that are not read
@@ -21,10 +24,13 @@ def is_other_picture(name: str) -> bool:
 
 
 class ImageList(NamedTuple):
-    """Images of a folder: where it lies, and the names in it, sorted."""
+    """Images of a folder: where it lies, and the names in it, sorted; and those of pictures of kinds that are not
+    read.
+    """
 
     root: Path
     names: list[str]
+    unread: tuple[str, ...] = ()
 
     @property
     def paths(self) -> list[Path]:
@@ -49,11 +55,10 @@ def list_images(source: str | Path) -> ImageList:
         ValueError: if it holds no images.
     """
     source = Path(source)
-    others: list[str] = []
     if source.is_dir():
-        below = list(files_below(source))
-        found = ImageList(source, sorted(name for name in below if is_image_name(name)))
-        others = [name for name in below if is_other_picture(name)]
+        below = sorted(files_below(source))
+        unread = tuple(name for name in below if is_other_picture(name))
+        found = ImageList(source, [name for name in below if is_image_name(name)], unread)
     elif source.is_file() and source.suffix.lower() in LIST_SUFFIXES:
         lines = (line.strip() for line in source.read_text(encoding="utf-8-sig").splitlines())
         found = ImageList(source.parent, [line for line in lines if line])
@@ -62,9 +67,22 @@ def list_images(source: str | Path) -> ImageList:
     else:
         raise FileNotFoundError(f"no folder of images at {source}")
     if not found.names:
-        instead = f"; {len(others)} files are pictures of other kinds, {others[0]} the first" if others else ""
+        unread = found.unread
+        instead = f"; {len(unread)} files are pictures of other kinds, {unread[0]} the first" if unread else ""
         raise ValueError(f"no images in {source}: expected files ending in {', '.join(IMAGE_SUFFIXES)}{instead}")
     return found
+
+
+def log_unread(root: str | Path, unread: Sequence[str]) -> None:
+    """Tell how many pictures of a folder are of kinds that are not read, if any."""
+    if unread:
+        log.warning(
+            "%s: left out, because their kind is not read (GIF, HEIC, ...): %d, %s the first; convert"
+            " them to PNG or JPEG",
+            root,
+            len(unread),
+            unread[0],
+        )
 
 
 def below(root: str | Path, name: str, *, source: object) -> str:

@@ -151,9 +151,7 @@ def _input_and_output(config: Mapping[str, Any]) -> str:
     height, width = config["image_size"]
     network = f"Network: {_part(config['backbone'])}."
     if "embedding_size" not in config:
-        lines = [
-            f"- `{name}`: {_kind(output)}{_entries(output)}" for name, output in config["outputs"].items()
-        ]
+        lines = [f"- `{name}`: {_kind(output)}{_entries(output)}" for name, output in config["outputs"].items()]
         return (
             f"Pictures of {height}x{width} pixels, RGB, as x / 127.5 - 1. Out come:\n\n"
             + "\n".join(lines)

@@ -53,6 +53,8 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
     takes_value = False
     for word in argv:
         is_flag = word.startswith("-")
+        if not is_flag and not takes_value and "=" not in word and not word.startswith("~"):
+            raise UserError(f"expected key=value, got {word!r}; transface <verb> --help shows the keys")
         (flags if is_flag or takes_value else words).append(word)
         takes_value = is_flag and word in FLAGS_WITH_A_VALUE
     return flags, words

@@ -52,6 +52,21 @@ def words_and_keys(argv: list[str]) -> tuple[list[str], list[str]]:
     return words, [word for word in argv if word not in words]
 
 
+def images_from_words(verb: str, argv: list[str]) -> list[str]:
+    """Return the overrides of a verb that takes one picture or folder before its keys, as `images=...`.
+
+    Raises:
+        UserError: for more than one.
+    """
+    words, keys = words_and_keys(argv)
+    if len(words) > 1:
+        raise UserError(
+            f"{verb} takes one picture, folder or list, got {', '.join(words)}: put the pictures into a folder or a"
+            " .txt list"
+        )
+    return [*keys, *(f"images={quoted(word)}" for word in words)]
+
+
 def quoted(value: str) -> str:
     """Return a string so that Hydra's grammar takes it as it is."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")

@@ -19,7 +19,7 @@ from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.loaders import face_batch
 from transface.data.recordio.index import IntArray
 from transface.data.sources.sparse_labels import count_anew
-from transface.images.files import IMAGE_SUFFIXES, below, files_below, is_image_name, is_other_picture
+from transface.images.files import IMAGE_SUFFIXES, below, files_below, is_image_name, is_other_picture, log_unread
 from transface.images.fit import Fit, check_fit
 
 logger = logging.getLogger(__name__)
@@ -161,13 +161,7 @@ def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112), f
     counts: dict[str, int] = {}
     unread: list[str] = []
     paths = PathTable(_paths_of(root, people, counts, unread))
-    if unread:
-        logger.warning(
-            "%s: %d pictures are of kinds that are not read (GIF, HEIC, ...) and are left out, %s the first",
-            root,
-            len(unread),
-            unread[0],
-        )
+    log_unread(root, unread)
     if loose:
         where = f"{len(loose)} images, {loose[0]} the first, lie in {root} itself and not in the folder of a person"
         if not counts:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from transface.data.benchmarks.pairs import read_pair_set
 from transface.data.sources.identity_pack import IdentityPack
-from transface.images.files import list_images
+from transface.images.files import list_images, log_unread
 
 
 class PictureList(Protocol):
@@ -74,7 +74,11 @@ def open_pictures(path: str | Path) -> PictureList:
         FileNotFoundError: if there is nothing.
         ValueError: if it holds no pictures.
     """
-    return PackedPictures(path) if holds_packed_pictures(path) else list_images(path)
+    if holds_packed_pictures(path):
+        return PackedPictures(path)
+    images = list_images(path)
+    log_unread(images.root, images.unread)
+    return images
 
 
 def all_pictures(pictures: PictureList, names: Sequence[str] | None = None) -> list[Path | bytes]:

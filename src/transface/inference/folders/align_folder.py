@@ -20,7 +20,7 @@ from transface.artifacts import write_whole
 from transface.images.detection import Policy
 from transface.images.detectors.opening import open_detector
 from transface.images.faces import FoundFaces, find_in_files
-from transface.images.files import ImageList, list_images
+from transface.images.files import ImageList, list_images, log_unread
 
 TABLE, UNFINISHED, SHEET = "faces.csv", "faces.partial.csv", "failed.jpg"
 POINTS = tuple(f"{axis}{number}" for number in range(1, 6) for axis in "xy")
@@ -75,6 +75,7 @@ def align_folder(
     if kind not in ("jpg", "png") or not 1 <= quality <= 100:
         raise ValueError(f"kind must be jpg or png, and quality in 1..100, got {kind!r} and {quality}")
     images, output = list_images(source), Path(output)
+    log_unread(images.root, images.unread)
     if output.resolve() == images.root.resolve():
         raise ValueError(f"output must be another folder than the pictures', got {output}")
     name = open_detector(detector, device=device).name

@@ -117,3 +117,10 @@ def test_an_absent_plugin_is_named(word: str, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(UserError, match=r"pip install 'transface\[cluster\]'"):
         words(word)
     assert words("sweep=transface/margin", "hydra/launcher=basic")
+
+
+@pytest.mark.parametrize("argv", [["runs/demo"], ["seed=1", "foo"]])
+def test_a_word_that_is_no_setting_is_named(argv: list[str]) -> None:
+    with pytest.raises(UserError, match=f"expected key=value, got '{argv[-1]}'"):
+        words(*argv)
+    assert "~callbacks.validation" in words("~callbacks.validation", "--cfg", "job")

@@ -1,0 +1,33 @@
+"""Pictures of a folder: those of kinds that are not read are counted, never passed over in silence."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.io import encode_jpeg
+
+from transface.data.sources.picture_list import open_pictures
+from transface.images.decoding import ImageError, decode_images
+from transface.images.files import list_images
+
+
+def test_pictures_of_other_kinds_are_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.jpg", "sub/b.PNG", "c.gif", "sub/d.HEIC", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = list_images(tmp_path)
+    assert (found.names, found.unread) == (["a.jpg", "sub/b.PNG"], ("c.gif", "sub/d.HEIC"))
+    with caplog.at_level(logging.WARNING):
+        open_pictures(tmp_path)
+    (line,) = caplog.messages
+    assert ": 2, c.gif the first" in line
+
+
+def test_a_torn_jpeg_is_told_without_the_decoder_s_own_paths() -> None:
+    noise = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torn = encode_jpeg(noise).numpy().tobytes()[:-900]
+    with pytest.raises(ImageError) as told:
+        decode_images([torn])
+    assert "truncated" in str(told.value)
+    assert ".cpp" not in str(told.value)
