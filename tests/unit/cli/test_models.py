@@ -6,7 +6,7 @@ import pytest
 
 from transface.__main__ import main
 from transface.cli.models import published_models
-from transface.reports.recognition.published import PUBLISHED
+from transface.reports.reading.published import read_published
 
 
 def test_every_family_says_who_publishes_it_and_under_which_terms(capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,7 +21,7 @@ def test_every_family_says_who_publishes_it_and_under_which_terms(capsys: pytest
 
 
 def test_the_figures_are_those_of_reports() -> None:
-    rows = {(row.model.split(",")[0], row.trained_on): row.figures for row in PUBLISHED}
+    rows = {(row.model.split(",")[0], row.trained_on): row.figures for row in read_published("recognition")}
     listed = [model for about in published_models().values() for model in about["models"]]
     assert listed
     for model in listed:

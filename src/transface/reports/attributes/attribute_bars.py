@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 
 from transface.evaluation.results import Measure, Result, format_measure
 from transface.plots import FAINT, INK, SERIES, add_legend, blank_figure, label_axes, percent_axis
-from transface.reports.attributes.published import NUM_TEST_IMAGES, PUBLISHED
 from transface.reports.page.document import Block, Cell, Paragraph, Plot, Row, Section, Table
+from transface.reports.reading.published import read_published
 from transface.reports.reading.runs import Run, is_baseline
 
 TABLE = "Attributes"
+NUM_TEST_IMAGES = 19_962  # of CelebA, on which the published rows were measured
 MARKERS = ("|", "x", "+")
 SUSPICIOUS = 0.02  # of accuracy, below all published rows and above them alike
 JUDGED_ON_CELEBA = "Published rows are of CelebA's own 19,962 test images, ours of {count:,} images of {name}."
@@ -25,6 +26,13 @@ class AttributeRow(NamedTuple):
     accuracy: Measure
     majority: float | None
     published: dict[str, float]
+
+
+def published_accuracies() -> dict[str, dict[str, float]]:
+    """Return the published accuracies of CelebA's attributes, by model and attribute."""
+    return {
+        row.model: {name: value for (_, name), value in row.figures.items()} for row in read_published("attributes")
+    }
 
 
 def attribute_sections(run: Run) -> list[Section]:
@@ -60,7 +68,7 @@ def attribute_rows(result: Result) -> list[AttributeRow]:
         if "accuracy" not in by_name:
             continue
         majority = by_name.get("majority")
-        published = {method: row[name] / 100 for method, row in PUBLISHED.items() if name in row}
+        published = {method: row[name] for method, row in published_accuracies().items() if name in row}
         found.append(AttributeRow(name, by_name["accuracy"], None if majority is None else majority.value, published))
     return sorted(found, key=lambda row: (-row.accuracy.value, row.name))
 
@@ -98,7 +106,7 @@ def bars_figure(rows: Sequence[AttributeRow]) -> Figure:
     majority = [(row.majority, place) for row, place in zip(rows, places, strict=True) if row.majority is not None]
     if majority:
         ax.plot(*zip(*majority, strict=True), linestyle="none", marker="s", markersize=4, color=FAINT, label="majority")
-    for number, method in enumerate(PUBLISHED):
+    for number, method in enumerate(published_accuracies()):
         marks = [(row.published[method], place) for row, place in zip(rows, places, strict=True) if row.published]
         if marks:
             ax.plot(
@@ -122,7 +130,7 @@ def bars_figure(rows: Sequence[AttributeRow]) -> Figure:
 
 def attribute_table(rows: Sequence[AttributeRow]) -> Table:
     """Return the same as a table."""
-    methods = [method for method in PUBLISHED if any(method in row.published for row in rows)]
+    methods = [method for method in published_accuracies() if any(method in row.published for row in rows)]
     columns = ("Attribute", "accuracy %", "majority %", *(f"{method} %, published" for method in methods))
     return Table("Accuracy of every attribute", columns, tuple(_table_row(row, methods) for row in rows))
 

@@ -2,9 +2,8 @@
 
 import pytest
 
+from transface.reports.reading.published import read_published
 from transface.reports.recognition.published import (
-    FARS,
-    PUBLISHED,
     known_set,
     not_comparable,
     published_figure,
@@ -31,9 +30,12 @@ def test_sets_are_known_by_their_usual_names(make_result, name: str, known: str)
 
 
 def test_the_row_of_transface_l_on_glint360k(make_result) -> None:
-    (row,) = [row for row in PUBLISHED if row.label == "TransFace-L, Glint360K"]
+    (row,) = [row for row in read_published("recognition") if row.label == "TransFace-L, Glint360K"]
     ijbc = make_result("anything", protocol="ijbc", mode="N1D1F1")
-    tar = [published_figure(row, ijbc, f"tar@far={far}/nearest") for far in FARS]
+    tar = [
+        published_figure(row, ijbc, f"tar@far={far}/nearest")
+        for far in ("1e-06", "1e-05", "1e-04", "1e-03", "1e-02", "1e-01")
+    ]
     assert tar == pytest.approx([0.8971, 0.9629, 0.9761, 0.9826, 0.9864, 0.9919])
     assert published_figure(row, ijbc, "tar@far=1e-04/strict") is None
     sets = [published_figure(row, make_result(name), "accuracy") for name in ("lfw", "cfp_fp", "agedb_30")]
