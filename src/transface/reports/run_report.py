@@ -14,19 +14,14 @@ from transface.reports.attributes.attribute_bars import attribute_sections
 from transface.reports.page.document import Document, Picture, Plot, Section
 from transface.reports.page.html import write_html
 from transface.reports.page.markdown import write_markdown
-from transface.reports.reading.runs import Run, is_baseline, read_run, unused
-from transface.reports.recognition.curves import curves_of, roc_figure
+from transface.reports.reading.runs import Run, read_run, unused
 from transface.reports.recognition.hard_pairs import ImageSource
+from transface.reports.recognition.pair_section import roc_section
 from transface.reports.sections.method_section import method_section
-from transface.reports.sections.result_sections import (
-    provenance_section,
-    set_sections,
-    spoken,
-    table_section,
-    warning_section,
-)
+from transface.reports.sections.result_sections import provenance_section, table_section, warning_section
 from transface.reports.sections.trained_section import trained_section
 from transface.reports.sections.training_curves import Trace, training_figure, trainings_figure
+from transface.reports.set_sections import set_sections
 
 FORMATS = ("html", "md")
 DOMINANT_PATCHES = "dominant_patches"
@@ -173,29 +168,6 @@ def subtitle(runs: Sequence[Run]) -> str:
     results = sum(len(run.results) for run in runs)
     made = f"{results} result{'s' if results != 1 else ''}" + (f" of {len(runs)} runs" if len(runs) > 1 else "")
     return f"Report of transface, {made}, made {utc_now().replace('T', ' ').replace('+00:00', ' UTC')}"
-
-
-def roc_section(run: Run) -> list[Section]:
-    """Return the section with the ROC curves of all sets and modes in one figure, the raw-pixel baselines left out: []
-    for fewer than two sets.
-    """
-    models = [result for result in run.results if not is_baseline(result)]
-    names = [result.name for result in models]
-    results: dict[str, Result] = {}
-    for result in models:
-        results[unused(result.name if names.count(result.name) == 1 else f"{result.name} ({result.mode})", results)] = (
-            result
-        )
-    curves = curves_of(results)
-    if len({results[name].name for name in curves}) < 2:
-        return []
-    impostors = max(result.counts.get("impostor", 0) for result in results.values())
-    plot = Plot(
-        roc_figure(curves, num_impostors=impostors, title="All sets: ROC"),
-        "roc",
-        f"ROC curves of all sets. {spoken(results)}",
-    )
-    return [Section("ROC", (plot,))]
 
 
 def training_section(run: Run) -> list[Section]:

@@ -7,7 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from transface.reports.reading.runs import read_run
-from transface.reports.run_report import roc_section, write_comparison, write_run_report
+from transface.reports.recognition.pair_section import roc_section
+from transface.reports.run_report import write_comparison, write_run_report
 
 
 @pytest.fixture

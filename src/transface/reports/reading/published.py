@@ -1,4 +1,4 @@
-"""Published figures to stand beside ours, each marked as published, never measured here: reports/published/<system>.csv.
+"""Reads published figures, which stand beside ours and were never measured here: reports/published/<system>.csv.
 
 Columns: model, trained_on, set, measure, per_cent. What they are of stands in the README.md beside them.
 """

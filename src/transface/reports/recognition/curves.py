@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from transface.evaluation.results import Curve, Result, RocCurve, ScoreHistogram
+from transface.evaluation.results import Result, RocCurve, ScoreHistogram
 from transface.plots import (
     FAINT,
     INK,
@@ -23,6 +23,7 @@ from transface.plots import (
     percent_axis,
     power_of_ten_axis,
 )
+from transface.reports.sections.own_curves import draw_band
 
 Floats = NDArray[np.float64]
 
@@ -105,19 +106,6 @@ def histogram_figure(
     return figure
 
 
-def curve_figure(curves: Mapping[str, Curve], *, title: str = "") -> Figure:
-    """Return named curves of one kind as steps, with their bands where they have them."""
-    figure, (ax,) = blank_figure()
-    for index, (name, curve) in enumerate(curves.items()):
-        ax.plot(curve.x, curve.y, drawstyle="steps-post", linewidth=1.8, label=name, **line_style(index))
-        draw_band(ax, np.asarray(curve.x, np.float64), np.asarray(curve.low), np.asarray(curve.high), index)
-    ax.set_ylim(bottom=0)
-    first = next(iter(curves.values()))
-    label_axes(ax, x=first.x_title, y=first.y_title, title=title)
-    legend_below(ax)
-    return figure
-
-
 def curves_of(results: Mapping[str, Result]) -> dict[str, RocCurve]:
     """Return the ROC curves of those named results that have one."""
     return {name: result.roc for name, result in results.items() if result.roc is not None and result.roc.far}
@@ -142,12 +130,6 @@ def curve_arrays(curve: RocCurve, start: float) -> tuple[Floats, Floats, Floats,
 
     x = np.append(np.maximum(far[first:], start), 1.0)
     return x, np.append(tar[first:], tar[-1]), cut(curve.tar_low), cut(curve.tar_high)
-
-
-def draw_band(ax: Axes, x: Floats, low: Floats, high: Floats, index: int) -> None:
-    """Shade between low and high, if there is a band."""
-    if len(low) == len(x) and len(high) == len(x):
-        ax.fill_between(x, low, high, step="post", color=SERIES[index % len(SERIES)], alpha=0.16, linewidth=0)
 
 
 def far_axis(ax: Axes, start: float) -> None:

@@ -1,25 +1,17 @@
-"""The sections of a report that come from result files: warnings, tables, each set's curves and hardest pairs, what
-made it all.
-"""
+"""The sections of a report on results of any kind: warnings, the table over all sets, what made the numbers."""
 
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from transface.evaluation.results import Result
-from transface.reports.page.document import Block, Listing, Paragraph, Plot, Section, Warnings
-from transface.reports.reading.measures import find_measure, named, short_far, spoken_value, title_of
+from transface.reports.page.document import Block, Listing, Paragraph, Section, Warnings
+from transface.reports.reading.measures import measure_names, named, short_far, title_of
 from transface.reports.reading.runs import Run, SetKey, is_baseline, named_results, set_keys
-from transface.reports.recognition.curves import curve_figure, curves_of, det_figure, histogram_figure, roc_figure
-from transface.reports.recognition.hard_pairs import ImageSource, galleries
+from transface.reports.sections.own_curves import own_curves
 from transface.reports.sections.paired_tables import paired_tables
-from transface.reports.sections.result_tables import (
-    counts_text,
-    own_tables,
-    set_tables,
-    sets_tables,
-    summary_table,
-)
+from transface.reports.sections.result_tables import measures_table, own_tables, sets_tables, summary_table
 
 
 def warning_section(runs: Sequence[Run]) -> list[Section]:
@@ -49,99 +41,48 @@ def table_section(runs: Sequence[Run]) -> list[Section]:
     return [Section("Results", (table,))] if table else []
 
 
-def set_sections(runs: Sequence[Run], *, images: Mapping[str, ImageSource] | None = None) -> list[Section]:
-    """Return a section for each set: tables, paired comparison, curves, histograms, hardest pairs. `images`: by the
-    set's name.
-    """
-    keys = set_keys(result for run in runs for result in run.results)
-    figures = not in_one_table(runs)
-    return [
-        set_section(key, named_results(runs, key), images=(images or {}).get(key.name), figures=figures) for key in keys
-    ]
-
-
 def in_one_table(runs: Sequence[Run]) -> bool:
     """Return whether at most one run has results of a model: then one table holds the figures of all sets."""
     return sum(any(not is_baseline(result) for result in run.results) for run in runs) <= 1
 
 
-def set_section(
-    key: SetKey, results: Mapping[str, Result], *, images: ImageSource | None = None, figures: bool = True
-) -> Section:
-    """Return the section of one set; `figures=False` leaves out what the table over all sets says already."""
-    stem = f"{key.protocol}_{file_word(key.name)}"
-    blocks: list[Block] = []
-    described = dict.fromkeys(counts_text(result) for result in results.values())
-    blocks += [Paragraph(". ".join(text for text in described if text) + ".")] if any(described) else []
-    blocks += set_tables(results, figures=figures)
-    blocks += paired_tables({label: result for label, result in results.items() if not is_baseline(result)})
-    blocks += own_tables(results)
-    blocks += curve_plots(key.name, results, stem=stem)
-    blocks += own_curves(results, stem=stem)
-    for label, result in results.items():
-        if not is_baseline(result):
-            blocks += galleries(result, label=label, stem=f"{stem}_{file_word(label)}", images=images)
-    return Section(f"{key.name} ({PROTOCOL_NAMES.get(key.protocol, key.protocol)})", tuple(blocks))
+class SetResults(NamedTuple):
+    """The results of one set, of one kind, by the label of their run.
+
+    Attributes:
+        key: of the set.
+        results: by label.
+        figures: whether a table of the plain measures is wanted: one over all sets may have them already.
+        images: images by position for hardest pairs without thumbnails, or None.
+    """
+
+    key: SetKey
+    results: Mapping[str, Result]
+    figures: bool = True
+    images: Any = None
+
+    @property
+    def stem(self) -> str:
+        """What begins the names of the set's picture files."""
+        return f"{self.key.protocol}_{file_word(self.key.name)}"
+
+    @property
+    def models(self) -> dict[str, Result]:
+        """The results that are of a model, not of a baseline."""
+        return {label: result for label, result in self.results.items() if not is_baseline(result)}
 
 
-PROTOCOL_NAMES = {
-    "attributes": "attributes",
-    "pair_sets": "ten-fold verification",
-    "ijbb": "IJB-B 1:1",
-    "ijbc": "IJB-C 1:1",
-    "ijbb_identification": "IJB-B 1:N",
-    "ijbc_identification": "IJB-C 1:N",
-    "tinyface": "identification",
-    "rfw": "four groups",
-    "folder": "folder of people",
-    "pairs_csv": "pairs from a CSV",
-    "groups": "groups of people",
-    "error_discard": "error versus discard",
-    "translation": "from one model to another",
-}
-
-
-def curve_plots(name: str, results: Mapping[str, Result], *, stem: str) -> list[Plot]:
-    """Return the ROC, DET and histogram plots of one set's results, those there is data for."""
-    plots = []
-    curves = curves_of(results)
-    if curves:
-        counts = [result.counts for result in results.values()]
-        impostors = max((c.get("impostor", 0) for c in counts), default=0)
-        genuine = max((c.get("genuine", 0) for c in counts), default=0)
-        band = ", band: 95 % interval" if any(curve.tar_low for curve in curves.values()) else ""
-        said = spoken(results)
-        roc = roc_figure(curves, num_impostors=impostors, title=f"{name}: ROC{band}")
-        det = det_figure(curves, num_genuine=genuine, num_impostors=impostors, title=f"{name}: DET{band}")
-        plots.append(Plot(roc, f"{stem}_roc", f"ROC curve of {name}: true accept rate over false accept rate. {said}"))
-        plots.append(Plot(det, f"{stem}_det", f"DET curve of {name}: false reject rate over false accept rate. {said}"))
-    histograms = {label: result.histogram for label, result in results.items() if result.histogram is not None}
-    if histograms:
-        thresholds = {
-            label: m.value for label, r in results.items() if (m := find_measure(r, "threshold_cosine")) is not None
-        }
-        figure = histogram_figure(histograms, thresholds=thresholds, title=f"{name}: scores")
-        plots.append(
-            Plot(figure, f"{stem}_scores", f"Histograms of genuine and impostor scores of {name}. {spoken(results)}")
-        )
-    return plots
-
-
-def own_curves(results: Mapping[str, Result], *, stem: str) -> list[Plot]:
-    """Return a plot for each title of the results' own curves, a line a run."""
-    titles = dict.fromkeys(title for result in results.values() for title in result.curves)
-    plots = []
-    for number, title in enumerate(titles):
-        curves = {label: result.curves[title] for label, result in results.items() if title in result.curves}
-        first = next(iter(curves.values()))
-        what = f"{title}: {first.y_title} over {first.x_title}. {spoken(results)}"
-        plots.append(Plot(curve_figure(curves, title=title), f"{stem}_curve{number}", what))
-    return plots
-
-
-def spoken(results: Mapping[str, Result]) -> str:
-    """Return the headline of each result in words, for those who do not see the plot."""
-    return "; ".join(f"{label}: {spoken_value(r.measures[0])}" for label, r in results.items() if r.measures)
+def plain_blocks(found: SetResults) -> list[Block]:
+    """Return what any kind of results has: measures, paired comparisons, its own tables and curves."""
+    names = measure_names(found.results.values())
+    table = measures_table(found.results, names, caption=f"{found.key.name}: figures")
+    tables = [table] if found.figures and table.rows and names else []
+    return [
+        *tables,
+        *paired_tables(found.models),
+        *own_tables(found.results),
+        *own_curves(found.results, stem=found.stem),
+    ]
 
 
 def provenance_section(runs: Sequence[Run]) -> Section:

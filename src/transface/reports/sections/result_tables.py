@@ -1,12 +1,9 @@
-"""Tables of results: a summary over sets, all figures of one set, TAR by both rules, paired comparisons, published
-reference rows.
-"""
+"""Tables of results of any kind: a summary over sets, the figures of one set, the tables that results bring along."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from transface.evaluation.results import Measure, Result
-from transface.reports.page.document import Cell, Row, RowKind, Table
+from transface.reports.page.document import Row, RowKind, Table
 from transface.reports.reading.measures import (
     MeasureName,
     best_of,
@@ -14,17 +11,14 @@ from transface.reports.reading.measures import (
     find_measure,
     measure_names,
     named,
-    number,
     short_far,
     tar_rule,
     title_of,
 )
 from transface.reports.reading.runs import Run, SetKey, is_baseline, named_results
-from transface.reports.recognition.published import not_comparable, published_figure, published_rows
 
 INTERVAL_NOTE = "In brackets: the 95 % interval."
 SPREAD_NOTE = "+-: the spread (population standard deviation) over folds."
-PUBLISHED_NOTE = "Rows marked published are figures from the literature, not measured here."
 
 
 def summary_table(runs: Sequence[Run], keys: Sequence[SetKey]) -> Table | None:
@@ -48,25 +42,6 @@ def summary_table(runs: Sequence[Run], keys: Sequence[SetKey]) -> Table | None:
     return Table("The headline measure of every set", ("Run", *names), tuple(rows), notes)
 
 
-def set_tables(results: Mapping[str, Result], *, figures: bool = True) -> list[Table]:
-    """Return the tables of one set: its measures but TAR, then a table of TAR for each rule; published rows where there
-    are any.
-
-    `figures=False` leaves the first out, unless there are published rows to show in it.
-    """
-    names = measure_names(results.values())
-    tar = [name for name in names if tar_rule(name)]
-    first = next(iter(results.values()))
-    plain = [name for name in names if not tar_rule(name)]
-    wanted = figures or bool(reference_rows(first, plain))
-    tables = [measures_table(results, plain, caption=f"{first.name}: figures")] if wanted else []
-    if tar:
-        table = measures_table(results, tar, caption=f"{first.name}: TAR at FAR, by both rules", title=tar_title)
-        rules = dict.fromkeys(tar_rule(name) for name in tar)
-        tables.append(replace(table, notes=(*(RULE_NOTES.get(rule, rule) for rule in rules), *table.notes)))
-    return [table for table in tables if table.rows and len(table.columns) > 1]
-
-
 def own_tables(results: Mapping[str, Result]) -> list[Table]:
     """Return the tables that results bring along, each as it is."""
     found = []
@@ -82,27 +57,16 @@ def own_tables(results: Mapping[str, Result]) -> list[Table]:
     return found
 
 
-RULE_NOTES = {
-    "nearest": (
-        "rule nearest: the TAR of the ROC point nearest to the FAR, as published tables have it; may exceed the FAR"
-    ),
-    "strict": "rule strict: the largest TAR whose FAR does not exceed the target",
-}
-
-
-def tar_title(name: MeasureName) -> str:
-    """Return the column title of a TAR with its rule."""
-    return f"{title_of(name)}, {tar_rule(name)}"
-
-
 def measures_table(
     results: Mapping[str, Result],
     names: Sequence[MeasureName],
     *,
     caption: str,
     title: Callable[[MeasureName], str] = title_of,
+    reference: Sequence[Row] = (),
+    notes: Sequence[str] = (),
 ) -> Table:
-    """Return the named measures of one set's results, a row a run, published figures below."""
+    """Return the named measures of one set's results, a row a run; below it rows to refer to, with notes on them."""
     models = [result for result in results.values() if not is_baseline(result)]
     best = {name: best_of([find_measure(result, name) for result in models]) for name in names}
     rows = []
@@ -112,25 +76,8 @@ def measures_table(
             cell_of(m, best=m is not None and m is best[name]) for m, name in zip(measures, names, strict=True)
         )
         rows.append(Row(label, cells, row_kind([result])))
-    reference = reference_rows(next(iter(results.values())), names)
-    notes = notes_of(results.values(), names=names)
-    if reference:
-        reasons = dict.fromkeys(not_comparable(result) for result in results.values())
-        notes = (*notes, PUBLISHED_NOTE, *(reason for reason in reasons if reason))
-    return Table(caption, ("Run", *map(title, names)), (*rows, *reference), notes)
-
-
-def reference_rows(result: Result, names: Sequence[MeasureName]) -> list[Row]:
-    """Return the published rows that have one of the named figures for a result's set."""
-    rows = []
-    for published in published_rows(result):
-        figures = [published_figure(published, result, name) for name in names]
-        if any(figure is not None for figure in figures):
-            cells = tuple(
-                Cell() if f is None else Cell(number(name, f)) for f, name in zip(figures, names, strict=True)
-            )
-            rows.append(Row(published.label, cells, "published"))
-    return rows
+    told = (*notes_of(results.values(), names=names), *notes)
+    return Table(caption, ("Run", *map(title, names)), (*rows, *reference), told)
 
 
 def sets_table(results: Mapping[SetKey, Mapping[str, Result]], *, caption: str = "Verification") -> Table:

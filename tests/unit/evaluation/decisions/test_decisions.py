@@ -31,7 +31,8 @@ from transface.inference.quality import rate_faces
 from transface.metrics.error_discard import error_discard_curve, threshold_at_false_match_rate
 from transface.metrics.group_gaps import fairness_discrepancy_rate, garbe, gini, max_over_geometric_mean, max_over_min
 from transface.reports.reading.runs import SetKey
-from transface.reports.sections.result_sections import set_section
+from transface.reports.sections.result_sections import SetResults
+from transface.reports.set_sections import set_section
 
 SIZE = 112
 
@@ -88,7 +89,7 @@ def test_error_versus_discard_equals_a_naive_loop(people: Path, quality: str, tm
     curve = error_discard_curve(errors, np.array(lowest), fewest_left=30)
     np.testing.assert_allclose(result.curves[CURVE].y, curve.error, atol=0.04)
     back = read_result(write_result(result, tmp_path))
-    section = set_section(SetKey("error_discard", result.name), {"m": back})
+    section = set_section(SetResults(SetKey("error_discard", result.name), {"m": back}))
     assert any("Error versus discard" in getattr(block, "alt", "") for block in section.blocks)
 
 

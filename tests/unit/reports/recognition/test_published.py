@@ -10,6 +10,8 @@ from transface.reports.recognition.published import (
     published_rows,
 )
 
+FARS = ("1e-06", "1e-05", "1e-04", "1e-03", "1e-02", "1e-01")
+
 
 @pytest.mark.parametrize(
     ("name", "known"),

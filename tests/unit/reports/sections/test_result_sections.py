@@ -1,16 +1,18 @@
 """What sections say of results: warnings once, curves only where there is data, where numbers come from."""
 
-from transface.evaluation.results import Measure
+from typing import get_args
+
+from transface.evaluation.results import Kind, Measure
 from transface.reports.page.document import Listing, Paragraph, Plot, Table, Warnings
 from transface.reports.reading.runs import Run, SetKey
+from transface.reports.recognition.pair_section import curve_plots
 from transface.reports.sections.result_sections import (
-    curve_plots,
+    SetResults,
     provenance_section,
-    set_section,
-    set_sections,
     table_section,
     warning_section,
 )
+from transface.reports.set_sections import SECTIONS, set_section, set_sections
 
 FEW = "3 impostors stand behind this threshold"
 
@@ -42,8 +44,26 @@ def test_a_result_without_curves_or_faces_has_a_table_alone(make_result) -> None
     bare = make_result(
         roc=None, histogram=None, hardest_genuine=(), hardest_impostor=(), measures=(Measure("rank-1", 0.8),), counts={}
     )
-    section = set_section(SetKey("tinyface", "tinyface"), {"a": bare})
+    section = set_section(SetResults(SetKey("tinyface", "tinyface"), {"a": bare}))
     assert [type(block) for block in section.blocks] == [Table]
+
+
+def test_every_kind_of_result_has_a_section() -> None:
+    assert set(SECTIONS) == set(get_args(Kind))
+
+
+def test_other_kinds_show_no_curves_or_pairs_of_faces(make_result) -> None:
+    pairs = make_result()
+    values = make_result(kind="values", measures=(Measure("mae", 4.5, 4.0, 5.0, unit="years", better="lower"),))
+    shown = {result.kind: set_section(SetResults(SetKey("p", "easy"), {"a": result})) for result in (pairs, values)}
+    assert [block.stem for block in shown["pairs"].blocks if isinstance(block, Plot)] == [
+        "p_easy_roc",
+        "p_easy_det",
+        "p_easy_scores",
+    ]
+    assert not [block for block in shown["values"].blocks if not isinstance(block, Paragraph | Table)]
+    (table,) = [block for block in shown["values"].blocks if isinstance(block, Table)]
+    assert table.rows[0].cells[0].text == "4.50"
 
 
 def test_plots_of_a_set_and_what_they_show_in_words(make_result) -> None:

@@ -2,10 +2,10 @@
 
 from transface.evaluation.results import Measure
 from transface.reports.reading.runs import Run, named_results, set_keys
+from transface.reports.recognition.pair_section import pair_tables
 from transface.reports.sections.result_tables import (
     counts_text,
     measures_table,
-    set_tables,
     sets_table,
     sets_tables,
     summary_table,
@@ -37,7 +37,7 @@ def test_a_single_run_of_a_single_set_needs_no_summary(make_result) -> None:
 
 
 def test_tar_stands_in_one_table_with_both_rules_each_explained_once(make_result) -> None:
-    figures, tar = set_tables({"a": make_result()})
+    figures, tar = pair_tables({"a": make_result()})
     assert figures.caption.endswith("figures")
     assert sorted(tar.columns[1:]) == [
         f"TAR % at FAR {far}, {rule}" for far in ("1e-2", "1e-3") for rule in ("nearest", "strict")
@@ -48,7 +48,7 @@ def test_tar_stands_in_one_table_with_both_rules_each_explained_once(make_result
 
 def test_published_rows_are_marked_and_never_best(make_result) -> None:
     weak = make_result("lfw", pairs=600)
-    table = set_tables({"a": weak, "b": make_result("lfw", margin=2)})[0]
+    table = pair_tables({"a": weak, "b": make_result("lfw", margin=2)})[0]
     published = [row for row in table.rows if row.kind == "published"]
     assert published[0].header == "TransFace-B, MS1MV2"
     assert published[0].cells[0].text == "99.82"
@@ -58,14 +58,14 @@ def test_published_rows_are_marked_and_never_best(make_result) -> None:
 
 
 def test_published_rows_stay_where_all_figures_stand_in_one_table(make_result) -> None:
-    assert set_tables({"a": make_result("lfw")}, figures=False)[0].caption == "lfw: figures"
-    assert "rule" in set_tables({"a": make_result("easy")}, figures=False)[0].caption
+    assert pair_tables({"a": make_result("lfw")}, figures=False)[0].caption == "lfw: figures"
+    assert "rule" in pair_tables({"a": make_result("easy")}, figures=False)[0].caption
 
 
 def test_published_tar_is_of_the_rule_nearest_alone(make_result) -> None:
     measures = (Measure("tar@far=1e-04/nearest", 0.9), Measure("tar@far=1e-04/strict", 0.9))
     result = make_result("c", protocol="ijbc", mode="N1D1F1", measures=measures)
-    (table,) = set_tables({"a": result})
+    (table,) = pair_tables({"a": result})
     assert rows_of(table)["TransFace-L, Glint360K"] == ["97.61", ""]
 
 
