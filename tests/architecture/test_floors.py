@@ -84,6 +84,15 @@ def test_a_file_imports_only_from_lower_floors(name: str) -> None:
         assert height(other) < height(room), f"{name} imports {target}: an arrow that runs upwards or sideways"
 
 
+def test_what_reports_share_knows_no_system() -> None:
+    shared = ("reports.page.", "reports.reading.", "reports.sections.", "reports.statistics.")
+    of_systems = ("reports.recognition.", "reports.attributes.", "reports.occlusion.")
+    for name, path in modules().items():
+        if name.startswith(shared):
+            wrong = [target for target in imports_of(name, path) if target.startswith(of_systems)]
+            assert not wrong, f"{name} imports {wrong[0]}, which is of one system"
+
+
 def test_imports_make_no_circle() -> None:
     graph = {name: imports_of(name, path) - {name} for name, path in modules().items()}
     done: set[str] = set()

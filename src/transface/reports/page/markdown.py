@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from transface.plots import to_png
+from transface.reports.page.contact_sheet import contact_sheet
 from transface.reports.page.document import (
     Block,
     Cell,
@@ -16,7 +17,6 @@ from transface.reports.page.document import (
     Warnings,
 )
 from transface.reports.reading.files import suffix_of, write_whole
-from transface.reports.recognition.hard_pairs import contact_sheet
 
 KIND_MARKS = {"run": "", "baseline": " *(baseline)*", "published": " *(published)*", "best": " **(best)**"}
 

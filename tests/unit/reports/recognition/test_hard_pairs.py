@@ -7,7 +7,8 @@ import numpy as np
 
 from transface.data.benchmarks.pairs import write_pair_set
 from transface.evaluation.results import Provenance, read_result, write_result
-from transface.reports.recognition.hard_pairs import beside, contact_sheet, encoded, galleries
+from transface.reports.page.contact_sheet import beside, contact_sheet
+from transface.reports.recognition.hard_pairs import encoded, galleries
 
 
 def test_thumbnails_come_back_from_disk(tmp_path: Path, make_result) -> None:
