@@ -11,7 +11,7 @@ PYTEST_WORKERS ?= 2
 MXNET_PYTHON ?= python3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-insightface test-mxnet test-wheel test-demo-page test-slow docs lint bench clean
+.PHONY: help setup demo test test-insightface test-mxnet test-wheel test-demo-page test-slow docs lint bench evidence clean
 
 help: ## print this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -88,6 +88,9 @@ lint: $(STAMP) ## ruff (rules and format) and mypy strict
 
 bench: $(STAMP) ## what DPAP and EHSM add to a training step (about 5 minutes on 2 cores)
 	$(BIN)/python benchmarks/step.py
+
+evidence: $(STAMP) ## re-make docs/results/evidence.md from real photographs: DATA=FOLDER HOURS=4; goes on where it stopped
+	PYTHONPATH=. $(BIN)/python -m benchmarks.evidence.run $(if $(DATA),--data $(DATA)) --hours $(or $(HOURS),24)
 
 clean: ## remove what a build or a test leaves (not .venv, not data)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
