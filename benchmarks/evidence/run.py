@@ -171,12 +171,9 @@ def main(argv: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"no group {', '.join(sorted(unknown))}: there are {', '.join(groups)}")
     deadline = time.monotonic() + 3600 * given.hours
-    plan = [
-        one
-        for name, group in groups.items()
-        if not given.only or name in given.only
-        for one in planned_runs(name, group)
-    ]
+    chosen = {name: group for name, group in groups.items() if not given.only or name in given.only}
+    runs = [one for name, group in chosen.items() for one in planned_runs(name, group)]
+    plan = sorted(runs, key=lambda one: one.seed)  # every table has its first column before any has its second
     records = given.results / "evidence"
     missing = [one for one in plan if not (records / one.group / f"{one.run}-seed{one.seed}.json").is_file()]
     minutes = sum(groups[one.group]["minutes"] for one in missing)
