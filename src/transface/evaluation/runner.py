@@ -161,15 +161,23 @@ class ModelRunner:
                 advance(len(images))
 
     def run_batches(
-        self, batches: Iterable[Tensor], outputs: Sequence[str], *, add_mirrored: bool = False, of: str
+        self,
+        batches: Iterable[Tensor],
+        outputs: Sequence[str],
+        *,
+        add_mirrored: bool = False,
+        reduce: Callable[[str, Tensor], Tensor] | None = None,
+        of: str,
     ) -> dict[str, Tensor]:
-        """Return {name: (M, ...) float32, on the CPU} of images that are read already, by this process alone; a name is
-        missing where there is no batch.
+        """Return {name: (M, ...), on the CPU} of images that are read already, by this process alone; a name is missing
+        where there is no batch.
 
         Args:
             batches: (B, 3, H, W) of the network's own size, uint8, or float in [-1, 1].
             outputs: names of outputs of the network.
             add_mirrored: add the raw answers to the mirrored images.
+            reduce: what is kept of a batch's raw answers (name, (B, ...) float32), e.g. the region of each pixel and not
+                its logits; None: the raw answers.
             of: whose images these are, for messages.
 
         Raises:
@@ -177,13 +185,20 @@ class ModelRunner:
         """
         self.require(outputs)
         parts: dict[str, list[Tensor]] = {name: [] for name in outputs}
+        first = 0
         with torch.inference_mode(), evaluating(self.network):
             for images in batches:
                 answers = self._answers(self.network, images, outputs, mirrored=add_mirrored, of=of)
                 for name, views in answers.items():
-                    parts[name].append(views[0] + views[1] if add_mirrored else views[0])
+                    rows = views[0] + views[1] if add_mirrored else views[0]
+                    if reduce is not None:
+                        rows = reduce(name, self._checked(name, rows, of=of, first=first)).cpu()
+                    parts[name].append(rows)
+                first += len(images)
             # One copy for all: a copy per batch would make the device wait.
-            found = {name: torch.cat(rows).cpu() for name, rows in parts.items() if rows}
+            found = {name: torch.cat(kept).cpu() for name, kept in parts.items() if kept}
+        if reduce is not None:
+            return {name: rows.clone() for name, rows in found.items()}  # no inference tensors
         return {name: self._checked(name, rows.clone(), of=of) for name, rows in found.items()}
 
     def _network_and_size(self, source: FaceSource, outputs: Sequence[str]) -> tuple[Any, tuple[int, int]]:

@@ -233,10 +233,12 @@ class FaceModel(
             batches = batches_of_faces(images, self.image_size, batch_size=batch_size, colours=colours, fit=fit)
         else:
             batches = aligned_batches(images, points, self.image_size, batch_size=batch_size, colours=colours)
-        raw = self._runner().run_batches(
-            batches if isinstance(images, Tensor) else read_ahead(batches), wanted, of=PICTURES
+        return self._runner().run_batches(
+            batches if isinstance(images, Tensor) else read_ahead(batches),
+            wanted,
+            reduce=lambda name, rows: answer_values(self.outputs[name], rows),
+            of=PICTURES,
         )
-        return {name: answer_values(self.outputs[name], rows) for name, rows in raw.items()}
 
     def _runner(self) -> ModelRunner:
         """Return what runs the network and checks its answers; in the autocast of the caller, if there is one."""

@@ -10,6 +10,7 @@ import torch
 import transface
 from transface.backbones.face_vit import FaceViT
 from transface.evaluation.embedding.embedder import Embedder
+from transface.evaluation.protocol import run_protocol
 from transface.evaluation.recognition.pair_sets import PairSets
 from transface.evaluation.results import Result, write_result
 from transface.inference.face_model import FaceModel
@@ -34,7 +35,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[FaceModel, dict[
     results = {}
     for flip in (False, True):
         runner = Embedder(model.backbone, progress=False, checkpoint_hash="ab")
-        results[flip] = PairSets([file], flip=flip, num_bootstraps=0).evaluate(runner)[0]
+        results[flip] = run_protocol(PairSets([file], flip=flip, num_bootstraps=0), runner)[0]
     return model, results, np.stack(pictures())
 
 
