@@ -176,8 +176,8 @@ class ModelRunner:
             batches: (B, 3, H, W) of the network's own size, uint8, or float in [-1, 1].
             outputs: names of outputs of the network.
             add_mirrored: add the raw answers to the mirrored images.
-            reduce: what is kept of a batch's raw answers (name, (B, ...) float32), e.g. the region of each pixel and not
-                its logits; None: the raw answers.
+            reduce: what is kept of a batch's raw answers (name, (B, ...) float32), e.g. the region of each pixel and
+                not its logits; None: the raw answers.
             of: whose images these are, for messages.
 
         Raises:
