@@ -1,16 +1,12 @@
 """`transface report`: reports of finished runs, sweeps and ablations, made from what they left on disk."""
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from transface.cli.config.errors import one_line
 
 USAGE = """\
 transface report RUN [RUN ...] [output=DIR] [format=html,md]
-    One run: its tables, curves, training and dominant patches, into RUN/report.
+    One run: its tables, curves, training and the pictures of its method, into RUN/report.
     Several runs: side by side, compared pair by pair, into reports/<names>.
 
 transface report sweep=DIR [metric=NAME] [output=DIR] [format=html,md]
@@ -101,26 +97,10 @@ def report_runs(folders: Sequence[str], options: dict[str, str], formats: tuple[
     from transface.reports.run_report import write_comparison, write_run_report
 
     if len(folders) == 1:
-        return write_run_report(
-            folders[0], pictures=pictures_of(folders[0]), output=options.get("output"), formats=formats
-        )
+        return write_run_report(folders[0], output=options.get("output"), formats=formats)
     runs = [read_run(folder) for folder in folders]
     together = "-and-".join(dict.fromkeys(run.label for run in runs))[:120]
     return write_comparison(runs, options.get("output") or os.path.join("reports", together), formats=formats)
-
-
-def pictures_of(folder: str) -> dict[str, Any]:
-    """Return the pictures that need the run's model, {} where it cannot be opened: the rest of a report is made from
-    files alone.
-    """
-    from transface.cli.runs.patch_pictures import dominant_patches_of
-    from transface.cli.runs.zone_pictures import zones_of
-
-    try:
-        return zones_of(folder) or dominant_patches_of(folder)
-    except (ValueError, OSError) as error:
-        print(f"note: no pictures of the model: {one_line(str(error))}", file=sys.stderr)
-        return {}
 
 
 def report_sweep(_: Sequence[str], options: dict[str, str], formats: tuple[str, ...]) -> Path:

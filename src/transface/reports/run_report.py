@@ -14,7 +14,7 @@ from transface.reports.attributes.attribute_bars import attribute_sections
 from transface.reports.page.document import Document, Picture, Plot, Section
 from transface.reports.page.html import write_html
 from transface.reports.page.markdown import write_markdown
-from transface.reports.reading.runs import Run, read_run, unused
+from transface.reports.reading.runs import Run, read_mapping, read_run, unused
 from transface.reports.recognition.hard_pairs import ImageSource
 from transface.reports.recognition.pair_section import roc_section
 from transface.reports.sections.method_section import method_section
@@ -22,33 +22,10 @@ from transface.reports.sections.result_sections import provenance_section, table
 from transface.reports.sections.trained_section import trained_section
 from transface.reports.sections.training_curves import Trace, training_figure, trainings_figure
 from transface.reports.set_sections import set_sections
+from transface.training.logging.pictures import CAPTIONS
 
 FORMATS = ("html", "md")
-DOMINANT_PATCHES = "dominant_patches"
-ZONES, EXITS = "zone_attention", "exits"
-CAPTIONS = {
-    DOMINANT_PATCHES: (
-        "Dominant patches",
-        (
-            "Faces, the importance the model gives their patches, the K most important ones outlined, and the face"
-            " after their Fourier amplitudes were mixed with those of other faces."
-        ),
-    ),
-    ZONES: (
-        "Where the zones look",
-        (
-            "The mean of the validation images, and over it how much of its attention the class token of each zone"
-            " gives to each place, in the last block of the zone. Each map has a scale of its own."
-        ),
-    ),
-    EXITS: (
-        "Accuracy and cost by exit",
-        (
-            "What the network reaches where it ends at each zone, on validation images, and how many operations one"
-            " image takes until there. Bars are 95 % intervals over people."
-        ),
-    ),
-}
+PICTURES = "pictures"  # of a run
 
 
 def write_run_report(
@@ -66,8 +43,7 @@ def write_run_report(
     Args:
         run_folder: holds metrics.csv, config.yaml, environment.json; any may be missing.
         results: what to report; None reads <run>/results/*.json.
-        pictures: further pictures by name, a figure or PNG bytes; "dominant_patches" is the one of DPAP. A picture of a
-            name that an earlier report left in the folder stays in the report.
+        pictures: by name, a figure or PNG bytes, besides those that lie in <run>/pictures.
         images: images of pair sets by the set's name, for the hardest pairs, where the results hold no thumbnails.
         formats: "html", "md" or both.
         output: another folder than <run>/report.
@@ -78,8 +54,7 @@ def write_run_report(
     """
     run = read_run(run_folder, results)
     folder = Path(run_folder) / "report"
-    figures = {**kept_pictures(folder), **(pictures or {})}
-    return write_report(run_document(run, pictures=figures, images=images), output or folder, formats=formats)
+    return write_report(run_document(run, pictures=pictures, images=images), output or folder, formats=formats)
 
 
 def write_comparison(
@@ -134,6 +109,7 @@ def run_document(
         *attribute_sections(run),
         *roc_section(run),
         *training,
+        *run_pictures(run.folder),
         *picture_sections(pictures or {}),
         *method_section(run),
         *set_sections([run], images=images),
@@ -203,16 +179,29 @@ def trainings_section(runs: Sequence[Run]) -> list[Section]:
     ]
 
 
-def picture_sections(pictures: Mapping[str, Figure | bytes]) -> list[Section]:
-    """Return a section for each picture."""
+def run_pictures(folder: Path | None) -> list[Section]:
+    """Return a section for each picture that the run's method drew: <run>/pictures/<name>.png with captions.json."""
+    if folder is None:
+        return []
+    captions = read_mapping(folder / PICTURES / CAPTIONS)
     sections = []
-    for name, picture in pictures.items():
-        title, caption = CAPTIONS.get(name, (name.replace("_", " ").capitalize(), ""))
-        encoded = picture if isinstance(picture, bytes) else to_png(picture)
-        sections.append(Section(title, (Picture(encoded, name, caption or title, caption),)))
+    for path in sorted((folder / PICTURES).glob("*.png")):
+        told = captions.get(path.stem) or {}
+        sections.append(
+            picture_section(path.stem, path.read_bytes(), title=told.get("title", ""), caption=told.get("caption", ""))
+        )
     return sections
 
 
-def kept_pictures(folder: Path) -> dict[str, bytes]:
-    """Return the pictures an earlier report left in the folder that cannot be made from results alone."""
-    return {name: (folder / f"{name}.png").read_bytes() for name in CAPTIONS if (folder / f"{name}.png").is_file()}
+def picture_sections(pictures: Mapping[str, Figure | bytes]) -> list[Section]:
+    """Return a section for each picture."""
+    return [
+        picture_section(name, picture if isinstance(picture, bytes) else to_png(picture))
+        for name, picture in pictures.items()
+    ]
+
+
+def picture_section(name: str, png: bytes, *, title: str = "", caption: str = "") -> Section:
+    """Return the section of one picture."""
+    title = title or name.replace("_", " ").capitalize()
+    return Section(title, (Picture(png, name, caption or title, caption),))

@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from transface.cli.report import main
-from transface.cli.runs.patch_pictures import dpap_settings, faces_of
-from transface.data.benchmarks.pairs import read_pair_set, write_pair_set
 from transface.evaluation.results import Measure, Result, hash_samples, write_result
-from transface.synthetic.datasets import write_pair_sets
 
 
 def write_run(folder: Path, value: float, *, seed: int = 0, **settings: object) -> Path:
@@ -26,19 +22,6 @@ def test_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == str(run / "report" / "report.md")
     assert "90.00 +- 0.50 [89.00, 91.00]" in (run / "report" / "report.md").read_text()
     assert (run / "report" / "report.html").is_file()
-
-
-def test_a_checkpoint_that_cannot_be_opened_costs_the_picture_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(folder: str) -> dict[str, object]:
-        raise ValueError(f"{folder} is a checkpoint\nof another architecture")
-
-    monkeypatch.setattr("transface.cli.runs.patch_pictures.dominant_patches_of", fail)
-    run = write_run(tmp_path / "demo", 0.9)
-    assert main([str(run)]) == 0
-    assert "note: no pictures of the model" in capsys.readouterr().err
-    assert (run / "report" / "report.md").is_file()
 
 
 def test_output_and_format(tmp_path: Path) -> None:
@@ -109,24 +92,8 @@ def test_a_folder_that_is_not_there_or_a_format_that_is_not_known(tmp_path: Path
         main([str(run), str(run), "format=pdf"])
 
 
-def test_a_config_that_is_no_yaml_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_config_that_is_no_yaml_is_named(tmp_path: Path) -> None:
     run = write_run(tmp_path / "demo", 0.9)
     (run / "config.yaml").write_text("a: [b\n c: }")
     with pytest.raises(ValueError, match=r"config\.yaml cannot be read"):
         main([str(run)])
-    assert "no pictures of the model" in capsys.readouterr().err
-
-
-def test_faces_of_a_pair_set_that_holds_arrays_are_shown(tmp_path: Path) -> None:
-    pairs = read_pair_set(write_pair_sets(tmp_path, 20, num_identities=4)["easy"])
-    arrays = [np.frombuffer(bytes(image), np.uint8) for image in pairs.images]
-    write_pair_set(tmp_path / "arrays.bin", arrays, pairs.is_same)
-    (tmp_path / "config.yaml").write_text(f"protocol:\n  files: [{tmp_path}/arrays.bin]\n")
-    assert tuple(faces_of(tmp_path).shape) == (5, 3, 112, 112)
-
-
-def test_the_picture_of_dominant_patches_has_the_settings_of_the_run(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("perturbation: {num_patches: 5, alpha: 0.4, quantize: true}\n")
-    assert dpap_settings(tmp_path) == {"num_patches": (5,), "alpha": 0.4, "quantize": True}
-    (tmp_path / "config.yaml").write_text("perturbation: null\n")
-    assert dpap_settings(tmp_path) == {}

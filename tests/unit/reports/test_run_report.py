@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
+from transface.plots import to_png
 from transface.reports.reading.runs import read_run
 from transface.reports.recognition.pair_section import roc_section
 from transface.reports.run_report import write_comparison, write_run_report
+from transface.training.logging.pictures import keep_run_picture
 
 
 @pytest.fixture
@@ -30,12 +32,16 @@ def test_the_report_of_a_run(run: Path) -> None:
     assert (path.parent / "report.html").is_file()
 
 
-def test_a_picture_of_an_earlier_report_stays_in_the_next(run: Path) -> None:
-    write_run_report(run, pictures={"dominant_patches": Figure(figsize=(1, 1))}, formats=["md"])
-    assert not (run / "report" / "report.html").exists()
-    again = write_run_report(run)
-    assert "dominant_patches.png" in again.read_text()
-    assert "Dominant patches</h2>" in (run / "report" / "report.html").read_text()
+def test_pictures_that_a_run_left_are_shown_with_their_captions(run: Path) -> None:
+    png = to_png(Figure(figsize=(1, 1)))
+    keep_run_picture(run / "pictures", "zones", png, title="Where zones look", caption="A map each.")
+    (run / "pictures" / "of_mine.png").write_bytes(png)
+    text = write_run_report(run).read_text()
+    assert "## Where zones look" in text
+    assert "A map each." in text
+    assert "## Of mine" in text
+    assert (run / "report" / "zones.png").read_bytes() == png
+    assert "Where zones look</h2>" in (run / "report" / "report.html").read_text()
 
 
 def test_results_given_stand_in_for_those_of_the_folder(run: Path, make_result) -> None:

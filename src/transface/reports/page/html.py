@@ -6,6 +6,7 @@ import base64
 import html
 from pathlib import Path
 
+from transface.artifacts import write_whole
 from transface.plots import to_svg
 from transface.reports.page.document import (
     Block,
@@ -22,7 +23,7 @@ from transface.reports.page.document import (
     Warnings,
 )
 from transface.reports.page.style import STYLE
-from transface.reports.reading.files import media_type, write_whole
+from transface.reports.reading.files import media_type
 
 KIND_BADGES = {"run": "", "baseline": "baseline", "published": "published", "best": "best"}
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from transface.artifacts import write_whole
 from transface.plots import to_png
 from transface.reports.page.contact_sheet import contact_sheet
 from transface.reports.page.document import (
@@ -16,7 +17,7 @@ from transface.reports.page.document import (
     Table,
     Warnings,
 )
-from transface.reports.reading.files import suffix_of, write_whole
+from transface.reports.reading.files import suffix_of
 
 KIND_MARKS = {"run": "", "baseline": " *(baseline)*", "published": " *(published)*", "best": " **(best)**"}
 

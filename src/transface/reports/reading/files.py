@@ -1,8 +1,4 @@
-"""Report files: written whole or not at all, named by what they hold."""
-
-from pathlib import Path
-
-from transface.artifacts import writing_file
+"""What an encoded image is, by how it begins."""
 
 _MAGIC = (
     (b"\x89PNG", ".png", "image/png"),
@@ -10,15 +6,6 @@ _MAGIC = (
     (b"GIF8", ".gif", "image/gif"),
     (b"RIFF", ".webp", "image/webp"),
 )
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file of bytes so that a stop leaves the old file or the new one, make its folder if need be, and return
-    its path.
-    """
-    with writing_file(path) as stream:
-        stream.write(content)
-    return path
 
 
 def suffix_of(encoded: bytes) -> str:

@@ -80,20 +80,8 @@ def perturbed_faces(
     for k in num_patches:
         if k <= importance.shape[1]:
             dpap = DPAP(num_patches=k, probability=1.0, alpha=alpha, quantize=quantize, scoring_precision=None)
-            perturbed[k] = dpap(floats, backbone, generator=torch.Generator().manual_seed(seed))
+            perturbed[k] = dpap(floats, backbone, generator=torch.Generator(images.device).manual_seed(seed))
     return importance, perturbed
-
-
-def picture_of_backbone(
-    backbone: Backbone, images: Tensor, *, num_patches: Sequence[int] = (7, 15), seed: int = 0
-) -> Figure:
-    """Return `dominant_patches_picture` of a trained backbone and uint8 images (B, 3, H, W) on its device.
-
-    Raises:
-        ValueError: if the backbone ranks no patches.
-    """
-    importance, perturbed = perturbed_faces(backbone, images, num_patches=num_patches, seed=seed)
-    return dominant_patches_picture(images, importance, perturbed, backbone.grid_size, backbone.patch_size)
 
 
 def check_parts(

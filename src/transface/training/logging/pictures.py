@@ -1,9 +1,14 @@
 """Pictures and distributions of a run: a PNG in its folder, and the same to TensorBoard, W&B and MLflow, whichever is
 on.
+
+What a report shows lies in <run>/pictures: <name>.png, and captions.json with the title and caption of each.
 """
 
 import importlib
-from collections.abc import Sequence
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,31 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_png
+
+from transface.artifacts import write_whole
+
+log = logging.getLogger(__name__)
+
+CAPTIONS = "captions.json"
+
+
+def keep_run_picture(folder: Path, name: str, png: bytes, *, title: str, caption: str) -> Path:
+    """Write a PNG to <folder>/<name>.png, note its title and caption beside it, and return the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    known = json.loads((folder / CAPTIONS).read_text(encoding="utf-8")) if (folder / CAPTIONS).is_file() else {}
+    captions = known | {name: {"title": title, "caption": caption}}
+    write_whole(folder / CAPTIONS, json.dumps(captions, indent=1, sort_keys=True) + "\n")
+    return write_whole(folder / f"{name}.png", png)
+
+
+@contextmanager
+def without_costing_the_run(what: str) -> Iterator[None]:
+    """Tell of a picture that cannot be drawn, and go on: the weights it is of are trained and to be saved."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else ""
+        log.warning("no picture of %s: %s: %s", what, type(error).__name__, reason)
 
 
 def keep_picture(name: str, png: bytes, *, folder: Path, loggers: Sequence[Logger], step: int) -> Path:

@@ -11,7 +11,6 @@ from transface.systems.recognition.patch_picture import (
     dominant_patches_picture,
     outer_sides,
     perturbed_faces,
-    picture_of_backbone,
 )
 
 
@@ -83,13 +82,6 @@ def test_perturbed_faces_differ_in_the_chosen_patches_alone() -> None:
 def test_pixels_survive_the_way_to_floats_and_back() -> None:
     every = torch.arange(256, dtype=torch.uint8).expand(1, 3, 2, 256)
     assert torch.equal(torch.from_numpy(as_pixels(every.float() / 127.5 - 1)).permute(0, 3, 1, 2), every)
-
-
-def test_the_picture_of_a_backbone_is_drawn_and_leaves_it_as_it_was() -> None:
-    backbone = LeftIsImportant().train()
-    figure = picture_of_backbone(backbone, faces(), num_patches=(7,))
-    assert len(figure.axes) == 3 * 4
-    assert backbone.training
 
 
 @pytest.mark.parametrize(

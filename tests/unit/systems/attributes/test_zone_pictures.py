@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from transface.reports.attributes.zone_pictures import (
+from transface.systems.attributes.attribute_network import AttributeNetwork
+from transface.systems.attributes.multi_zone_encoder import MultiZoneEncoder
+from transface.systems.attributes.zone_pictures import (
     exits_figure,
     exits_of,
     looks_figure,
     zone_logits,
     zone_looks,
 )
-from transface.systems.attributes.attribute_network import AttributeNetwork
-from transface.systems.attributes.multi_zone_encoder import MultiZoneEncoder
 from transface.training.flops import forward_flops
 
 SETTINGS = {"embed_dim": 16, "depth": 4, "num_heads": 2, "patch_size": 8}
@@ -35,7 +35,7 @@ def batches() -> list[torch.Tensor]:
 def test_the_mean_face_and_the_looks_are_means_over_all_images_whatever_the_batches(
     batches: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transface.reports.attributes.zone_pictures.normalise", lambda x: x.double() / 127.5 - 1)
+    monkeypatch.setattr("transface.systems.attributes.zone_pictures.normalise", lambda x: x.double() / 127.5 - 1)
     network = network_of()
     looks = zone_looks(network, batches)
     together = zone_looks(network, [torch.cat(batches)])
