@@ -1,12 +1,13 @@
 """The formulas of docs/scaling.md against the byte counters of gloo ranks, and its table against the formulas."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
 
 from transface import distributed
+from transface.classifiers.head_costs import HeadTraffic, head_memory, head_traffic
 from transface.classifiers.partial_fc import PartialFC
 from transface.margins.arcface import ArcFace
 
@@ -15,43 +16,19 @@ IDENTITIES = {"MS1MV2": 85_742, "Glint360K": 360_232, "WebFace42M": 2_059_906}
 EMBEDDING, PER_DEVICE = 512, 128
 
 
-class Traffic(NamedTuple):
-    gathered: int
-    scattered: int
-    reduced: int
-
-
-def step_traffic(*, ranks: int, longest: int, faces: int, size: int, width: int) -> Traffic:
-    """Bytes of a partial_fc step as docs/scaling.md has them."""
-    return Traffic(
-        8 * ranks + ranks * longest * (width * size + 8), 4 * ranks * longest * size, 12 * faces + 8 * faces + 8
-    )
-
-
-def memory(*, classes: int, ranks: int, rate: float, size: int) -> dict[str, float]:
-    """Bytes of centres, gradient, AdamW's moments and a sampled step's copies on the fullest rank."""
-    rows = -(-classes // ranks)
-    sampled = rows if rate == 1 else rate * rows
-    return {
-        "weights and moments": 12 * rows * size,
-        "gradient": 4 * sampled * size,
-        "step": 0 if rate == 1 else 16 * sampled * size,
-    }
-
-
 @pytest.mark.parametrize("rate", [1.0, 0.3])
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_a_step_s_bytes_are_the_formulas(run_ranks: Any, kind: torch.dtype, rate: float) -> None:
     sizes = [4, 4, 2]
 
-    def work(rank: int) -> Traffic:
+    def work(rank: int) -> HeadTraffic:
         classifier = PartialFC(31, 6, ArcFace(), sample_rate=rate)
         embeddings = torch.randn(sizes[rank], 6).to(kind).requires_grad_()
         distributed.reset_traffic()
         distributed.global_mean(classifier(embeddings, torch.arange(sizes[rank]))).backward()
-        return Traffic(*distributed.traffic())
+        return HeadTraffic(*distributed.traffic())
 
-    expected = step_traffic(ranks=3, longest=4, faces=10, size=6, width=kind.itemsize)
+    expected = head_traffic(6, ranks=3, faces_per_rank=4, faces=10, element_size=kind.itemsize)
     assert run_ranks(3, work) == [expected] * 3
 
 
@@ -63,11 +40,13 @@ def test_the_table_holds_what_the_formulas_give() -> None:
     for line in lines:
         name, devices, rate, *numbers = (cell.strip() for cell in line.strip("|").split("|"))
         ranks, share = int(devices), float(rate)
-        bytes_held = memory(classes=IDENTITIES[name], ranks=ranks, rate=share, size=EMBEDDING)
-        moved = step_traffic(ranks=ranks, longest=PER_DEVICE, faces=ranks * PER_DEVICE, size=EMBEDDING, width=4)
+        held = head_memory(IDENTITIES[name], EMBEDDING, ranks=ranks, sharded=True, sample_rate=share)
+        moved = head_traffic(
+            EMBEDDING, ranks=ranks, faces_per_rank=PER_DEVICE, faces=ranks * PER_DEVICE, element_size=4
+        )
         replicated = 16 * IDENTITIES[name] * EMBEDDING
         expected = [
-            f"{sum(bytes_held.values()) / 1e9:.2f}",
+            f"{held.total() / 1e9:.2f}",
             f"{moved.gathered / 1e6:.1f}",
             f"{moved.scattered / 1e6:.1f}",
             f"{moved.reduced / 1e3:.0f}",

@@ -21,6 +21,7 @@ from transface.cli.config.value_types import home_of, parts
 from transface.cli.runs.changed_settings import changed_settings, told
 from transface.cli.runs.child_processes import children_repeat, refuse_machine_alone
 from transface.cli.runs.loggers import make_loggers, tell_config
+from transface.cli.runs.planned_run import print_plan
 from transface.cli.runs.recorded_run import repeat_of
 from transface.cli.runs.run_folder import checkpoint_of, make_room, record_environment, record_run
 from transface.cli.runs.trained_model import record_trained
@@ -31,12 +32,25 @@ log = logging.getLogger(__name__)
 
 def main(argv: list[str]) -> int:
     """Run `transface train` with Hydra overrides."""
+    if any(word.startswith("plan=") and word != "plan=false" for word in argv):
+        argv = [*argv, "hydra=no_folder"]  # a run that is not made has no folder
     repeat = repeat_of(argv)
     if repeat is None:
-        run_verb("train", argv, in_trials(train))
+        run_verb("train", argv, planned_or_trained)
     else:
-        run_verb(repeat.name, repeat.words, in_trials(train), folder=repeat.folder)
+        run_verb(repeat.name, repeat.words, planned_or_trained, folder=repeat.folder)
     return 0
+
+
+def planned_or_trained(cfg: DictConfig) -> float | None:
+    """Print what the run would cost, where the config asks for that, else train."""
+    if not cfg.plan:
+        return in_trials(train)(cfg)
+    check_settings(cfg)
+    cfg = editable(cfg)
+    leave_out_unfit_parts(cfg)
+    print_plan(cfg, with_facts=with_facts)
+    return None
 
 
 def train(cfg: DictConfig) -> float | None:

@@ -39,6 +39,8 @@ NOT_RECIPE = frozenset(
         "trainer",
         "time_budget",
         "schedule_by",
+        "plan",
+        "plan_facts",
         "system",
         "hydra",
         "run",

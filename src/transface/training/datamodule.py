@@ -32,6 +32,22 @@ class BatchDivision(NamedTuple):
     accumulation: int
 
 
+def divided(total_batch_size: int, *, devices: int, accumulation: int) -> int:
+    """Return the images per device and batch.
+
+    Raises:
+        ValueError: if the total does not divide, naming sizes that do.
+    """
+    parts = devices * accumulation
+    if total_batch_size % parts or total_batch_size < parts:
+        near = max(total_batch_size // parts, 1) * parts
+        raise ValueError(
+            f"data.total_batch_size={total_batch_size} cannot be dealt to {devices} devices x {accumulation}"
+            f" accumulated batches: take {near}, or set data.batch_size"
+        )
+    return total_batch_size // parts
+
+
 class TrainingData(lightning.LightningDataModule):
     """Batches of one labelled data set.
 
@@ -125,16 +141,9 @@ class TrainingData(lightning.LightningDataModule):
         Raises:
             ValueError: if total_batch_size does not divide, naming sizes that do.
         """
-        parts = devices * accumulation
         if self.batch_size is not None:
             return self.batch_size
-        if self.total_batch_size % parts or self.total_batch_size < parts:
-            near = max(self.total_batch_size // parts, 1) * parts
-            raise ValueError(
-                f"data.total_batch_size={self.total_batch_size} cannot be dealt to {devices} devices x {accumulation}"
-                f" accumulated batches: take {near}, or set data.batch_size"
-            )
-        return self.total_batch_size // parts
+        return divided(self.total_batch_size, devices=devices, accumulation=accumulation)
 
     def log_batch(self, size: int, division: BatchDivision) -> None:
         """Say how the recipe's batch is dealt to several devices, and warn where it is another one."""

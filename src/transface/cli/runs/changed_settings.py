@@ -16,7 +16,11 @@ NOT_TOLD = (
     "data.num_workers",
     "optimizer.",
     "protocol.",
+    "plan",
+    "validation.",
 )
+# Settings that came later than some checkpoints, with what those were trained by.
+LATER = {"schedule_by": "steps"}
 NUM_TOLD = 20
 
 
@@ -30,6 +34,8 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     told = []
     for name in dict.fromkeys([*new, *old]):
         if name.startswith(NOT_TOLD) or old.get(name) == new.get(name):
+            continue
+        if name not in old and new[name] == LATER.get(name, ...):
             continue
         if name not in old or name not in new:
             home = name.rpartition(".")[0]

@@ -69,7 +69,7 @@ class RankBatches(Sampler[list[int]]):
         if self._remaining() == 0:
             raise ValueError(
                 f"{order.num_samples} samples make no global batch of {world_size} x {batch_size}: take a smaller"
-                " batch, or tail='pad'"
+                " batch (data.total_batch_size)"
             )
 
     @property
