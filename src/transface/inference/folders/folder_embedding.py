@@ -196,7 +196,9 @@ def _readable_groups(
 
     try:
         return [(group, embed(group))]
-    except (ValueError, OSError):
+    except (ValueError, OSError) as error:
+        if unreadable == "refuse" and isinstance(error, ValueError):
+            raise ValueError(f"{error}; unreadable=skip leaves such pictures out and lists them") from error
         if unreadable == "refuse":
             raise
     found = []
