@@ -99,6 +99,20 @@ def test_a_killed_run_ends_bit_for_bit_where_the_whole_one_does(room: Path, trai
     assert whole["transface"]["network"] == resumed["transface"]["network"], "names and thresholds too"
 
 
+@pytest.mark.slow
+def test_two_processes_give_the_weights_of_one_with_an_uneven_last_batch(room: Path) -> None:
+    # Each process draws its own flips, so nothing is flipped; in float64 the sums of both ways agree.
+    calm = ("data.total_batch_size=4", "system.flip_probability=0", "trainer.precision=64-true", "optimizer=sgd")
+    for name, own in {"one": [], "two": ["trainer.strategy=ddp", "devices=2"]}.items():
+        words = command(f"name={name}", *calm, "optimizer.lr=0.05", "trainer.accelerator=cpu", *own)
+        done = subprocess.run(words, cwd=room, env=environment(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    one, two = (content_of(room / "runs" / name)["state_dict"] for name in ("one", "two"))
+    assert any(name.endswith(".bias") and float(value.abs().max()) > 1e-4 for name, value in one.items()), "trained"
+    for name, value in one.items():
+        assert torch.allclose(value, two[name], rtol=1e-9, atol=1e-12), name
+
+
 def test_names_order_and_thresholds_are_in_checkpoint_folder_onnx_and_card(
     call: Callable[..., int], trained: Path, room: Path
 ) -> None:
