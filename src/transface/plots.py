@@ -28,8 +28,13 @@ def line_style(index: int) -> dict[str, Any]:
     return {"color": SERIES[index % len(SERIES)], "linestyle": DASHES[index % len(DASHES)]}
 
 
+def baseline_style() -> dict[str, Any]:
+    """Return colour and dash of what others are compared with."""
+    return {"color": FAINT, "linestyle": DASHES[2]}
+
+
 def blank_figure(
-    width: float = 6.4, height: float = 4.2, *, columns: int = 1, rows: int = 1
+    width: float = 5.2, height: float = 3.6, *, columns: int = 1, rows: int = 1
 ) -> tuple[Figure, list[Axes]]:
     """Return an empty figure (inches) and its axes, row by row, in the house's style."""
     figure = Figure(figsize=(width, height), facecolor=PAPER)
@@ -151,7 +156,7 @@ def to_svg(figure: Figure, *, prefix: str) -> str:
     text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
     text = re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1", text)
     opening = (
-        f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" style="max-width:{100 * figure.get_figwidth():.0f}px"'
+        f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" style="max-width:{130 * figure.get_figwidth():.0f}px"'
         ' viewBox="\\1">'
     )
     return re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', opening, text, count=1)

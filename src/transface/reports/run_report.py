@@ -14,13 +14,13 @@ from transface.reports.attributes.attribute_bars import attribute_sections
 from transface.reports.page.document import Document, Picture, Plot, Section
 from transface.reports.page.html import write_html
 from transface.reports.page.markdown import write_markdown
-from transface.reports.reading.runs import Run, read_mapping, read_run, unused
+from transface.reports.reading.runs import Run, read_mapping, read_run, set_keys, unused
 from transface.reports.recognition.hard_pairs import ImageSource
-from transface.reports.recognition.pair_section import roc_section
+from transface.reports.recognition.pair_section import all_sets_section
 from transface.reports.sections.method_section import method_section
 from transface.reports.sections.result_sections import provenance_section, table_section, warning_section
 from transface.reports.sections.trained_section import trained_section
-from transface.reports.sections.training_curves import Trace, training_figure, trainings_figure
+from transface.reports.sections.training_curves import Trace, training_figures, trainings_figures
 from transface.reports.set_sections import set_sections
 from transface.training.logging.pictures import CAPTIONS
 
@@ -107,7 +107,7 @@ def run_document(
         *warning_section([run]),
         *table_section([run]),
         *attribute_sections(run),
-        *roc_section(run),
+        *all_sets_section(run),
         *training,
         *run_pictures(run.folder),
         *picture_sections(pictures or {}),
@@ -148,15 +148,8 @@ def subtitle(runs: Sequence[Run]) -> str:
 
 def training_section(run: Run) -> list[Section]:
     """Return the section with loss and accuracy over steps: [] where nothing was logged."""
-    figure = training_figure(run.traces)
-    if figure is None:
-        return []
-    return [
-        Section(
-            "Training",
-            (Plot(figure, "training", f"Training loss and validation accuracy over the steps of {run.label}."),),
-        )
-    ]
+    figures = training_figures(run.traces, sets=[key.name for key in set_keys(run.results)])
+    return training_plots(figures, f"of {run.label}")
 
 
 def trainings_section(runs: Sequence[Run]) -> list[Section]:
@@ -164,19 +157,16 @@ def trainings_section(runs: Sequence[Run]) -> list[Section]:
     named: dict[str, dict[str, Trace]] = {}
     for run in runs:
         named[unused(run.label, named)] = run.traces
-    figure = trainings_figure(named)
-    if figure is None:
-        return []
-    return [
-        Section(
-            "Training",
-            (
-                Plot(
-                    figure, "training", f"Training loss and mean validation accuracy over steps of {', '.join(named)}."
-                ),
-            ),
-        )
+    return training_plots(trainings_figures(named), f"of {', '.join(named)}")
+
+
+def training_plots(figures: Mapping[str, Figure], whose: str) -> list[Section]:
+    """Return the section of the figures over training: [] where there are none."""
+    words = {"loss": "Training loss", "accuracy": "Validation accuracy"}
+    plots = [
+        Plot(figure, f"training_{name}", f"{words[name]} {whose} over the steps.") for name, figure in figures.items()
     ]
+    return [Section("Training", tuple(plots))] if plots else []
 
 
 def run_pictures(folder: Path | None) -> list[Section]:

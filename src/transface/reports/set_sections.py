@@ -37,11 +37,12 @@ PROTOCOL_NAMES = {
 
 def set_sections(runs: Sequence[Run], *, images: Mapping[str, ImageSource] | None = None) -> list[Section]:
     """Return a section for each set. `images`: by the set's name, for hardest pairs without thumbnails."""
-    figures = not in_one_table(runs)
-    return [
-        set_section(SetResults(key, named_results(runs, key), figures, (images or {}).get(key.name)))
-        for key in set_keys(result for run in runs for result in run.results)
-    ]
+    alone = in_one_table(runs)
+    found = []
+    for place, key in enumerate(set_keys(result for run in runs for result in run.results)):
+        of_key = (images or {}).get(key.name)
+        found.append(SetResults(key, named_results(runs, key), not alone, of_key, place if alone else None))
+    return list(map(set_section, found))
 
 
 def set_section(found: SetResults) -> Section:

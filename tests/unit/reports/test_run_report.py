@@ -7,8 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from transface.plots import to_png
+from transface.reports.page.document import Table
 from transface.reports.reading.runs import read_run
-from transface.reports.recognition.pair_section import roc_section
+from transface.reports.recognition.pair_section import all_sets_section
 from transface.reports.run_report import write_comparison, write_run_report
 from transface.training.logging.pictures import keep_run_picture
 
@@ -27,7 +28,7 @@ def test_the_report_of_a_run(run: Path) -> None:
     for words in (*sections, "raw-pixel cosine *(baseline)*", "Threshold (cosine)", "AUC", "+-", "commit abc"):
         assert words in text
     linked = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
-    assert {"roc.png", "training.png", "dominant_patches.png", "pair_sets_easy_det.png"} <= set(linked)
+    assert {"roc.png", "training_loss.png", "dominant_patches.png", "pair_sets_easy_det.png"} <= set(linked)
     assert all((path.parent / name).stat().st_size > 100 for name in linked)
     assert (path.parent / "report.html").is_file()
 
@@ -52,7 +53,7 @@ def test_results_given_stand_in_for_those_of_the_folder(run: Path, make_result) 
 
 def test_a_run_that_was_only_trained_has_a_report_too(tmp_path: Path, make_run) -> None:
     text = write_run_report(make_run(tmp_path / "demo", []), formats=["md"]).read_text()
-    assert "training.png" in text
+    assert "training_loss.png" in text
     assert "Verification" not in text
 
 
@@ -92,8 +93,10 @@ def test_every_mode_of_a_set_has_its_own_roc_curve(tmp_path: Path, make_run, mak
         make_result("ijbc", mode="N1D1F1", margin=4),
         make_result("ijbc", mode="N0D0F0", margin=1),
     ]
-    (section,) = roc_section(read_run(make_run(tmp_path / "demo", results)))
-    plot = section.blocks[0]
+    (section,) = all_sets_section(read_run(make_run(tmp_path / "demo", results)))
+    table, plot, _ = section.blocks
+    assert [row.header for row in table.rows] == ["ijbc (N0D0F0)", "ijbc (N1D1F1)", "lfw"]
     labels = [text.get_text() for text in plot.figure.axes[0].get_legend().get_texts()]
     assert sorted(labels) == ["ijbc (N0D0F0)", "ijbc (N1D1F1)", "lfw"]
-    assert roc_section(read_run(make_run(tmp_path / "one", results[1:]))) == [], "the section of the set shows them"
+    (of_one,) = all_sets_section(read_run(make_run(tmp_path / "one", results[1:])))
+    assert [type(block) for block in of_one.blocks] == [Table], "the section of the set shows its curves"

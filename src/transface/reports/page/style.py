@@ -97,6 +97,16 @@ details{margin:.5rem 0}
 summary{cursor:pointer;color:var(--accent)}
 pre{overflow-x:auto;background:var(--page);border:1px solid var(--grid);border-radius:6px;padding:.8rem;
 font-size:.82rem;line-height:1.45}
+@media (max-width:40rem){
+header,main{padding:0 .5rem}
+header{padding-top:1rem}
+h1{font-size:1.5rem}
+section{padding:.8rem .7rem;border-radius:6px;margin-bottom:.8rem}
+tbody th{min-width:6rem}
+th,td{padding:.4rem .5rem}
+.gallery ul{grid-template-columns:repeat(2,1fr);gap:.6rem}
+.faces img,.missing{width:calc(50% - 1px);height:auto;aspect-ratio:1}
+}
 @media print{
 body{background:#fff;font-size:10.5pt}
 nav,.skip,details:not([open]){display:none}

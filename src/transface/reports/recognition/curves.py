@@ -4,6 +4,7 @@ Everything is drawn from what a result file holds: RocCurve and ScoreHistogram.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +16,6 @@ from transface.plots import (
     FAINT,
     INK,
     SERIES,
-    add_legend,
     blank_figure,
     label_axes,
     legend_below,
@@ -26,9 +26,12 @@ from transface.plots import (
 from transface.reports.sections.own_curves import draw_band
 
 Floats = NDArray[np.float64]
+Styles = Mapping[str, Mapping[str, Any]]  # colour and dash by the curve's name
 
 
-def roc_figure(curves: Mapping[str, RocCurve], *, num_impostors: int = 0, title: str = "") -> Figure:
+def roc_figure(
+    curves: Mapping[str, RocCurve], *, num_impostors: int = 0, title: str = "", styles: Styles | None = None
+) -> Figure:
     """Return the true accept rate over the false accept rate (logarithmic) of named curves.
 
     The axis starts at one false accept in `num_impostors`, or at the lowest FAR above zero.
@@ -37,9 +40,10 @@ def roc_figure(curves: Mapping[str, RocCurve], *, num_impostors: int = 0, title:
     start = lowest_far(curves, num_impostors)
     lowest = 1.0
     for index, (name, curve) in enumerate(curves.items()):
+        style = (styles or {}).get(name, line_style(index))
         far, tar, low, high = curve_arrays(curve, start)
-        ax.plot(far, tar, drawstyle="steps-post", linewidth=1.8, label=name, **line_style(index))
-        draw_band(ax, far, low, high, index)
+        ax.plot(far, tar, drawstyle="steps-post", linewidth=1.8, label=name, **style)
+        draw_band(ax, far, low, high, style["color"])
         lowest = min(lowest, tar.min(), *low[:1])
     far_axis(ax, start)
     ax.set_ylim(max(0.0, lowest - 0.05 * (1.02 - lowest)), 1 + 0.02 * (1.02 - lowest))
@@ -50,7 +54,12 @@ def roc_figure(curves: Mapping[str, RocCurve], *, num_impostors: int = 0, title:
 
 
 def det_figure(
-    curves: Mapping[str, RocCurve], *, num_genuine: int = 0, num_impostors: int = 0, title: str = ""
+    curves: Mapping[str, RocCurve],
+    *,
+    num_genuine: int = 0,
+    num_impostors: int = 0,
+    title: str = "",
+    styles: Styles | None = None,
 ) -> Figure:
     """Return the false reject rate over the false accept rate, both logarithmic; the axes end at one error in the pairs
     there are.
@@ -59,9 +68,10 @@ def det_figure(
     start = lowest_far(curves, num_impostors)
     floor = 1 / num_genuine if num_genuine else 1e-4
     for index, (name, curve) in enumerate(curves.items()):
+        style = (styles or {}).get(name, line_style(index))
         far, tar, low, high = curve_arrays(curve, start)
-        ax.plot(far, np.maximum(1 - tar, floor), drawstyle="steps-post", linewidth=1.8, label=name, **line_style(index))
-        draw_band(ax, far, np.maximum(1 - high, floor), np.maximum(1 - low, floor), index)
+        ax.plot(far, np.maximum(1 - tar, floor), drawstyle="steps-post", linewidth=1.8, label=name, **style)
+        draw_band(ax, far, np.maximum(1 - high, floor), np.maximum(1 - low, floor), style["color"])
     far_axis(ax, start)
     ax.set_yscale("log")
     ax.set_ylim(floor * 0.9, 1.1)
@@ -72,37 +82,22 @@ def det_figure(
     return figure
 
 
-def histogram_figure(
-    histograms: Mapping[str, ScoreHistogram], *, thresholds: Mapping[str, float] | None = None, title: str = ""
-) -> Figure:
-    """Return the score histograms, a panel a run: genuine and impostor as shares of their own number, the threshold as
-    a line.
-    """
-    figure, axes = blank_figure(6.4, 0.7 + 2.1 * len(histograms), rows=len(histograms))
-    for ax, (name, histogram) in zip(axes, histograms.items(), strict=True):
-        classes = (("impostor", histogram.impostor, SERIES[1], "////"), ("genuine", histogram.genuine, SERIES[0], None))
-        for label, counts, colour, hatch in classes:
-            share = np.asarray(counts, np.float64) / max(sum(counts), 1)
-            ax.stairs(share, histogram.edges, fill=True, color=colour, alpha=0.25, hatch=hatch, linewidth=0)
-            ax.stairs(share, histogram.edges, color=colour, linewidth=1.6, label=f"{label}, {sum(counts):,}")
-        if thresholds and name in thresholds:
-            ax.axvline(
-                thresholds[name],
-                color=INK,
-                linestyle=(0, (4, 2)),
-                linewidth=1.2,
-                label=f"threshold {thresholds[name]:.3f}",
-            )
-        ax.set_ylim(bottom=0)
-        ax.set_xlim(*occupied_range(histogram))
-        percent_axis(ax.yaxis)
-        label_axes(
-            ax,
-            x="score (cosine)" if ax is axes[-1] else "",
-            y="share of pairs, %",
-            title=name if len(histograms) > 1 else title,
-        )
-        add_legend(ax)
+def histogram_figure(histogram: ScoreHistogram, *, threshold: float | None = None, title: str = "") -> Figure:
+    """Return a score histogram: genuine and impostor as shares of their own number, the threshold as a line."""
+    figure, (ax,) = blank_figure()
+    classes = (("impostor", histogram.impostor, SERIES[1], "////"), ("genuine", histogram.genuine, SERIES[0], None))
+    for label, counts, colour, hatch in classes:
+        share = np.asarray(counts, np.float64) / max(sum(counts), 1)
+        ax.stairs(share, histogram.edges, fill=True, color=colour, alpha=0.25, hatch=hatch, linewidth=0)
+        ax.stairs(share, histogram.edges, color=colour, linewidth=1.6, label=f"{label}, {sum(counts):,}")
+    if threshold is not None:
+        said = f"threshold {threshold:.3f}"
+        ax.axvline(threshold, color=INK, linestyle=(0, (4, 2)), linewidth=1.2, label=said)
+    ax.set_ylim(bottom=0)
+    ax.set_xlim(*occupied_range(histogram))
+    percent_axis(ax.yaxis)
+    label_axes(ax, x="score (cosine)", y="share of pairs, %", title=title)
+    legend_below(ax)
     return figure
 
 

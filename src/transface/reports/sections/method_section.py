@@ -22,16 +22,10 @@ def method_section(run: Run) -> list[Section]:
     """Return the section: [] where the run neither logged quantities of the method nor kept pictures."""
     quantities = quantities_of(run.traces)
     blocks: list[Block] = []
-    if quantities:
-        alt = f"Mean, and spread as a band, over the steps of: {', '.join(quantities)}."
-        blocks.append(
-            Plot(
-                quantities_figure(quantities),
-                "method",
-                alt,
-                "Mean over faces or patches; band: plus and minus one standard deviation.",
-            )
-        )
+    for number, (label, (mean, spread)) in enumerate(quantities.items()):
+        band = "band: plus and minus one standard deviation" if spread is not None else ""
+        said = f"Mean of {label} over the steps" + (f"; {band}." if band else ".")
+        blocks.append(Plot(quantity_figure(label, mean, spread), f"method{number}", said, band.capitalize()))
     for name, path in latest_pictures(run.folder).items():
         words = name.replace("_", " ")
         step = int(path.stem.removeprefix("step-"))
@@ -57,24 +51,21 @@ def quantities_of(traces: Mapping[str, Trace]) -> dict[str, tuple[Trace, Trace |
                 if stem.startswith("train/ehsm/")
                 else stem.removeprefix("method/").replace("_", " ")
             )
-            found[label] = (trace, traces.get(f"{stem}_spread"))
+            spread = traces.get(f"{stem}_spread")
+            same = spread is not None and spread.steps.tolist() == trace.steps.tolist()
+            found[label] = (trace, spread if same else None)
     return found
 
 
-def quantities_figure(quantities: Mapping[str, tuple[Trace, Trace | None]], *, columns: int = 3) -> Figure:
-    """Return a panel for each quantity: its mean over the steps, its spread as a band."""
-    columns = min(columns, len(quantities))
-    rows = -(-len(quantities) // columns)
-    figure, axes = blank_figure(3.6 * columns, 2.7 * rows, columns=columns, rows=rows)
-    for index, (label, (mean, spread)) in enumerate(quantities.items()):
-        style = line_style(index)
-        axes[index].plot(mean.steps, mean.values, linewidth=1.6, color=style["color"])
-        if spread is not None and spread.steps.tolist() == mean.steps.tolist():
-            low, high = mean.values - spread.values, mean.values + spread.values
-            axes[index].fill_between(mean.steps, low, high, color=style["color"], alpha=0.16, linewidth=0)
-        label_axes(axes[index], x="step", y="", title=label)
-    for ax in axes[len(quantities) :]:
-        ax.set_visible(False)
+def quantity_figure(label: str, mean: Trace, spread: Trace | None) -> Figure:
+    """Return the mean of a quantity over the steps, its spread as a band."""
+    figure, (ax,) = blank_figure(height=2.8)
+    colour = line_style(0)["color"]
+    ax.plot(mean.steps, mean.values, linewidth=1.6, color=colour)
+    if spread is not None:
+        low, high = mean.values - spread.values, mean.values + spread.values
+        ax.fill_between(mean.steps, low, high, color=colour, alpha=0.16, linewidth=0)
+    label_axes(ax, x="step", y="", title=label)
     return figure
 
 

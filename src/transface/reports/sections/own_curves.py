@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from transface.evaluation.results import Curve, Result
-from transface.plots import SERIES, blank_figure, label_axes, legend_below, line_style
+from transface.plots import blank_figure, label_axes, legend_below, line_style
 from transface.reports.page.document import Plot
 from transface.reports.reading.measures import spoken_value
 
@@ -31,8 +31,9 @@ def curve_figure(curves: Mapping[str, Curve], *, title: str = "") -> Figure:
     """Return named curves of one kind as steps, with their bands where they have them."""
     figure, (ax,) = blank_figure()
     for index, (name, curve) in enumerate(curves.items()):
-        ax.plot(curve.x, curve.y, drawstyle="steps-post", linewidth=1.8, label=name, **line_style(index))
-        draw_band(ax, np.asarray(curve.x, np.float64), np.asarray(curve.low), np.asarray(curve.high), index)
+        style = line_style(index)
+        ax.plot(curve.x, curve.y, drawstyle="steps-post", linewidth=1.8, label=name, **style)
+        draw_band(ax, np.asarray(curve.x, np.float64), np.asarray(curve.low), np.asarray(curve.high), style["color"])
     ax.set_ylim(bottom=0)
     first = next(iter(curves.values()))
     label_axes(ax, x=first.x_title, y=first.y_title, title=title)
@@ -40,10 +41,10 @@ def curve_figure(curves: Mapping[str, Curve], *, title: str = "") -> Figure:
     return figure
 
 
-def draw_band(ax: Axes, x: Floats, low: Floats, high: Floats, index: int) -> None:
+def draw_band(ax: Axes, x: Floats, low: Floats, high: Floats, colour: str) -> None:
     """Shade between low and high, if there is a band."""
     if len(low) == len(x) and len(high) == len(x):
-        ax.fill_between(x, low, high, step="post", color=SERIES[index % len(SERIES)], alpha=0.16, linewidth=0)
+        ax.fill_between(x, low, high, step="post", color=colour, alpha=0.16, linewidth=0)
 
 
 def spoken(results: Mapping[str, Result]) -> str:

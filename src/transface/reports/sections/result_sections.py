@@ -54,12 +54,14 @@ class SetResults(NamedTuple):
         results: by label.
         figures: whether a table of the plain measures is wanted: one over all sets may have them already.
         images: images by position for hardest pairs without thumbnails, or None.
+        place: of the set among all of a report on one run, which gives its colour; None: colours tell runs apart.
     """
 
     key: SetKey
     results: Mapping[str, Result]
     figures: bool = True
     images: Any = None
+    place: int | None = None
 
     @property
     def stem(self) -> str:

@@ -63,17 +63,20 @@ def measures_table(
     *,
     caption: str,
     title: Callable[[MeasureName], str] = title_of,
+    best: bool = True,
     reference: Sequence[Row] = (),
     notes: Sequence[str] = (),
 ) -> Table:
-    """Return the named measures of one set's results, a row a run; below it rows to refer to, with notes on them."""
+    """Return the named measures of one set's results, a row a run, the best one marked; below it rows to refer to, with
+    notes on them.
+    """
     models = [result for result in results.values() if not is_baseline(result)]
-    best = {name: best_of([find_measure(result, name) for result in models]) for name in names}
+    highest = {name: best_of([find_measure(result, name) for result in models if best]) for name in names}
     rows = []
     for label, result in results.items():
         measures = [find_measure(result, name) for name in names]
         cells = tuple(
-            cell_of(m, best=m is not None and m is best[name]) for m, name in zip(measures, names, strict=True)
+            cell_of(m, best=m is not None and m is highest[name]) for m, name in zip(measures, names, strict=True)
         )
         rows.append(Row(label, cells, row_kind([result])))
     told = (*notes_of(results.values(), names=names), *notes)

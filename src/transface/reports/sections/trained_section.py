@@ -28,9 +28,10 @@ def trained_cells(trained: Mapping[str, Any], config: Mapping[str, Any]) -> list
         if name in trained
     ]
     steps = trained.get("steps")
-    epochs = f" ({trained['epochs']} epochs)" if "epochs" in trained else ""
+    count = trained.get("epochs")
+    epochs = "" if count is None else f", {count} epoch{'s' if count != 1 else ''}"
     batch = config.get("data", {}).get("total_batch_size") if isinstance(config.get("data"), Mapping) else None
-    of_batch = f" of {batch}" if isinstance(batch, int) else ""
+    of_batch = f" of {batch} images" if isinstance(batch, int) else ""
     return [
         str(trained.get("network", "")),
         "" if parameters is None else f"{parameters:,}{frozen}",

@@ -5,15 +5,28 @@ The file is wide: a column a metric, `step` and `epoch` among them, a cell empty
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from transface.plots import add_legend, blank_figure, label_axes, line_style, percent_axis
+from transface.plots import (
+    FAINT,
+    INK,
+    blank_figure,
+    label_axes,
+    legend_below,
+    line_style,
+    percent_axis,
+    style_axes,
+)
+
+SECONDS = "speed/seconds"
 
 
 class Trace(NamedTuple):
@@ -88,46 +101,95 @@ def accuracies_of(traces: dict[str, Trace]) -> dict[str, Trace]:
     names = [name for name in traces if name.startswith("val/") and name.endswith("/accuracy")]
     found = {name.removeprefix("val/").removesuffix("/accuracy"): traces[name] for name in names}
     mean = found.pop("mean", None)
+    for name in [name for name in found if name.endswith("/mean")]:
+        if mean is not None and np.array_equal(found[name].values, mean.values, equal_nan=True):
+            del found[name]  # of the one protocol there is: the same numbers under a longer name
     return found if mean is None or len(found) == 1 else {**found, "mean": mean}
 
 
-def training_figure(traces: dict[str, Trace]) -> Figure | None:
-    """Return loss and validation accuracy over steps side by side, or None if neither was logged."""
-    return panels_figure(losses_of(traces), accuracies_of(traces))
+def training_figures(traces: dict[str, Trace], *, sets: Sequence[str] = ()) -> dict[str, Figure]:
+    """Return the figures "loss" and "accuracy" over the steps of a run, those that were logged; `sets` in the order
+    that gives their colours.
+    """
+    found = accuracies_of(traces)
+    order = [name for name in sets if name in found] + [name for name in found if name not in sets]
+    places = {name: list(sets).index(name) if name in sets else len(sets) + i for i, name in enumerate(order)}
+    styles = {name: {"color": INK, "linestyle": "-"} if name == "mean" else line_style(places[name]) for name in order}
+    time = traces.get(SECONDS)
+    accuracies = {name: found[name] for name in order}
+    return {
+        **({"loss": loss_figure(losses, time)} if (losses := losses_of(traces)) else {}),
+        **({"accuracy": accuracy_figure(accuracies, styles, time)} if accuracies else {}),
+    }
 
 
-def trainings_figure(runs: Mapping[str, dict[str, Trace]]) -> Figure | None:
-    """Return the total loss and the mean validation accuracy of named runs over each other, or None if none logged
-    either.
+def trainings_figures(runs: Mapping[str, dict[str, Trace]]) -> dict[str, Figure]:
+    """Return the figures "loss" and "accuracy": total loss and mean validation accuracy of named runs over each other,
+    those that were logged.
     """
     losses = {label: next(iter(found.values())) for label, traces in runs.items() if (found := losses_of(traces))}
     accuracies = {label: list(found.values())[-1] for label, traces in runs.items() if (found := accuracies_of(traces))}
-    return panels_figure(losses, accuracies)
+    styles = {label: line_style(index) for index, label in enumerate(accuracies)}
+    return {
+        **({"loss": loss_figure(losses, None)} if losses else {}),
+        **({"accuracy": accuracy_figure(accuracies, styles, None)} if accuracies else {}),
+    }
 
 
-def panels_figure(losses: Mapping[str, Trace], accuracies: Mapping[str, Trace]) -> Figure | None:
-    """Return a panel of named losses (raw behind their running mean) and one of named accuracies, those there are; None
-    for neither.
-    """
-    if not losses and not accuracies:
-        return None
-    panels = [bool(losses), bool(accuracies)]
-    figure, axes = blank_figure(4.9 * sum(panels), 3.7, columns=sum(panels))
-    if losses:
-        for index, (name, (steps, values)) in enumerate(losses.items()):
-            style = line_style(index)
-            window = max(1, len(values) // 40)
-            if window > 1:
-                axes[0].plot(steps, values, color=style["color"], alpha=0.28, linewidth=0.9)
-            axes[0].plot(
-                steps, smoothed(values, window), linewidth=1.8, label=name if len(losses) > 1 else None, **style
-            )
-        label_axes(axes[0], x="step", y="training loss", title="Loss")
-        add_legend(axes[0])
-    if accuracies:
-        for index, (name, (steps, values)) in enumerate(accuracies.items()):
-            axes[-1].plot(steps, values, marker="o", markersize=3.5, linewidth=1.6, label=name, **line_style(index))
-        percent_axis(axes[-1].yaxis)
-        label_axes(axes[-1], x="step", y="validation accuracy, %", title="Accuracy")
-        add_legend(axes[-1])
+def loss_figure(losses: Mapping[str, Trace], time: Trace | None) -> Figure:
+    """Return named losses over the steps, raw values behind their running mean."""
+    figure, (ax,) = blank_figure()
+    for index, (name, (steps, values)) in enumerate(losses.items()):
+        style = line_style(index)
+        window = max(1, len(values) // 40)
+        if window > 1:
+            ax.plot(steps, values, color=style["color"], alpha=0.28, linewidth=0.9)
+        ax.plot(steps, smoothed(values, window), linewidth=1.8, label=name if len(losses) > 1 else None, **style)
+    label_axes(ax, x="step", y="training loss", title="Loss")
+    legend_below(ax)
+    add_time_axis(ax, time)
     return figure
+
+
+def accuracy_figure(
+    accuracies: Mapping[str, Trace], styles: Mapping[str, Mapping[str, Any]], time: Trace | None
+) -> Figure:
+    """Return named validation accuracies over the steps."""
+    figure, (ax,) = blank_figure()
+    for name, (steps, values) in accuracies.items():
+        ax.plot(steps, values, marker="o", markersize=3.5, linewidth=1.6, label=name, **styles[name])
+    percent_axis(ax.yaxis)
+    label_axes(ax, x="step", y="validation accuracy, %", title="Accuracy")
+    legend_below(ax)
+    add_time_axis(ax, time)
+    return figure
+
+
+def add_time_axis(ax: Axes, time: Trace | None) -> None:
+    """Draw the time since training began at the top; nothing where it was not logged."""
+    figure = ax.get_figure()
+    if time is None or len(time.steps) < 2 or not isinstance(figure, Figure):
+        return
+    seconds = elapsed(time.values)
+    units = ((3600.0, "hours", 10_800), (60.0, "minutes", 180), (1.0, "seconds", 0))
+    unit, word = next((unit, word) for unit, word, least in units if seconds[-1] >= least)
+    ticks = np.asarray(MaxNLocator(5).tick_values(0.0, float(seconds[-1]) / unit))
+    ticks = ticks[ticks * unit <= seconds[-1]]
+    height = figure.get_size_inches()[1]
+    figure.subplots_adjust(top=figure.subplotpars.top - 0.36 / height)
+    top = ax.twiny()
+    style_axes(top)
+    top.grid(visible=False)
+    top.spines["top"].set_visible(True)
+    top.spines["top"].set_color(FAINT)
+    steps, seconds = np.append(0.0, time.steps), np.append(0.0, seconds)
+    top.set_xticks(np.interp(ticks * unit, seconds, steps), [f"{tick:g}" for tick in ticks])
+    top.set_xlim(ax.get_xlim())  # last: a tick outside would widen the axis
+    top.set_xlabel(word, color=FAINT, fontsize=9, loc="right", labelpad=2)
+    ax.set_title(ax.get_title("left"), color=INK, fontsize=11, loc="left", pad=22)
+
+
+def elapsed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return seconds since training began, of seconds since it began or was last resumed: they begin anew there."""
+    steps = np.diff(values, prepend=0.0)
+    return np.cumsum(np.where(steps < 0, values, steps))

@@ -21,7 +21,8 @@ MEGABYTE = 2**20
 class Throughput(Callback):
     """Logs, every `every_n_steps` batches and as means over them:
 
-    speed/images_per_second (of all devices), speed/data_wait_share (of the time between two steps' starts),
+    speed/seconds (since training began or was resumed), speed/images_per_second (of all devices),
+    speed/data_wait_share (of the time between two steps' starts),
     speed/seconds_left, speed/memory_mib (the peak so far, of the GPU or of this process), speed/mfu (where the device's
     peak is known).
 
@@ -45,6 +46,7 @@ class Throughput(Callback):
         self.every_n_steps, self.peak_tflops, self.clock = every_n_steps, peak_tflops, clock
         self._flops_per_image = 0
         self._peak: float | None = None
+        self._began = 0.0
         self._begin(0.0)
 
     def _begin(self, now: float) -> None:
@@ -55,7 +57,8 @@ class Throughput(Callback):
             self.peak_tflops * 1e12 if self.peak_tflops else device_peak(pl_module.device, str(trainer.precision))
         )
         self._flops_per_image = (_flops_per_image(pl_module) or 0) if self._peak else 0
-        self._begin(self.clock())
+        self._began = self.clock()
+        self._begin(self._began)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._waited += self.clock() - self._ended
@@ -77,7 +80,8 @@ class Throughput(Callback):
     def measured(self, trainer: Trainer, pl_module: LightningModule, seconds: float) -> dict[str, float]:
         """Return the row of the window that took `seconds`."""
         rate = self._images * trainer.world_size / seconds
-        row = {"speed/images_per_second": rate, "speed/data_wait_share": self._waited / seconds}
+        row = {"speed/seconds": self._ended - self._began}
+        row |= {"speed/images_per_second": rate, "speed/data_wait_share": self._waited / seconds}
         left = seconds_left(trainer, seconds / self._batches)
         if left is not None:
             row["speed/seconds_left"] = left

@@ -92,7 +92,7 @@ def test_tables_have_captions_and_headers_that_say_what_they_head(structure: Str
 
 
 def test_pictures_and_plots_are_described(structure: Structure) -> None:
-    assert len(structure.all("svg")) == 6  # ROC, DET, scores of two sets
+    assert len(structure.all("svg")) == 9  # of two sets ROC, DET, scores of each row
     for attributes in structure.all("svg"):
         assert attributes["role"] == "img"
         assert "rate" in attributes["aria-label"] or "scores" in attributes["aria-label"]
@@ -158,7 +158,7 @@ def test_words_and_curves_stand_out_from_the_paper(page: str, scheme: str) -> No
 def test_a_real_browser_shows_tables_plots_and_faces(tmp_path: Path, make_run, make_result, browser) -> None:
     run = read_run(make_run(tmp_path / "demo", [make_result(), make_result("lfw")]))
     path = write_html(run_document(run), tmp_path / "report.html")
-    assert browser.seen(path) == "4 tables, 8 plots, 48 pictures, as wide as the window"
+    assert browser.seen(path) == "3 tables, 10 plots, 48 pictures, as wide as the window"
     browser.open(path, f"--screenshot={tmp_path / 'page.png'}", "--window-size=1200,1600")
     pixels = np.asarray(Image.open(tmp_path / "page.png").convert("RGB")).astype(int)
     blue = np.abs(pixels - np.array([0x1F, 0x5F, 0xD1])).sum(2) < 30

@@ -61,13 +61,12 @@ def test_the_axis_starts_at_one_false_accept() -> None:
 
 def test_histograms_are_shares_of_their_own_class_and_show_the_threshold() -> None:
     histogram = ScoreHistogram([0.0, 0.25, 0.5, 0.75, 1.0], [0, 0, 5, 5], [0, 90, 10, 0])
-    figure = histogram_figure({"a": histogram, "b": histogram}, thresholds={"a": 0.4})
-    assert len(figure.axes) == 2
-    heights = [patch.get_data().values for patch in figure.axes[0].patches]
+    (ax,) = histogram_figure(histogram, threshold=0.4).axes
+    heights = [patch.get_data().values for patch in ax.patches]
     assert any(np.allclose(h, [0, 0.9, 0.1, 0]) for h in heights)
     assert any(np.allclose(h, [0, 0, 0.5, 0.5]) for h in heights)
-    assert len(figure.axes[0].lines) == 1
-    assert len(figure.axes[1].lines) == 0
+    assert len(ax.lines) == 1
+    assert len(histogram_figure(histogram).axes[0].lines) == 0
     low, high = occupied_range(histogram)
     assert 0.2 < low < 0.25
     assert 1.0 < high < 1.1

@@ -6,7 +6,7 @@ import numpy as np
 
 from transface.reports.page.document import Picture, Plot
 from transface.reports.reading.runs import Run
-from transface.reports.sections.method_section import latest_pictures, method_section, quantities_figure, quantities_of
+from transface.reports.sections.method_section import latest_pictures, method_section, quantities_of, quantity_figure
 from transface.reports.sections.training_curves import Trace
 
 
@@ -31,12 +31,13 @@ def test_quantities_are_means_with_their_spread() -> None:
 
 
 def test_the_band_is_one_spread_to_each_side() -> None:
-    figure = quantities_figure(quantities_of(TRACES))
-    (band,) = figure.axes[0].collections
+    found = quantities_of(TRACES)
+    (ax,) = quantity_figure("gate", *found["gate"]).axes
+    (band,) = ax.collections
     ys = band.get_paths()[0].vertices[:, 1]
     assert np.isclose(ys.min(), 0.4)
     assert np.isclose(ys.max(), 0.8)
-    assert not figure.axes[1].collections
+    assert not quantity_figure("weight", *found["EHSM weight (training batches)"]).axes[0].collections
 
 
 def test_the_newest_picture_of_each_kind_is_shown(tmp_path: Path) -> None:
@@ -49,8 +50,8 @@ def test_the_newest_picture_of_each_kind_is_shown(tmp_path: Path) -> None:
         "gate": "step-000001000",
     }
     (section,) = method_section(Run("a", folder=tmp_path, traces=TRACES))
-    assert [type(block) for block in section.blocks] == [Plot, Picture, Picture]
-    assert "step 1,000" in section.blocks[2].caption
+    assert [type(block) for block in section.blocks] == [Plot, Plot, Picture, Picture]
+    assert "step 1,000" in section.blocks[3].caption
 
 
 def test_a_run_without_any_has_no_section(tmp_path: Path) -> None:

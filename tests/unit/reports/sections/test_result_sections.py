@@ -68,8 +68,10 @@ def test_other_kinds_show_no_curves_or_pairs_of_faces(make_result) -> None:
 
 def test_plots_of_a_set_and_what_they_show_in_words(make_result) -> None:
     plots = curve_plots("easy", {"a": make_result(), "b": make_result(seed=2)}, stem="s")
-    assert [plot.stem for plot in plots] == ["s_roc", "s_det", "s_scores"]
-    assert all(isinstance(plot, Plot) and "a: accuracy" in plot.alt and "b: accuracy" in plot.alt for plot in plots)
+    assert [plot.stem for plot in plots] == ["s_roc", "s_det", "s_scores", "s_scores1"]
+    assert all(isinstance(plot, Plot) and "a: accuracy" in plot.alt and "b: accuracy" in plot.alt for plot in plots[:2])
+    assert "a: accuracy" in plots[2].alt
+    assert "b: accuracy" in plots[3].alt
     assert "band: 95 % interval" in plots[0].figure.axes[0].get_title("left")
 
 

@@ -28,7 +28,7 @@ def test_network_data_steps_and_time_are_told() -> None:
         "1,234,567 (1,000 of them trained)",
         "112 x 96",
         "7,000 images, 500 people",
-        "3,270 of 64 (30 epochs)",
+        "3,270 of 64 images, 30 epochs",
         "24 min on 2 devices since it was resumed",
     ]
 

@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from transface.plots import INK, SERIES
 from transface.reports.sections.training_curves import (
+    Trace,
     accuracies_of,
+    elapsed,
     losses_of,
     read_traces,
     smoothed,
-    training_figure,
-    trainings_figure,
+    training_figures,
+    trainings_figures,
 )
 
 TEXT = """step,epoch,train/loss,val/lfw/accuracy,lr-AdamW
@@ -82,13 +85,36 @@ def test_the_parts_of_a_loss_are_shown_only_where_there_are_several(tmp_path: Pa
 def test_the_figure_has_a_panel_for_what_was_logged(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(TEXT)
     traces = read_traces(tmp_path / "metrics.csv")
-    figure = training_figure(traces)
-    assert figure is not None
-    assert [ax.get_title("left") for ax in figure.axes] == ["Loss", "Accuracy"]
-    only_loss = training_figure({"train/loss": traces["train/loss"]})
-    assert only_loss is not None
-    assert len(only_loss.axes) == 1
-    assert training_figure({"lr": traces["train/loss"]}) is None
+    figures = training_figures(traces)
+    assert {name: figure.axes[0].get_title("left") for name, figure in figures.items()} == {
+        "loss": "Loss",
+        "accuracy": "Accuracy",
+    }
+    assert list(training_figures({"train/loss": traces["train/loss"]})) == ["loss"]
+    assert training_figures({"lr": traces["train/loss"]}) == {}
+
+
+def trace(*values: float) -> Trace:
+    return Trace(np.arange(1, len(values) + 1) * 10, np.array(values))
+
+
+def test_a_set_has_one_colour_in_every_plot_and_the_mean_has_none() -> None:
+    traces = {f"val/{name}/accuracy": trace(0.5, 0.6) for name in ("easy", "hard", "mean", "pair_sets/mean")}
+    figure = training_figures(traces, sets=["medium", "hard", "easy"])["accuracy"]
+    colours = {line.get_label(): line.get_color() for line in figure.axes[0].lines}
+    assert colours == {"hard": SERIES[1], "easy": SERIES[2], "mean": INK}
+
+
+def test_time_stands_above_the_steps_and_goes_on_after_a_resume() -> None:
+    np.testing.assert_allclose(elapsed(np.array([10.0, 30.0, 5.0, 20.0])), [10, 30, 35, 50])
+    traces = {"train/loss": trace(3.0, 2.0, 1.0), "speed/seconds": trace(120.0, 240.0, 360.0)}
+    steps, time = training_figures(traces)["loss"].axes
+    assert time.get_xlabel() == "minutes"
+    places = dict(zip((label.get_text() for label in time.get_xticklabels()), time.get_xticks(), strict=True))
+    assert len(places) > 2
+    for minutes, step in places.items():
+        assert step == pytest.approx(5 * float(minutes))
+    assert time.get_xlim() == steps.get_xlim()
 
 
 def test_several_runs_lie_over_each_other(tmp_path: Path) -> None:
@@ -96,9 +122,8 @@ def test_several_runs_lie_over_each_other(tmp_path: Path) -> None:
         "step,train/loss,val/a/accuracy,val/b/accuracy,val/mean/accuracy\n0,2,.5,.7,.6\n1,1,.6,.8,.7\n"
     )
     traces = read_traces(tmp_path / "m.csv")
-    figure = trainings_figure({"one": traces, "two": {"train/loss": traces["train/loss"]}, "none": {}})
-    assert figure is not None
-    loss, accuracy = figure.axes
+    figures = trainings_figures({"one": traces, "two": {"train/loss": traces["train/loss"]}, "none": {}})
+    loss, accuracy = figures["loss"].axes[0], figures["accuracy"].axes[0]
     assert [text.get_text() for text in loss.get_legend().get_texts()] == ["one", "two"]
     assert list(accuracy.lines[0].get_ydata()) == [0.6, 0.7]
-    assert trainings_figure({"none": {}}) is None
+    assert trainings_figures({"none": {}}) == {}

@@ -86,7 +86,12 @@ def test_rates_are_means_over_the_window() -> None:
     assert [step for step, _ in rows] == [2, 4]
     first, second = rows[0][1], rows[1][1]
     assert first.pop("speed/memory_mib") > 50  # of this process, which holds torch
-    assert first == {"speed/images_per_second": 4.0, "speed/data_wait_share": 0.25, "speed/seconds_left": 98.0}
+    assert first == {
+        "speed/seconds": 2.0,
+        "speed/images_per_second": 4.0,
+        "speed/data_wait_share": 0.25,
+        "speed/seconds_left": 98.0,
+    }
     assert second["speed/data_wait_share"] == pytest.approx(1 / 3)
     assert second["speed/images_per_second"] == pytest.approx(8 / 3)
 
@@ -113,7 +118,7 @@ def test_mfu_is_model_flops_over_the_peak_of_all_devices() -> None:
 
 def test_no_mfu_without_a_known_peak_and_no_time_left_without_an_end() -> None:
     rows = walk(Throughput(every_n_steps=1), ticks=[(0.0, 2.0)], estimated_stepping_batches=float("inf"))
-    assert set(rows[0][1]) == {"speed/images_per_second", "speed/data_wait_share", "speed/memory_mib"}
+    assert set(rows[0][1]) == {"speed/seconds", "speed/images_per_second", "speed/data_wait_share", "speed/memory_mib"}
     ended: Any = SimpleNamespace(estimated_stepping_batches=5, global_step=9, accumulate_grad_batches=1)
     assert seconds_left(ended, 3.0) == 0
 
