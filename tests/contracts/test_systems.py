@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.contracts.warm_commands import start
 
 import transface
 from transface.__main__ import main
@@ -95,8 +96,18 @@ def environment() -> dict[str, str]:
     }
 
 
+def arguments(*words: str) -> list[str]:
+    return ["train", "--config-dir", "conf", *WORDS, "data.root=data", *words]
+
+
 def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "transface", "train", "--config-dir", "conf", *WORDS, "data.root=data", *words]
+    return [sys.executable, "-m", "transface", *arguments(*words)]
+
+
+def finished(process: Any, output: Path) -> None:
+    """Wait for a command that has to succeed."""
+    process.join()
+    assert process.exitcode == 0, output.read_text()
 
 
 @pytest.fixture
@@ -120,10 +131,8 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def trained(room: Path) -> Path:
     """A run of six epochs by the command line."""
-    done = subprocess.run(
-        command("name=whole", "trainer.max_epochs=6"), cwd=room, env=environment(), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    words = arguments("name=whole", "trainer.max_epochs=6")
+    finished(start(words, room, room / "whole.txt", environment=environment()), room / "whole.txt")
     return room / "runs" / "whole"
 
 
@@ -134,10 +143,9 @@ def test_it_imports_nothing_of_recognition() -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_only_what_the_system_reads_is_composed(room: Path) -> None:
-    shown = subprocess.run(
-        command("--cfg", "job"), cwd=room, env=environment(), capture_output=True, text=True, check=True
-    ).stdout
+def test_only_what_the_system_reads_is_composed(call: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("train", "--cfg", "job") == 0
+    shown = capsys.readouterr().out
     keys = {line.partition(":")[0] for line in shown.splitlines() if line and not line.startswith((" ", "-", "#"))}
     assert {"data", "network", "system", "protocol", "optimizer"} <= keys
     assert not keys & {"margin", "classifier", "perturbation", "weighting", "embedding_size", "backbone"}
@@ -162,24 +170,18 @@ def test_its_best_checkpoint_is_that_of_the_lowest_error(trained: Path) -> None:
 
 
 def test_a_killed_run_ends_bit_for_bit_where_the_whole_one_does(room: Path, trained: Path) -> None:
-    process = subprocess.Popen(
-        command("name=killed", "trainer.max_epochs=6"), cwd=room, env=environment(), stdout=subprocess.DEVNULL
-    )
+    words = arguments("name=killed", "trainer.max_epochs=6")
+    process = start(words, room, room / "killed.txt", environment=environment())
     folder = room / "runs" / "killed" / "checkpoints"
     for _ in range(2000):
-        if (folder / "step-000000004").exists() or process.poll() is not None:
+        if (folder / "step-000000004").exists() or not process.is_alive():
             break
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    again = subprocess.run(
-        command("name=killed", "trainer.max_epochs=6", "resume=auto"),
-        cwd=room,
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert again.returncode == 0, again.stderr
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, (room / "killed.txt").read_text()
+    again = start([*words, "resume=auto"], room, room / "again.txt", environment=environment())
+    finished(again, room / "again.txt")
     whole, resumed = weights(trained), weights(room / "runs" / "killed")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
