@@ -1,4 +1,4 @@
-"""Rank, world size, and what ranks say to each other; all of it does nothing on one process.
+"""Rank, world size, and collectives between ranks; on one process all of it does nothing.
 
 Every collective adds the bytes it sends and receives to `traffic`, which docs/scaling.md is checked against.
 Shapes: B faces of this rank, G faces of all ranks, W ranks.

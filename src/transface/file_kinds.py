@@ -63,7 +63,7 @@ def described_file(path: str | Path) -> str:
     if _is_onnx(begin):
         return "an ONNX graph: name it .onnx"
     if begin.startswith(b"\x80") and len(begin) > 1 and begin[1] <= 5:
-        return ""  # a pickle: whoever reads pickles says what is in it
+        return ""  # a pickle: the reader of pickles says what is in it
     return _described_text(begin)
 
 

@@ -1,7 +1,7 @@
-"""Figures that look alike: palette, axes, and the two forms a figure leaves in, PNG (light) and SVG (follows the page's
-light or dark).
+"""Figures that look alike: palette, axes, and their two file formats, PNG (light) and SVG (follows the page's light or
+dark).
 
-No pyplot, so no global state: a Figure is made, drawn on and saved by whoever holds it.
+No pyplot, so no global state: a Figure is made, drawn on and saved by its owner.
 """
 
 import io
@@ -36,7 +36,7 @@ def baseline_style() -> dict[str, Any]:
 def blank_figure(
     width: float = 5.2, height: float = 3.6, *, columns: int = 1, rows: int = 1
 ) -> tuple[Figure, list[Axes]]:
-    """Return an empty figure (inches) and its axes, row by row, in the house's style."""
+    """Return an empty figure (inches) and its axes, row by row, in the style of all figures."""
     figure = Figure(figsize=(width, height), facecolor=PAPER)
     # Margins in inches, stated: working them out (constrained layout) would double the time a report takes.
     left, right, bottom, top, between, above = 0.72, 0.15, 0.52, 0.36, 0.78, 0.78

@@ -1,4 +1,4 @@
-"""How far long work has come: a bar on a terminal; elsewhere a line at least every 30 seconds, also of work that has no
+"""Progress of long work: a bar on a terminal; elsewhere a line at least every 30 seconds, also of work that has no
 steps to count.
 """
 
@@ -53,7 +53,7 @@ class Teller:
         self._thread: threading.Thread | None = None
 
     def told(self) -> None:
-        """Take note that something else said how things are."""
+        """Record that something else reported progress."""
         self._said = self.clock()
 
     def beat(self) -> None:
@@ -109,7 +109,7 @@ _teller = Teller(_say)
 
 
 def told() -> None:
-    """Take note that a line was printed: the next one is due a while after it."""
+    """Record that a line was printed: the next one is due a while after it."""
     _teller.told()
 
 

@@ -207,7 +207,7 @@ class PartialFC(nn.Module):
         return {"num_draws": self.num_draws, "classes": tuple(self.classes), "num_identities": self.num_identities}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on with the draws of a saved state."""
+        """Restore the state of the draws."""
         self.num_draws = int(state["num_draws"])
 
 

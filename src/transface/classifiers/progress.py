@@ -1,4 +1,4 @@
-"""What a classifier may be told of a run: where it is."""
+"""The progress of a run that a classifier may read: epoch and step."""
 
 from typing import Protocol, runtime_checkable
 

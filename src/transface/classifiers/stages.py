@@ -1,4 +1,4 @@
-"""Stages: a classifier whose settings change at an epoch or a step of one run; optimizer and schedule go on.
+"""Stages: a classifier whose settings change at an epoch or a step of one run; optimizer and schedule continue.
 
 Which stage a step is in follows from its number alone, so a resumed run is in the stage it left.
 """

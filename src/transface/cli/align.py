@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
 
 
 def align(cfg: DictConfig) -> None:
-    """Align the faces of the folder; a run that was stopped goes on."""
+    """Align the faces of the folder; a stopped run resumes."""
     from transface.images.files import list_images
     from transface.inference.folders.align_folder import SHEET, TABLE, align_folder
 

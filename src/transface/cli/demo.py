@@ -29,7 +29,7 @@ def demo(cfg: DictConfig) -> None:
     page = build_page(handlers, title=f"transface: {handlers.model.provenance.get('source') or cfg.checkpoint}")
     allowed = [] if handlers.pictures is None else [str(handlers.pictures.resolve())]
     if cfg.host not in LOOPBACK:
-        print(f"warning: {cfg.host} lets other machines in: whoever reaches this port can use the model")
+        print(f"warning: {cfg.host} lets other machines in: everyone who reaches this port can use the model")
     _, address, _ = page.launch(
         server_name=cfg.host,
         server_port=cfg.port or None,

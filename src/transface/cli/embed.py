@@ -14,7 +14,7 @@ def main(argv: list[str]) -> int:
 
 
 def embed(cfg: DictConfig) -> None:
-    """Embed the folder; a run that was stopped goes on."""
+    """Embed the folder; a stopped run resumes."""
     from transface.data.sources.picture_list import open_pictures
     from transface.inference.folders.folder_embedding import embed_folder
 

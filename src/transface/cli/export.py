@@ -1,5 +1,5 @@
 """`transface export`: a model for use elsewhere, as ONNX, torch.export program or safetensors folder, checked before it
-is let out.
+is published.
 """
 
 from functools import partial

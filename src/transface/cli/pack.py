@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
         except SystemExit as stop:  # --help
             outcome.code = int(stop.code or 0)
         except KeyboardInterrupt:
-            print("transface: stopped by the user; the same command goes on where it was", file=sys.stderr)
+            print("transface: stopped by the user; the same command resumes where it was", file=sys.stderr)
             outcome.code = 130
     return outcome.code
 
@@ -50,7 +50,7 @@ def _build_parser() -> argparse.ArgumentParser:
 
     shards = _verb(verbs, "to-shards", _to_shards, "write a pack's images as tar shards (WebDataset), with an index")
     _add_pack(shards)
-    shards.add_argument("output", type=Path, help="folder of the shards; a run that was stopped goes on")
+    shards.add_argument("output", type=Path, help="folder of the shards; a stopped run resumes")
     shards.add_argument("--images-per-shard", type=count, default=10_000)
 
     folder = _verb(verbs, "to-folder", _to_folder, "write a pack's images as files, a folder per label")

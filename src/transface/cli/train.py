@@ -20,10 +20,10 @@ from transface.cli.config.errors import UserError, one_line, user_line
 from transface.cli.config.value_types import home_of, parts
 from transface.cli.runs.changed_settings import changed_settings, told
 from transface.cli.runs.child_processes import children_repeat, refuse_machine_alone
-from transface.cli.runs.loggers import make_loggers, tell_config
+from transface.cli.runs.loggers import log_config, make_loggers
 from transface.cli.runs.planned_run import print_plan
 from transface.cli.runs.recorded_run import repeat_of
-from transface.cli.runs.run_folder import checkpoint_of, make_room, record_environment, record_run
+from transface.cli.runs.run_folder import checkpoint_of, prepare_folder, record_environment, record_run
 from transface.cli.runs.trained_model import record_trained
 from transface.cli.runs.trials import in_trials
 
@@ -92,13 +92,13 @@ def train(cfg: DictConfig) -> float | None:
             print(ended, flush=True)
             return None
         changes = changed_settings((stored.get("transface") or {}).get("config") or {}, plain(cfg))
-    make_room(folder, resume)
+    prepare_folder(folder, resume)
     record_run(folder, plain(cfg), composed=cfg)
     record_environment(folder, world_size=trainer.world_size)
     if trainer.is_global_zero:
         if changes:
             print(f"changed since the checkpoint: {told(changes)}", flush=True)
-        tell_config(trainer.loggers, plain(cfg), folder=folder)
+        log_config(trainer.loggers, plain(cfg), folder=folder)
     started = time.perf_counter()
     with children_repeat(cfg):
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
@@ -143,7 +143,7 @@ def ended_before(cfg: DictConfig, checkpoint: Mapping[str, Any]) -> str | None:
         if isinstance(limit, int) and 0 < limit < done:
             return (
                 f"nothing is trained: the checkpoint is of step {steps} after {epochs} whole epochs, and"
-                f" trainer.{name}={limit} ends before it; a larger one goes on"
+                f" trainer.{name}={limit} ends before it; a larger one continues training"
             )
     return None
 
@@ -206,7 +206,7 @@ def editable(cfg: DictConfig) -> DictConfig:
 
 
 def build_trainer(cfg: DictConfig, *, resumed: bool = False) -> Any:
-    """Return the Lightning trainer with its callbacks and loggers; those of a resumed run go on in the same run of
+    """Return the Lightning trainer with its callbacks and loggers; those of a resumed run continue in the same run of
     their service.
     """
     from lightning.pytorch.callbacks import LearningRateMonitor

@@ -17,11 +17,11 @@ from transface.data.labels.label import to_tensors
 from transface.images.decoding import check_sizes, decode_images
 from transface.images.fit import Fit, check_fit
 
-# Each means "end" to whoever sends it: a scheduler, a service manager, a closed terminal, CTRL-C.
+# Each means "end" to its sender: a scheduler, a service manager, a closed terminal, CTRL-C.
 ENDING_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 
-def as_it_is(batch: Any) -> Any:
+def collate_identity(batch: Any) -> Any:
     """Return the batch: it left `__getitems__` collated."""
     return batch
 
@@ -74,7 +74,7 @@ def make_loader(
         cast(Dataset, dataset),
         batch_sampler=batches,
         num_workers=num_workers,
-        collate_fn=as_it_is,
+        collate_fn=collate_identity,
         pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
         prefetch_factor=prefetch_factor if num_workers else None,
         persistent_workers=num_workers > 0,

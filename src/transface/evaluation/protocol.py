@@ -68,7 +68,7 @@ def check_settings(
 def run_protocol(protocol: BenchmarkProtocol, runner: ModelRunner, *, detailed: bool = True) -> list[Result]:
     """Return the results of a protocol, timed and stamped with what made them: weights, versions, device, settings.
 
-    Whoever runs a protocol runs it here. Results of a protocol that runs others keep the stamps of those.
+    Evaluation and validation both run protocols here. Results of a protocol that runs others keep the stamps of those.
     """
     started = time.perf_counter()
     results = protocol.evaluate(runner, detailed=detailed)

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 class ProtocolValidation(Callback):
     """Runs protocols after every n steps and epochs and logs val/<set>/<measure> and the means over sets.
 
-    Ranks share the images; no random number is drawn, so training goes on as if nothing had been measured. The results
-    of the run's last weights are whole (intervals, decisions, hardest pairs), those on the way are numbers alone.
+    Ranks share the images; no random number is drawn, so training continues as if nothing had been measured. The
+    results of the run's last weights are whole (intervals, decisions, hardest pairs), earlier ones are numbers alone.
 
     Args:
         protocols: e.g. [PairSets(files)].
@@ -191,7 +191,7 @@ def saved_first(trainer: Trainer) -> Iterator[None]:
         writer = next((part for part in parts if isinstance(part, CheckpointWriter)), None)
         if writer is not None and trainer.world_size == 1 and writer.saved_step != trainer.global_step:
             log.error(
-                "the validation failed: the trained weights were saved first, in %s; resume=true goes on with them",
+                "the validation failed: the trained weights were saved first, in %s; resume=true continues from them",
                 writer.save(trainer),
             )
         raise

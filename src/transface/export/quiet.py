@@ -1,4 +1,4 @@
-"""Keeps the chatter of exporters, which is about steps taken here, from the screen."""
+"""Silences the messages of exporters about their own intermediate steps."""
 
 import contextlib
 import io

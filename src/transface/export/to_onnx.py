@@ -1,4 +1,4 @@
-"""Writes a backbone as ONNX the way InsightFace tools expect it, and lets no file out that gives other numbers than
+"""Writes a backbone as ONNX the way InsightFace tools expect it, and writes no file that gives other numbers than
 PyTorch.
 
 One input (N, 3, H, W), RGB float in [-1, 1], batch size free; of a recogniser one output (N, E), not normalised, of any

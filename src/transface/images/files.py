@@ -108,7 +108,7 @@ def files_below(folder: str | Path, *, above: frozenset[str] = frozenset()) -> I
     """Yield the files of a folder and of the folders in it, as paths relative to it; names that begin with a dot are
     passed over.
 
-    Links are followed, also to folders, but not from a folder (`above`: those it lies in) back into itself.
+    Links are followed, also to folders, but not from a folder (`above`: its parent folders) back into itself.
     """
     real = os.path.realpath(folder)
     if real in above:
@@ -118,5 +118,5 @@ def files_below(folder: str | Path, *, above: frozenset[str] = frozenset()) -> I
     for entry in found:
         if entry.is_dir():
             yield from (f"{entry.name}/{name}" for name in files_below(entry.path, above=above | {real}))
-        else:  # a link to nothing too: whoever reads it says what is missing
+        else:  # a link to nothing too: reading it says what is missing
             yield entry.name

@@ -9,7 +9,7 @@ from typing import Any
 from transface.data.labels.attributes import JUDGEMENTS
 from transface.evaluation.results import Measure, Result, format_number, unit_word
 
-NOT_STATED = "not stated by whoever published this model"
+NOT_STATED = "not stated by the publisher of this model"
 SHOWN_MEASURES = 12
 USE = """```python
 import transface

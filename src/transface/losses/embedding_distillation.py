@@ -84,7 +84,7 @@ def margin_distillation(
         )
     cosines = F.normalize(student, dim=1) @ F.normalize(teacher.detach(), dim=1).T
     own = cosines.diagonal()
-    # The sine's derivative is not finite at a cosine of 1; beyond pi - m the loss goes on rising, as in ArcFace.
+    # The sine's derivative is not finite at a cosine of 1; beyond pi - m the loss keeps rising, as in ArcFace.
     sines = (1 - own.square()).clamp_min(1e-6).sqrt()
     apart = own * math.cos(margin) - sines * math.sin(margin)
     apart = torch.where(own > -math.cos(margin), apart, own - margin * math.sin(margin))

@@ -24,7 +24,7 @@ def cosine_of_sum(cosines: Tensor, radians: float | Tensor) -> Tensor:
 
 
 def add_angle(cosines: Tensor, radians: float | Tensor) -> Tensor:
-    """Return cos(theta + m) where theta + m <= pi, and cos(theta) - m sin(m) beyond, which goes on falling with
+    """Return cos(theta + m) where theta + m <= pi, and cos(theta) - m sin(m) beyond, which keeps falling with
     theta.
     """
     if isinstance(radians, Tensor):

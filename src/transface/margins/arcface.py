@@ -21,7 +21,7 @@ class ArcFace(nn.Module):
         gradient: "exact" is the true derivative, monotonic beyond theta + m > pi, where the logit is s (cos(theta) - m
             sin(m)); "straight_through" is what the released TransFace does: cos(theta + m) everywhere, with the
             derivative s of no margin at all, and per-sample losses reported up to 69.08 (-log 1e-30) only, while their
-            gradient goes on.
+            gradient remains.
         filter_threshold: cosines of other classes above it are set to 0, or None.
 
     Raises:

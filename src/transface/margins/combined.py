@@ -43,7 +43,7 @@ class CombinedMargin(nn.Module):
         m2: angle added, in radians, in 0..pi.
         m3: cosine taken off.
         gradient: "exact" or "straight_through" as in ArcFace (m3 has the derivative s in both).
-        beyond_pi: where m1 theta + m2 exceeds pi, with the exact gradient: "monotonic" goes on falling with theta,
+        beyond_pi: where m1 theta + m2 exceeds pi, with the exact gradient: "monotonic" keeps falling with theta,
             "released" is the cosine, which rises again.
         filter_threshold: cosines of other classes above it are set to 0, or None.
 

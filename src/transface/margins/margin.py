@@ -104,7 +104,7 @@ def filter_others(cosines: Tensor, threshold: float | None) -> Tensor:
     return torch.where(cosines > threshold, torch.zeros_like(cosines), cosines)
 
 
-# The released code reads the target's probability no lower than 1e-30, in the loss's value alone: its gradient goes on.
+# The released code reads the target's probability no lower than 1e-30, in the loss's value alone: its gradient remains.
 RELEASED_CEILING = -math.log(1e-30)
 
 

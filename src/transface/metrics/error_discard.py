@@ -36,7 +36,7 @@ def error_discard_curve(
 
     Args:
         errors: of genuine pairs: below the threshold; of impostor pairs: at or above it. The threshold stays fixed.
-        fewest_left: the curve ends where fewer pairs are left; 0: it goes on to (1, 0), nothing left.
+        fewest_left: the curve ends where fewer pairs are left; 0: it continues to (1, 0), nothing left.
 
     Raises:
         ValueError: for no pairs, or arrays that do not go together.

@@ -143,7 +143,7 @@ def clean_pack(
     """Write the cleaned copy, its people counted anew, and beside it the list of what was done (cleaned.csv) and who
     each label was (identities.csv).
 
-    A run that was stopped goes on.
+    A stopped run resumes.
 
     Raises:
         FileExistsError: if there is a pack at `output` already.

@@ -1,6 +1,6 @@
 """Makes and changes packs: from a folder or list of images, to a folder, a new index, shuffled, split, merged.
 
-What writes a pack goes through `pack_writing.write_pack`, so it appears only when whole and can be gone on with.
+What writes a pack goes through `packs/writer.py:write_pack`, so it appears only when whole and can be resumed.
 Shapes: n images.
 """
 
@@ -193,7 +193,7 @@ def _points_by_path(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def _digest_of(points: Mapping[str, torch.Tensor]) -> str:
-    """Return a digest of all points: a pack begun by others is not gone on with."""
+    """Return a digest of all points: a pack begun by others is not resumed."""
     digest = hashlib.sha256()
     for path, places in sorted(points.items()):
         digest.update(path.encode("utf-8", "surrogateescape") + b"\0" + places.numpy().tobytes())
@@ -216,7 +216,7 @@ def plan_of_frequent(source: IdentitySource, *, min_images: int) -> PackPlan:
 def unpack_to_folder(
     pack: IdentitySource, output: str | Path, *, num_threads: int = 2, on_progress: Progress = no_progress
 ) -> int:
-    """Write each image of a pack as a file, in a folder per label, and return how many; goes on where it was stopped.
+    """Write each image of a pack as a file, in a folder per label, and return how many; resumes where it was stopped.
 
     The folder has its name only when all images are there.
 

@@ -1,5 +1,5 @@
-"""Finds people twice by what a trained model says: identities of a training set in a test set, and two identities that
-look like one.
+"""Finds people who occur twice, by a trained model's embeddings: identities of a training set in a test set, and two
+identities that look like one.
 
 An identity is the mean direction of a few of its images. Shapes: C identities, M test images, E embedding size.
 """

@@ -1,4 +1,4 @@
-"""Writes the images of a pack as tar shards in WebDataset's form, with an index of where each one lies; goes on where
+"""Writes the images of a pack as tar shards in WebDataset's form, with an index of where each one lies; resumes where
 it was stopped.
 
 A sample is `<label>/<record>.jpg` (its bytes unchanged) and `<label>/<record>.cls`. Shards appear when they are whole,

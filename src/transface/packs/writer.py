@@ -1,5 +1,5 @@
 """Writes an InsightFace pack from any source, in parallel, so that a stopped run leaves nothing that looks whole and
-can be gone on with.
+can be resumed.
 
 Until a pack is whole, its files end in .partial; beside them `pack.partial` says what they are the beginning of.
 Reading and checking run in threads (files and decoder leave Python's lock), writing in order, so the same plan gives
@@ -96,7 +96,7 @@ def write_pack(
     on_progress: Progress = no_progress,
     keep_journal: bool = False,
 ) -> PackSummary:
-    """Write the pack that `plan` describes into the folder `root`; goes on where an earlier call of the same plan was
+    """Write the pack that `plan` describes into the folder `root`; resumes where an earlier call of the same plan was
     stopped.
 
     Args:

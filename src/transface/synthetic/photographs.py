@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.io import encode_jpeg
 
-from transface.data.loaders import as_it_is
+from transface.data.loaders import collate_identity
 from transface.synthetic.drawing import RenderedFaces, render_faces
 from transface.synthetic.people import NUISANCE_COLUMNS, draw_identities, draw_nuisance
 
@@ -113,7 +113,7 @@ def _on_all_cores(shots: _Shots) -> Iterator[Any]:
         return
     # fork: nobody's script has to be importable, and torch is there already.
     yield from DataLoader(
-        shots, batch_size=None, collate_fn=as_it_is, num_workers=processes, multiprocessing_context="fork"
+        shots, batch_size=None, collate_fn=collate_identity, num_workers=processes, multiprocessing_context="fork"
     )
 
 

@@ -209,7 +209,7 @@ class JointTrainingData(lightning.LightningDataModule):
     """Batches of several data sets in every step: a mapping from each one's name to its batch.
 
     An epoch has `steps_per_epoch` batches of every data set; a set that ends earlier begins anew in another order, one
-    that is larger goes on where the epoch before ended. The position in each is exact on resume.
+    that is larger continues where the previous epoch ended. The position in each is exact on resume.
 
     Args:
         datasets: by name.

@@ -36,7 +36,7 @@ class CompileNetwork(Callback):
             log.warning(
                 "trainer.compile=true is for GPUs: on the CPU the first steps take minutes and little is gained"
             )
-            logging.getLogger("torch").setLevel(logging.ERROR)  # the compiler's own chatter
+            logging.getLogger("torch").setLevel(logging.ERROR)  # the compiler's own messages
         if network._compiled_call_impl is None:
             network.compile()
 

@@ -244,5 +244,5 @@ def test_the_network_may_be_measured_before_the_first_step(pairs: Path) -> None:
     assert [result.name for result in told] == ["made"]
     assert told[0].measure("accuracy").value == memo.steps[0]["val/made/accuracy"]
     untouched, _, same = train([ProtocolValidation([PairSets([pairs])])])
-    assert same.steps[6] == memo.steps[6]  # training goes on as if nothing had been measured
+    assert same.steps[6] == memo.steps[6]  # training continues as if nothing had been measured
     assert module.validated_at == untouched.global_step

@@ -11,7 +11,7 @@ from transface.reports.page.document import Table
 from transface.reports.reading.runs import read_run
 from transface.reports.recognition.pair_section import all_sets_section
 from transface.reports.run_report import write_comparison, write_run_report
-from transface.training.logging.pictures import keep_run_picture
+from transface.training.logging.pictures import save_run_picture
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_the_report_of_a_run(run: Path) -> None:
 
 def test_pictures_that_a_run_left_are_shown_with_their_captions(run: Path) -> None:
     png = to_png(Figure(figsize=(1, 1)))
-    keep_run_picture(run / "pictures", "zones", png, title="Where zones look", caption="A map each.")
+    save_run_picture(run / "pictures", "zones", png, title="Where zones look", caption="A map each.")
     (run / "pictures" / "of_mine.png").write_bytes(png)
     text = write_run_report(run).read_text()
     assert "## Where zones look" in text

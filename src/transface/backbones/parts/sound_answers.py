@@ -1,4 +1,4 @@
-"""Refuses answers that are no answers: NaN, infinite, embeddings of no length, one embedding for every face.
+"""Refuses invalid answers: NaN, infinite, zero embeddings, one embedding for every face.
 
 The one home of this check: whatever runs a network (evaluation, validation, the API, every verb) asks here.
 Shapes: N images, E embedding size.

@@ -1,5 +1,5 @@
-"""Fills a backbone that stands already with released weights or its own, to fine-tune from; gate and neck may be
-fresh.
+"""Loads released weights, or those of a run, into a backbone that is built already, to fine-tune it; gate and neck may
+be fresh.
 """
 
 import logging

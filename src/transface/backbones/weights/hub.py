@@ -1,4 +1,4 @@
-"""Models of the Hugging Face Hub by name, `hf:org/name@revision`: had once, kept in the Hub's cache, read from there
+"""Models of the Hugging Face Hub by name, `hf:org/name@revision`: downloaded once, then read from the Hub's cache,
 offline too.
 """
 

@@ -1,5 +1,5 @@
-"""Reads what torch.save wrote as tensors and plain values: code in it is refused by name, bystanders of old checkpoints
-become empty things.
+"""Reads what torch.save wrote as tensors and plain values: code in it is refused by name, known harmless objects of
+old checkpoints become empty placeholders.
 
 Nothing that a file names is imported or called, but what torch itself holds for harmless.
 """
@@ -17,7 +17,7 @@ UNREADABLE = re.compile(r"Unsupported operand (\d+)")
 REFUSED = re.compile(r"(?:Unsupported (?:global: GLOBAL|class)|unsupported GLOBAL|unrecognized function) (\S+)")
 
 
-class Bystander:
+class Placeholder:
     """Stands in for an object that lies beside the weights (settings, a callback's class, a best score) and says
     nothing of them.
     """
@@ -31,7 +31,7 @@ class Bystander:
 
 # What released checkpoints hold beside their state dict: Lightning's callbacks (as keys) and settings, argparse's,
 # NumPy's numbers.
-BYSTANDERS = (
+PLACEHOLDERS = (
     "argparse.Namespace",
     "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint",
     "numpy._core.multiarray.scalar",
@@ -53,7 +53,7 @@ def read_plain(path: str | Path, *, mmap: bool = False) -> Any:
     """
     refuse_zip_bomb(path)
     stand_ins = [
-        *((type("Bystander", (Bystander,), {}), name) for name in BYSTANDERS),
+        *((type("Placeholder", (Placeholder,), {}), name) for name in PLACEHOLDERS),
         *((dict, name) for name in DICTIONARIES),
     ]
     with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():  # type: ignore[arg-type]

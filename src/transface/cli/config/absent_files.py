@@ -8,7 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from transface.images.files import list_images
 
-# What a key names, as whoever reads it would say.
+# What a key names, in the words of what reads it.
 EXPECTED = {
     "checkpoint": (
         "no model at {}: expected a run folder, a checkpoint, an exported folder, an .onnx file or released weights"

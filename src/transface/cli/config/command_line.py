@@ -1,5 +1,5 @@
-"""What Hydra is handed: flags first, groups that train.yaml already has without their plus sign, trials named after
-what is swept.
+"""The words handed to Hydra: flags first, groups that train.yaml already has without their plus sign, trials named
+after what is swept.
 """
 
 import importlib.util

@@ -16,11 +16,11 @@ USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, PermissionError, 
 
 
 GOES_ON = {
-    "train": "resume=true goes on from the last checkpoint",
-    "evaluate": "where cache=FOLDER was given, the same command goes on where it was",
-    "align": "the same command goes on where it was",
-    "embed": "the same command goes on where it was",
-    "search": "the same command goes on where it was",
+    "train": "resume=true resumes from the last checkpoint",
+    "evaluate": "where cache=FOLDER was given, the same command resumes where it was",
+    "align": "the same command resumes where it was",
+    "embed": "the same command resumes where it was",
+    "search": "the same command resumes where it was",
 }
 
 

@@ -316,7 +316,7 @@ def contiguous(numbers: Sequence[int]) -> list[list[int]]:
 
 
 def _resumed(study: Any, frozen: Any, space: dict[str, Any]) -> Any:
-    """Return an unfinished trial to go on with; a setting that its process had not yet drawn is drawn now."""
+    """Return an unfinished trial to resume; a setting that its process had not yet drawn is drawn now."""
     import optuna
 
     trial = optuna.trial.Trial(study, frozen._trial_id)

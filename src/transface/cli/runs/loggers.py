@@ -17,13 +17,13 @@ PACKAGES = {
     "CometLogger": "comet-ml",
     "NeptuneLogger": "neptune",
 }
-# A resumed run goes on in the same run of the service: which one it was stands in the run's folder, by this argument's
-# name.
+# A resumed run continues in the same run of the service: its id is kept in the run's folder, under the name of this
+# argument.
 SAME_RUN = {"WandbLogger": "id", "MLflowRun": "run_id"}
 
 
 def make_loggers(cfg: DictConfig, *, folder: Path | None = None) -> list[Any]:
-    """Return the loggers of a config's `logger` group, in order; those of a service go on with the run noted in
+    """Return the loggers of a config's `logger` group, in order; those of a service continue the run noted in
     `folder`.
 
     Raises:
@@ -56,7 +56,7 @@ def _note(kind: str, folder: Path | None) -> Path | None:
     return folder / f".{kind}.run" if folder is not None and kind in SAME_RUN else None
 
 
-def tell_config(loggers: Sequence[Any], config: dict[str, Any], *, folder: Path) -> None:
+def log_config(loggers: Sequence[Any], config: dict[str, Any], *, folder: Path) -> None:
     """Hand a new run's config to the loggers that show one, and note which run of a service this is; rank 0 calls
     it.
     """

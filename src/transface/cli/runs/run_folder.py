@@ -1,4 +1,4 @@
-"""The folder of a run: refuse to mix two runs in it, find where to go on, keep the resolved config and versions
+"""The folder of a run: refuse to mix two runs in it, find where to resume, keep the resolved config and versions
 beside.
 """
 
@@ -51,7 +51,7 @@ def is_main_process() -> bool:
 
 
 def checkpoint_of(folder: Path, *, resume: bool | str) -> Path | None:
-    """Return the checkpoint to go on from, or None for a fresh start. Nothing is touched.
+    """Return the checkpoint to resume from, or None for a fresh start. Nothing is touched.
 
     Raises:
         UserError: if there is nothing to resume.
@@ -66,7 +66,7 @@ def checkpoint_of(folder: Path, *, resume: bool | str) -> Path | None:
     if wanted == "true" and not whole:
         raise UserError(
             f"resume=true, but {folder}/checkpoints has no whole checkpoint: start without resume, or name=... of the"
-            " run to go on with"
+            " run to resume"
         )
     return whole[-1] / "trainer.ckpt" if whole else None
 
@@ -85,11 +85,11 @@ def run_name(checkpoint: Path) -> str:
     return checkpoint.resolve().name if checkpoint.is_dir() else checkpoint.stem
 
 
-def make_room(folder: Path, checkpoint: Path | None) -> None:
+def prepare_folder(folder: Path, checkpoint: Path | None) -> None:
     """Make the run's folder ready: what the run would overwrite is moved to `<folder>/previous/<n>`.
 
     That is an earlier run where this one starts anew or from another run's checkpoint, and the later checkpoints where
-    it goes on from an earlier one of its own. Called once everything is built, so that a mistake in the command costs
+    it resumes from an earlier one of its own. Called once everything is built, so that a mistake in the command costs
     the earlier run nothing.
     """
     if not is_main_process():
@@ -118,7 +118,7 @@ def go_on_from(folder: Path, checkpoint: Path) -> None:
     """
     from transface.training.logging.metrics_file import forget_rows_after
 
-    print(f"going on from {checkpoint}", flush=True)
+    print(f"resuming from {checkpoint}", flush=True)
     (folder / FINISHED).unlink(missing_ok=True)
     if checkpoint.resolve().parent == (folder / "checkpoints").resolve() and checkpoint.name[5:].isdigit():
         step = int(checkpoint.name[5:])

@@ -1,4 +1,4 @@
-"""A trial of a sweep: its own folder, goes on where it stopped, is not run again once finished. Two processes share no
+"""A trial of a sweep: its own folder, resumes where it stopped, is not run again once finished. Two processes share no
 folder.
 """
 
@@ -104,7 +104,7 @@ def run_trial(cfg: DictConfig, task: Task, overrides: list[str]) -> float | None
 
 
 def begin_or_go_on(cfg: DictConfig, changed: list[str]) -> None:
-    """Let the trial go on from its last checkpoint, or clear its folder of a run that has none or had other
+    """Let the trial resume from its last checkpoint, or clear its folder of a run that has none or had other
     settings.
     """
     from transface.training.checkpoints.reader import complete_checkpoints
@@ -164,7 +164,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     except (ValueError, TypeError) as error:
         raise UserError(
-            f"{path} is broken ({error}): remove it, and the trial goes on from its last checkpoint"
+            f"{path} is broken ({error}): remove it, and the trial resumes from its last checkpoint"
         ) from error
 
 

@@ -72,7 +72,7 @@ def read_record_at(fd: int, offset: int, *, num_bytes: int, guess: int, path: Pa
             buffer, at = os.pread(fd, PART.size, offset), 0
         if len(buffer) < PART.size:
             raise RecordError(
-                f"{path}: truncated: the record at offset {start} goes on at {offset}, the file ends at {num_bytes}"
+                f"{path}: truncated: the record at offset {start} continues at {offset}, the file ends at {num_bytes}"
             )
         magic, word = PART.unpack_from(buffer, at)
         cflag, length = word >> LENGTH_BITS, word & MAX_LENGTH
@@ -138,7 +138,7 @@ def scan_offsets(path: Path, on_progress: Callable[[int], object] | None = None)
                 starts.clear()
         if offset > num_bytes or wanted != WHOLE:
             raise RecordError(
-                f"{path}: truncated: its last record goes on to offset {offset}, the file ends at {num_bytes}"
+                f"{path}: truncated: its last record continues to offset {offset}, the file ends at {num_bytes}"
             )
     finally:
         os.close(fd)

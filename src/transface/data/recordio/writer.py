@@ -1,4 +1,4 @@
-"""Writes a .rec file and its .idx so that a stopped run never leaves a file that looks whole, and can be gone on
+"""Writes a .rec file and its .idx so that a stopped run never leaves a file that looks whole, and can be resumed
 with.
 """
 
@@ -23,7 +23,7 @@ class RecordWriter:
     Args:
         path_rec: the .rec file.
         path_idx: its index; by default the same name with .idx.
-        resume: go on after the last whole record of partial files that a stopped run left, and leave them at an error.
+        resume: continue after the last whole record of the partial files of a stopped run, and leave them at an error.
     """
 
     def __init__(self, path_rec: str | Path, path_idx: str | Path | None = None, *, resume: bool = False) -> None:
@@ -66,7 +66,7 @@ class RecordWriter:
             raise
 
     def _leave(self) -> None:
-        """After an error: keep what can be gone on with, else drop it."""
+        """After an error: keep what can be resumed, else drop it."""
         if not self.resume:
             self.abort()
             return

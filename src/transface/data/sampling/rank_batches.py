@@ -1,8 +1,8 @@
-"""Deals an epoch's order to ranks batch by batch, and knows its position exactly, so that a run goes on where it
+"""Deals an epoch's order to ranks batch by batch, and knows its position exactly, so that a run resumes where it
 stopped.
 
 Global batch g is the next world_size * batch_size samples of the order; rank r takes its r-th run of batch_size. The
-position is counted in samples of the order, so a run saved on W ranks goes on with any other number of ranks or batch
+position is counted in samples of the order, so a run saved on W ranks resumes on any other number of ranks or batch
 size.
 """
 

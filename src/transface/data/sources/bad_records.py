@@ -138,7 +138,7 @@ class TolerantDataset:
     def _mended(self, indices: Sequence[int], fetch: Fetch, error: Exception) -> Any:
         """Record by record: each bad one is replaced by the next of the set that is good."""
         if self.on_bad_record == "raise":
-            raise BadRecordError(f"{error}; on_bad_record=skip goes on without such records") from error
+            raise BadRecordError(f"{error}; on_bad_record=skip leaves such records out") from error
         singles = [self._good(int(index), fetch) for index in indices]
         return _joined(singles)
 

@@ -51,7 +51,7 @@ def read_property(path: Path) -> PackProperty:
 class IdentityPack:
     """The images of a pack with their labels; a map-style dataset that reads and decodes a batch in one call.
 
-    Its batches are FaceBatch, collated: a DataLoader of it wants collate_fn=loaders.as_it_is.
+    Its batches are FaceBatch, collated: a DataLoader of it wants collate_fn=loaders.collate_identity.
 
     Args:
         root: the pack's folder, or a .rec file itself.

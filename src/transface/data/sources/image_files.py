@@ -1,4 +1,4 @@
-"""Faces that lie as image files: a folder a person, or a CSV or Parquet list of paths and labels.
+"""Faces in image files: a folder a person, or a CSV or Parquet list of paths and labels.
 
 A list has the columns `path` and `label`. Labels that are whole numbers are taken as they are, others are names of
 people, numbered in sorted order. Paths are relative to the list's folder. Shapes: n images.

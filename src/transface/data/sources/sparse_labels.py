@@ -1,5 +1,5 @@
-"""Numbers of people that leave most numbers out (CelebA's, account numbers) are counted anew, and what each stands for
-is kept.
+"""Renumbers people whose numbers have large gaps (CelebA's, account numbers) from 0, and keeps what each number stands
+for.
 
 Shapes: n images.
 """

@@ -1,4 +1,4 @@
-"""A memory-mapped file of embeddings that fills up batch by batch, keyed by checkpoint and image list, and goes on
+"""A memory-mapped file of embeddings that fills up batch by batch, keyed by checkpoint and image list, and resumes
 after a stop.
 
 `<folder>/<name>-<checkpoint hash>.npy` holds (M, 2, E) float32 (image, mirrored image); the .json beside it says of

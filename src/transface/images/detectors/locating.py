@@ -50,7 +50,7 @@ def locate_faces(
     clock: Callable[[], float] = time.monotonic,
 ) -> Located:
     """Return the points of one face of each file, found by a detector or kept from before; a search that was stopped
-    goes on where it was, half a minute before the stop at most.
+    resumes where it was, half a minute before the stop at most.
     """
     names = [str(path) for path in paths]
     opened = open_detector(detector)

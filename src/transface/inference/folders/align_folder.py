@@ -1,6 +1,6 @@
 """Writes the aligned faces of a folder of photographs, a table of where they were, and a sheet of those that failed.
 
-A run that was stopped goes on. The table is a points file: other verbs take it as points=.
+A stopped run resumes. The table is a points file: other verbs take it as points=.
 """
 
 import csv

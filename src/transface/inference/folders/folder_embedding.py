@@ -1,4 +1,4 @@
-"""Embeds a folder of faces, part by part, so that a run that was stopped goes on where it was.
+"""Embeds a folder of faces, part by part, so that a stopped run resumes where it was.
 
 Shapes: N images, E embedding size.
 """
@@ -38,7 +38,7 @@ Progress = Callable[[int], None]
 
 
 def print_nothing(num_images: int) -> None:
-    """Take note of progress nowhere."""
+    """Discard the progress."""
 
 
 def embed_folder(
@@ -61,7 +61,7 @@ def embed_folder(
 ) -> NamedEmbeddings:
     """Write the embeddings of all images to `output` (.npz or .parquet) and return them.
 
-    Parts lie in `<output>.parts` until all is done; a second call with the same model, images and settings goes on with
+    Parts lie in `<output>.parts` until all is done; a second call with the same model, images and settings resumes with
     them, and one after the end changes nothing. `progress` is told how many images more are done. With `quality` each
     face is rated too (see `rate_faces`).
 

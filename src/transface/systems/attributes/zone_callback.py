@@ -14,7 +14,7 @@ from transface.images.fit import Fit
 from transface.plots import to_png
 from transface.systems.attributes.attribute_network import AttributeNetwork
 from transface.systems.attributes.zone_pictures import exits_figure, exits_of, looks_figure, zone_logits, zone_looks
-from transface.training.logging.pictures import keep_run_picture, without_costing_the_run
+from transface.training.logging.pictures import save_run_picture, without_costing_the_run
 
 LOOKS = (
     "The mean of the validation images, and over it how much of its attention the class token of each zone gives to"
@@ -78,14 +78,14 @@ class ZonePictures(Callback):
         parts = [rows[start : start + self.batch_size].tolist() for start in range(0, len(rows), self.batch_size)]
         batches = [self._read(images, part) for part in parts]
         looks = looks_figure(zone_looks(network, batches), network.encoder.grid_size)
-        keep_run_picture(self.folder, "zone_attention", to_png(looks), title="Where the zones look", caption=LOOKS)
+        save_run_picture(self.folder, "zone_attention", to_png(looks), title="Where the zones look", caption=LOOKS)
         if network.stripped:
             return
         truth = opened.labels.chosen(list(network.label_names)).take(rows.tolist())
         people = None if opened.identities is None else opened.identities[rows]
         exits = exits_of(network, zone_logits(network, batches), truth.values, truth.known, subjects=people)
         figure = exits_figure(exits, split=f"{len(rows):,} images of {self.split}")
-        keep_run_picture(self.folder, "exits", to_png(figure), title="Accuracy and cost by exit", caption=EXITS)
+        save_run_picture(self.folder, "exits", to_png(figure), title="Accuracy and cost by exit", caption=EXITS)
 
     def _read(self, images: ImageFiles, part: list[int]) -> Tensor:
         names = [images.name(index) for index in part]

@@ -13,7 +13,7 @@ from torch import Tensor
 from transface.data.batches import FaceBatch
 from transface.seeds import step_seed
 from transface.systems.recognition.method_view import MethodView, look
-from transface.training.logging.pictures import keep_distribution, keep_picture
+from transface.training.logging.pictures import log_distribution, log_picture
 
 Painter = Callable[[MethodView], Mapping[str, bytes]]
 
@@ -75,10 +75,10 @@ class MethodObserver(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(summary(distributions), step=step)
         for name, values in distributions.items():
-            keep_distribution(f"method/{name}", values, loggers=trainer.loggers, step=step)
+            log_distribution(f"method/{name}", values, loggers=trainer.loggers, step=step)
         if self.painter is not None and step % self.pictures_every_n_steps == 0:
             for name, png in self.painter(view).items():
-                keep_picture(name, png, folder=self.folder, loggers=trainer.loggers, step=step)
+                log_picture(name, png, folder=self.folder, loggers=trainer.loggers, step=step)
 
     def view(self, trainer: Trainer, module: Any, batch: FaceBatch) -> MethodView:
         """Return the look at the first faces of a batch."""

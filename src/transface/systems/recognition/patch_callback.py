@@ -14,7 +14,7 @@ from transface.images.pixels import normalise
 from transface.plots import to_png
 from transface.systems.recognition.dpap import DPAP
 from transface.systems.recognition.patch_picture import dominant_patches_picture, perturbed_faces
-from transface.training.logging.pictures import keep_run_picture, without_costing_the_run
+from transface.training.logging.pictures import save_run_picture, without_costing_the_run
 
 NUM_PATCHES = (7, 15)  # shown of a run without DPAP
 CAPTION = (
@@ -67,7 +67,7 @@ class PatchPictures(Callback):
             backbone.grid_size,
             backbone.patch_size,
         )
-        keep_run_picture(self.folder, "dominant_patches", to_png(figure), title="Dominant patches", caption=CAPTION)
+        save_run_picture(self.folder, "dominant_patches", to_png(figure), title="Dominant patches", caption=CAPTION)
 
 
 def faces_of_different_people(images: Tensor, labels: Tensor, count: int) -> Tensor:

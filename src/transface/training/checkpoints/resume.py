@@ -126,7 +126,7 @@ def check_checkpoint(
         optimizer_kind: the name of the optimizer's class.
 
     Raises:
-        ValueError: saying what differs and how to go on.
+        ValueError: saying what differs and what to do.
     """
     if any(part not in checkpoint for part in ("state_dict", "optimizer_states", "loops")):
         raise ValueError(

@@ -108,12 +108,12 @@ class CheckpointWriter(Callback):
         if not self._began and trainer.global_step > 0 and trainer.is_global_zero:
             print(
                 f"training had ended at step {trainer.global_step} already: nothing was done; a larger"
-                " trainer.max_epochs, trainer.max_steps or time_budget goes on",
+                " trainer.max_epochs, trainer.max_steps or time_budget continues training",
                 flush=True,
             )
 
     def _judge(self, trainer: Trainer, pl_module: LightningModule) -> bool:
-        """Take note of a metric measured since the last look, and return whether there was one."""
+        """Record a metric measured since the last look, and return whether there was one."""
         validated = int(getattr(pl_module, "validated_at", -1))
         if validated <= self._judged_step or self.monitor not in trainer.callback_metrics:
             return False

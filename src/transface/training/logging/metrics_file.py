@@ -1,4 +1,4 @@
-"""metrics.csv of a run, one row per logged step, that a resumed run goes on writing."""
+"""metrics.csv of a run, one row per logged step, that a resumed run appends to."""
 
 import csv
 import io

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 CAPTIONS = "captions.json"
 
 
-def keep_run_picture(folder: Path, name: str, png: bytes, *, title: str, caption: str) -> Path:
+def save_run_picture(folder: Path, name: str, png: bytes, *, title: str, caption: str) -> Path:
     """Write a PNG to <folder>/<name>.png, note its title and caption beside it, and return the file."""
     folder.mkdir(parents=True, exist_ok=True)
     known = json.loads((folder / CAPTIONS).read_text(encoding="utf-8")) if (folder / CAPTIONS).is_file() else {}
@@ -37,7 +37,7 @@ def keep_run_picture(folder: Path, name: str, png: bytes, *, title: str, caption
 
 @contextmanager
 def without_costing_the_run(what: str) -> Iterator[None]:
-    """Tell of a picture that cannot be drawn, and go on: the weights it is of are trained and to be saved."""
+    """Tell of a picture that cannot be drawn, and continue: the weights it is of are trained and to be saved."""
     try:
         yield
     except Exception as error:
@@ -45,7 +45,7 @@ def without_costing_the_run(what: str) -> Iterator[None]:
         log.warning("no picture of %s: %s: %s", what, type(error).__name__, reason)
 
 
-def keep_picture(name: str, png: bytes, *, folder: Path, loggers: Sequence[Logger], step: int) -> Path:
+def log_picture(name: str, png: bytes, *, folder: Path, loggers: Sequence[Logger], step: int) -> Path:
     """Write a PNG to <folder>/<name>/step-<n>.png, hand it to every logger that takes pictures, and return the file."""
     path = folder / name / f"step-{step:09d}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def as_pixels(png: bytes) -> NDArray[np.uint8]:
     return np.asarray(decoded.permute(1, 2, 0).numpy(), np.uint8)
 
 
-def keep_distribution(name: str, values: Tensor, *, loggers: Sequence[Logger], step: int) -> None:
+def log_distribution(name: str, values: Tensor, *, loggers: Sequence[Logger], step: int) -> None:
     """Hand the values, on the CPU, to every logger that draws histograms of its own."""
     flat = values.detach().float().flatten().cpu().numpy()
     for logger in loggers:

@@ -34,7 +34,7 @@ def outcome_of(error: Exception) -> int:
             1,
             (
                 "transface: No space left on device: runs/demo/trainer.ckpt could not be written; make room;"
-                " resume=true goes on from the last checkpoint\n"
+                " resume=true resumes from the last checkpoint\n"
             ),
         ),
         (

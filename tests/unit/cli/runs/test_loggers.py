@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from transface.cli.config.errors import UserError
-from transface.cli.runs.loggers import close_loggers, make_loggers, tell_config
+from transface.cli.runs.loggers import close_loggers, log_config, make_loggers
 
 
 def test_loggers_are_built_in_order_and_empty_ones_left_out(tmp_path: Path) -> None:
@@ -52,10 +52,10 @@ def test_a_service_is_told_the_config_once_and_a_resumed_run_goes_on_in_its_run(
     (first,) = make_loggers(cfg, folder=tmp_path)
     assert first.version == "fresh"
     first.version = "17"  # known once the service has begun the run
-    tell_config([first], {"seed": 1}, folder=tmp_path)
+    log_config([first], {"seed": 1}, folder=tmp_path)
     (second,) = make_loggers(cfg, folder=tmp_path)
     assert second.version == "17"
-    tell_config([second], {"seed": 1}, folder=tmp_path)
+    log_config([second], {"seed": 1}, folder=tmp_path)
     assert (first.told, second.told) == ([{"seed": 1}], [])
     assert make_loggers(cfg, folder=tmp_path / "another")[0].version == "fresh"
 

@@ -12,7 +12,7 @@ from transface.cli import train as verb
 from transface.cli.config.compose import plain
 from transface.cli.config.errors import Carried, UserError
 from transface.cli.runs.recorded_run import following, repeat_of
-from transface.cli.runs.run_folder import checkpoint_of, make_room, record_run
+from transface.cli.runs.run_folder import checkpoint_of, prepare_folder, record_run
 
 Start = Callable[..., dict[str, Any]]
 
@@ -27,7 +27,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
 
     def train(cfg: DictConfig) -> float:
         folder = Path(cfg.paths.run)
-        make_room(folder, checkpoint_of(folder, resume=cfg.resume))
+        prepare_folder(folder, checkpoint_of(folder, resume=cfg.resume))
         record_run(folder, plain(cfg), composed=verb.editable(cfg))
         seen.append(plain(cfg))
         return 0.5

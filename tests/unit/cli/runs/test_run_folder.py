@@ -1,4 +1,4 @@
-"""Where a run begins or goes on: nothing of an earlier run is overwritten, and nothing later than the checkpoint is
+"""Where a run begins or resumes: nothing of an earlier run is overwritten, and nothing later than the checkpoint is
 taken for the run's own.
 """
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from transface.cli.config.errors import UserError
-from transface.cli.runs.run_folder import checkpoint_of, make_room, record_environment, run_name
+from transface.cli.runs.run_folder import checkpoint_of, prepare_folder, record_environment, run_name
 
 HEADER = "step,train/loss,val/mean/accuracy"
 
@@ -22,7 +22,7 @@ def checkpoint(folder: Path, step: int) -> Path:
 
 def open_run(folder: Path, *, resume: bool | str) -> Path | None:
     found = checkpoint_of(folder, resume=resume)
-    make_room(folder, found)
+    prepare_folder(folder, found)
     return found
 
 

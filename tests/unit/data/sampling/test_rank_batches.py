@@ -1,4 +1,4 @@
-"""Rank batches: every number of ranks walks the same order, and a run goes on exactly where it stopped."""
+"""Rank batches: every number of ranks walks the same order, and a run resumes exactly where it stopped."""
 
 from collections.abc import Callable
 from itertools import chain

@@ -1,4 +1,4 @@
-"""Embedding gives what a plain loop gives, leaves the network and the random state as they were, and goes on from its
+"""Embedding gives what a plain loop gives, leaves the network and the random state as they were, and resumes from its
 cache.
 """
 

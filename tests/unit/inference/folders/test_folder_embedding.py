@@ -1,4 +1,4 @@
-"""A folder is embedded once; stopped anywhere it goes on and ends the same."""
+"""A folder is embedded once; stopped anywhere it resumes and ends the same."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""RecognitionData: where faces come from, in which order, decoded where, and where a run goes on in them."""
+"""RecognitionData: where faces come from, in which order, decoded where, and where a run resumes in them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -191,7 +191,7 @@ def test_a_bad_record_costs_itself_alone_wherever_it_is_decoded(
 
 def test_a_bad_image_found_on_the_device_is_raised_in_one_line(wounded: Callable[[str], Path]) -> None:
     data = trained_by(RecognitionData(wounded("body"), total_batch_size=24, num_workers=0, decode="device"))
-    with pytest.raises(BadRecordError, match=r"^image of key 3 in .* cannot be decoded.*on_bad_record=skip goes on"):
+    with pytest.raises(BadRecordError, match=r"^image of key 3 in .* cannot be decoded.*on_bad_record=skip leaves"):
         read(data)
 
 

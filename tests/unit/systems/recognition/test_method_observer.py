@@ -1,4 +1,4 @@
-"""MethodObserver: looks at the steps it was told to, logs every quantity, and training goes on as if it were not
+"""MethodObserver: looks at the steps it was told to, logs every quantity, and training continues as if it were not
 there.
 """
 

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from torchvision.io import encode_png
 
-from transface.training.logging.pictures import as_pixels, keep_distribution, keep_picture
+from transface.training.logging.pictures import as_pixels, log_distribution, log_picture
 
 
 class Recorder:
@@ -72,7 +72,7 @@ def mlflow(recorder: Recorder) -> MLFlowLogger:
 
 
 def test_a_picture_is_kept_as_it_is(tmp_path: Path, png: bytes, pixels: np.ndarray) -> None:
-    path = keep_picture("faces", png, folder=tmp_path, loggers=[CSVLogger(tmp_path)], step=30)
+    path = log_picture("faces", png, folder=tmp_path, loggers=[CSVLogger(tmp_path)], step=30)
     assert path == tmp_path / "faces" / "step-000000030.png"
     assert path.read_bytes() == png
     assert np.array_equal(as_pixels(png), pixels)
@@ -83,7 +83,7 @@ def test_every_logger_gets_the_same_picture(
 ) -> None:
     board, bias, flow = Recorder(), Recorder(), Recorder()
     loggers = [tensorboard(board), wandb(monkeypatch, bias), mlflow(flow)]
-    keep_picture("faces", png, folder=tmp_path, loggers=loggers, step=7)
+    log_picture("faces", png, folder=tmp_path, loggers=loggers, step=7)
     ((name, words, named),) = board.calls
     assert (name, words[0], words[2], named) == ("add_image", "faces", 7, {"dataformats": "HWC"})
     assert np.array_equal(words[1], pixels)
@@ -99,7 +99,7 @@ def test_a_distribution_goes_where_histograms_are_drawn(tmp_path: Path, monkeypa
     board, bias, flow = Recorder(), Recorder(), Recorder()
     values = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.bfloat16)
     loggers = [tensorboard(board), wandb(monkeypatch, bias), mlflow(flow), CSVLogger(tmp_path)]
-    keep_distribution("method/gate", values, loggers=loggers, step=3)
+    log_distribution("method/gate", values, loggers=loggers, step=3)
     ((name, words, _),) = board.calls
     assert (name, words[0], words[1].tolist(), words[2]) == ("add_histogram", "method/gate", [1, 2, 3, 4], 3)
     ((name, words, named),) = bias.calls
