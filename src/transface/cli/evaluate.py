@@ -1,5 +1,6 @@
 """`transface evaluate`: one checkpoint, one protocol: a table on the screen and a result file a set."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +64,8 @@ def evaluate(cfg: DictConfig) -> None:
         config=plain(cfg),
         commit=code_commit() or "",
     )
+    if cfg.checkpoint == PIXELS:
+        results = [dataclasses.replace(result, role="baseline") for result in results]
     folder = unmixed_folder(folder, results, named_after=checkpoint_name(cfg.checkpoint, subject.label))
     paths = [write_result(result, folder) for result in results]
     print_results(results)

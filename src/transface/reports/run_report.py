@@ -15,12 +15,13 @@ from transface.reports.page.document import Document, Picture, Plot, Section
 from transface.reports.page.html import write_html
 from transface.reports.page.markdown import write_markdown
 from transface.reports.reading.runs import Run, read_mapping, read_run, set_keys, unused
+from transface.reports.reading.traces import Trace
 from transface.reports.recognition.hard_pairs import ImageSource
 from transface.reports.recognition.pair_section import all_sets_section
 from transface.reports.sections.method_section import method_section
 from transface.reports.sections.result_sections import provenance_section, table_section, warning_section
 from transface.reports.sections.trained_section import trained_section
-from transface.reports.sections.training_curves import Trace, training_figures, trainings_figures
+from transface.reports.sections.training_curves import training_figures, trainings_figures, validated_by
 from transface.reports.set_sections import set_sections
 from transface.training.logging.pictures import CAPTIONS
 
@@ -147,25 +148,25 @@ def subtitle(runs: Sequence[Run]) -> str:
 
 
 def training_section(run: Run) -> list[Section]:
-    """Return the section with loss and accuracy over steps: [] where nothing was logged."""
-    figures = training_figures(run.traces, sets=[key.name for key in set_keys(run.results)])
-    return training_plots(figures, f"of {run.label}")
+    """Return the section with loss and monitored measure over steps: [] where nothing was logged."""
+    sets = [key.name for key in set_keys(run.results)]
+    return training_plots(training_figures(run.traces, sets=sets, measure=validated_by(run)), f"of {run.label}")
 
 
 def trainings_section(runs: Sequence[Run]) -> list[Section]:
-    """Return the section with loss and mean accuracy over steps of several runs: [] where nothing was logged."""
+    """Return the section with loss and monitored measure over steps of several runs: [] where nothing was logged."""
     named: dict[str, dict[str, Trace]] = {}
     for run in runs:
         named[unused(run.label, named)] = run.traces
-    return training_plots(trainings_figures(named), f"of {', '.join(named)}")
+    return training_plots(trainings_figures(named, validated_by(runs[0])), f"of {', '.join(named)}")
 
 
 def training_plots(figures: Mapping[str, Figure], whose: str) -> list[Section]:
     """Return the section of the figures over training: [] where there are none."""
-    words = {"loss": "Training loss", "accuracy": "Validation accuracy"}
-    plots = [
-        Plot(figure, f"training_{name}", f"{words[name]} {whose} over the steps.") for name, figure in figures.items()
-    ]
+    plots = []
+    for name, figure in figures.items():
+        what = "Training loss" if name == "loss" else f"Validation {name}"
+        plots.append(Plot(figure, f"training_{name}", f"{what} {whose} over the steps."))
     return [Section("Training", tuple(plots))] if plots else []
 
 

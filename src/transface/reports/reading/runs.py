@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from transface.evaluation.results import Result, read_results
-from transface.reports.sections.training_curves import Trace, read_traces
+from transface.reports.reading.traces import Trace, read_traces
 
 BEFORE = "before training"  # how the label of a result begins that was measured before a run's first step
 

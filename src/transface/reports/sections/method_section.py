@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from transface.plots import blank_figure, label_axes, line_style
 from transface.reports.page.document import Block, Picture, Plot, Section
 from transface.reports.reading.runs import Run
-from transface.reports.sections.training_curves import Trace
+from transface.reports.reading.traces import Trace
 
 PREFIXES = ("method/", "train/ehsm/")
 

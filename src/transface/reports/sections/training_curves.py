@@ -1,12 +1,6 @@
-"""Loss and accuracy over the steps of a run, read from its metrics.csv.
+"""Loss and the monitored measure over the steps of a run."""
 
-The file is wide: a column a metric, `step` and `epoch` among them, a cell empty where nothing was logged at that step.
-"""
-
-import csv
-import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from transface.evaluation.results import Unit, unit_word
 from transface.plots import (
     FAINT,
     INK,
@@ -25,56 +20,10 @@ from transface.plots import (
     percent_axis,
     style_axes,
 )
+from transface.reports.reading.runs import Run
+from transface.reports.reading.traces import Trace
 
 SECONDS = "speed/seconds"
-
-
-class Trace(NamedTuple):
-    """One metric over a run: (T,) steps, rising, and (T,) values."""
-
-    steps: NDArray[np.int64]
-    values: NDArray[np.float64]
-
-
-def read_traces(path: str | Path) -> dict[str, Trace]:
-    """Return the traces of a metrics.csv by name; a step logged twice (a resumed run) keeps its last value.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no such file, or has no `step` column.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no metrics file {path}: a run writes one with logger=csv")
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            names, rows = reader.fieldnames or (), list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is not a metrics file of a run: {error}") from error
-    if "step" not in names:
-        raise ValueError(f"{path} is not a metrics file of a run: it has no column 'step'")
-    points: dict[str, dict[int, float]] = {}
-    for row in rows:
-        for name, text in row.items():
-            step, value = as_number(row["step"]), as_number(text)
-            if name not in ("step", None) and step is not None and math.isfinite(step) and value is not None:
-                points.setdefault(name, {})[int(step)] = value
-    return {name: as_trace(by_step) for name, by_step in points.items()}
-
-
-def as_number(text: str | None) -> float | None:
-    """Return the number a cell holds, or None where it is empty or a half-written last line."""
-    try:
-        return float(text) if text else None
-    except (TypeError, ValueError):
-        return None
-
-
-def as_trace(by_step: dict[int, float]) -> Trace:
-    """Return a Trace of values by step."""
-    steps = sorted(by_step)
-    return Trace(np.array(steps, np.int64), np.array([by_step[step] for step in steps], np.float64))
 
 
 def smoothed(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
@@ -96,10 +45,29 @@ def losses_of(traces: dict[str, Trace]) -> dict[str, Trace]:
     return total | parts if len(parts) > 1 or not total else total
 
 
-def accuracies_of(traces: dict[str, Trace]) -> dict[str, Trace]:
-    """Return the validation accuracies by set; the mean last, and only where there are several sets."""
-    names = [name for name in traces if name.startswith("val/") and name.endswith("/accuracy")]
-    found = {name.removeprefix("val/").removesuffix("/accuracy"): traces[name] for name in names}
+class Validated(NamedTuple):
+    """The measure that a run is validated by: its name, and its unit as a Measure states it."""
+
+    name: str = "accuracy"
+    unit: Unit = "rate"
+
+
+ACCURACY = Validated()
+
+
+def validated_by(run: Run) -> Validated:
+    """Return the measure of the run's monitor, with the unit that its results state; accuracy where it has none."""
+    monitor = run.config.get("monitor")
+    name = monitor.rpartition("/")[2] if isinstance(monitor, str) else ACCURACY.name
+    units = [measure.unit for result in run.results for measure in result.measures if measure.name == name]
+    return Validated(name, units[0] if units else ACCURACY.unit if name == ACCURACY.name else "")
+
+
+def validations_of(traces: dict[str, Trace], measure: Validated = ACCURACY) -> dict[str, Trace]:
+    """Return the validated values of a measure by set; the mean last, and only where there are several sets."""
+    ending = f"/{measure.name}"
+    names = [name for name in traces if name.startswith("val/") and name.endswith(ending)]
+    found = {name.removeprefix("val/").removesuffix(ending): traces[name] for name in names}
     mean = found.pop("mean", None)
     for name in [name for name in found if name.endswith("/mean")]:
         if mean is not None and np.array_equal(found[name].values, mean.values, equal_nan=True):
@@ -107,32 +75,36 @@ def accuracies_of(traces: dict[str, Trace]) -> dict[str, Trace]:
     return found if mean is None or len(found) == 1 else {**found, "mean": mean}
 
 
-def training_figures(traces: dict[str, Trace], *, sets: Sequence[str] = ()) -> dict[str, Figure]:
-    """Return the figures "loss" and "accuracy" over the steps of a run, those that were logged; `sets` in the order
-    that gives their colours.
+def training_figures(
+    traces: dict[str, Trace], *, sets: Sequence[str] = (), measure: Validated = ACCURACY
+) -> dict[str, Figure]:
+    """Return the figures "loss" and that of a validated measure, by its name, over the steps of a run, those that were
+    logged; `sets` in the order that gives their colours.
     """
-    found = accuracies_of(traces)
+    found = validations_of(traces, measure)
     order = [name for name in sets if name in found] + [name for name in found if name not in sets]
     places = {name: list(sets).index(name) if name in sets else len(sets) + i for i, name in enumerate(order)}
     styles = {name: {"color": INK, "linestyle": "-"} if name == "mean" else line_style(places[name]) for name in order}
     time = traces.get(SECONDS)
-    accuracies = {name: found[name] for name in order}
+    validated = {name: found[name] for name in order}
     return {
         **({"loss": loss_figure(losses, time)} if (losses := losses_of(traces)) else {}),
-        **({"accuracy": accuracy_figure(accuracies, styles, time)} if accuracies else {}),
+        **({measure.name: validated_figure(validated, styles, time, measure)} if validated else {}),
     }
 
 
-def trainings_figures(runs: Mapping[str, dict[str, Trace]]) -> dict[str, Figure]:
-    """Return the figures "loss" and "accuracy": total loss and mean validation accuracy of named runs over each other,
-    those that were logged.
+def trainings_figures(runs: Mapping[str, dict[str, Trace]], measure: Validated = ACCURACY) -> dict[str, Figure]:
+    """Return the figures "loss" and that of a validated measure, by its name: total loss and mean over sets of named
+    runs over each other, those that were logged.
     """
     losses = {label: next(iter(found.values())) for label, traces in runs.items() if (found := losses_of(traces))}
-    accuracies = {label: list(found.values())[-1] for label, traces in runs.items() if (found := accuracies_of(traces))}
-    styles = {label: line_style(index) for index, label in enumerate(accuracies)}
+    values = {
+        label: list(found.values())[-1] for label, traces in runs.items() if (found := validations_of(traces, measure))
+    }
+    styles = {label: line_style(index) for index, label in enumerate(values)}
     return {
         **({"loss": loss_figure(losses, None)} if losses else {}),
-        **({"accuracy": accuracy_figure(accuracies, styles, None)} if accuracies else {}),
+        **({measure.name: validated_figure(values, styles, None, measure)} if values else {}),
     }
 
 
@@ -151,15 +123,20 @@ def loss_figure(losses: Mapping[str, Trace], time: Trace | None) -> Figure:
     return figure
 
 
-def accuracy_figure(
-    accuracies: Mapping[str, Trace], styles: Mapping[str, Mapping[str, Any]], time: Trace | None
+def validated_figure(
+    validated: Mapping[str, Trace],
+    styles: Mapping[str, Mapping[str, Any]],
+    time: Trace | None,
+    measure: Validated = ACCURACY,
 ) -> Figure:
-    """Return named validation accuracies over the steps."""
+    """Return a validated measure of named sets or runs over the steps."""
     figure, (ax,) = blank_figure()
-    for name, (steps, values) in accuracies.items():
+    for name, (steps, values) in validated.items():
         ax.plot(steps, values, marker="o", markersize=3.5, linewidth=1.6, label=name, **styles[name])
-    percent_axis(ax.yaxis)
-    label_axes(ax, x="step", y="validation accuracy, %", title="Accuracy")
+    if measure.unit == "rate":
+        percent_axis(ax.yaxis)
+    unit = f", {unit_word(measure.unit)}" if unit_word(measure.unit) else ""
+    label_axes(ax, x="step", y=f"validation {measure.name}{unit}", title=measure.name.replace("_", " ").capitalize())
     legend_below(ax)
     add_time_axis(ax, time)
     return figure

@@ -6,8 +6,8 @@ import numpy as np
 
 from transface.reports.page.document import Picture, Plot
 from transface.reports.reading.runs import Run
+from transface.reports.reading.traces import Trace
 from transface.reports.sections.method_section import latest_pictures, method_section, quantities_of, quantity_figure
-from transface.reports.sections.training_curves import Trace
 
 
 def trace(*values: float) -> Trace:

@@ -6,16 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from transface.evaluation.results import Measure
 from transface.plots import INK, SERIES
+from transface.reports.reading.runs import Run
+from transface.reports.reading.traces import read_traces
 from transface.reports.sections.training_curves import (
     Trace,
-    accuracies_of,
     elapsed,
     losses_of,
-    read_traces,
     smoothed,
     training_figures,
     trainings_figures,
+    validated_by,
+    validations_of,
 )
 
 TEXT = """step,epoch,train/loss,val/lfw/accuracy,lr-AdamW
@@ -76,10 +79,10 @@ def test_the_parts_of_a_loss_are_shown_only_where_there_are_several(tmp_path: Pa
     (tmp_path / "m.csv").write_text("step,train/loss,train/loss/margin,val/a/accuracy,val/mean/accuracy\n0,1,1,.5,.5\n")
     traces = read_traces(tmp_path / "m.csv")
     assert list(losses_of(traces)) == ["total"]
-    assert list(accuracies_of(traces)) == ["a"]
+    assert list(validations_of(traces)) == ["a"]
     more = {**traces, "train/loss/landmarks": traces["train/loss"], "val/b/accuracy": traces["val/a/accuracy"]}
     assert list(losses_of(more)) == ["total", "margin", "landmarks"]
-    assert list(accuracies_of(more)) == ["a", "b", "mean"]
+    assert list(validations_of(more)) == ["a", "b", "mean"]
 
 
 def test_the_figure_has_a_panel_for_what_was_logged(tmp_path: Path) -> None:
@@ -127,3 +130,17 @@ def test_several_runs_lie_over_each_other(tmp_path: Path) -> None:
     assert [text.get_text() for text in loss.get_legend().get_texts()] == ["one", "two"]
     assert list(accuracy.lines[0].get_ydata()) == [0.6, 0.7]
     assert trainings_figures({"none": {}}) == {}
+
+
+def test_the_measure_of_the_monitor_is_shown_in_its_unit(tmp_path: Path, make_result) -> None:
+    (tmp_path / "m.csv").write_text("step,train/loss,val/faces/mae,val/faces/accuracy\n0,1,9.5,.5\n1,1,7.5,.6\n")
+    traces = read_traces(tmp_path / "m.csv")
+    mae = make_result(measures=(Measure("mae", 7.5, unit="years", better="lower"),))
+    measure = validated_by(Run("a", results=(mae,), config={"monitor": "val/mean/mae"}))
+    assert measure == ("mae", "years")
+    assert validations_of(traces, measure)["faces"].values.tolist() == [9.5, 7.5]
+    (axes,) = training_figures(traces, measure=measure)["mae"].axes
+    assert axes.get_ylabel() == "validation mae, years"
+    assert axes.lines[0].get_ydata().tolist() == [9.5, 7.5]
+    assert validated_by(Run("b")) == ("accuracy", "rate")
+    assert validated_by(Run("b", config={"monitor": "val/points/mean/nme"})) == ("nme", "")

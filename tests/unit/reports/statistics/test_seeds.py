@@ -8,8 +8,8 @@ import pytest
 
 from transface.evaluation.results import Measure
 from transface.reports.reading.runs import Run
+from transface.reports.reading.traces import Trace
 from transface.reports.reading.trials import Trial
-from transface.reports.sections.training_curves import Trace
 from transface.reports.statistics.seeds import (
     Estimate,
     compare_settings,
