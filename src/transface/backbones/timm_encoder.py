@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from transface.backbones.features import EncodedImages, check_registers, image_sides
+from transface.backbones.parts.evaluating import evaluating
 from transface.backbones.weights.finetuning import load_pretrained, parts_that_may_lack
 from transface.backbones.weights.rebuild import rebuildable
 
@@ -117,10 +118,9 @@ class TimmEncoder(nn.Module):
     @torch.enable_grad()
     def _freeze_unused_and_measure(self) -> TokenGrid:
         parameter = next(self.model.parameters())
-        was_training = self.model.training
-        self.model.eval()
-        features = self._features(torch.zeros(1, 3, *self.input_size, device=parameter.device, dtype=parameter.dtype))
-        self.model.train(was_training)
+        example = torch.zeros(1, 3, *self.input_size, device=parameter.device, dtype=parameter.dtype)
+        with evaluating(self.model):
+            features = self._features(example)
         if not isinstance(features, Tensor):
             raise ValueError(
                 f"{type(self.model).__name__} gives a {type(features).__name__} of features, not one grid of tokens"

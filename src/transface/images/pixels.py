@@ -26,6 +26,11 @@ def normalised(images: Tensor) -> Tensor:
     return normalise(images) if images.dtype == torch.uint8 else images
 
 
+def from_levels(images: Tensor) -> Tensor:
+    """Return float pictures of levels 0..255 in [-1, 1]; of uint8 ones it is `normalise` that does so."""
+    return images / 127.5 - 1
+
+
 def to_uint8(images: Tensor) -> Tensor:
     """Return pictures in [-1, 1] as uint8: the opposite of `normalise`."""
     return images.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)

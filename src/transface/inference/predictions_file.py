@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 from transface.artifacts import write_whole, writing_path
 from transface.backbones.features import Output
+from transface.images.pixels import to_uint8
 from transface.images.user_images import read_picture
 from transface.inference.answers import spoken_answer
 from transface.inference.predict import FoundFace, Prediction
@@ -119,7 +120,7 @@ def write_overlay(prediction: Prediction, picture: Any, folder: str | Path, *, o
     beside it.
     """
     pixels = read_picture(picture, name=prediction.image)
-    pixels = pixels if pixels.dtype == torch.uint8 else ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    pixels = pixels if pixels.dtype == torch.uint8 else to_uint8(pixels)
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     scale = max(1, round(LEAST_HEIGHT / image.height))
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS)

@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from transface.artifacts import writing_file
 from transface.data.recordio.reader import RecordReader
-from transface.data.recordio.writer import partial_path
 from transface.data.sources.source import IdentitySource
 from transface.images.decoding import decode_images
 from transface.packs.check import CheckReport
@@ -110,6 +110,5 @@ def write_sheet(path: str | Path, rows: Sequence[SheetRow], *, side: int = 112) 
             picture = Image.fromarray(image.permute(1, 2, 0).to(torch.uint8).contiguous().numpy())
             picture.thumbnail((side, side))
             sheet.paste(picture, (left, top + TEXT_HEIGHT))
-    partial = partial_path(path)
-    sheet.save(partial, format="PNG")
-    partial.replace(path)
+    with writing_file(path) as stream:
+        sheet.save(stream, format="PNG")

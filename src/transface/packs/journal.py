@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from transface.data.recordio.writer import partial_path
+from transface.artifacts import write_whole
 
 JOURNAL = "pack.partial"
 
@@ -52,10 +52,3 @@ class Journal:
 def forget_journal(root: Path) -> None:
     """Remove the journal of the pack in `root`: it is done."""
     (root / JOURNAL).unlink(missing_ok=True)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that appears only when whole."""
-    partial = partial_path(path)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

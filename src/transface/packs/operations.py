@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torchvision.io import encode_jpeg
 
-from transface.artifacts import write_whole
+from transface.artifacts import write_whole, writing_file
 from transface.backbones.features import image_sides
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.reader import RecordReader, scan_index
@@ -286,14 +286,12 @@ def write_index(root: str | Path, *, on_progress: Progress = no_progress) -> Ind
     path_rec = find_rec(Path(root))
     index = scan_index(path_rec, on_progress)
     path_idx = path_rec.with_suffix(".idx")
-    partial = partial_path(path_idx)
-    with partial.open("wb") as file:
+    with writing_file(path_idx) as file:
         step = 1 << 16
         for start in range(0, len(index), step):
             keys = [index.key_at(place) for place in range(start, min(start + step, len(index)))]
             offsets = index.offsets[start : start + step].tolist()
             file.write(b"".join(b"%d\t%d\n" % pair for pair in zip(keys, offsets, strict=True)))
-    partial.replace(path_idx)
     RecordReader(path_rec).close()  # what was written must be readable
     return IndexSummary(path_idx, len(index))
 

@@ -16,12 +16,13 @@ from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from transface.artifacts import write_whole
 from transface.data.recordio.headers import RecordHeader
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.writer import RecordWriter, partial_path
 from transface.data.sources.source import IdentitySource
 from transface.images.decoding import decode_images
-from transface.packs.journal import JOURNAL, Journal, forget_journal, write_whole
+from transface.packs.journal import JOURNAL, Journal, forget_journal
 
 CHUNK = 64  # images a task
 FLUSHED_EVERY = 1024  # images

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from transface.artifacts import write_whole
 from transface.cli.config.compose import plain
 from transface.cli.config.errors import UserError
+from transface.cli.runs.changed_settings import flat
 from transface.cli.runs.loggers import close_loggers
 from transface.cli.runs.run_folder import FINISHED, HELD, LOCK, is_main_process, set_aside
 
@@ -139,14 +140,6 @@ def changed_settings(before: dict[str, Any], now: dict[str, Any], *, same_words:
 
 def _without_effect(key: str) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in WITHOUT_EFFECT)
-
-
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return {dotted key: value} of nested dicts."""
-    leaves: dict[str, Any] = {}
-    for key, value in config.items():
-        leaves.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return leaves
 
 
 def write_finished(folder: Path, cfg: DictConfig, value: float | None) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as v2f
 
-from transface.images.pixels import to_uint8
+from transface.images.pixels import from_levels, to_uint8
 
 GREY = (0.299, 0.587, 0.114)
 MAGNITUDES = 31  # of RandAugment
@@ -273,4 +273,4 @@ class RandAugment(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             parts = [self.change(part) for part in levels.chunk(self.groups)]
-        return torch.where(use, torch.cat(parts).to(images) / 127.5 - 1, images)
+        return torch.where(use, from_levels(torch.cat(parts).to(images)), images)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from transface.data.batches import FaceBatch
 from transface.data.labels.points import CanvasTargets
+from transface.images.pixels import from_levels
 from transface.systems.generalist.tasks import Task
 
 LUMA = (0.299, 0.587, 0.114)
@@ -139,7 +140,7 @@ def apply_movement(
     # The centre of pixel i of n lies at (2 i + 1) / n - 1 in grid_sample's coordinates.
     grid = (2 * places + 1) / canvases.shape[-1] - 1
     images = F.grid_sample(canvases.to(dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    images = images / 127.5 - 1
+    images = from_levels(images)
     if targets.points.shape[1]:
         points = _moved_points(targets.points.to(device, dtype), moved, warp, side=side, canvas=canvases.shape[-1])
         return DenseView(images, (points + 0.5) / side)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from transface.data.augment.occluders import points_in_pixels, random_numbers
 from transface.data.batches import FaceBatch
-from transface.images.pixels import normalise
+from transface.images.pixels import from_levels, normalise
 from transface.losses.soft_targets import age_distribution_loss
 from transface.systems.occlusion.distillations import Distillation, Taught
 from transface.systems.occlusion.paired_views import PairedViews, draw_geometry, paired_views
@@ -208,4 +208,4 @@ def check_teacher(teacher: nn.Module, student: nn.Module) -> None:
 
 
 def _normalised(images: Tensor, dtype: torch.dtype) -> Tensor:
-    return images.to(dtype) / 127.5 - 1 if images.is_floating_point() else normalise(images, dtype=dtype)
+    return from_levels(images.to(dtype)) if images.is_floating_point() else normalise(images, dtype=dtype)
