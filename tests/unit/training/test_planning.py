@@ -15,7 +15,7 @@ from transface.classifiers.head_costs import HeadTraffic, head_memory, head_traf
 from transface.classifiers.partial_fc import PartialFC
 from transface.cli.config.compose import compose, instantiate
 from transface.cli.config.errors import UserError
-from transface.cli.runs.planned_run import PUBLISHED, column_of, print_plan, steps_of
+from transface.cli.runs.planned_run import PUBLISHED, column_of, print_plan, ranks_of, steps_of
 from transface.cli.train import editable, with_facts
 from transface.data.sampling.orders import ShuffledOrder
 from transface.data.sampling.rank_batches import RankBatches
@@ -159,8 +159,9 @@ def test_the_table_is_printed_and_says_what_is_not_known(capsys: pytest.CaptureF
     cut = recipe("transface/vit_s_ms1mv2", plan="[48]")
     with pytest.raises(UserError, match="cannot be dealt to 48 devices"):
         print_plan(cut, with_facts=with_facts)
-    with pytest.raises(UserError, match="needs the number of devices"):
-        print_plan(recipe("transface/vit_s_ms1mv2", plan="true"), with_facts=with_facts)
+    with pytest.raises(UserError, match="takes a number of devices, got devices="):
+        print_plan(recipe("transface/vit_s_ms1mv2", plan="true", devices="[0,1]"), with_facts=with_facts)
+    assert ranks_of(recipe("transface/vit_s_ms1mv2", plan="true")) == [64, 256]
     with pytest.raises(UserError, match=r"numbers of ranks such as \[64,256\], got \[0\]"):
         print_plan(recipe("transface/vit_s_ms1mv2", plan="[0]"), with_facts=with_facts)
 

@@ -19,6 +19,7 @@ PUBLISHED = {
     "glint360k": {"num_images": 17_091_657, "num_identities": 360_232},
     "webface42m": {"num_images": 42_474_558, "num_identities": 2_059_906},
 }
+UNSTATED = (64, 256)  # ranks that are told of where none are named
 Facts = Mapping[str, Any]
 
 
@@ -46,12 +47,14 @@ def print_plan(cfg: DictConfig, *, with_facts: Callable[[DictConfig, Facts], Dic
 
 
 def ranks_of(cfg: DictConfig) -> list[int]:
-    """Return the numbers of ranks that are asked about."""
+    """Return the numbers of ranks that are asked about; of devices=auto those of two usual clusters."""
     asked = plain(cfg)["plan"]
     if asked is True:
+        if cfg.devices == "auto":  # those of the machine on which is planned say nothing of a cluster
+            return list(UNSTATED)
         if not isinstance(cfg.devices, int) or cfg.devices < 1:
             raise UserError(
-                f"plan=true needs the number of devices, got devices={cfg.devices}: give devices=8 num_nodes=8, or"
+                f"plan=true takes a number of devices, got devices={cfg.devices}: give devices=8 num_nodes=8, or"
                 " plan=[64,256]"
             )
         return [cfg.devices * cfg.num_nodes]
