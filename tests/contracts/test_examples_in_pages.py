@@ -15,6 +15,7 @@ from PIL import Image
 from transface.backbones.face_vit import FaceViT
 from transface.cli.config.compose import compose
 from transface.cli.config.model_options import words_and_keys
+from transface.cli.export import verify_words
 from transface.data.benchmarks.pairs import write_pair_set
 from transface.evaluation.results import Measure, Result, write_result
 from transface.synthetic.datasets import write_identity_pack
@@ -106,4 +107,4 @@ def test_the_commands_of_the_page_compose(command: str) -> None:
     plain = ("align", "cluster", "compare", "predict", "search", "translate")
     keys = words_and_keys(words)[1] if verb in plain else words
     assert all("=" in key for key in keys)
-    compose(verb, keys)
+    compose(verb, [word for key in keys for word in (verify_words(key) if verb == "export" else [key])])
