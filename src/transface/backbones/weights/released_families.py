@@ -83,8 +83,11 @@ def ir_to_ours(state: State) -> State:
     nor bias.
 
     Raises:
-        ValueError: if its units are bottlenecks (IR-152, IR-200), which IResNet does not have.
+        ValueError: if its units are bottlenecks (IR-152, IR-200) or have squeeze and excitation (IR-SE), which IResNet
+            does not have.
     """
+    if any(".se_block." in key for key in state):
+        raise ValueError("IR networks with squeeze and excitation (IR-SE) are not supported; IR-18, 34, 50 and 101 are")
     widths = {key.split(".")[1]: len(value) for key, value in state.items() if key.endswith("res_layer.1.weight")}
     if any(key.startswith("body.0.res_layer.7.") for key in state) or not set(widths.values()) <= set(IR_WIDTHS):
         raise ValueError(
