@@ -9,7 +9,7 @@ import torch
 
 from transface.backbones.face_vit import FaceViT
 from transface.classifiers.full_softmax import FullSoftmax
-from transface.images.pixels import normalise, random_flip
+from transface.images.pixels import draw_mirrored, mirror, normalise
 from transface.margins.arcface import ArcFace
 from transface.systems.recognition.dpap import DPAP
 from transface.systems.recognition.ehsm import EHSM
@@ -46,7 +46,8 @@ def test_dpap_changes_images_on_the_device() -> None:
     backbone = FaceViT(112, 9, embed_dim=64, depth=2, num_heads=4, embedding_size=64).cuda()
     generator = torch.Generator("cuda").manual_seed(0)
     images = torch.rand(8, 3, 112, 112, device="cuda") * 2 - 1
-    changed = DPAP(7, 1.0)(random_flip(images, generator=generator, probability=0.0), backbone, generator=generator)
+    faces = mirror(images, draw_mirrored(images, generator, probability=0.0))
+    changed = DPAP(7, 1.0)(faces, backbone, generator=generator)
     assert changed.device == images.device
     assert (changed != images).flatten(1).any(1).all()
     assert changed.abs().max() <= 1

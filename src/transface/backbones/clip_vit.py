@@ -8,6 +8,7 @@ Shapes: B images, N patches, D token width, S side of the grid of patches.
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -38,6 +39,24 @@ def resize_positions(positions: Tensor, grid_size: tuple[int, int]) -> Tensor:
     table = positions[1:].T.reshape(1, -1, side, side)
     resized = F.interpolate(table, grid_size, mode="bicubic", align_corners=False, antialias=False)
     return torch.cat([positions[:1], resized[0].flatten(1).T.to(positions.dtype)])
+
+
+def convolutional_stem(channels: Sequence[int], width: int, patch_size: int) -> nn.Sequential:
+    """Return convolutions of 3 x 3 with batch norms, each halving the sides, then one of 1 x 1: images (B, 3, H, W) ->
+    (B, D, rows, columns).
+
+    Raises:
+        ValueError: if so many halvings do not make a patch.
+    """
+    if 2 ** len(channels) != patch_size:
+        raise ValueError(
+            f"a stem of {len(channels)} convolutions makes patches of {2 ** len(channels)} pixels, and patch_size is"
+            f" {patch_size}"
+        )
+    layers: list[nn.Module] = []
+    for before, after in pairwise((3, *channels)):
+        layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Conv2d(channels[-1], width, 1))
 
 
 class QuickGELU(nn.Module):
@@ -89,6 +108,8 @@ class ClipViT(nn.Module):
         drop_path: stochastic depth of the last block; it grows linearly from 0 at the first.
         layers: blocks, counted from 0 (negative: from the last), whose tokens go into EncodedImages.layers; none: no
             layers.
+        stem_channels: of a stem of convolutions, each of which halves the sides, instead of CLIP's one convolution of a
+            patch (arXiv 2106.14881): it learns from few images. None: CLIP's.
         weights: a CLIP-style file to start from, such as FaRL's.
 
     Raises:
@@ -108,6 +129,7 @@ class ClipViT(nn.Module):
         output_width: int = 512,
         drop_path: float = 0.2,
         layers: Sequence[int] = (-1,),
+        stem_channels: Sequence[int] = (),
         weights: str | Path | None = None,
     ) -> None:
         super().__init__()
@@ -118,7 +140,11 @@ class ClipViT(nn.Module):
         if any(not 0 <= layer < depth for layer in self.layers):
             raise ValueError(f"layers must be in 0..{depth - 1} (or negative, from the last), got {list(layers)}")
         self.grid_size = self.grid_of(*self.image_size)
-        self.conv1 = nn.Conv2d(3, width, patch_size, patch_size, bias=False)
+        self.conv1 = (
+            convolutional_stem(stem_channels, width, patch_size)
+            if stem_channels
+            else nn.Conv2d(3, width, patch_size, patch_size, bias=False)
+        )
         self.class_embedding = nn.Parameter(width**-0.5 * torch.randn(width))
         self.positional_embedding = nn.Parameter(
             width**-0.5 * torch.randn((position_size // patch_size) ** 2 + 1, width)

@@ -45,13 +45,6 @@ def draw_mirrored(images: Tensor, generator: torch.Generator | None = None, *, p
     return mirrored.to(images.device, non_blocking=True)
 
 
-def random_flip(images: Tensor, generator: torch.Generator | None = None, *, probability: float = 0.5) -> Tensor:
-    """Return the images (B, 3, H, W), each mirrored left to right with the given probability, drawn from
-    `generator`.
-    """
-    return mirror(images, draw_mirrored(images, generator, probability=probability))
-
-
 def mirror(images: Tensor, mirrored: Tensor) -> Tensor:
     """Return the images (B, 3, H, W), those of `mirrored` (B,) turned left to right."""
     return torch.where(mirrored[:, None, None, None], images.flip(-1), images)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from transface.images.pixels import normalise, random_flip
+from transface.images.pixels import draw_mirrored, mirror, normalise
 
 
 def test_black_is_minus_one_and_white_is_one() -> None:
@@ -26,7 +26,7 @@ def test_images_normalised_before_are_refused() -> None:
 
 def test_each_image_is_mirrored_or_untouched_as_drawn() -> None:
     images = torch.randn(64, 3, 5, 4)
-    flipped = random_flip(images, torch.Generator().manual_seed(1))
+    flipped = mirror(images, draw_mirrored(images, torch.Generator().manual_seed(1)))
     drawn = torch.rand(64, generator=torch.Generator().manual_seed(1)) < 0.5
     assert 10 < int(drawn.sum()) < 54
     for before, after, mirrored in zip(images, flipped, drawn, strict=True):
@@ -37,4 +37,5 @@ def test_each_image_is_mirrored_or_untouched_as_drawn() -> None:
 @pytest.mark.parametrize("probability", [0.0, 1.0])
 def test_both_ends_of_the_probability(probability: float) -> None:
     images = torch.randint(0, 256, (8, 3, 4, 4), dtype=torch.uint8)
-    assert torch.equal(random_flip(images, probability=probability), images.flip(-1) if probability else images)
+    found = mirror(images, draw_mirrored(images, probability=probability))
+    assert torch.equal(found, images.flip(-1) if probability else images)

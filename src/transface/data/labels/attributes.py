@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transface.data.labels.sides import NO_OPPOSITE, mirrored_order
+
 CELEBA_NAMES = tuple(
     """5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair
     Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male
@@ -47,6 +49,18 @@ class AttributeTargets(NamedTuple):
 
     values: Tensor
     known: Tensor
+
+
+def mirrored_attributes(targets: AttributeTargets, names: Sequence[str]) -> AttributeTargets:
+    """Return the targets (B, A) of the mirrored images: labels of names with left and right trade places; one whose
+    opposite is missing is not known.
+    """
+    order = mirrored_order(names)
+    if order == tuple(range(len(names))):
+        return targets
+    places = torch.tensor(order, device=targets.known.device)
+    known = targets.known[:, places] & (places != NO_OPPOSITE)
+    return AttributeTargets(torch.where(known, targets.values[:, places], 0), known)
 
 
 class AttributeLabels:
@@ -88,10 +102,8 @@ class AttributeLabels:
         return AttributeTargets(torch.from_numpy(np.array(rows.values)), torch.from_numpy(np.array(rows.known)))
 
     def mirrored(self, targets: AttributeTargets, width: int) -> AttributeTargets:
-        """Return the targets as they are: no attribute names a side, so a face flipped left to right has the same
-        ones.
-        """
-        return targets
+        """Return the targets of the mirrored images: none of CelebA's names a side, but one's own may."""
+        return mirrored_attributes(targets, self.names)
 
     def facts(self) -> Mapping[str, Any]:
         """Return {"label_names": [...]}: what a network is built from."""

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transface.data.labels.sides import mirrored_classes
+
 FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 AFFECTNET = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 RAF_DB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")  # its labels 1 to 7
@@ -104,8 +106,10 @@ class ClassLabels:
         return torch.from_numpy(np.array(rows, dtype=np.int64))
 
     def mirrored(self, targets: Tensor, width: int) -> Tensor:
-        """Return the targets as they are: a mirrored face has the same expression and gender."""
-        return targets
+        """Return the targets of the mirrored images: the same expression and gender, the other side where classes are
+        sides.
+        """
+        return mirrored_classes(targets, self.names)
 
     def facts(self) -> Mapping[str, Any]:
         """Return {"num_classes": C, "label_names": [...]}."""

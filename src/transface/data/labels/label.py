@@ -57,10 +57,11 @@ def mirror_some(labels: Labels, targets: Targets, flipped: Tensor, width: int) -
     """Return targets in which those of the images that `flipped` (B,) bool names are mirrored, the others as they
     were.
     """
-    return _where(flipped, labels.mirrored(targets, width), targets)
+    return targets_where(flipped, labels.mirrored(targets, width), targets)
 
 
-def _where(chosen: Tensor, changed: Targets, kept: Targets) -> Targets:
+def targets_where(chosen: Tensor, changed: Targets, kept: Targets) -> Targets:
+    """Return targets that are `changed` for the images that `chosen` (B,) bool names, and `kept` for the others."""
     if isinstance(kept, tuple) and hasattr(kept, "_fields"):
-        return type(kept)(*(_where(chosen, one, other) for one, other in zip(changed, kept, strict=True)))
+        return type(kept)(*(targets_where(chosen, one, other) for one, other in zip(changed, kept, strict=True)))
     return torch.where(chosen.to(kept.device).reshape(-1, *[1] * (kept.ndim - 1)), changed, kept)

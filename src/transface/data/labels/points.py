@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from transface.data.labels.sides import mirrored_order
+
 CELEBAMASK_REGIONS = tuple(
     """background neck skin cloth l_ear r_ear l_brow r_brow l_eye r_eye nose mouth l_lip u_lip hair eye_g hat ear_r
     neck_l""".split()  # noqa: SIM905
@@ -90,20 +92,22 @@ def mirrored_points(points: torch.Tensor, width: int) -> torch.Tensor:
     if order is None:
         raise ValueError(
             f"which of {points.shape[1]} points trade places in a mirror is not known: there are orders of"
-            f" {', '.join(map(str, MIRRORED_POINTS))}"
+            f" {', '.join(map(str, MIRRORED_POINTS))}; dense.flip_probability=0 mirrors nothing"
         )
     turned = points[:, list(order)]
     return torch.stack([width - 1 - turned[..., 0], turned[..., 1]], -1)
 
 
 def mirrored_regions(regions: torch.Tensor, names: tuple[str, ...]) -> torch.Tensor:
-    """Return region numbers (B, H, W) of the mirrored images: l_ and r_ of one name trade places (l_lip, the lower lip,
-    does not).
+    """Return region numbers (B, H, W) of the mirrored images: those of names with left and right trade places.
+
+    Raises:
+        ValueError: for a name of a side whose opposite is no region.
     """
-    place = {name: number for number, name in enumerate(names)}
-    order = torch.arange(max(len(names), 1), device=regions.device)
-    for name, number in place.items():
-        other = {"l_": "r_", "r_": "l_"}.get(name[:2], "") + name[2:]
-        if name[:2] in ("l_", "r_") and other in place:
-            order[number] = place[other]
+    order = torch.tensor(mirrored_order(names) or (0,), device=regions.device)
+    if bool((order < 0).any()):
+        raise ValueError(
+            f"region {names[int((order < 0).nonzero()[0])]!r} names a side and its opposite is no region: its images"
+            " cannot be mirrored; dense.flip_probability=0 leaves all as they are"
+        )
     return order[regions.flip(-1).long()].to(regions.dtype)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from transface.data.batches import FaceBatch
-from transface.images.pixels import normalise, random_flip
+from transface.images.pixels import draw_mirrored, mirror, normalise
 from transface.systems.attributes.attribute_network import as_network
 from transface.systems.attributes.class_token_distillation import SelfDistillation
 from transface.training.module import NamedLosses, OptimizerFactory, TrainingModule
@@ -25,7 +25,7 @@ class AttributesModule(TrainingModule):
         distillation: settings of SelfDistillation.
         label_loss: (logits, values) -> entries; None: binary cross-entropy.
         augmentation: further changes of the batch, (images, generator) -> images, or None.
-        flip_probability: share of the images mirrored; no attribute names a side, so no label changes.
+        flip_probability: share of the images mirrored; labels that name a side trade places.
         new_lr_factor: of the learning rate of what is not the transformer's own.
         decay_rule, layer_decay: see training/optimization/parameter_groups.py.
         optimizer, schedule, clip_norm, seed: see TrainingModule.
@@ -76,13 +76,13 @@ class AttributesModule(TrainingModule):
 
     def losses(self, batch: FaceBatch, generator: torch.Generator) -> NamedLosses:
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
-        images = random_flip(
-            normalise(batch.images, dtype=dtype), generator=generator, probability=self.flip_probability
-        )
+        flipped = draw_mirrored(batch.images, generator, probability=self.flip_probability)
+        images = mirror(normalise(batch.images, dtype=dtype), flipped)
         if self.augmentation is not None:
             images = self.augmentation(images, generator)
         predictions = self.network.zones(images, attention=self.distillation.wants_attention)
-        terms, weights = self.distillation(predictions, batch.labels, progress=self.progress())
+        labels = targets_where(flipped, mirrored_attributes(batch.labels, self.network.label_names), batch.labels)
+        terms, weights = self.distillation(predictions, labels, progress=self.progress())
         return NamedLosses(terms, weights, num_samples=len(batch.images))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from transface.data.batches import FaceBatch
-from transface.data.labels.points import CanvasTargets
-from transface.images.pixels import from_levels
+from transface.data.labels.label import targets_where
+from transface.data.labels.points import CanvasTargets, mirrored_points, mirrored_regions
+from transface.images.pixels import draw_mirrored, from_levels, mirror
 from transface.systems.generalist.tasks import Task
 
 LUMA = (0.299, 0.587, 0.114)
@@ -60,6 +61,8 @@ class DenseViews:
         strength: factor of all movements; 0 moves nothing.
         occlusion, noise: whether landmarks see black rectangles and noise.
         light: whether views change in light at all.
+        flip_probability: share of the views that are mirrored, left and right of points and regions with them; as
+            published none is.
         grey_probability, noise_probability: of these changes.
 
     Raises:
@@ -75,15 +78,29 @@ class DenseViews:
         light: bool = True,
         grey_probability: float = 0.1,
         noise_probability: float = 0.5,
+        flip_probability: float = 0.0,
     ) -> None:
-        if strength < 0 or not 0 <= grey_probability <= 1 or not 0 <= noise_probability <= 1:
+        probabilities = (grey_probability, noise_probability, flip_probability)
+        if strength < 0 or not all(0 <= one <= 1 for one in probabilities):
             raise ValueError(
                 "dense.strength must be at least 0 and probabilities in 0..1, got"
-                f" {strength}, {grey_probability}, {noise_probability}"
+                f" {strength}, {', '.join(map(str, probabilities))}"
             )
         self.strength = strength
         self.occlusion, self.noise, self.light = occlusion, noise, light
         self.grey_probability, self.noise_probability = grey_probability, noise_probability
+        self.flip_probability = flip_probability
+
+    def check(self, task: Task) -> None:
+        """Refuse a task whose views cannot be mirrored as asked.
+
+        Raises:
+            ValueError: for points whose order in a mirror is not known, or a region of a side without its opposite.
+        """
+        if self.flip_probability and task.kind == "landmarks":
+            mirrored_points(torch.zeros(0, task.num_outputs, 2), 1)
+        elif self.flip_probability:
+            mirrored_regions(torch.zeros(0, 1, 1, dtype=torch.uint8), task.names)
 
     def __call__(
         self, batch: FaceBatch, task: Task, generator: torch.Generator, *, dtype: torch.dtype = torch.float32
@@ -97,8 +114,13 @@ class DenseViews:
         if not isinstance(targets, CanvasTargets):
             raise ValueError(f"task {task.name!r} needs canvases with CanvasTargets, got {type(targets).__name__}")
         landmarks = task.kind == "landmarks"
+        images = batch.images
+        if self.flip_probability:
+            flipped = draw_mirrored(images, generator, probability=self.flip_probability)
+            images = mirror(images, flipped)
+            targets = targets_where(flipped, mirrored_canvases(targets, images.shape[-1], task.names), targets)
         movement = draw_movement(len(batch.images), generator, kind=task.kind, strength=self.strength)
-        view = apply_movement(batch.images, targets, movement, dtype=dtype)
+        view = apply_movement(images, targets, movement, dtype=dtype)
         if not self.light:
             return view
         light = draw_light(
@@ -110,6 +132,17 @@ class DenseViews:
             grey_probability=self.grey_probability,
         )
         return view._replace(images=apply_light(view.images, light, generator))
+
+
+def mirrored_canvases(targets: CanvasTargets, width: int, names: tuple[str, ...]) -> CanvasTargets:
+    """Return the targets of canvases turned left to right, `width` pixels wide: left and right trade places.
+
+    Raises:
+        ValueError: as mirrored_points and mirrored_regions say.
+    """
+    if targets.points.shape[1]:
+        return targets._replace(points=mirrored_points(targets.points, width))
+    return targets._replace(regions=mirrored_regions(targets.regions, names))
 
 
 def draw_movement(count: int, generator: torch.Generator, *, kind: str, strength: float = 1.0) -> Movement:

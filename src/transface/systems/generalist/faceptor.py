@@ -17,6 +17,7 @@ from transface.losses.ages import mean_year, year_shares
 from transface.systems.generalist.decoder.interpreters import (
     IdentityInterpreter,
     MapInterpreter,
+    QueryValues,
     ValueInterpreter,
     soft_argmax,
     upsampled_regions,
@@ -221,6 +222,8 @@ class Faceptor(Generalist):
         num_heads, feedforward_width, num_layers: of the transformer decoder.
         read_layers: of the encoder; the first is the main one. One: stage 1; more: Layer-Attention.
         layer_bias: "none" as published; "task" or "head": a learned addend per task and layer, or per head too.
+        values: what makes a number of a token: "shared", one linear layer for all as published, or "own", one a query.
+        pixel_layers: of the encoder that the pixel decoder reads beside the main one; none as published.
     """
 
     def __init__(
@@ -234,8 +237,10 @@ class Faceptor(Generalist):
         num_layers: int = 9,
         read_layers: Sequence[int] = (11,),
         layer_bias: str = "none",
+        values: str = "shared",
+        pixel_layers: Sequence[int] = (),
     ) -> None:
-        super().__init__(encoder, tasks, read_layers)
+        super().__init__(encoder, tasks, [*read_layers, *pixel_layers])
         token_width = int(self.encoder.token_width)
         with_queries = {name: task.num_outputs for name, task in self.tasks.items() if task.has_queries}
         self.queries = TaskQueries(with_queries, width)
@@ -252,8 +257,16 @@ class Faceptor(Generalist):
             raise ValueError(f"all identity tasks share one embedding, got sizes {sorted(identities)}")
         kinds = [task for task in self.tasks.values() if task.has_queries]
         self.identity = IdentityInterpreter(token_width, identities.pop()) if identities else None
-        self.value = ValueInterpreter(width) if any(not task.dense for task in kinds) else None
-        self.map = MapInterpreter(width) if any(task.dense for task in kinds) else None
+        if values not in ("shared", "own"):
+            raise ValueError(f'network.values must be "shared" or "own", got {values!r}')
+        counts = {task.name: task.num_outputs for task in kinds if not task.dense}
+        self.value: nn.Module | None = None
+        if counts:
+            self.value = ValueInterpreter(width) if values == "shared" else QueryValues(counts, width)
+        dense = any(task.dense for task in kinds)
+        if pixel_layers and not dense:
+            raise ValueError(f"network.pixel_layers={list(pixel_layers)}: no task is dense, so nothing would read them")
+        self.map = MapInterpreter(width, token_width=token_width, layers=pixel_layers) if dense else None
 
     def memory_of(self, encoded: LayerTokens) -> Memory:
         """Return what the decoder attends to."""
@@ -274,24 +287,25 @@ class Faceptor(Generalist):
             queries = self.queries(*asked)
             tokens = self.decoder(queries, memory, self.memory_bias(queries.counts, memory))
             parts = dict(zip(asked, tokens.split(list(queries.counts.values()), 1), strict=True))
-            found |= self._interpreted(parts, memory)
+            found |= self._interpreted(parts, memory, encoded)
         for name in names:
             if not self.tasks[name].has_queries:
                 assert self.identity is not None
                 found[name] = self.identity(encoded.tokens[self.memory.layers[0]])
         return {name: found[name] for name in names}
 
-    def _interpreted(self, tokens: Mapping[str, Tensor], memory: Memory) -> dict[str, Tensor]:
+    def _interpreted(self, tokens: Mapping[str, Tensor], memory: Memory, encoded: LayerTokens) -> dict[str, Tensor]:
         """Return logits and maps of the tokens of each task; the pixel decoder runs once for all dense ones."""
         found: dict[str, Tensor] = {}
         dense = [name for name in tokens if self.tasks[name].dense]
         if dense:
             assert self.map is not None
-            maps = self.map(torch.cat([tokens[name] for name in dense], 1), memory.main_map())
+            maps = self.map(torch.cat([tokens[name] for name in dense], 1), memory.main_map(), encoded.tokens)
             found |= dict(zip(dense, maps.split([tokens[name].shape[1] for name in dense], 1), strict=True))
         for name in tokens.keys() - found.keys():
             assert self.value is not None
-            found[name] = self.value(tokens[name])
+            own = (name,) if isinstance(self.value, QueryValues) else ()
+            found[name] = self.value(tokens[name], *own)
         return found
 
 

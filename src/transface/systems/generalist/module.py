@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from transface.backbones.parts.evaluating import evaluating
 from transface.backbones.timm_encoder import parameters_behind
 from transface.data.batches import FaceBatch, num_images
-from transface.data.labels.attributes import AttributeTargets
-from transface.images.pixels import normalise, random_flip
+from transface.data.labels.attributes import AttributeTargets, mirrored_attributes
+from transface.data.labels.label import targets_where
+from transface.data.labels.sides import mirrored_classes
+from transface.images.pixels import draw_mirrored, mirror, normalise
 from transface.losses.embedding_distillation import EmbeddingLoss, embedding_distillation
+from transface.systems.generalist.dense_views import DenseViews
 from transface.systems.generalist.faceptor import Generalist
 from transface.systems.generalist.loss_balance import Balance, FixedWeights
 from transface.systems.generalist.stages import frozen_modules, train_only
@@ -38,6 +41,7 @@ class GeneralistModule(TrainingModule):
             where there are such tasks.
         identity_teacher: a frozen network with an embedding that teaches ours on the batches of identity; not saved.
         identity_teacher_weight, identity_teacher_loss: of that term; see losses/embedding_distillation.py.
+        heat_weight: of the heat maps' cross-entropy beside the distance of the points; 1 as published.
         flip_probability: share of the images of tasks that are not dense that are mirrored, labels with them.
         encoder_lr_factor: of the learning rate of the encoder; that of all else is the optimizer's.
         trained: words; only parameters whose name holds one of them are trained. Empty: all.
@@ -60,6 +64,7 @@ class GeneralistModule(TrainingModule):
         identity_teacher: nn.Module | None = None,
         identity_teacher_weight: float = 1.0,
         identity_teacher_loss: EmbeddingLoss = "cosine",
+        heat_weight: float = 1.0,
         flip_probability: float = 0.5,
         encoder_lr_factor: float = 0.1,
         trained: Sequence[str] = (),
@@ -75,6 +80,8 @@ class GeneralistModule(TrainingModule):
             raise ValueError(f"a generalist is a Faceptor or NaiveFaceptor, got {type(network).__name__}")
         if not 0 <= flip_probability <= 1:
             raise ValueError(f"system.flip_probability must be in 0..1, got {flip_probability}")
+        if not heat_weight > 0:
+            raise ValueError(f"system.heat_weight must be positive, got {heat_weight}")
         if not encoder_lr_factor > 0 or not 0 < layer_decay <= 1:
             raise ValueError(
                 "system.encoder_lr_factor must be positive and layer_decay in (0, 1], got"
@@ -91,10 +98,16 @@ class GeneralistModule(TrainingModule):
         dense_names = [task.name for task in self.rows if task.dense]
         if dense_names and dense is None:
             raise ValueError(f"tasks {', '.join(dense_names)} need system.dense, which makes views of their images")
+        if flip_probability:
+            for task in self.rows:
+                mirrored_targets(task, torch.zeros(0, dtype=torch.int64))
         self.classifier = classifier
         self.balance: Any = (FixedWeights if balance is None else balance)(self.rows)
         self.augmentation = augmentation
         self.dense: Any = dense
+        for name in dense_names if isinstance(dense, DenseViews) else ():
+            dense.check(network.tasks[name])
+        self.heat_weight = heat_weight
         self.flip_probability = flip_probability
         self.encoder_lr_factor = encoder_lr_factor
         self.decay_rule: DecayRule = decay_rule
@@ -149,12 +162,11 @@ class GeneralistModule(TrainingModule):
         if task.dense:
             view = self.dense(batch, task, generator, dtype=dtype)
             return view.images, view.targets
-        images = random_flip(
-            normalise(batch.images, dtype=dtype), generator=generator, probability=self.flip_probability
-        )
+        flipped = draw_mirrored(batch.images, generator, probability=self.flip_probability)
+        images = mirror(normalise(batch.images, dtype=dtype), flipped)
         if self.augmentation is not None and task.kind != "identity":
             images = self.augmentation(images, generator)
-        return images, batch.labels
+        return images, targets_where(flipped, mirrored_targets(task, batch.labels), batch.labels)
 
     def _loss(self, task: Task, logits: Tensor, targets: Any) -> Tensor:
         if task.kind == "identity":
@@ -164,7 +176,8 @@ class GeneralistModule(TrainingModule):
         if isinstance(targets, AttributeTargets):
             targets = torch.where(targets.known, targets.values.to(logits.dtype), -1)
         if task.kind == "landmarks":  # at the size of the maps: a quarter of the view's, 128 of the published 512
-            return landmark_loss(logits, targets, size=(int(logits.shape[-2]), int(logits.shape[-1])))
+            size = (int(logits.shape[-2]), int(logits.shape[-1]))
+            return landmark_loss(logits, targets, size=size, heat_weight=self.heat_weight)
         return TASK_LOSSES[task.kind](logits, targets)
 
     def _taught(self, student: Tensor, images: Tensor) -> Tensor:
@@ -201,6 +214,13 @@ class GeneralistModule(TrainingModule):
             if own:
                 split.append({"params": own, **settings})
         return split
+
+
+def mirrored_targets(task: Task, targets: Any) -> Any:
+    """Return the targets of the mirrored images of a task that is not dense: labels that name a side trade places."""
+    if isinstance(targets, AttributeTargets):
+        return mirrored_attributes(targets, task.names)
+    return mirrored_classes(targets, task.names) if task.kind == "expression" else targets
 
 
 def freeze_unreached(network: Any) -> None:

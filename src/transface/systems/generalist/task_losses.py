@@ -40,11 +40,19 @@ def parsing_loss(maps: Tensor, regions: Tensor) -> Tensor:
     return F.cross_entropy(maps, regions.long())
 
 
-def landmark_loss(maps: Tensor, points: Tensor, *, size: tuple[int, int] = (128, 128), radius: float = 5.0) -> Tensor:
-    """Return the distance of the points of maps (B, Q, h, w) to points (B, Q, 2) in 0..1, plus the heat maps'
-    cross-entropy.
+def landmark_loss(
+    maps: Tensor,
+    points: Tensor,
+    *,
+    size: tuple[int, int] = (128, 128),
+    radius: float = 5.0,
+    heat_weight: float = 1.0,
+) -> Tensor:
+    """Return the distance of the points of maps (B, Q, h, w) to points (B, Q, 2) in 0..1, plus `heat_weight` times the
+    heat maps' cross-entropy.
     """
-    return point_distance(soft_argmax(maps), points) + heatmap_cross_entropy(maps, points, size=size, radius=radius)
+    heat = heatmap_cross_entropy(maps, points, size=size, radius=radius)
+    return point_distance(soft_argmax(maps), points) + heat_weight * heat
 
 
 TASK_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -8,6 +8,7 @@ from transface.data.batches import FaceBatch
 from transface.data.crops import geometry
 from transface.data.labels.points import CanvasTargets
 from transface.systems.generalist.dense_views import (
+    DenseView,
     DenseViews,
     Light,
     Movement,
@@ -81,6 +82,47 @@ def test_regions_move_with_the_pixels() -> None:
     assert set(view.targets.unique().tolist()) == {0, 3}
     assert (view.images[0, 0][inside] > 0).float().mean() > 0.97
     assert (view.images[0, 0][~inside] < 0).float().mean() > 0.97
+
+
+def test_mirrored_views_of_points_show_the_mirrored_canvas_with_left_and_right_exchanged() -> None:
+    canvas = torch.randint(0, 256, (2, 3, CANVAS, CANVAS), dtype=torch.uint8)
+    points = 12 + 48 * torch.rand(2, 68, 2)
+    task = Task("align", "landmarks", 68)
+
+    def view(flip: float, images: torch.Tensor, own: torch.Tensor) -> DenseView:
+        views = DenseViews(strength=0, light=False, flip_probability=flip)
+        batch = FaceBatch(images, targets(own), torch.arange(2))
+        return views(batch, task, torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    mirrored, plain = view(1.0, canvas, points), view(0.0, canvas, points)
+    torch.testing.assert_close(mirrored.images, plain.images.flip(-1), rtol=0, atol=1e-9)
+    # Outer corners of the eyes, 36 and 45, trade places; the chin, 8, stays the chin.
+    for own, other in ((36, 45), (45, 36), (8, 8), (48, 54)):
+        wanted = torch.stack([1 - plain.targets[:, other, 0], plain.targets[:, other, 1]], -1)
+        torch.testing.assert_close(mirrored.targets[:, own], wanted, rtol=0, atol=1e-6)
+
+
+def test_mirrored_views_of_regions_have_the_other_side() -> None:
+    names = ("background", "l_eye", "r_eye", "l_lip")
+    canvas = torch.zeros(1, 3, CANVAS, CANVAS, dtype=torch.uint8)
+    regions = torch.zeros(1, CANVAS, CANVAS, dtype=torch.uint8)
+    regions[:, 20:30, 15:25], regions[:, 50:55, 40:50] = 1, 3
+    own = CanvasTargets(torch.zeros(1, 0, 2), regions, torch.zeros(1), torch.full((1,), SIDE))
+    batch = FaceBatch(canvas, own, torch.arange(1))
+    views = [DenseViews(strength=0, light=False, flip_probability=share) for share in (0.0, 1.0)]
+    task = Task("parts", "parsing", 4, names=names)
+    plain, mirrored = (one(batch, task, torch.Generator().manual_seed(0)).targets for one in views)
+    assert torch.equal(mirrored == 2, (plain == 1).flip(-1))
+    assert torch.equal(mirrored == 3, (plain == 3).flip(-1))
+    assert int((mirrored == 1).sum()) == 0
+
+
+def test_views_that_cannot_be_mirrored_are_refused_at_the_start() -> None:
+    with pytest.raises(ValueError, match=r"which of 37 points trade places .*dense\.flip_probability=0"):
+        DenseViews(flip_probability=0.5).check(Task("mine", "landmarks", 37))
+    with pytest.raises(ValueError, match="region 'left_ear' names a side"):
+        DenseViews(flip_probability=0.5).check(Task("mine", "parsing", 2, names=("background", "left_ear")))
+    DenseViews().check(Task("mine", "landmarks", 37))
 
 
 def test_draws_follow_from_the_generator_alone() -> None:

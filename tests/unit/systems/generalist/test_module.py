@@ -5,7 +5,8 @@ import torch
 from tests.unit.systems.generalist.small import TASKS, batches, module, network
 
 from transface.systems.generalist.loss_balance import UncertaintyWeights
-from transface.systems.generalist.task_losses import age_loss
+from transface.systems.generalist.task_losses import TASK_LOSSES, age_loss
+from transface.systems.generalist.tasks import Task
 
 
 def generator() -> torch.Generator:
@@ -99,3 +100,32 @@ def test_a_teacher_of_identity_adds_a_term_and_is_no_part_of_the_module() -> Non
 def test_a_layer_the_encoder_lacks_is_refused() -> None:
     with pytest.raises(ValueError, match=r"layers \[7\] are read but the encoder gives \[0, 1\]"):
         network(layers=(7,))
+
+
+def test_a_mirrored_face_has_the_labels_of_the_other_side() -> None:
+    tasks = (
+        Task("eyes", "attributes", 2, 4, ("left_eye_shut", "right_eye_shut"), image_size=16),
+        Task("gaze", "expression", 3, 4, ("left", "ahead", "right"), image_size=16),
+        Task("age", "age", 101, 4, image_size=16),
+    )
+    own = module(network(tasks), flip_probability=1.0).double().eval()
+    given = batches()
+    given = {"eyes": given["smile"], "gaze": given["mood"], "age": given["age"]}
+    found = own.losses(given, generator()).terms
+    turned = {name: batch.images.flip(-1).double() / 127.5 - 1 for name, batch in given.items()}
+    logits = own.network.forward_batches(turned)
+    values, known = given["eyes"].labels.values.flip(-1), given["eyes"].labels.known.flip(-1)
+    wanted = {
+        "eyes": TASK_LOSSES["attributes"](logits["eyes"], torch.where(known, values.double(), -1)),
+        "gaze": TASK_LOSSES["expression"](logits["gaze"], 2 - given["gaze"].labels),
+        "age": TASK_LOSSES["age"](logits["age"], given["age"].labels),
+    }
+    for name, value in wanted.items():
+        assert float(found[name].detach()) == pytest.approx(float(value.detach()), rel=1e-9), name
+
+
+def test_a_class_of_a_side_without_its_opposite_is_refused_at_the_start() -> None:
+    tasks = (Task("gaze", "expression", 2, 4, ("ahead", "left"), image_size=16),)
+    with pytest.raises(ValueError, match=r"class 'left' names a side .*flip_probability=0"):
+        module(network(tasks))
+    module(network(tasks), flip_probability=0.0)

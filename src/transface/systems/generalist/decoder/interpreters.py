@@ -3,6 +3,8 @@
 Faceptor (ECCV 2024) section 3.2. Shapes: B images, Q queries, D width, S side of the token grid, E embedding size.
 """
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +20,27 @@ class ValueInterpreter(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Return logits (B, Q) of tokens (B, Q, D)."""
         return self.linear(tokens).squeeze(-1)
+
+
+class QueryValues(nn.Module):
+    """One number a query, by a linear form of its own: what is new in an image reaches every query of a task alike at
+    first, and one shared layer tells the queries apart only once the decoder has learned to.
+
+    Args of the constructor:
+        counts: by task, Q.
+        width: D.
+    """
+
+    def __init__(self, counts: Mapping[str, int], width: int) -> None:
+        super().__init__()
+        self.weight = nn.ParameterDict(
+            {name: nn.Parameter(width**-0.5 * torch.randn(count, width)) for name, count in counts.items()}
+        )
+        self.bias = nn.ParameterDict({name: nn.Parameter(torch.zeros(count)) for name, count in counts.items()})
+
+    def forward(self, tokens: Tensor, name: str) -> Tensor:
+        """Return logits (B, Q) of the tokens (B, Q, D) of a task."""
+        return (tokens * self.weight[name]).sum(-1) + self.bias[name]
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -42,19 +65,63 @@ class PixelDecoder(nn.Sequential):
         )
 
 
-class MapInterpreter(nn.Module):
-    """One map a query: the product of its token, through an MLP, with every pixel of the decoded map."""
+class LayerDetail(nn.Module):
+    """What further layers of the encoder add to the pixel decoder, where its map is twice as fine as the tokens.
 
-    def __init__(self, width: int) -> None:
+    It starts at nought, so that a network that gains it begins as what it was.
+
+    Args of the constructor:
+        token_width: of the encoder.
+        width: D.
+        layers: whose tokens it reads.
+    """
+
+    def __init__(self, token_width: int, width: int, layers: Sequence[int]) -> None:
+        super().__init__()
+        self.layers = tuple(layers)
+        self.norms = nn.ModuleList(nn.LayerNorm(token_width) for _ in layers)
+        self.finer = nn.ModuleList(nn.ConvTranspose2d(token_width, width, 2, 2, bias=False) for _ in layers)
+        for one in self.finer:
+            nn.init.zeros_(one.get_parameter("weight"))
+
+    def forward(self, tokens: Mapping[int, Tensor], grid_size: tuple[int, int]) -> Tensor:
+        """Return (B, D, 2S, 2S) of tokens (B, S*S, token_width) by layer."""
+        found = [
+            finer(norm(tokens[layer]).transpose(1, 2).unflatten(2, grid_size))
+            for layer, norm, finer in zip(self.layers, self.norms, self.finer, strict=True)
+        ]
+        return torch.stack(found).sum(0)
+
+
+class MapInterpreter(nn.Module):
+    """One map a query: the product of its token, through an MLP, with every pixel of the decoded map.
+
+    Args of the constructor:
+        width: D.
+        token_width: of the encoder, where `layers` are given.
+        layers: of the encoder that the pixel decoder reads beside the projected map; none as published.
+    """
+
+    def __init__(self, width: int, *, token_width: int = 0, layers: Sequence[int] = ()) -> None:
         super().__init__()
         self.pixel_decoder = PixelDecoder(width)
+        self.detail = LayerDetail(token_width, width, layers) if layers else None
         self.token_mlp = nn.Sequential(
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)
         )
 
-    def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
-        """Return logits (B, Q, 4S, 4S) of tokens (B, Q, D) and the projected map (B, D, S, S)."""
-        return torch.einsum("bqc,bchw->bqhw", self.token_mlp(tokens), self.pixel_decoder(features))
+    def forward(self, tokens: Tensor, features: Tensor, layers: Mapping[int, Tensor] | None = None) -> Tensor:
+        """Return logits (B, Q, 4S, 4S) of tokens (B, Q, D) and the projected map (B, D, S, S); `layers` holds the
+        encoder's tokens by layer.
+        """
+        first, *rest = self.pixel_decoder
+        finer = first(features)
+        if self.detail is not None:
+            assert layers is not None
+            finer = finer + self.detail(layers, (int(features.shape[2]), int(features.shape[3])))
+        for part in rest:
+            finer = part(finer)
+        return torch.einsum("bqc,bchw->bqhw", self.token_mlp(tokens), finer)
 
 
 class IdentityInterpreter(nn.Module):

@@ -1,0 +1,84 @@
+"""What a Faceptor may have beyond the published one: a linear form of its own for every number, a pixel decoder that
+reads several layers, a stem of convolutions.
+"""
+
+import pytest
+import torch
+from tests.unit.systems.generalist.small import TASKS, encoder, network
+
+from transface.backbones.clip_vit import ClipViT
+from transface.backbones.weights.rebuild import build_backbone, config_of
+from transface.systems.generalist.decoder.interpreters import QueryValues, ValueInterpreter
+from transface.systems.generalist.faceptor import Faceptor
+from transface.systems.generalist.tasks import Task
+
+PARTS = Task("parts", "parsing", 3, names=("background", "face", "hair"))
+
+
+def test_own_values_are_a_linear_form_of_each_query() -> None:
+    own = QueryValues({"one": 2, "two": 3}, 4).double()
+    tokens = torch.randn(5, 3, 4, dtype=torch.float64)
+    with torch.no_grad():
+        own.bias["two"].copy_(torch.tensor([0.5, -1.0, 2.0]))
+        found = own(tokens, "two").tolist()
+    weight, bias = own.weight["two"].tolist(), own.bias["two"].tolist()
+    for image in range(5):
+        for query in range(3):
+            wanted = sum(x * w for x, w in zip(tokens[image, query].tolist(), weight[query], strict=True))
+            assert found[image][query] == pytest.approx(wanted + bias[query])
+
+
+def test_an_image_moves_shared_values_of_equal_tokens_alike_and_own_ones_apart() -> None:
+    """Why expression did not learn: what reaches all queries alike is lost in the softmax over them."""
+    torch.manual_seed(0)
+    signal = torch.randn(6, 1, 8, dtype=torch.float64).expand(-1, 7, -1)
+    shared, own = ValueInterpreter(8).double(), QueryValues({"mood": 7}, 8).double()
+    assert float(shared(signal).softmax(-1).std(0).max().detach()) < 1e-12
+    assert float(own(signal, "mood").softmax(-1).std(0).max().detach()) > 0.01
+
+
+def test_a_network_with_own_values_answers_every_task_and_is_built_again() -> None:
+    built = network(values="own").eval()
+    again = build_backbone(config_of(built))
+    again.load_state_dict(built.state_dict())
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        first, second = built(images), again.eval()(images)
+    assert first._fields == ("embedding", "age", "smile", "mood")
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_further_layers_of_the_pixel_decoder_change_nothing_at_the_start_and_learn() -> None:
+    torch.manual_seed(0)
+    settings = {"width": 8, "num_heads": 2, "feedforward_width": 16, "num_layers": 1, "read_layers": [1]}
+    plain = Faceptor(encoder(), [PARTS], **settings).eval()
+    finer = Faceptor(encoder(), [PARTS], **settings, pixel_layers=[0]).eval()
+    assert finer.load_state_dict(plain.state_dict(), strict=False).missing_keys == [
+        "map.detail.norms.0.weight", "map.detail.norms.0.bias", "map.detail.finer.0.weight"
+    ]  # fmt: skip
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.equal(plain(images).parts, finer(images).parts)
+    finer(images).parts.square().sum().backward()
+    assert float(finer.map.detail.finer[0].weight.grad.abs().max()) > 0
+    with torch.no_grad():
+        finer.map.detail.finer[0].weight.add_(0.1 * torch.randn_like(finer.map.detail.finer[0].weight))
+    assert not torch.equal(plain(images).parts, finer(images).parts)
+
+
+def test_settings_that_nothing_reads_or_that_are_not_there_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"layers \[7\] are read but the encoder gives"):
+        network([*TASKS, PARTS], pixel_layers=[7])
+    with pytest.raises(ValueError, match="no task is dense"):
+        network(pixel_layers=[0])
+    with pytest.raises(ValueError, match='network.values must be "shared" or "own"'):
+        network(values="mine")
+
+
+def test_a_stem_of_convolutions_makes_a_token_a_patch() -> None:
+    settings = {"position_size": 32, "width": 16, "depth": 1, "num_heads": 2, "output_width": 8, "patch_size": 8}
+    tower = ClipViT(image_size=32, **settings, stem_channels=[4, 8, 8])
+    assert tower(torch.randn(2, 3, 32, 32)).tokens.shape == (2, 16, 16)
+    assert tower(torch.randn(2, 3, 48, 32)).tokens.shape == (2, 24, 16)
+    assert isinstance(ClipViT(image_size=32, **settings).conv1, torch.nn.Conv2d)
+    with pytest.raises(ValueError, match="a stem of 2 convolutions makes patches of 4 pixels, and patch_size is 8"):
+        ClipViT(image_size=32, **settings, stem_channels=[4, 8])
