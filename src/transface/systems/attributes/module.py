@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from transface.data.batches import FaceBatch
+from transface.data.labels.attributes import mirrored_attributes
+from transface.data.labels.label import targets_where
 from transface.images.pixels import draw_mirrored, mirror, normalise
 from transface.systems.attributes.attribute_network import as_network
 from transface.systems.attributes.class_token_distillation import SelfDistillation

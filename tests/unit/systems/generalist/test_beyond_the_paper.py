@@ -70,7 +70,7 @@ def test_settings_that_nothing_reads_or_that_are_not_there_are_refused() -> None
         network([*TASKS, PARTS], pixel_layers=[7])
     with pytest.raises(ValueError, match="no task is dense"):
         network(pixel_layers=[0])
-    with pytest.raises(ValueError, match='network.values must be "shared" or "own"'):
+    with pytest.raises(ValueError, match=r'network\.values must be "shared" or "own"'):
         network(values="mine")
 
 
