@@ -27,6 +27,15 @@ SHORT = {
         "data.num_workers=0",
         "data.total_batch_size=8",
     ),
+    "experiment=faceptor/small": (
+        "trainer.max_epochs=1",
+        "data.steps_per_epoch=2",
+        "data.tasks.identity.batch_size=4",
+        "backbone.depth=1",
+        "backbone.layers=[0]",
+        "network.read_layers=[0]",
+        "network.num_layers=1",
+    ),
     "train": ("trainer=cpu", "logger=csv", "schedule.warmup_epochs=0", "report=false"),
 }
 
@@ -120,6 +129,29 @@ def test_a_kind_of_label_is_read_and_mirrored(folder: Path, capsys: pytest.Captu
     values = [float(value) for line in re.findall(r"tensor\(\[(.*?)\]\)", said) for value in line.split(",")]
     assert values[3] == -values[0] != 0
     assert values[4:] == values[1:3]
+
+
+def test_a_task_of_the_generalist_trains_is_measured_and_predicted(folder: Path) -> None:
+    do("add_a_task.md", folder)
+    answers = json.loads((folder / "turns.json").read_text())
+    assert len(answers) == 64
+    assert {one["faces"][0]["outputs"]["turn"]["label"] for one in answers} <= {"left", "ahead", "right"}
+    assert "val/turn_val/accuracy" in (folder / "runs" / "turn" / "metrics.csv").read_text().splitlines()[0]
+
+
+def test_a_table_of_yes_and_no_is_a_task_by_its_yaml_alone(folder: Path) -> None:
+    write_files("add_a_task.md", folder)
+    lines = [f"{name},{split},{value}" for name, split, value in zip(
+        sorted(path.name for path in (folder / "faces").iterdir()), ["train"] * 4 + ["val"] * 2, (1, 0, -1, 1, 1, 0),
+        strict=True,
+    )]  # fmt: skip
+    (folder / "faces" / "smiles.csv").write_text("\n".join(["path,split,wide_smile", *lines]))
+    run(
+        "bash",
+        "transface train --config-dir my_conf experiment=faceptor/small task=[identity,smile] identity.root=pack"
+        " smile.root=faces/smiles.csv data.tasks.smile.batch_size=2 name=smile",
+    )
+    assert "val/smiles_val/accuracy" in (folder / "runs" / "smile" / "metrics.csv").read_text().splitlines()[0]
 
 
 def test_a_system_trains_is_swept_reported_exported_and_predicts(folder: Path) -> None:

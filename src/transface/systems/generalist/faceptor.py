@@ -224,6 +224,8 @@ class Faceptor(Generalist):
         layer_bias: "none" as published; "task" or "head": a learned addend per task and layer, or per head too.
         values: what makes a number of a token: "shared", one linear layer for all as published, or "own", one a query.
         pixel_layers: of the encoder that the pixel decoder reads beside the main one; none as published.
+        heat_bias: learned, added to every logit of the heat maps of landmarks, from this start; a negative one begins
+            with maps that are dark all over, as they are but for their points. None: none, as published.
     """
 
     def __init__(
@@ -239,6 +241,7 @@ class Faceptor(Generalist):
         layer_bias: str = "none",
         values: str = "shared",
         pixel_layers: Sequence[int] = (),
+        heat_bias: float | None = None,
     ) -> None:
         super().__init__(encoder, tasks, [*read_layers, *pixel_layers])
         token_width = int(self.encoder.token_width)
@@ -267,6 +270,8 @@ class Faceptor(Generalist):
         if pixel_layers and not dense:
             raise ValueError(f"network.pixel_layers={list(pixel_layers)}: no task is dense, so nothing would read them")
         self.map = MapInterpreter(width, token_width=token_width, layers=pixel_layers) if dense else None
+        landmarks = any(task.kind == "landmarks" for task in kinds)
+        self.heat_bias = nn.Parameter(torch.tensor(float(heat_bias))) if landmarks and heat_bias is not None else None
 
     def memory_of(self, encoded: LayerTokens) -> Memory:
         """Return what the decoder attends to."""
@@ -302,6 +307,8 @@ class Faceptor(Generalist):
             assert self.map is not None
             maps = self.map(torch.cat([tokens[name] for name in dense], 1), memory.main_map(), encoded.tokens)
             found |= dict(zip(dense, maps.split([tokens[name].shape[1] for name in dense], 1), strict=True))
+            if self.heat_bias is not None:
+                found |= {n: found[n] + self.heat_bias for n in dense if self.tasks[n].kind == "landmarks"}
         for name in tokens.keys() - found.keys():
             assert self.value is not None
             own = (name,) if isinstance(self.value, QueryValues) else ()

@@ -105,8 +105,9 @@ class GeneralistModule(TrainingModule):
         self.balance: Any = (FixedWeights if balance is None else balance)(self.rows)
         self.augmentation = augmentation
         self.dense: Any = dense
-        for name in dense_names if isinstance(dense, DenseViews) else ():
-            dense.check(network.tasks[name])
+        if isinstance(dense, DenseViews):
+            for name in dense_names:
+                dense.check(network.tasks[name])
         self.heat_weight = heat_weight
         self.flip_probability = flip_probability
         self.encoder_lr_factor = encoder_lr_factor

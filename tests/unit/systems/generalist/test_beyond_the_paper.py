@@ -65,6 +65,18 @@ def test_further_layers_of_the_pixel_decoder_change_nothing_at_the_start_and_lea
     assert not torch.equal(plain(images).parts, finer(images).parts)
 
 
+def test_heat_maps_start_with_their_bias_and_other_maps_have_none() -> None:
+    tasks = (PARTS, Task("points", "landmarks", 3))
+    plain, dark = network(tasks).eval(), network(tasks, heat_bias=-4.0).eval()
+    dark.load_state_dict(plain.state_dict() | {"heat_bias": torch.tensor(-4.0)})
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        first, second = (one.task_logits(one.encode(images), ["parts", "points"]) for one in (plain, dark))
+    assert torch.equal(first["parts"], second["parts"])
+    assert torch.allclose(first["points"] - 4.0, second["points"])
+    assert network(heat_bias=-4.0).heat_bias is None
+
+
 def test_settings_that_nothing_reads_or_that_are_not_there_are_refused() -> None:
     with pytest.raises(ValueError, match=r"layers \[7\] are read but the encoder gives"):
         network([*TASKS, PARTS], pixel_layers=[7])
