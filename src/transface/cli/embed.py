@@ -17,6 +17,7 @@ def embed(cfg: DictConfig) -> None:
     """Embed the folder; a stopped run resumes."""
     from transface.data.sources.picture_list import open_pictures
     from transface.inference.folders.folder_embedding import embed_folder
+    from transface.inference.keypoints import setting_of
 
     images = open_pictures(cfg.images)
     model = open_model(cfg)
@@ -32,6 +33,7 @@ def embed(cfg: DictConfig) -> None:
             detector=cfg.detector,
             faces=cfg.faces,
             quality=cfg.quality,
+            keypoints=setting_of(cfg.keypoints_from),
             unreadable=cfg.unreadable,
             progress=progress,
         )

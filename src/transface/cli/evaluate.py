@@ -55,7 +55,8 @@ def evaluate(cfg: DictConfig) -> None:
         cache=cfg.cache,
         checkpoint_hash=subject.digest,
         model_settings={name: cfg[name] for name in ("averaged", "num_heads", "channels")}
-        | range_setting(subject.backbone),
+        | range_setting(subject.backbone)
+        | keypoint_setting(cfg),
     )
     results = stamped(
         run_protocol(protocol, embedder),
@@ -70,6 +71,16 @@ def evaluate(cfg: DictConfig) -> None:
     paths = [write_result(result, folder) for result in results]
     print_results(results)
     print(f"results: {', '.join(str(path) for path in paths)}")
+
+
+def keypoint_setting(cfg: DictConfig) -> dict[str, str]:
+    """Return where key points come from, by which cached embeddings are keyed; nothing of the template."""
+    if cfg.keypoints_from is None:
+        return {}
+    from transface.inference.keypoints import setting_of
+
+    found = setting_of(str(cfg.keypoints_from))
+    return {"keypoints": found} if found else {}
 
 
 def range_setting(backbone: Any) -> dict[str, str]:

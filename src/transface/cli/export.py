@@ -88,6 +88,11 @@ def check_settings(cfg: DictConfig) -> None:
         raise UserError(
             f"{cfg.checkpoint} is an export already: give the run, checkpoint or weights that it was made from"
         )
+    if cfg.keypoints_from not in (None, "template"):
+        raise UserError(
+            f"keypoints_from={cfg.keypoints_from} is found outside the network, and no exported file holds it: leave it"
+            " out, which exports the template of aligned faces"
+        )
     if cfg.precision == "int8" and not cfg.images:
         raise UserError(
             "precision=int8 is calibrated on real faces: give images=FOLDER (or a .bin pair set) with a few hundred"

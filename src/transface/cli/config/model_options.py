@@ -22,6 +22,7 @@ def open_model(cfg: DictConfig) -> Any:
         channels=cfg.channels,
         input_range=plain_range(cfg.get("input_range")),
     )
+    take_keypoints(model.backbone, cfg)
     zone = cfg.get("exit")
     if zone is not None:
         if not hasattr(model.backbone, "exit_at"):
@@ -35,6 +36,28 @@ def open_model(cfg: DictConfig) -> Any:
 def plain_range(value: Any) -> Any:
     """Return the numbers of a config's list; what is none as it is, to be refused by name."""
     return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def take_keypoints(backbone: Any, cfg: DictConfig) -> None:
+    """Let a model with KP-RPE take its key points from where `keypoints_from` says.
+
+    Raises:
+        UserError: for key points of a file where faces are cut out of their pictures.
+    """
+    source = cfg.get("keypoints_from")
+    if source is None:
+        return
+    cut = next((name for name in ("points", "detector") if cfg.get(name) is not None), None)
+    if cut is not None and str(source).endswith(".csv"):
+        raise UserError(
+            f"keypoints_from={source} are points in whole pictures, and {cut}= cuts faces out of them and aligns them: leave"
+            " one out; aligned faces have the points of the template"
+        )
+    from transface.inference.keypoints import use_keypoints
+
+    protocol = cfg.get("protocol")
+    fit = cfg.get("fit") or (protocol.get("fit") if protocol is not None else None) or "refuse"
+    use_keypoints(backbone, str(source), fit=fit)
 
 
 def chosen_device(device: str) -> str:

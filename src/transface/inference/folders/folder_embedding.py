@@ -53,6 +53,7 @@ def embed_folder(
     detector: str | Detector | None = None,
     faces: Policy = "largest",
     quality: Quality | None = None,
+    keypoints: str = "",
     unreadable: Literal["refuse", "skip"] = "refuse",
     stale: Literal["refuse", "replace"] = "refuse",
     part_size: int = PART_SIZE,
@@ -63,7 +64,8 @@ def embed_folder(
 
     Parts lie in `<output>.parts` until all is done; a second call with the same model, images and settings resumes with
     them, and one after the end changes nothing. `progress` is told how many images more are done. With `quality` each
-    face is rated too (see `rate_faces`).
+    face is rated too (see `rate_faces`). `keypoints` tells where a model with KP-RPE has its key points from, "" the
+    template.
 
     Raises:
         FileExistsError: if `output` holds embeddings of another model, other images or other settings, and `stale` is
@@ -89,6 +91,11 @@ def embed_folder(
         }
     if quality is not None:
         about |= {"quality": quality, "key": hashlib.sha256(f"{about['key']} {quality}".encode()).hexdigest()}
+    if keypoints:
+        about |= {
+            "keypoints": keypoints,
+            "key": hashlib.sha256(f"{about['key']} keypoints {keypoints}".encode()).hexdigest(),
+        }
     if output.exists():
         found = read_embeddings(output)
         if found.about.get("key") == about["key"]:
