@@ -50,8 +50,8 @@ def take_keypoints(backbone: Any, cfg: DictConfig) -> None:
     cut = next((name for name in ("points", "detector") if cfg.get(name) is not None), None)
     if cut is not None and str(source).endswith(".csv"):
         raise UserError(
-            f"keypoints_from={source} are points in whole pictures, and {cut}= cuts faces out of them and aligns them: leave"
-            " one out; aligned faces have the points of the template"
+            f"keypoints_from={source} are points in whole pictures, and {cut}= cuts faces out of them and aligns them:"
+            " leave one out; aligned faces have the points of the template"
         )
     from transface.inference.keypoints import use_keypoints
 
