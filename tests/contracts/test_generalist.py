@@ -2,6 +2,7 @@
 measured, used, exported, taken to its second stage; and what it refuses.
 """
 
+import fnmatch
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import torch
@@ -36,11 +38,13 @@ SMALL = (
     "backbone.num_heads=2",
     "backbone.output_width=8",
     "backbone.layers=[1]",
+    "backbone.stem_channels=[4,8,8]",
     "network.width=8",
     "network.num_heads=2",
     "network.feedforward_width=16",
     "network.num_layers=1",
     "network.read_layers=[1]",
+    "network.pixel_layers=[]",
     "data.steps_per_epoch=3",
     "trainer.max_epochs=2",
     "schedule=constant",
@@ -61,7 +65,33 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("room")
     settings = WorldSettings(num_identities=4, images_per_identity=3, num_pairs=20, num_images=20, image_size=64)
     write_world(root / "world", settings)
+    for name in ("unlisted", "cut_points", "unmasked"):
+        (root / name).mkdir()
+        for part in (root / "world").iterdir():
+            if part.is_dir():
+                (root / name / part.name).symlink_to(part)
+    spoilt(root / "unlisted" / "attributes", "list_eval_partition.txt", 3, "")
+    (root / "unmasked" / "parsing").unlink()
+    copytree(
+        root / "world" / "parsing",
+        root / "unmasked" / "parsing",
+        ignore=lambda _, names: fnmatch.filter(names, "00003_*"),
+    )
+    spoilt(root / "cut_points" / "landmarks", "face_landmarks_300w_train.csv", 2, ",".join(["1.png", *["2"] * 49]))
     return root
+
+
+def spoilt(folder: Path, name: str, place: int, line: str) -> None:
+    """Make a linked folder one of its own in which a line of a file is another, or is not there."""
+    whole = folder.resolve()
+    folder.unlink()
+    folder.mkdir()
+    for path in whole.iterdir():
+        if path.name != name:
+            (folder / path.name).symlink_to(path)
+    lines = (whole / name).read_text().splitlines()
+    lines[place : place + 1] = [line] if line else []
+    (folder / name).write_text("\n".join(lines) + "\n")
 
 
 def environment() -> dict[str, str]:
@@ -213,6 +243,10 @@ def test_the_second_stage_trains_only_what_layer_attention_adds(
         (["landmarks.root=world/parsing"], "task 'landmarks' is of kind landmarks, and its data has labels of parsing"),
         (["+data.tasks.age.name=years"], "the row of task 'age' names itself 'years'"),
         (["+balance.names.pose=1.0"], "balance.names has pose"),
+        (["network.pixel_layers=[5]"], "layers [5] are read but the encoder gives [1]"),
+        (["world=unlisted"], "list_eval_partition.txt does not name 000004.jpg"),
+        (["world=unmasked"], "no part of image 3 in unmasked/parsing/CelebAMask-HQ-mask-anno/0"),
+        (["world=cut_points"], "line 3 must hold image, scale, two of the centre and 136 of points, got 50 values"),
     ],
 )
 def test_what_cannot_be_is_one_line_at_the_start(

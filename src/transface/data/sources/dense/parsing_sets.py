@@ -3,6 +3,7 @@
 Shapes: n images, H x W pixels.
 """
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def read_celebamask_hq(root: str | Path, *, seed: int = 0) -> DenseSet:
 
     Raises:
         FileNotFoundError: no images, or no folder of masks.
-        ValueError: lists that do not name an image.
+        ValueError: lists that do not name an image, or an image without any part.
     """
     root = Path(root)
     for folder in (IMAGES, MASKS):
@@ -40,6 +41,7 @@ def read_celebamask_hq(root: str | Path, *, seed: int = 0) -> DenseSet:
     if not names:
         raise FileNotFoundError(f"{root / IMAGES} holds no image named by its number, such as 0.jpg")
     numbers = [int(Path(name).stem) for name in names]
+    _refuse_unmasked(root / MASKS, numbers)
     splits = _celeba_splits(root, numbers)
     return DenseSet(
         root,
@@ -49,6 +51,24 @@ def read_celebamask_hq(root: str | Path, *, seed: int = 0) -> DenseSet:
         np.full((len(names), 4), np.nan),
         mask=partial(_painted, root / MASKS, tuple(numbers)),
     )
+
+
+def _refuse_unmasked(folder: Path, numbers: list[int]) -> None:
+    """Raise ValueError for an image of which no part lies in the folders of masks: it would end a training later."""
+    places = {number // IMAGES_A_FOLDER for number in numbers}
+    found = {
+        int(entry.name[:5])
+        for place in places
+        if (folder / str(place)).is_dir()
+        for entry in os.scandir(folder / str(place))
+        if entry.name[:5].isdigit()
+    }
+    if missing := [number for number in numbers if number not in found]:
+        more = f", nor of {len(missing) - 1} others" if len(missing) > 1 else ""
+        raise ValueError(
+            f"no part of image {missing[0]} in {folder / str(missing[0] // IMAGES_A_FOLDER)}{more}: expected"
+            f" {missing[0]:05d}_skin.png and others"
+        )
 
 
 def _celeba_splits(root: Path, numbers: list[int]) -> NDArray[np.str_] | None:
