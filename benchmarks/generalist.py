@@ -2,10 +2,12 @@
 
     python benchmarks/generalist.py                      # a small encoder, on one core about a minute
     python benchmarks/generalist.py --width 768 --depth 12 --heads 12 --decoder 256 --layers 9 --batch 8
+    python benchmarks/generalist.py --width 768 --depth 12 --heads 12 --decoder 256 --layers 9 --batch 1 --predict
 
 Ways take turns; told are medians over the rounds, and their ratios. Merged: all batches of one size pass the encoder
 together. Joint: the queries of six tasks pass the decoder at once, hidden from each other. Fused: attention by one
-kernel against the published way, which also gives its averaged weights.
+kernel against the published way, which also gives its averaged weights. --predict: forward passes alone, of what
+predicting asks for: one task against six, of the decoder and of the whole network.
 """
 
 import argparse
@@ -110,6 +112,7 @@ def main() -> None:
         ("rounds", 15),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--predict", action="store_true", help="forward passes alone, of one task and of six")
     own = parser.parse_args()
     torch.manual_seed(0)
     model = build(own)
@@ -122,12 +125,17 @@ def main() -> None:
             model, model.queries(*COUNTS), model.memory_of(model.encode(torch.ones(1, 3, own.side, own.side)))
         )
     print(f"fused and published attention differ by at most {float((fused - plain).abs().max()):.1e}")
+    if own.predict:
+        ways = {name: way for name, way in ways.items() if "pass" not in name and name != "averaged weights"}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(own.rounds + 1):
         for name, way in ways.items():
             model.zero_grad()
             begun = time.process_time()
-            way().backward()
+            with torch.set_grad_enabled(not own.predict):
+                found = way()
+                if not own.predict:
+                    found.backward()
             if number:
                 seconds[name].append(time.process_time() - begun)
     median = {name: statistics.median(values) for name, values in seconds.items()}
@@ -140,6 +148,8 @@ def main() -> None:
         ("all of six tasks", "all of one task"),
         ("averaged weights", "six tasks decoded jointly"),
     ):
+        if first not in median or second not in median:
+            continue
         print(f"{first} / {second}: {median[first] / median[second]:.2f}")
 
 

@@ -56,7 +56,7 @@ def take_keypoints(backbone: Any, cfg: DictConfig) -> None:
     from transface.inference.keypoints import use_keypoints
 
     protocol = cfg.get("protocol")
-    fit = cfg.get("fit") or (protocol.get("fit") if protocol is not None else None) or "refuse"
+    fit: Any = cfg.get("fit") or (protocol.get("fit") if protocol is not None else None) or "refuse"
     use_keypoints(backbone, str(source), fit=fit)
 
 
