@@ -86,6 +86,7 @@ def of_group(records: Sequence[Record], name: str, group: Mapping[str, Any]) -> 
 
 def group_table(runs: Mapping[str, Sequence[Record]], group: Mapping[str, Any], measure: str) -> Table:
     """Return one measure of a group: a row a run, a column a seed, the mean, and the comparison with the baseline."""
+    require_one_set(runs, measure)
     trials = {run: [record.as_trial() for record in own] for run, own in runs.items()}
     metric = metric_of([trial for own in trials.values() for trial in own], measure)
     plain = trials.get(group["baseline"], [])
@@ -105,6 +106,14 @@ def group_table(runs: Mapping[str, Sequence[Record]], group: Mapping[str, Any], 
         rows.append(Row(run, (*seeds, mean, difference, *tests), "baseline" if run == group["baseline"] else "run"))
     columns = ("Run", *(f"seed {seed}" for seed in group["seeds"]), "mean +- sd", f"minus {group['baseline']}")
     return Table(metric_title(metric), (*columns, "p over seeds", "p over pairs"), tuple(rows))
+
+
+def require_one_set(runs: Mapping[str, Sequence[Record]], measure: str) -> None:
+    """Raise ValueError for a measure that names no set where several have it: their mean would say nothing."""
+    results = [result for own in runs.values() for record in own for result in record.results]
+    sets = {result.name for result in results if any(m.name == measure for m in result.measures)}
+    if len(sets) > 1:
+        raise ValueError(f"{measure} is of {', '.join(sorted(sets))}: name one in runs.yaml, as SET/{measure}")
 
 
 def value_cell(estimate: Any, metric: MeasureName, *, spread: bool = False) -> Cell:

@@ -134,7 +134,9 @@ def record_of(planned: Planned, folder: Path, *, cpu_seconds: float | None) -> R
     if not results:
         raise ValueError(f"{folder} ended and has no results")
     made = results[0].provenance
-    versions = {name: made.versions.get(name, "") for name in ("python", "torch", "transface")}
+    environment = read_mapping(folder / "environment.json")
+    known = made.versions or {**environment.get("versions", {}), "python": environment.get("python", "")}
+    versions = {name: str(known[name]) for name in ("python", "torch", "transface") if name in known}
     trained = read_mapping(folder / "trained.json")
     command = " && ".join(planned.commands)
     return Record(
@@ -147,7 +149,7 @@ def record_of(planned: Planned, folder: Path, *, cpu_seconds: float | None) -> R
         cpu_seconds,
         processor(),
         versions,
-        made.commit,
+        made.commit or str(environment.get("commit", "")),
         made.created,
     )
 

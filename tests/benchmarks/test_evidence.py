@@ -1,10 +1,11 @@
 """docs/results/evidence.md and evidence.csv say what their records say; every run of `make evidence` can be made."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.evidence.page import page_of, table_of, write_page
+from benchmarks.evidence.page import group_table, page_of, table_of, write_page
 from benchmarks.evidence.records import Record, read_record, read_records, write_record
 from benchmarks.evidence.run import RESULTS, ended, filled, planned_runs, read_groups
 
@@ -64,6 +65,14 @@ def test_a_record_comes_back_as_it_was_and_its_decisions_are_compared(tmp_path: 
     assert "+10.00 [+10.00, +10.00]" in page
     assert "4 of 15 runs are done" in page
     assert (tmp_path / "evidence.csv").read_text(encoding="utf-8").count("\n") == 1 + 4 * 2
+
+
+def test_a_measure_of_several_sets_must_name_one() -> None:
+    record = record_of("plain", 0, 0.7)
+    both = replace(record, results=(*record.results, replace(record.results[0], name="cfp")))
+    group_table({"plain": [both]}, GROUPS["recognition"], "lfw/accuracy")
+    with pytest.raises(ValueError, match="accuracy is of cfp, lfw"):
+        group_table({"plain": [both]}, GROUPS["recognition"], "accuracy")
 
 
 def test_a_run_that_has_not_ended_is_known(tmp_path: Path) -> None:
