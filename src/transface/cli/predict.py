@@ -101,7 +101,7 @@ def picked(found: Any, labels: list[str] | None, outputs: Any) -> Any:
 
 def show(found: Any, outputs: Any) -> None:
     """Print the answers, a line an output."""
-    from transface.inference.answers import spoken_answer
+    from transface.inference.answers import answer_text
 
     for prediction in found[:SHOWN]:
         for place, face in enumerate(prediction.faces):
@@ -111,6 +111,6 @@ def show(found: Any, outputs: Any) -> None:
                     for label, probability in sorted(value.items(), key=lambda item: -item[1]):
                         print(f"  {label:<24}{100 * probability:5.1f} %")
                 else:
-                    print(f"  {name:<24}{spoken_answer(outputs[name], value)}")
+                    print(f"  {name:<24}{answer_text(outputs[name], value)}")
     if len(found) > SHOWN:
         print(f"... and {len(found) - SHOWN} more pictures: output=answers.json writes all")

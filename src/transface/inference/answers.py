@@ -58,7 +58,7 @@ def plain_answer(output: Output, row: Tensor) -> Any:
     return row.tolist()
 
 
-def spoken_answer(output: Output, value: Any) -> str:
+def answer_text(output: Output, value: Any) -> str:
     """Return a plain answer as a line for people."""
     if output.kind == "one_of":
         return f"{value['label']} ({100 * value['probability']:.0f} %)"

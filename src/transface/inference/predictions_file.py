@@ -18,7 +18,7 @@ from transface.artifacts import write_whole, writing_path
 from transface.backbones.features import Output
 from transface.images.pixels import to_uint8
 from transface.images.user_images import read_picture
-from transface.inference.answers import spoken_answer
+from transface.inference.answers import answer_text
 from transface.inference.predict import FoundFace, Prediction
 
 TEXT_WIDTH = 320  # pixels beside the picture
@@ -204,7 +204,7 @@ def _with_regions(image: Image.Image, face: FoundFace, outputs: dict[str, Output
 def _lines(place: int, face: FoundFace, outputs: dict[str, Output], *, several: bool) -> list[str]:
     lines = [f"face {place + 1}"] if several else []
     for name, value in face.outputs.items():
-        text = spoken_answer(outputs[name], value)
+        text = answer_text(outputs[name], value)
         parts = text.split(", ") if outputs[name].kind == "several_of" else [text]
         lines += [f"{name}: {parts[0]}", *(f"    {part}" for part in parts[1:])]
     return lines

@@ -20,13 +20,13 @@ from transface.reports.statistics.settings import (
     difference_cell,
     estimate_cell,
     estimate_of,
+    estimate_text,
     known_metrics,
     metric_of,
     metric_title,
     per_set_metrics,
     seeds_cell,
     shown_as_rate,
-    spoken,
     trial_warnings,
 )
 
@@ -83,7 +83,7 @@ def ablation_document(
         warnings.append("One seed a variant: no interval over seeds, and the tests say nothing about other seeds.")
     figure = ablation_figure(variants, chosen)
     alt = f"{metric_title(chosen)} by variant: " + "; ".join(
-        f"{v.name}: {spoken(v.estimate, chosen)}" for v in variants
+        f"{v.name}: {estimate_text(v.estimate, chosen)}" for v in variants
     )
     sections = [
         *([Section("Beware", (Warnings(tuple(warnings)),))] if warnings else []),

@@ -20,13 +20,13 @@ from transface.reports.statistics.settings import (
     difference_cell,
     estimate_cell,
     estimate_of,
+    estimate_text,
     known_metrics,
     lower_is_better,
     metric_of,
     metric_title,
     per_set_metrics,
     seeds_cell,
-    spoken,
     trial_warnings,
     value_name,
 )
@@ -79,7 +79,7 @@ def sweep_document(trials: Sequence[Trial], *, title: str, metric: str | None = 
     if keys:
         figure = sweep_figure(done, keys, chosen, best)
         alt = f"{metric_title(chosen)} over {', '.join(keys)}: " + "; ".join(
-            f"{s.name}: {spoken(s.estimate, chosen)}" for s in done
+            f"{s.name}: {estimate_text(s.estimate, chosen)}" for s in done
         )
         sections.insert(-1, Section("Curve", (Plot(figure, "sweep", alt),)))
     swept = f"over {', '.join(keys)}" if keys else "of a single setting"
@@ -100,7 +100,7 @@ def best_blocks(best: Setting, done: Sequence[Setting], metric: MeasureName) -> 
     """Return what to say of the best setting: its value, which others cannot be told from it, and how far to trust
     it.
     """
-    lines = [f"{best.name}: {spoken(best.estimate, metric)}."]
+    lines = [f"{best.name}: {estimate_text(best.estimate, metric)}."]
     others = [setting for setting in done if setting is not best]
     compared = [compare_settings(best.trials, other.trials, metric) for other in others]
     tested = [

@@ -90,7 +90,7 @@ def run_trial(cfg: DictConfig, task: Task, overrides: list[str]) -> float | None
         if ended and not changed:
             log.info("%s: finished before, %s = %s", cfg.name, ended["monitor"], ended["value"])
             return ended["value"]
-        begin_or_go_on(cfg, changed)
+        begin_or_resume(cfg, changed)
         if is_main_process():
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(
@@ -104,7 +104,7 @@ def run_trial(cfg: DictConfig, task: Task, overrides: list[str]) -> float | None
         return value
 
 
-def begin_or_go_on(cfg: DictConfig, changed: list[str]) -> None:
+def begin_or_resume(cfg: DictConfig, changed: list[str]) -> None:
     """Let the trial resume from its last checkpoint, or clear its folder of a run that has none or had other
     settings.
     """

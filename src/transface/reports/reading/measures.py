@@ -96,7 +96,7 @@ def measure_names(results: Iterable[Result]) -> list[MeasureName]:
     return list(dict.fromkeys(named(measure) for result in results for measure in result.measures))
 
 
-def spoken_value(measure: Measure) -> str:
+def named_value_text(measure: Measure) -> str:
     """Return a measure in words: "accuracy 98.00 %"."""
     title = title_of(named(measure))
     name, unit = (title.replace(" %", ""), " %") if measure.unit == "rate" else (title, "")

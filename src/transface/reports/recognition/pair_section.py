@@ -14,7 +14,7 @@ from transface.reports.reading.runs import Run, SetKey, baseline_label, is_basel
 from transface.reports.recognition.curves import Styles, curves_of, det_figure, histogram_figure, roc_figure
 from transface.reports.recognition.hard_pairs import galleries
 from transface.reports.recognition.published import not_comparable, published_figure, published_rows
-from transface.reports.sections.own_curves import own_curves, spoken
+from transface.reports.sections.own_curves import headlines_text, own_curves
 from transface.reports.sections.paired_tables import paired_tables
 from transface.reports.sections.result_sections import SetResults, file_word
 from transface.reports.sections.result_tables import measures_table, own_tables
@@ -116,7 +116,7 @@ def curve_plots(name: str, results: Mapping[str, Result], *, stem: str, styles: 
         impostors = max((c.get("impostor", 0) for c in counts), default=0)
         genuine = max((c.get("genuine", 0) for c in counts), default=0)
         band = ", band: 95 % interval" if any(curve.tar_low for curve in curves.values()) else ""
-        said = spoken(results)
+        said = headlines_text(results)
         roc = roc_figure(curves, num_impostors=impostors, title=f"{name}: ROC{band}", styles=styles)
         det = det_figure(
             curves, num_genuine=genuine, num_impostors=impostors, title=f"{name}: DET{band}", styles=styles
@@ -129,7 +129,7 @@ def curve_plots(name: str, results: Mapping[str, Result], *, stem: str, styles: 
             threshold = None if measure is None else measure.value
             title = f"{name}: scores" + (f", {label}" if len(results) > 1 else "")
             figure = histogram_figure(result.histogram, threshold=threshold, title=title)
-            said = f"Histogram of genuine and impostor scores of {name}. {spoken({label: result})}"
+            said = f"Histogram of genuine and impostor scores of {name}. {headlines_text({label: result})}"
             plots.append(Plot(figure, f"{stem}_scores{place or ''}", said))
     return plots
 
@@ -160,7 +160,7 @@ def all_sets_section(run: Run) -> list[Section]:
         roc = roc_figure(curves, num_impostors=impostors, title="All sets: ROC", styles=styles)
         det = det_figure(curves, num_genuine=genuine, num_impostors=impostors, title="All sets: DET", styles=styles)
         blocks += [
-            Plot(roc, "roc", f"ROC curves of all sets. {spoken(named)}"),
-            Plot(det, "det", f"DET curves of all sets. {spoken(named)}"),
+            Plot(roc, "roc", f"ROC curves of all sets. {headlines_text(named)}"),
+            Plot(det, "det", f"DET curves of all sets. {headlines_text(named)}"),
         ]
     return [Section("TAR at FAR", tuple(blocks))] if blocks else []

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from transface.evaluation.results import Curve, Result
 from transface.plots import blank_figure, label_axes, legend_below, line_style
 from transface.reports.page.document import Plot
-from transface.reports.reading.measures import spoken_value
+from transface.reports.reading.measures import named_value_text
 
 Floats = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ def own_curves(results: Mapping[str, Result], *, stem: str) -> list[Plot]:
     for number, title in enumerate(titles):
         curves = {label: result.curves[title] for label, result in results.items() if title in result.curves}
         first = next(iter(curves.values()))
-        what = f"{title}: {first.y_title} over {first.x_title}. {spoken(results)}"
+        what = f"{title}: {first.y_title} over {first.x_title}. {headlines_text(results)}"
         plots.append(Plot(curve_figure(curves, title=title), f"{stem}_curve{number}", what))
     return plots
 
@@ -47,6 +47,6 @@ def draw_band(ax: Axes, x: Floats, low: Floats, high: Floats, colour: str) -> No
         ax.fill_between(x, low, high, step="post", color=colour, alpha=0.16, linewidth=0)
 
 
-def spoken(results: Mapping[str, Result]) -> str:
+def headlines_text(results: Mapping[str, Result]) -> str:
     """Return the headline of each result in words, for those who do not see the plot."""
-    return "; ".join(f"{label}: {spoken_value(r.measures[0])}" for label, r in results.items() if r.measures)
+    return "; ".join(f"{label}: {named_value_text(r.measures[0])}" for label, r in results.items() if r.measures)

@@ -126,7 +126,7 @@ def metric_number(metric: MeasureName, value: float) -> str:
     return f"{value:.4g}" if "loss" in metric else number(metric, value)
 
 
-def spoken(estimate: Estimate | None, metric: MeasureName) -> str:
+def estimate_text(estimate: Estimate | None, metric: MeasureName) -> str:
     """Return an estimate in words."""
     if estimate is None:
         return "nothing measured"

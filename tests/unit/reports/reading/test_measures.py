@@ -9,7 +9,7 @@ from transface.reports.reading.measures import (
     MeasureName,
     best_of,
     cell_of,
-    spoken_value,
+    named_value_text,
     tar_rule,
     title_of,
     value_text,
@@ -49,13 +49,13 @@ def test_a_rate_is_per_cent_with_its_spread_and_interval() -> None:
     measure = Measure("accuracy", 0.99783, 0.9965, 0.9991, std=0.0026)
     assert value_text(measure) == "99.78 +- 0.26"
     assert cell_of(measure).interval == "[99.65, 99.91]"
-    assert spoken_value(measure) == "accuracy 99.78 %"
+    assert named_value_text(measure) == "accuracy 99.78 %"
 
 
 def test_a_threshold_and_an_area_are_plain_numbers() -> None:
     assert value_text(Measure("threshold_cosine", 0.31415, unit="", better=None)) == "0.314"
     assert value_text(Measure("auc", 0.99871, unit="ratio")) == "0.9987"
-    assert spoken_value(Measure("auc", 0.9987, unit="ratio")) == "AUC 0.9987"
+    assert named_value_text(Measure("auc", 0.9987, unit="ratio")) == "AUC 0.9987"
 
 
 def test_no_interval_no_brackets_and_no_measure_no_text() -> None:
