@@ -152,6 +152,7 @@ def test_two_processes_give_the_weights_of_one(room: Path) -> None:
     calm = (
         "system.flip_probability=0",
         "system.dense.strength=0",
+        "system.dense.flip_probability=0",
         "optimizer.lr=1e-4",
         "trainer.max_epochs=1",
         "trainer.accelerator=cpu",
