@@ -31,6 +31,7 @@ for module in pkgutil.walk_packages(transface.__path__, "transface."):  # forks 
             importlib.import_module(module.name)
 
 torch.set_num_threads(1)
+POWER = -1  # no error of an operation: the power goes
 
 
 class WholePicture:
@@ -66,6 +67,8 @@ def run_forked(words: list[str], *, folder: Path, root: Path, place: int, code: 
                 traceback.print_exc()
                 exit_code = 99
             count = io_faults.failing_io_count()
+            if code == POWER:
+                io_faults.failing_io_power_loss()
             kind = chr(io_faults.failing_io_failed() or ord("-"))
             io_faults.failing_io_arm(b"", ctypes.c_long(0), 0, 0)
         answer = {"code": exit_code, "said": said.getvalue()[-3000:], "count": count, "kind": kind}
@@ -85,7 +88,8 @@ def handle(job: dict[str, Any]) -> dict[str, Any]:
     folder = Path(job["folder"]).resolve()
     root = folder / job.get("root", "out")
     root.mkdir(exist_ok=True)
-    code = getattr(errno, job.get("code", "EIO"))
+    named = job.get("code", "EIO")
+    code = POWER if named == "POWER" else getattr(errno, named)
     return run_forked(
         job["words"], folder=folder, root=root, place=job["place"], code=code, stays=job.get("stays", False)
     )

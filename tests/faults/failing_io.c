@@ -1,6 +1,8 @@
 /* Makes the n-th operation that changes files below a folder fail: open for writing, write, fsync, rename.
 
    Loaded into a Python process by LD_PRELOAD. `failing_io_arm(root, n, code)` counts from there on; n = 0 only counts.
+   With the code POWER the power goes at the n-th operation: what was written and not synced is cut off, renames stay, and
+   the process ends; `failing_io_power_loss()` lets it go at the end of a run.
    `failing_io_count()` returns how many operations there were, `failing_io_failed()` the kind of the one that failed. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -11,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -22,8 +25,39 @@ static int code, sticky;
 static char failed;
 static char watched[MOST_FILES];
 
+#define POWER -1
+typedef struct { dev_t device; ino_t number; int fd; off_t synced; } written_file;
+static written_file written[MOST_FILES];
+static int num_written;
+
+static written_file *find(struct stat *state) {
+    for (int i = 0; i < num_written; i++)
+        if (written[i].device == state->st_dev && written[i].number == state->st_ino) return &written[i];
+    return NULL;
+}
+/* A descriptor of our own stays open on each file that is written, so that it is found under any name. */
+static void note_write(int fd) {
+    struct stat state;
+    if (code != POWER || fstat(fd, &state) || !S_ISREG(state.st_mode) || find(&state) || num_written == MOST_FILES) return;
+    written[num_written++] = (written_file){state.st_dev, state.st_ino, dup(fd), state.st_size};
+}
+static void note_sync(int fd) {
+    struct stat state;
+    if (code != POWER || fstat(fd, &state)) return;
+    written_file *file = find(&state);
+    if (file) file->synced = state.st_size;
+}
+void failing_io_power_loss(void) {
+    for (int i = 0; i < num_written; i++) {
+        struct stat state;
+        if (!fstat(written[i].fd, &state) && state.st_size > written[i].synced && ftruncate(written[i].fd, written[i].synced))
+            _exit(78);
+    }
+}
+
 void failing_io_arm(const char *folder, long n, int number, int stays) {
     strncpy(root, folder, PATH_MAX - 1);
+    num_written = 0;
     wanted = n; count = 0; code = number; sticky = stays; failed = 0;
     memset(watched, 0, sizeof watched);
 }
@@ -35,6 +69,10 @@ static int fails(char kind) {
     long place = __sync_add_and_fetch(&count, 1);
     if (wanted && (place == wanted || (sticky && place > wanted && kind == 'w'))) {
         if (!failed) failed = kind;
+        if (code == POWER) {
+            failing_io_power_loss();
+            _exit(77);
+        }
         errno = code;
         return 1;
     }
@@ -92,18 +130,22 @@ FOPEN(fopen)
 FOPEN(fopen64)
 ssize_t write(int fd, const void *data, size_t size) {
     if (is_watched(fd) && fails('w')) return -1;
+    if (is_watched(fd)) note_write(fd);
     return REAL(write)(fd, data, size);
 }
 ssize_t pwrite(int fd, const void *data, size_t size, off_t place) {
     if (is_watched(fd) && fails('w')) return -1;
+    if (is_watched(fd)) note_write(fd);
     return REAL(pwrite)(fd, data, size, place);
 }
 ssize_t pwrite64(int fd, const void *data, size_t size, off64_t place) {
     if (is_watched(fd) && fails('w')) return -1;
+    if (is_watched(fd)) note_write(fd);
     return REAL(pwrite64)(fd, data, size, place);
 }
 ssize_t writev(int fd, const struct iovec *parts, int number) {
     if (is_watched(fd) && fails('w')) return -1;
+    if (is_watched(fd)) note_write(fd);
     return REAL(writev)(fd, parts, number);
 }
 int fsync(int fd) {
@@ -114,7 +156,9 @@ int fsync(int fd) {
         path[size] = 0;
         if (below(path) && fails('s')) return -1;
     }
-    return REAL(fsync)(fd);
+    int answer = REAL(fsync)(fd);
+    if (!answer) note_sync(fd);
+    return answer;
 }
 int rename(const char *from, const char *to) {
     if ((below(from) || below(to)) && fails('r')) return -1;

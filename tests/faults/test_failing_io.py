@@ -24,6 +24,7 @@ import transface
 from transface.backbones.face_vit import FaceViT
 from transface.data.recordio.reader import RecordReader
 from transface.evaluation.results import read_arrays, read_result
+from transface.images.decoding import decode_image
 from transface.inference.face_model import FaceModel
 from transface.inference.folders.embeddings_file import NamedEmbeddings, read_embeddings, write_embeddings
 from transface.inference.publishing import publish
@@ -110,6 +111,7 @@ class Faults:
     """The process that runs verbs with failing files."""
 
     def __init__(self, library: Path) -> None:
+        self.library = library
         environment = os.environ | {
             "LD_PRELOAD": str(library),
             "FAILING_IO": str(library),
@@ -255,7 +257,9 @@ def check_whole(path: Path) -> None:
         import pyarrow.parquet
 
         assert pyarrow.parquet.read_table(path).num_rows
-    elif path.suffix in (".yaml", ".csv", ".md", ".png", ".svg"):
+    elif path.suffix in (".jpg", ".png"):
+        assert decode_image(content).numel()
+    elif path.suffix in (".yaml", ".csv", ".md", ".svg"):
         assert content
 
 
@@ -315,4 +319,67 @@ def test_every_fault_leaves_whole_outputs(faults: Faults, room: Path, verb: str)
         for finding in after_a_fault(faults, room, verb, place, code, stays=code == "ENOSPC")
     ]
     print(f"{verb}: {total} operations, {total * len(CODES)} faults, {len(wrong)} findings")
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def after_the_power_went(faults: Faults, room: Path, verb: str, place: int) -> list[Finding]:
+    """Run a verb at whose operation `place` the power goes, then once more, and return what is wrong.
+
+    A training is gone on with; all else is the same command.
+    """
+    words, out = VERBS[verb], room / "out"
+    shutil.rmtree(out)
+    out.mkdir()
+    faults.run(room, words, place=place, code="POWER")
+    found = [f"broken after the power went: {name}" for name in broken_files(out)]
+    again = faults.run(room, [*words, "resume=auto"] if words[0] == "train" else words)
+    if again["code"] != 0 and "already" not in again["said"]:
+        found.append(f"the second run ends with {again['code']}: {again['said'][-300:]}")
+    found += [f"broken after the second run: {name}" for name in broken_files(out)]
+    return [Finding(verb, place, "POWER", what) for what in found]
+
+
+POWER_VERBS = ["pack", "pack merge", "pack to shards", "train", "embed", "evaluate"]
+
+
+def test_the_shim_cuts_off_what_was_not_synced(faults: Faults, tmp_path: Path) -> None:
+    """The check of the check: of three files moved to their names, one was never synced, one in part."""
+    program = f"""
+import ctypes, os
+shim = ctypes.CDLL(os.environ["FAILING_IO"])
+shim.failing_io_arm({str(tmp_path).encode()!r}, ctypes.c_long(0), -1, 0)
+for name, parts in (("whole", 2), ("half", 1), ("none", 0)):
+    with open({str(tmp_path)!r} + "/" + name + ".new", "wb", buffering=0) as file:
+        for part in range(2):
+            file.write(b"123")
+            if part < parts:
+                os.fsync(file.fileno())
+    os.rename({str(tmp_path)!r} + "/" + name + ".new", {str(tmp_path)!r} + "/" + name)
+shim.failing_io_power_loss()
+"""
+    library = faults.library
+    environment = os.environ | {"LD_PRELOAD": str(library), "FAILING_IO": str(library)}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "whole": b"123123",
+        "half": b"123",
+        "none": b"",
+    }
+
+
+@pytest.mark.timeout(900)
+def test_what_is_done_survives_a_power_cut(faults: Faults, room: Path) -> None:
+    """Outputs of a run that has ended are on the disk, and not in its memory alone; the cut in the middle is slow."""
+    total = num_operations(faults, room, "pack")
+    for place in (total // 2, total + 1):
+        assert not after_the_power_went(faults, room, "pack", place)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("verb", POWER_VERBS)
+def test_a_power_cut_at_any_moment_leaves_whole_outputs(faults: Faults, room: Path, verb: str) -> None:
+    total = num_operations(faults, room, verb)
+    wrong = [finding for place in range(1, total + 2) for finding in after_the_power_went(faults, room, verb, place)]
+    print(f"{verb}: {total} operations, {total + 1} power cuts, {len(wrong)} findings")
     assert not wrong, "\n".join(map(str, wrong))

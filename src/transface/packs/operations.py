@@ -224,10 +224,15 @@ def unpack_to_folder(
         FileExistsError: if `output` exists.
     """
     output = Path(output)
+    fingerprint = plan_by_identity(pack).fingerprint("to-folder")
+    if _is_of_plan(output, fingerprint):  # a run was stopped after the last image
+        (output / PLAN_OF_FOLDER).unlink()
+        on_progress(len(pack))
+        return len(pack)
     if output.exists():
         raise FileExistsError(f"{output} exists already; choose another name or remove it")
     partial = partial_path(output)
-    _begin_folder(partial, plan_by_identity(pack).fingerprint("to-folder"))
+    _begin_folder(partial, fingerprint)
     digits = [len(str(number)) for number in (max(pack.num_identities - 1, 0), len(pack))]
     labels = pack.labels
     for label in np.unique(labels).tolist():
@@ -241,9 +246,15 @@ def unpack_to_folder(
     with ThreadPoolExecutor(num_threads) as pool:
         for count in in_order(pool, write, np.arange(len(pack)), ahead=4 * num_threads):
             on_progress(count)
-    (partial / PLAN_OF_FOLDER).unlink()
     partial.replace(output)
+    (output / PLAN_OF_FOLDER).unlink()
     return len(pack)
+
+
+def _is_of_plan(folder: Path, fingerprint: str) -> bool:
+    """Return whether a folder says that it is being written of this pack."""
+    plan = folder / PLAN_OF_FOLDER
+    return plan.is_file() and plan.read_text(encoding="ascii", errors="replace") == fingerprint
 
 
 def _begin_folder(partial: Path, fingerprint: str) -> None:
@@ -253,9 +264,9 @@ def _begin_folder(partial: Path, fingerprint: str) -> None:
         FileExistsError: if it is not what a stopped run left.
     """
     plan = partial / PLAN_OF_FOLDER
-    if partial.exists() and not plan.is_file():
+    if partial.exists() and not plan.is_file() and (not partial.is_dir() or any(partial.iterdir())):
         raise FileExistsError(f"{partial} is in the way and no stopped run left it; remove it or choose another name")
-    if plan.is_file() and plan.read_text(encoding="ascii", errors="replace") != fingerprint:
+    if plan.is_file() and not _is_of_plan(partial, fingerprint):
         shutil.rmtree(partial)
     partial.mkdir(parents=True, exist_ok=True)
     plan.write_text(fingerprint, encoding="ascii")

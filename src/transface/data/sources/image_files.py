@@ -167,13 +167,13 @@ def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112), f
         if not counts:
             raise ValueError(f"{where}: expected one folder a person")
         logger.warning("%s: they are left out", where)
-    _refuse_splits(root, list(counts))
+    refuse_splits(root, list(counts))
     labels = np.repeat(np.arange(len(counts), dtype=np.int64), list(counts.values()))
     return FileFaces(root, paths, labels=labels, people=list(counts), image_size=image_size, fit=fit)
 
 
-def _refuse_splits(root: Path, people: Sequence[str]) -> None:
-    """Raise if what should be people are the parts of a split data set, with the people inside."""
+def refuse_splits(root: Path, people: Sequence[str]) -> None:
+    """Raise ValueError if what should be people are the parts of a split data set, with the people inside."""
     if people and all(person.lower() in SPLITS for person in people):
         inside = next((entry.name for entry in sorted((root / people[0]).iterdir()) if entry.is_dir()), None)
         if inside is not None:

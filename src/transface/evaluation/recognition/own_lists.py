@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from transface.data.sources.image_files import refuse_splits
 from transface.evaluation.recognition.all_pairs import require_both_kinds
 from transface.evaluation.recognition.pair_results import require_both_classes
 from transface.images.aligned_sources import AlignedFaces
@@ -89,13 +90,15 @@ def list_people(
 
     Raises:
         FileNotFoundError: if the folder is missing or holds no images.
-        ValueError: if an image lies beside the people's folders, or there are no genuine or no impostor pairs.
+        ValueError: if an image lies beside the people's folders, these are parts of a data set (train, val), or there
+            are no genuine or no impostor pairs.
     """
     paths = list_images(root).paths
     loose = [path for path in paths if path.parent == root]
     if loose:
         raise ValueError(f"{loose[0]} belongs to nobody: {root} should hold a folder for each person, images inside")
     people = np.array([path.relative_to(root).parts[0] for path in paths])
+    refuse_splits(root, np.unique(people).tolist())
     if images_per_person is not None:
         order = np.random.default_rng([seed, 0x1F]).permutation(len(paths))
         rank = np.empty(len(paths), np.int64)
