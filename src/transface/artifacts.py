@@ -47,9 +47,9 @@ def writing_path(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         yield partial
-        _sync(partial)
+        sync(partial)
         partial.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -69,7 +69,7 @@ def write_whole(path: str | Path, content: str | bytes) -> Path:
     return Path(path)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until what was written at `path`, a file or a folder's list of names, is on the disk, where the file system
     can say so.
     """

@@ -3,18 +3,22 @@
 import io
 import json
 import pickle
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 import onnx
+import scipy.io
 import torch
 from PIL import Image
 from safetensors.torch import save as safetensors_bytes
 
 import transface
+from transface.backbones.weights.matlab_layers import read_matlab_layers
 from transface.backbones.weights.state_dicts import read_state_dict
 from transface.data.benchmarks.pairs import read_pair_set
 from transface.data.benchmarks.templates import read_subject_list, read_template_pairs, read_template_set
@@ -22,8 +26,11 @@ from transface.data.recordio.headers import RecordHeader
 from transface.data.recordio.reader import RecordReader, scan_index
 from transface.data.recordio.writer import RecordWriter
 from transface.data.sources.attributes.text_lists import read_numbers
+from transface.data.sources.dense.matlab_sets import read_aflw, read_cofw
+from transface.data.sources.dense.pts_files import read_pts
 from transface.data.sources.image_files import open_list
 from transface.data.sources.record_list import read_list
+from transface.data.sources.tar_shards import TarShards, index_bytes, scan
 from transface.evaluation.recognition.own_lists import read_table
 from transface.evaluation.results import Measure, Result, read_arrays, read_result, write_result
 from transface.images.decoding import decode_image
@@ -104,6 +111,68 @@ def read_ijb(path: Path) -> object:
     return read_template_set(meta.parent)
 
 
+def matlab_layers(path: Path) -> None:
+    """Write a network of MatConvNet with two layers."""
+    layers = np.empty(2, dtype=object)
+    for place in range(2):
+        weights = np.empty(2, dtype=object)
+        weights[:] = [np.ones((3, 3, 2, 4), np.float32), np.zeros(4, np.float32)]
+        layers[place] = {"name": f"conv{place}", "weights": weights}
+    scipy.io.savemat(path, {"layers": layers})
+
+
+def aflw(path: Path) -> None:
+    """Write AFLWinfo_release.mat of three photographs."""
+    names = np.empty((3, 1), dtype=object)
+    names[:, 0] = ["0/a.jpg", "0/b.jpg", "2/c.jpg"]
+    points, boxes = np.arange(114.0).reshape(3, 38) + 5, np.tile([1.0, 90.0, 1.0, 90.0], (3, 1))
+    content = {"bbox": boxes, "data": points, "mask_new": np.ones((3, 19)), "ra": np.array([[2.0, 3.0, 1.0]])}
+    scipy.io.savemat(path, {"nameList": names, **content})
+
+
+def cofw(path: Path) -> None:
+    """Write COFW_train_color.mat (HDF5) of two photographs."""
+    with h5py.File(path, "w") as file:
+        cells = [file.create_dataset(f"#refs#/{n}", data=np.full((3, 9, 8), n, np.uint8)).ref for n in range(2)]
+        file.create_dataset("IsTr", data=np.array(cells, dtype=h5py.ref_dtype)[None], dtype=h5py.ref_dtype)
+        file.create_dataset("phisTr", data=np.arange(174.0).reshape(2, 87).T)
+
+
+def read_all_cofw(path: Path) -> None:
+    found = read_cofw(path.parent)
+    assert found.encoded is not None
+    for number in range(min(len(found.paths), 5)):
+        found.encoded(number)
+
+
+def shard(path: Path) -> None:
+    """Write a tar of four labelled images."""
+    with tarfile.open(path, "w") as file:
+        for number in range(4):
+            for field, content in (("cls", str(number % 2).encode()), ("jpg", picture("JPEG"))):
+                member = tarfile.TarInfo(f"{number:04d}.{field}")
+                member.size = len(content)
+                file.addfile(member, io.BytesIO(content))
+
+
+def read_all_shards(path: Path) -> None:
+    found = TarShards(path.parent if path.suffix == ".parquet" else path, image_size=(32, 32))
+    for number in range(min(len(found), 10)):
+        found.encoded(number)
+
+
+def shard_index(folder: Path) -> bytes:
+    """Return the index that a scan of the shard finds, named from the folder."""
+    shard(folder / "s.tar")
+    found = scan([str(folder / "s.tar")], skip=False)
+    return index_bytes(found._replace(shards=["s.tar"]))
+
+
+def read_shard_index(path: Path) -> None:
+    shard(path.parent / "s.tar")
+    read_all_shards(path)
+
+
 def all_readers(folder: Path) -> dict[str, Reader]:
     """Return the readers by name; whole files are made in a folder."""
     state = {"a.weight": torch.ones(3, 2), "b": torch.zeros(4, dtype=torch.int64)}
@@ -168,6 +237,16 @@ def all_readers(folder: Path) -> dict[str, Reader]:
             [written(folder, "pair_sets_a_F1.json", lambda p: write_result(result, p.parent))],
             read_result,
         ),
+        "layers of MatConvNet": Reader(
+            "n.mat", [written(folder, "n.mat", matlab_layers)], lambda path: read_matlab_layers(path)
+        ),
+        "AFLW": Reader(
+            "AFLWinfo_release.mat", [written(folder, "AFLWinfo_release.mat", aflw)], lambda path: read_aflw(path.parent)
+        ),
+        "COFW": Reader("COFW_train_color.mat", [written(folder, "COFW_train_color.mat", cofw)], read_all_cofw),
+        "points of iBUG": Reader("a.pts", [b"version: 1\nn_points: 3\n{\n1.0 2.0\n30 4\n5 60.5\n}\n"], read_pts),
+        "tar shard": Reader("s.tar", [written(folder, "s.tar", shard)], read_all_shards),
+        "index of shards": Reader("index.parquet", [shard_index(folder)], read_shard_index),
         "scores": Reader(
             "pair_sets_a_F1.npz",
             [(folder / "pair_sets_a_F1.npz").read_bytes(), archive.getvalue()],

@@ -2,6 +2,7 @@
 class centres apart.
 """
 
+import datetime
 import logging
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -48,6 +49,7 @@ def make_trainer(
     strategy: str | Strategy = "auto",
     sync_batchnorm: bool = False,
     float32_matmul_precision: Literal["highest", "high", "medium"] | None = None,
+    collective_timeout: float | None = None,
     **settings: Any,
 ) -> Trainer:
     """Return a lightning.Trainer.
@@ -61,6 +63,9 @@ def make_trainer(
         float32_matmul_precision: of float32 products outside the head, as torch.set_float32_matmul_precision has it:
             "highest" is float32, "high" TF32, "medium" bfloat16; None leaves what the process has. The head's own is
             classifier.matmul_precision.
+        collective_timeout: minutes that a rank waits for the others in one collective before it ends the run; None:
+            torch's own (30 on CPUs, 10 with NCCL). An epoch's first batches, a validation on rank 0 alone and a
+            checkpoint on a slow disk all lie within it.
         settings: keyword arguments of lightning.Trainer.
 
     Raises:
@@ -84,6 +89,9 @@ def make_trainer(
                 f" {float32_matmul_precision!r}"
             )
         torch.set_float32_matmul_precision(float32_matmul_precision)
+    if collective_timeout is not None and not 0 < collective_timeout < float("inf"):
+        raise ValueError(f"trainer.collective_timeout must be minutes above 0, or null, got {collective_timeout}")
+    waits = {} if collective_timeout is None else {"timeout": datetime.timedelta(minutes=collective_timeout)}
     precision = str(settings.get("precision"))
     if precision in HALF_WEIGHTS:
         raise ValueError(
@@ -106,11 +114,15 @@ def make_trainer(
         "enable_model_summary": False,
     }
     chosen = (
-        ShardedDDPStrategy(**DDP_WORDS[strategy]) if isinstance(strategy, str) and strategy in DDP_WORDS else strategy
+        ShardedDDPStrategy(**DDP_WORDS[strategy], **waits)
+        if isinstance(strategy, str) and strategy in DDP_WORDS
+        else strategy
     )
+    if isinstance(chosen, DDPStrategy) and waits:
+        chosen._timeout = waits["timeout"]
     trainer = lightning.Trainer(strategy=chosen, **settings)
     if strategy == "auto" and type(trainer.strategy) is DDPStrategy:  # only Lightning knows how many devices there are
-        trainer = lightning.Trainer(strategy=ShardedDDPStrategy(), **settings)
+        trainer = lightning.Trainer(strategy=ShardedDDPStrategy(**waits), **settings)
     norms.on_cpu = trainer.strategy.root_device.type == "cpu"
     return trainer
 

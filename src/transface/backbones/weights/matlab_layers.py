@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.io import loadmat
 from torch import Tensor
+
+from transface.matlab_files import load_matlab
 
 
 def read_matlab_layers(path: Path) -> tuple[list[tuple[Tensor, Tensor]], Tensor | None]:
@@ -20,12 +21,7 @@ def read_matlab_layers(path: Path) -> tuple[list[tuple[Tensor, Tensor]], Tensor 
     Raises:
         ValueError: if the file cannot be read, or is no network of MatConvNet.
     """
-    try:
-        content = loadmat(path, struct_as_record=False, squeeze_me=True)
-    except NotImplementedError as error:
-        raise ValueError(f"{path} is a .mat of version 7.3 (HDF5): save it with '-v7'") from error
-    except Exception as error:  # scipy raises whatever the bytes lead it to
-        raise ValueError(f"{path} cannot be read as a .mat file: {str(error) or type(error).__name__}") from error
+    content = load_matlab(path, struct_as_record=False, squeeze_me=True)
     # Released files hold the parts of the network as variables, files saved by hand often one variable `net`.
     network = content["net"] if "net" in content else SimpleNamespace(**content)
     layers = getattr(network, "layers", None)

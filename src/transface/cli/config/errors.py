@@ -105,7 +105,22 @@ class Failure(NamedTuple):
 BROKEN_DISK = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EFBIG, errno.ENXIO)
 NOT_WRITTEN = re.compile(r"PytorchStreamWriter failed|iostream error|basic_ios::clear")
 KILLED = re.compile(r"DataLoader worker .*?killed by signal: [^.]*")
+# What gloo and NCCL say of a rank that did not come to a collective, and of one that is gone.
+LATE = re.compile(r"Timed out waiting \d+ms for (recv|send)|Watchdog caught collective operation timeout|wait timeout")
+GONE = re.compile(r"Connection (closed|reset) by peer|remote process exited|Broken pipe|NCCL .*remote error")
 FAILURES = (
+    Failure(  # who is waited for cannot speak: a rank that hangs has no words, one that is killed leaves none
+        lambda error: isinstance(error, RuntimeError) and LATE.search(str(error)) is not None,
+        lambda _: (
+            "another rank did not come to a collective within trainer.collective_timeout: it hangs, or is far behind"
+        ),
+        resumes=True,
+    ),
+    Failure(
+        lambda error: isinstance(error, RuntimeError) and GONE.search(str(error)) is not None,
+        lambda _: "another rank ended without a word: killed, out of memory, or its machine is lost",
+        resumes=True,
+    ),
     Failure(
         lambda error: isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT),
         lambda error: (

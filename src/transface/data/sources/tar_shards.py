@@ -330,11 +330,13 @@ def read_index(content: bytes, *, beside: str) -> ShardIndex:
         names = [str(name) for name in encoded.dictionary.to_pylist()]
         shard = np.asarray(encoded.indices, dtype=np.int64)
         offset, size, labels = (table.column(name).to_numpy().astype(np.int64) for name in ("offset", "size", "label"))
-    except (pa.ArrowException, KeyError) as error:
+    except (pa.ArrowException, KeyError, OSError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{beside or 'the kept index'}: {INDEX} must have the columns shard, offset, size, label: {error}"
         ) from error
     stated = (table.schema.metadata or {}).get(b"num_identities")
+    if stated is not None and not stated.isdigit():
+        raise ValueError(f"{beside or 'the kept index'}: {INDEX} must state its number of people, got {stated[:20]!r}")
     count = int(stated) if stated is not None else int(labels.max()) + 1 if len(labels) else 0
     if len(labels) and (labels.min() < 0 or labels.max() >= count):
         raise ValueError(f"{beside}: labels must be in 0..{count - 1}, got {labels.min()}..{labels.max()}")

@@ -45,6 +45,7 @@ class RankFailures(Callback):
         folder: of the run, seen by all ranks.
         user_line: the one line of an error that a user made, or None for any other; the first ends with code 2, the
             second with 1.
+        failure_line: the one line of a run that failed in a known way, or None.
         seconds_between_looks: how often the file is looked for; a failing rank stays four times as long, so that all
             see it.
         end_process: called with the exit code, for tests.
@@ -55,11 +56,13 @@ class RankFailures(Callback):
         folder: str | Path,
         *,
         user_line: Callable[[BaseException], str | None],
+        failure_line: Callable[[BaseException], str | None] = lambda _: None,
         seconds_between_looks: float = 0.5,
         end_process: Callable[[int], object] = os._exit,
     ) -> None:
         self.path = Path(folder) / FAILURE
-        self.user_line, self.seconds_between_looks, self.end_process = user_line, seconds_between_looks, end_process
+        self.user_line, self.failure_line = user_line, failure_line
+        self.seconds_between_looks, self.end_process = seconds_between_looks, end_process
         self._over = threading.Event()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -79,7 +82,7 @@ class RankFailures(Callback):
         self._over.set()
         if world_size() == 1 or isinstance(exception, (SystemExit, KeyboardInterrupt)):
             return
-        own = describe(exception, rank=rank(), line=self.user_line(exception))
+        own = describe(exception, rank=rank(), line=self.user_line(exception), failure=self.failure_line(exception))
         first = write_first(self.path, own)
         if first.rank != own.rank and first.message != own.message:
             self._end(first)
@@ -100,11 +103,13 @@ class RankFailures(Callback):
         self.end_process(0 if failure.rank == 0 else failure.code)
 
 
-def describe(error: BaseException, *, rank: int, line: str | None) -> RankFailure:
-    """Return the failure that an error is, in the words for the user where there are some."""
+def describe(error: BaseException, *, rank: int, line: str | None, failure: str | None = None) -> RankFailure:
+    """Return the failure that an error is, in the words for the user where there are some: of a mistake of the user's,
+    or of a run that failed.
+    """
     if line is not None:
         return RankFailure(rank, line, 2)
-    return RankFailure(rank, f"{type(error).__name__}: {error}".strip(), 1)
+    return RankFailure(rank, failure or f"{type(error).__name__}: {error}".strip(), 1)
 
 
 def write_first(path: Path, failure: RankFailure) -> RankFailure:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from lightning import Callback, LightningModule, Trainer
 
-from transface.artifacts import package_versions
+from transface.artifacts import package_versions, sync
 from transface.backbones.weights.files import TRAINER_FILE
 from transface.distributed import rank
 from transface.training.checkpoints.reader import complete_checkpoints
@@ -151,12 +151,13 @@ class CheckpointWriter(Callback):
 
     def _publish(self, writing: Path, final: Path) -> None:
         for file in writing.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
+            sync(file)
+        sync(writing)
         if final.exists():
             _replace_files(writing, final)
         else:
             writing.rename(final)
+        sync(self.folder)  # a name that is lost with the power is no checkpoint, and older ones go below
         _link(self.folder / "last", final.name)
         best = self.folder / f"step-{self.best_step:09d}" if self.best_step is not None else final
         if best == final:

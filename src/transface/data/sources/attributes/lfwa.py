@@ -4,16 +4,18 @@ Train and test have 6,263 and 6,880 images; there is no val, open_attributes put
 images, A attributes.
 """
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from transface.data.labels.attributes import CELEBA_NAMES
 from transface.data.sources.attributes.attribute_set import TEST, TRAIN, AttributeSet, binary_labels
+from transface.matlab_files import hdf5_file, is_hdf5
 
 logger = logging.getLogger(__name__)
 
@@ -71,15 +73,14 @@ def _require(root: Path, name: str) -> Path:
     return found
 
 
-def _open(path: Path) -> Any:
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    if not is_hdf5(path):
         head = path.read_bytes()[:20]
         kind = "a MATLAB file of version 5 or older" if head.startswith(b"MATLAB 5") else "no MATLAB v7.3 file"
-        raise ValueError(
-            f"{path} is {kind}: LFWA's files are v7.3 (HDF5); in MATLAB, save(..., '-v7.3') writes one"
-        ) from error
+        raise ValueError(f"{path} is {kind}: LFWA's files are v7.3 (HDF5); in MATLAB, save(..., '-v7.3') writes one")
+    with hdf5_file(path) as file:
+        yield file
 
 
 def _dataset(file: Any, key: str, path: Path) -> Any:

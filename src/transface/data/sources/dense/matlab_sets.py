@@ -7,14 +7,13 @@ import io
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 from PIL import Image
 
 from transface.data.crops.dense_set import DenseSet
 from transface.data.crops.landmark_sets import LANDMARK_SETS, of_aflw_row, of_cofw_row
+from transface.matlab_files import hdf5_file, is_hdf5, load_matlab
 
 AFLW_TRAIN = 20_000  # the first of the release's permutation
 COFW_FILES = (("train", "COFW_train_color.mat", "Tr"), ("test", "COFW_test_color.mat", "T"))
@@ -35,7 +34,7 @@ def read_cofw(root: str | Path) -> DenseSet:
     places: list[tuple[Path, str, int]] = []
     boxes, points, hidden = [], [], []
     for split, path, word in files:
-        with _open_hdf5(path) as file:
+        with hdf5_file(path) as file:
             rows = np.asarray(_variable(file, f"phis{word}", path))
             rows = rows.T if rows.shape[0] == 87 else rows
             images = _variable(file, f"Is{word}", path)
@@ -67,21 +66,17 @@ def read_cofw(root: str | Path) -> DenseSet:
 
 
 class _CellImages:
-    """The images of a cell array in MATLAB files, by number, as PNG. Files are opened anew in each process."""
+    """The images of a cell array in MATLAB files, by number, as PNG."""
 
     def __init__(self, places: list[tuple[Path, str, int]]) -> None:
         self.places = places
-        self._files: dict[Path, Any] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"places": self.places, "_files": {}}
 
     def __call__(self, index: int) -> bytes:
         path, variable, number = self.places[index]
-        if path not in self._files:
-            self._files[path] = _open_hdf5(path)
-        file = self._files[path]
-        pixels = np.asarray(file[np.asarray(file[variable]).ravel()[number]])
+        with hdf5_file(path) as file:
+            pixels = np.asarray(file[np.asarray(file[variable]).ravel()[number]])
+        if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[0] != 3):
+            raise ValueError(f"{path}: image {number} of {variable} must be (3, width, height), got {pixels.shape}")
         # MATLAB's columns come first in HDF5: (colours, width, height), or (width, height) of a grey one.
         pixels = np.repeat(pixels.T[..., None], 3, -1) if pixels.ndim == 2 else pixels.transpose(2, 1, 0)
         stream = io.BytesIO()
@@ -126,18 +121,18 @@ def read_aflw(root: str | Path) -> DenseSet:
 
 def _aflw_variables(path: Path) -> dict[str, Any]:
     """Return bbox (n, 4), data (n, 38), mask_new (n, 19), ra (n,), nameList (n,)."""
+    keys = ("bbox", "data", "mask_new", "ra")
     try:
-        read = scipy.io.loadmat(path)
-        names = [str(np.asarray(cell).ravel()[0]) for cell in read["nameList"].ravel()]
-        found = {key: np.asarray(read[key], np.float64) for key in ("bbox", "data", "mask_new", "ra")}
-    except NotImplementedError:  # v7.3
-        with _open_hdf5(path) as file:
-            found = {
-                key: np.asarray(_variable(file, key, path), np.float64).T for key in ("bbox", "data", "mask_new", "ra")
-            }
-            cells = np.asarray(_variable(file, "nameList", path)).ravel()
-            names = ["".join(map(chr, np.asarray(file[cell]).ravel().tolist())) for cell in cells]
-    except (KeyError, ValueError, OSError) as error:
+        if is_hdf5(path):
+            with hdf5_file(path) as file:
+                found = {key: np.asarray(_variable(file, key, path), np.float64).T for key in keys}
+                cells = np.asarray(_variable(file, "nameList", path)).ravel()
+                names = ["".join(map(chr, np.asarray(file[cell]).ravel().tolist())) for cell in cells]
+        else:
+            read = load_matlab(path)
+            names = [str(np.asarray(cell).ravel()[0]) for cell in read["nameList"].ravel()]
+            found = {key: np.asarray(read[key], np.float64) for key in keys}
+    except (KeyError, ValueError, TypeError, IndexError) as error:
         raise ValueError(
             f"{path} must hold bbox, data, mask_new, ra and nameList, as AFLW's release does: {error}"
         ) from None
@@ -146,13 +141,6 @@ def _aflw_variables(path: Path) -> dict[str, Any]:
         if found[key].shape != (count, width):
             raise ValueError(f"{path}: {key} must be {count} x {width}, got {found[key].shape}")
     return {**found, "nameList": [name.replace("\\", "/") for name in names]}
-
-
-def _open_hdf5(path: Path) -> Any:
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path} is no MATLAB v7.3 file (HDF5): in MATLAB, save(..., '-v7.3') writes one") from error
 
 
 def _variable(file: Any, key: str, path: Path) -> NDArray[Any]:
