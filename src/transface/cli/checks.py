@@ -40,7 +40,7 @@ OPTIONAL: tuple[Missing, ...] = (
     Missing("search engine=faiss (engine=exact needs nothing)", ("faiss",), "pip install 'transface[models]'"),
     Missing(
         "train sweep=optuna",
-        ("optuna", "hydra_plugins.hydra_optuna_sweeper"),
+        ("optuna",),
         "pip install 'transface[cluster]'",
     ),
     Missing(

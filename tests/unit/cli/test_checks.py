@@ -52,3 +52,8 @@ def test_a_package_that_every_verb_needs_makes_it_fail(
     told = found(capsys, tmp_path, code=1)
     assert told["required_missing"][0].startswith("torch>=999 (2")
     assert told["required_missing"][1] == "no-such-package>=1 (not installed)"
+
+
+def test_the_search_needs_optuna_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("optuna")
+    assert "sweep=optuna" not in json.dumps(found(capsys, tmp_path)["missing"])
