@@ -248,7 +248,7 @@ def finish(cfg: DictConfig, trainer: Any, module: Any) -> float | None:
         if cfg.get("report"):
             write_report(Path(cfg.paths.run))
     value = trainer.callback_metrics.get(cfg.monitor)
-    if value is None and module.validated_at >= 0 and trainer.is_global_zero:
+    if cfg.monitor and value is None and module.validated_at >= 0 and trainer.is_global_zero:
         log.warning(
             "monitor=%s was never measured: there are %s",
             cfg.monitor,

@@ -235,4 +235,5 @@ def shares_of(runs: dict[int, dict[str, Path]]) -> str:
     occluder = config_of_run(first).get("occluder") or {}
     kind = str(occluder.get("_target_", "nothing")).rsplit(".", 1)[-1]
     half = occluder.get("half", "")
-    return f"Occluder: {kind} {half}".strip() + f"; {len(runs)} seeds; each image is hidden alike in all rows."
+    seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
+    return f"Occluder: {kind} {half}".strip() + f"; {seeds}; each image is hidden alike in all rows."
