@@ -152,7 +152,7 @@ def test_all_ranks_end_in_time_and_the_resumed_run_ends_as_if_nothing_had_been(
     else:
         assert time.time() - struck < END_SECONDS
         assert code != 0 or fault["rank"] == 0
-        # Where rank 1 dies, the launcher in rank 0 may see it before the collective does, and ends all with its own words.
+        # Where rank 1 dies, the launcher in rank 0 may see it before the collective does, and ends all in its words.
         words = ["did not come to a collective within"] if kind == "hang" else ["ended without a word", "with code -9"]
         assert any(word in said for word in words), said[-3000:]
         assert "Traceback" not in said, said[-3000:]
