@@ -1,5 +1,6 @@
 """What every backbone promises, whatever it is made of."""
 
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -152,3 +153,10 @@ def test_there_is_a_config_for_every_backbone() -> None:
     stems = {path.stem for path in CONFIGS}
     sizes = {f"iresnet{depth}" for depth in (18, 34, 50, 100, 200)} | {f"face_vit_{size}" for size in "tsbl"}
     assert sizes | {"mobilefacenet", "timm"} <= stems
+
+
+@pytest.mark.parametrize(("name", "kind"), [("mobilefacenet", MobileFaceNet), ("iresnet50", IResNet)])
+def test_every_size_of_a_backbone_is_a_key_of_its_config(name: str, kind: type[nn.Module]) -> None:
+    keys = set(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
+    fixed = {"depths"} if kind is IResNet else set()  # an IResNet-50 is one by its depths
+    assert set(inspect.signature(kind).parameters) - fixed <= keys
