@@ -145,6 +145,9 @@ class CheckpointWriter(Callback):
         trainer.strategy.barrier()
         self._saved_step, self._last_time = trainer.global_step, time.monotonic()
         if rank() == 0:
+            for logger in trainer.loggers:
+                if hasattr(logger, "sync"):  # metrics.csv of this package
+                    logger.sync()
             self._publish(writing, final)
         trainer.strategy.barrier()
         return final

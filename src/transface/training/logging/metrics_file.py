@@ -9,7 +9,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from transface.artifacts import write_whole
+from transface.artifacts import sync, write_whole
 
 
 class MetricsFile(CSVLogger):
@@ -31,6 +31,12 @@ class MetricsFile(CSVLogger):
         if self._experiment is None:
             self._experiment = _KeepingWriter(log_dir=self.log_dir)
         return self._experiment
+
+    def sync(self) -> None:
+        """Wait until the rows so far are on the disk: a checkpoint that outlives a power cut has its curve too."""
+        path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
+        if path.is_file():
+            sync(path)
 
 
 class _KeepingWriter(ExperimentWriter):

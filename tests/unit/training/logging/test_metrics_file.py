@@ -5,6 +5,12 @@ forgotten exactly.
 import csv
 from pathlib import Path
 
+import pytest
+from lightning.pytorch import Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
+
+from transface.training.checkpoints.writer import CheckpointWriter
+from transface.training.logging import metrics_file
 from transface.training.logging.metrics_file import MetricsFile, forget_rows_after
 
 HEADER = "epoch,speed/images_per_second,step,train/loss,val/mean/accuracy"
@@ -45,3 +51,25 @@ def test_a_row_that_a_kill_cut_short_is_dropped(tmp_path: Path) -> None:
     forget_rows_after(tmp_path / "metrics.csv", 9)
     assert [row["step"] for row in rows(tmp_path)] == ["3"]
     forget_rows_after(tmp_path / "absent.csv", 9)
+
+
+def test_the_rows_are_synced_with_every_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(metrics_file, "sync", synced.append)
+    logger = MetricsFile(tmp_path)
+    logger.sync()  # no rows yet
+    assert not synced
+    trainer = Trainer(
+        max_epochs=1,
+        limit_train_batches=4,
+        logger=logger,
+        callbacks=[CheckpointWriter(tmp_path / "checkpoints", every_n_steps=2)],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        accelerator="cpu",
+        log_every_n_steps=1,
+    )
+    logger.log_metrics({"train/loss": 2.0}, step=0)
+    trainer.fit(BoringModel())
+    assert len(synced) >= 2
+    assert set(synced) == {tmp_path / "metrics.csv"}
