@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+SECONDS_BETWEEN_NOTES = 30.0  # of what long work has done: a stop loses no more
 LINE_SECONDS = 20.0  # without a word; a line then comes within a quarter of it more
 Advance = Callable[[int], None]
 
@@ -120,7 +121,7 @@ def working(title: str, total: int | None = None, *, unit: str = "images", bar: 
     On a terminal a bar with steps/s and the time left, if `total` and `bar` say so; elsewhere a line at least every 30
     seconds. The first process of a run speaks alone.
     """
-    if not _is_first_process():
+    if not is_main_process():
         yield _ignore
         return
     if sys.stderr.isatty():
@@ -142,10 +143,14 @@ def _ignore(_: int) -> None:
     pass
 
 
-def _is_first_process() -> bool:
-    """Return whether no launcher says that this process is another one than the first."""
-    stated = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
-    return all(number in (None, "0") for number in stated)
+def is_main_process() -> bool:
+    """Return whether this process speaks for the run: rank 0 under torchrun, SLURM, submitit or Lightning's own
+    launcher.
+    """
+    for name in ("RANK", "SLURM_PROCID", "SUBMITIT_LOCAL_GLOBALID"):
+        if name in os.environ:
+            return int(os.environ[name]) == 0
+    return int(os.environ.get("LOCAL_RANK", "0")) == int(os.environ.get("NODE_RANK", "0")) == 0
 
 
 @contextlib.contextmanager

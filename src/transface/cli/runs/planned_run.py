@@ -84,8 +84,8 @@ def facts_of(cfg: DictConfig) -> tuple[Any, Facts, str]:
             f"{error.__cause__}; without the data give plan_facts='{{num_images: N, num_identities: C}}'"
         ) from error
     sets = getattr(data, "datasets", None)
-    parts = list(sets.values()) if isinstance(sets, Mapping) else [data]
-    num_images = max(len(part.dataset) for part in parts if hasattr(part, "dataset"))
+    opened = list(sets.values()) if isinstance(sets, Mapping) else [data]
+    num_images = max(len(part.dataset) for part in opened if hasattr(part, "dataset"))
     return data, {"num_images": num_images, **data.facts()}, "facts of the data"
 
 
@@ -131,15 +131,14 @@ def column_of(cfg: DictConfig, ranks: int, data: Any, facts: Facts) -> dict[str,
         rows["their step, faces of all ranks, walk"] = size(found.head.step + found.head.faces + found.head.walk)
     rows["activations (estimate)"] = "not known" if found.activations is None else size(found.activations)
     rows["memory, sum"] = size(found.memory())
+    moved = found.head_traffic
     if found.head is not None:
-        moved = found.head_traffic
         rows["head: gathered, a step"] = size(moved.gathered)
         rows["head: scattered, a step"] = size(moved.scattered)
         rows["head: all-reduced, a step"] = size(moved.reduced)
     rows["gradients: all-reduced, a step"] = size(found.averaged)
-    moved = found.head_traffic
     ring = (ranks - 1) / ranks * (moved.gathered + moved.scattered + 2 * (moved.reduced + found.averaged))
-    rows["over a link of a ring, a step"] = size(ring * accumulation if accumulation > 1 else ring)
+    rows["over a link of a ring, a step"] = size(ring * accumulation)
     return rows
 
 

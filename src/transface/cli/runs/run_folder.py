@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from transface.artifacts import code_commit, package_versions, write_whole
 from transface.cli.config.errors import UserError
+from transface.progress import is_main_process
 
 log = logging.getLogger(__name__)
 VARIABLES = (
@@ -38,16 +39,6 @@ FINISHED = "finished.json"
 LOCK = (  # held by the process that trains in the folder; it stays where it is, for a moved file holds nobody off
     ".running"
 )
-
-
-def is_main_process() -> bool:
-    """Return whether this process speaks for the run: rank 0 under torchrun, SLURM, submitit or Lightning's own
-    launcher.
-    """
-    for name in ("RANK", "SLURM_PROCID", "SUBMITIT_LOCAL_GLOBALID"):
-        if name in os.environ:
-            return int(os.environ[name]) == 0
-    return int(os.environ.get("LOCAL_RANK", "0")) == int(os.environ.get("NODE_RANK", "0")) == 0
 
 
 def checkpoint_of(folder: Path, *, resume: bool | str) -> Path | None:

@@ -20,7 +20,8 @@ from transface.cli.config.compose import plain
 from transface.cli.config.errors import UserError
 from transface.cli.runs.changed_settings import flat
 from transface.cli.runs.loggers import close_loggers
-from transface.cli.runs.run_folder import FINISHED, HELD, LOCK, is_main_process, set_aside
+from transface.cli.runs.run_folder import FINISHED, HELD, LOCK, set_aside
+from transface.progress import is_main_process
 
 log = logging.getLogger(__name__)
 Task = Callable[[DictConfig], float | None]
