@@ -1,5 +1,6 @@
 """docs/results/evidence.md and evidence.csv say what their records say; every run of `make evidence` can be made."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def test_every_record_is_of_a_planned_run_and_names_no_folder_of_a_machine() -> 
     planned = {f"{one.group}/{one.run}-seed{one.seed}" for one in PLAN}
     for path in (RESULTS / "evidence").glob("*/*.json"):
         assert path.relative_to(RESULTS / "evidence").with_suffix("").as_posix() in planned
-        assert not any(word in path.read_text(encoding="utf-8") for word in ("/home/", "/root/", "/work/", "/tmp/"))
+        assert not re.search(r"/(home|root|work|tmp)/", path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("one", COMPOSED, ids=lambda one: f"{one.group}/{one.run}")

@@ -75,11 +75,9 @@ def evaluate(cfg: DictConfig) -> None:
 
 def keypoint_setting(cfg: DictConfig) -> dict[str, str]:
     """Return where key points come from, by which cached embeddings are keyed; nothing of the template."""
-    if cfg.keypoints_from is None:
-        return {}
     from transface.inference.keypoints import setting_of
 
-    found = setting_of(str(cfg.keypoints_from))
+    found = setting_of(cfg.keypoints_from)
     return {"keypoints": found} if found else {}
 
 

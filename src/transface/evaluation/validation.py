@@ -39,7 +39,7 @@ class ProtocolValidation(Callback):
 
     Attributes:
         results: of the latest validation.
-        told_before: called with the results before the first step, on every rank.
+        told_before: called with the results before the first step, on every rank; None: nobody is told.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ProtocolValidation(Callback):
         self.every_n_steps, self.every_n_epochs = every_n_steps, every_n_epochs
         self.batch_size, self.num_workers = batch_size, num_workers
         self.before = before
-        self.told_before: Callable[[list[Result]], None] = _tell_nobody
+        self.told_before: Callable[[list[Result]], None] | None = None
         self.results: list[Result] = []
         self._whole = False
 
@@ -85,7 +85,8 @@ class ProtocolValidation(Callback):
         found = self._measured(trainer, pl_module, whole=True)
         for logger in trainer.loggers:
             logger.log_metrics({**logged_values(found), "epoch": 0}, step=0)
-        self.told_before(found)
+        if self.told_before is not None:
+            self.told_before(found)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -168,10 +169,6 @@ class ProtocolValidation(Callback):
                 getattr(protocol, "tell_network", _nothing)(pl_module.network, own)
                 results += own
         return results
-
-
-def _tell_nobody(_: list[Result]) -> None:
-    pass
 
 
 def _nothing(_network: nn.Module, _results: Sequence[Result]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from transface.data.labels.sides import mirrored_order
+from transface.data.labels.sides import NO_OPPOSITE, mirrored_order
 
 CELEBAMASK_REGIONS = tuple(
     """background neck skin cloth l_ear r_ear l_brow r_brow l_eye r_eye nose mouth l_lip u_lip hair eye_g hat ear_r
@@ -104,10 +104,10 @@ def mirrored_regions(regions: torch.Tensor, names: tuple[str, ...]) -> torch.Ten
     Raises:
         ValueError: for a name of a side whose opposite is no region.
     """
-    order = torch.tensor(mirrored_order(names) or (0,), device=regions.device)
-    if bool((order < 0).any()):
+    order = mirrored_order(names) or (0,)
+    if NO_OPPOSITE in order:
         raise ValueError(
-            f"region {names[int((order < 0).nonzero()[0])]!r} names a side and its opposite is no region: its images"
+            f"region {names[order.index(NO_OPPOSITE)]!r} names a side and its opposite is no region: its images"
             " cannot be mirrored; dense.flip_probability=0 leaves all as they are"
         )
-    return order[regions.flip(-1).long()].to(regions.dtype)
+    return torch.tensor(order, device=regions.device)[regions.flip(-1).long()].to(regions.dtype)

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.artifacts import write_whole, writing_path
+from transface.progress import SECONDS_BETWEEN_NOTES
 
 ROWS_BETWEEN_NOTES = 16384
-SECONDS_BETWEEN_NOTES = 30.0  # a slow network or disk loses no more than that
 
 
 class EmbeddingCache:

@@ -21,11 +21,10 @@ from transface.images.detection import Policy
 from transface.images.detectors.opening import open_detector
 from transface.images.faces import find_in_files
 from transface.images.sources import hash_files
-from transface.progress import working
+from transface.progress import SECONDS_BETWEEN_NOTES, working
 
 log = logging.getLogger(__name__)
 NAMED = 5
-SECONDS_BETWEEN_NOTES = 30.0
 Missing = Literal["refuse", "center"]
 
 

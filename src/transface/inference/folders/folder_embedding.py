@@ -28,10 +28,10 @@ from transface.inference.folders.embeddings_file import (
     write_embeddings,
 )
 from transface.inference.quality import Quality, check_quality, rate_faces
+from transface.progress import SECONDS_BETWEEN_NOTES
 
 log = logging.getLogger(__name__)
 PART_SIZE = 4096
-PART_SECONDS = 30.0  # a part ends after that, so that a slow network loses no more
 GROUP_OF_BATCHES = 8
 QUICK_SECONDS = 4.0  # a group that takes no longer is followed by one of twice as many batches
 Progress = Callable[[int], None]
@@ -84,18 +84,11 @@ def embed_folder(
     opened = None if detector is None else open_detector(detector, device=model.device)
     about = _about(model, images, flip=flip, fit=fit, points=points)
     if opened is not None:
-        about |= {
-            "detector": opened.name,
-            "faces": faces,
-            "key": hashlib.sha256(f"{about['key']} {opened.name} {faces}".encode()).hexdigest(),
-        }
+        about = _keyed(about, f"{opened.name} {faces}", detector=opened.name, faces=faces)
     if quality is not None:
-        about |= {"quality": quality, "key": hashlib.sha256(f"{about['key']} {quality}".encode()).hexdigest()}
+        about = _keyed(about, quality, quality=quality)
     if keypoints:
-        about |= {
-            "keypoints": keypoints,
-            "key": hashlib.sha256(f"{about['key']} keypoints {keypoints}".encode()).hexdigest(),
-        }
+        about = _keyed(about, f"keypoints {keypoints}", keypoints=keypoints)
     if output.exists():
         found = read_embeddings(output)
         if found.about.get("key") == about["key"]:
@@ -130,6 +123,11 @@ def embed_folder(
     return found
 
 
+def _keyed(about: dict[str, Any], words: str, **settings: Any) -> dict[str, Any]:
+    """Return what embeddings are of with further settings, which `words` key."""
+    return {**about, **settings, "key": hashlib.sha256(f"{about['key']} {words}".encode()).hexdigest()}
+
+
 def _embed_names(
     model: FaceModel,
     images: PictureList,
@@ -141,13 +139,13 @@ def _embed_names(
     progress: Progress,
     clock: Callable[[], float],
 ) -> tuple[NamedEmbeddings, int]:
-    """Return the embeddings of the first of some images, as many as `PART_SECONDS` allow, and their number."""
+    """Return the embeddings of the first of some images, as many as `SECONDS_BETWEEN_NOTES` allow, and their number."""
     vectors, norms, qualities = [], [], []
     kept: list[str] = []
     skipped: list[str] = []
     started = clock()
     start, num_batches = 0, 1
-    while start < len(names) and clock() - started < PART_SECONDS:
+    while start < len(names) and clock() - started < SECONDS_BETWEEN_NOTES:
         # Several batches in one call: the next one is read while the present one is in the network.
         group = list(names[start : start + num_batches * settings["batch_size"]])
         before = clock()
@@ -204,10 +202,10 @@ def _readable_groups(
     try:
         return [(group, embed(group))]
     except (ValueError, OSError) as error:
-        if unreadable == "refuse" and isinstance(error, ValueError):
-            raise ValueError(f"{error}; unreadable=skip leaves such pictures out and lists them") from error
         if unreadable == "refuse":
-            raise
+            if not isinstance(error, ValueError):
+                raise
+            raise ValueError(f"{error}; unreadable=skip leaves such pictures out and lists them") from error
     found = []
     for name in group:
         try:

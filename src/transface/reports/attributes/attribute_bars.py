@@ -1,6 +1,7 @@
 """The accuracy of every attribute as bars with intervals, beside three published rows and the majority's answer."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ class AttributeRow(NamedTuple):
     published: dict[str, float]
 
 
+@cache
 def published_accuracies() -> dict[str, dict[str, float]]:
     """Return the published accuracies of CelebA's attributes, by model and attribute."""
     return {

@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from torch import Tensor
 
 from transface.data.sources.attributes.attribute_set import Split
 from transface.data.sources.attributes.opening import open_attributes
-from transface.data.sources.image_files import ImageFiles, PathTable
-from transface.images.decoding import decode_images
 from transface.images.fit import Fit
+from transface.images.sources import FaceFiles
 from transface.plots import to_png
 from transface.systems.attributes.attribute_network import AttributeNetwork
 from transface.systems.attributes.zone_pictures import exits_figure, exits_of, looks_figure, zone_logits, zone_looks
@@ -74,9 +72,11 @@ class ZonePictures(Callback):
         rows = opened.rows(self.split)
         rows = rows[:: max(1, -(-len(rows) // self.num_images))]
         height, width = network.image_size
-        images = ImageFiles(opened.root, PathTable(opened.paths), image_size=(height, width), fit=self.fit)
-        parts = [rows[start : start + self.batch_size].tolist() for start in range(0, len(rows), self.batch_size)]
-        batches = [self._read(images, part) for part in parts]
+        images = FaceFiles(self.split, [opened.root / opened.paths[row] for row in rows.tolist()], fit=self.fit)
+        parts = [
+            range(len(images))[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)
+        ]
+        batches = [images.read(part, (height, width)) for part in parts]
         looks = looks_figure(zone_looks(network, batches), network.encoder.grid_size)
         save_run_picture(self.folder, "zone_attention", to_png(looks), title="Where the zones look", caption=LOOKS)
         if network.stripped:
@@ -86,8 +86,3 @@ class ZonePictures(Callback):
         exits = exits_of(network, zone_logits(network, batches), truth.values, truth.known, subjects=people)
         figure = exits_figure(exits, split=f"{len(rows):,} images of {self.split}")
         save_run_picture(self.folder, "exits", to_png(figure), title="Accuracy and cost by exit", caption=EXITS)
-
-    def _read(self, images: ImageFiles, part: list[int]) -> Tensor:
-        names = [images.name(index) for index in part]
-        encoded = [images.encoded(index) for index in part]
-        return decode_images(encoded, size=images.image_size, names=names, fit=images.fit)
