@@ -22,7 +22,7 @@ from transface.reports.statistics.settings import metric_of, metric_title
 
 HEAD = """# Figures from real photographs
 
-Made by `make evidence DATA=FOLDER HOURS=4`: one command that goes on where it stopped; the runs are
+Made by `make evidence DATA=FOLDER HOURS=4`: one command that resumes where it stopped; the runs are
 `benchmarks/evidence/runs.yaml`, what each measured is a file of `docs/results/evidence/`, and all figures are in
 [evidence.csv](evidence.csv). A test fails when a figure here is not that of its file. Small networks, few
 photographs, from scratch: the order of rows is to be seen, no record. Bad results stay.
