@@ -90,7 +90,7 @@ bench: $(STAMP) ## what DPAP and EHSM add to a training step (about 5 minutes on
 	$(BIN)/python benchmarks/step.py
 
 evidence: $(STAMP) ## re-make docs/results/evidence.md from real photographs: DATA=FOLDER HOURS=4; goes on where it stopped
-	PYTHONPATH=. $(BIN)/python -m benchmarks.evidence.run $(if $(DATA),--data $(DATA)) --hours $(or $(HOURS),24)
+	env PYTHONPATH=. $(BIN)/python -m benchmarks.evidence.run $(if $(DATA),--data $(DATA)) --hours $(or $(HOURS),24)
 
 clean: ## remove what a build or a test leaves (not .venv, not data)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

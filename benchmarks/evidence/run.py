@@ -5,15 +5,13 @@ where it stopped.
 
 Every run of runs.yaml is a `transface train` on one thread at the lowest priority. One that has its record is not run
 again, one that was stopped goes on from its last checkpoint. When the hours are over the run at work is stopped (it
-keeps its place), and the table and the page are made of what there is.
+keeps its place), and the table and the page are made of what there is. So it is after CTRL-C and SIGTERM, which end the
+command with 130 and 143; what has its record keeps it.
 """
 
 import argparse
-import os
 import platform
 import resource
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from benchmarks.evidence.children import Children
 from benchmarks.evidence.data import prepare
 from benchmarks.evidence.page import write_page
 from benchmarks.evidence.records import Record, results_below, write_record
@@ -30,6 +29,7 @@ from transface.reports.reading.runs import read_mapping
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RESULTS = ROOT / "docs" / "results"
+PROGRAM = (sys.executable, "-m", "transface")
 
 
 class Planned(NamedTuple):
@@ -65,33 +65,6 @@ def filled(command: str, places: dict[str, str]) -> list[str]:
     return command.split()
 
 
-def call(words: list[str], *, log: Path, seconds: float) -> bool:
-    """Run a command of transface on one thread at the lowest priority; return whether it ended in time, well.
-
-    Raises:
-        RuntimeError: if it failed.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
-    with log.open("a", encoding="utf-8") as stream:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "transface", *words[1:]],
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            preexec_fn=lambda: os.nice(19),
-        )
-        try:
-            code = child.wait(seconds)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            child.send_signal(signal.SIGTERM)  # it saves at the end of its step
-            child.wait()
-            return False
-    if code != 0:
-        raise RuntimeError(f"{' '.join(words)} ended with {code}: see {log}")
-    return True
-
-
 def children_seconds() -> float:
     """Return the processor time of all children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -107,14 +80,15 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def do_run(planned: Planned, places: dict[str, str], *, deadline: float) -> Record | None:
-    """Run what is planned and return its record, or None where the time was over before it ended."""
+def do_run(planned: Planned, places: dict[str, str], *, children: Children, deadline: float) -> Record | None:
+    """Run what is planned and return its record, or None where the time was over or a signal came before it ended."""
     folder = Path(places["runs"]) / planned.folder
     before, fresh = children_seconds(), not folder.exists()
     for command in planned.commands:
         if not ended(folder) or command != planned.commands[0]:
             words = filled(command, {**places, "folder": str(folder)})
-            if not call(words, log=Path(places["runs"]) / "logs" / f"{planned.group}.log", seconds=left(deadline)):
+            log = Path(places["runs"]) / "logs" / f"{planned.group}.log"
+            if not children.call(words[1:], log=log, seconds=left(deadline)):
                 return None
     return record_of(planned, folder, cpu_seconds=round(children_seconds() - before, 1) if fresh else None)
 
@@ -159,6 +133,21 @@ def left(deadline: float) -> float:
     return max(1.0, deadline - time.monotonic())
 
 
+def do_runs(missing: list[Planned], given: argparse.Namespace, *, children: Children, deadline: float) -> None:
+    """Do one run after another until the time is over or a signal came, and write the record of each that ended."""
+    output = given.output.resolve()
+    places = {"data": str(given.data.resolve()), "made": str(output / "data"), "runs": str(output / "runs")}
+    for words in prepare(given.data, output / "data"):
+        children.call(words[1:], log=output / "runs" / "logs" / "data.log", seconds=left(deadline))
+    for number, one in enumerate(missing, start=1):
+        if children.told or time.monotonic() >= deadline:
+            break
+        print(f"{number}/{len(missing)} {one.group}: {one.run}, seed {one.seed}", flush=True)
+        record = do_run(one, places, children=children, deadline=deadline)
+        if record is not None:
+            write_record(record, given.results / "evidence")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run what is missing, then write the table and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -168,6 +157,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--hours", type=float, default=24.0, help="of this call; the rest waits for the next")
     parser.add_argument("--only", nargs="*", default=None, help="groups; all by default")
     given = parser.parse_args(argv)
+    children = Children(PROGRAM, python_path=ROOT / "src")
+    children.heed()
     groups = read_groups()
     unknown = set(given.only or []) - set(groups)
     if unknown:
@@ -180,20 +171,12 @@ def main(argv: list[str] | None = None) -> int:
     missing = [one for one in plan if not (records / one.group / f"{one.run}-seed{one.seed}.json").is_file()]
     minutes = sum(groups[one.group]["minutes"] for one in missing)
     print(f"{len(plan) - len(missing)} of {len(plan)} runs have their record; the others take about {minutes} minutes")
-    if missing:
-        output = given.output.resolve()
-        places = {"data": str(given.data.resolve()), "made": str(output / "data"), "runs": str(output / "runs")}
-        for words in prepare(given.data, output / "data"):
-            call(words, log=output / "runs" / "logs" / "data.log", seconds=left(deadline))
-        for number, one in enumerate(missing, start=1):
-            if time.monotonic() >= deadline:
-                break
-            print(f"{number}/{len(missing)} {one.group}: {one.run}, seed {one.seed}", flush=True)
-            record = do_run(one, places, deadline=deadline)
-            if record is not None:
-                write_record(record, records)
-    print(write_page(groups, given.results))
-    return 0
+    try:
+        if missing:
+            do_runs(missing, given, children=children, deadline=deadline)
+    finally:
+        print(write_page(groups, given.results))
+    return children.exit_code
 
 
 if __name__ == "__main__":

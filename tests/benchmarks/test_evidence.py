@@ -1,17 +1,24 @@
 """docs/results/evidence.md and evidence.csv say what their records say; every run of `make evidence` can be made."""
 
+import os
 import re
+import signal
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.evidence import run as evidence
+from benchmarks.evidence.children import ENDING, Children
 from benchmarks.evidence.page import group_table, page_of, table_of, write_page
 from benchmarks.evidence.records import Record, read_record, read_records, write_record
 from benchmarks.evidence.run import RESULTS, ended, filled, planned_runs, read_groups
 
 from transface.cli.config.compose import compose
-from transface.evaluation.results import Measure, Result
+from transface.evaluation.results import Measure, Result, write_result
 
 GROUPS = read_groups()
 PLAN = [one for name, group in GROUPS.items() for one in planned_runs(name, group)]
@@ -80,3 +87,87 @@ def test_a_run_that_has_not_ended_is_known(tmp_path: Path) -> None:
     assert not ended(tmp_path)
     (tmp_path / "finished.json").write_text("{}")
     assert ended(tmp_path)
+
+
+# What `make evidence` starts, in place of transface: the first command ends, the others train until told to end.
+PROGRAM = """
+import json, os, pathlib, signal, sys, time
+name = next(word for word in sys.argv if word.startswith("name=")).removeprefix("name=")
+runs = pathlib.Path(next(word for word in sys.argv if word.startswith("paths.runs=")).removeprefix("paths.runs="))
+(runs / name).mkdir(parents=True, exist_ok=True)
+def save(number, frame):
+    (runs / name / "saved").write_text(signal.Signals(number).name)
+    raise SystemExit(128 + number)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, save)
+(runs / name / "pid").write_text(str(os.getpid()))
+os.rename(runs / name / "pid", runs / name / "training")
+while not pathlib.Path(sys.argv[1]).exists() and name.endswith("seed1"):
+    time.sleep(0.01)
+os.symlink(pathlib.Path(sys.argv[1]).parent / "results", runs / name / "results")
+(runs / name / "finished.json").write_text("{}")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_to_make_evidence_ends_the_run_at_work_and_begins_no_other(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = {"recognition": {**GROUPS["recognition"], "runs": {"plain": ""}, "command": ["transface train"]}}
+    monkeypatch.setattr(evidence, "read_groups", lambda: groups)
+    monkeypatch.setattr(evidence, "prepare", lambda data, made: [])
+    monkeypatch.setattr(evidence, "PROGRAM", (sys.executable, "-c", PROGRAM, str(tmp_path / "go")))
+    write_result(record_of("plain", 0, 0.7).results[0], tmp_path / "results")
+    words = ["--data", str(tmp_path), "--output", str(tmp_path / "out"), "--results", str(tmp_path / "docs")]
+    runner = os.fork()
+    if runner == 0:
+        os._exit(exit_code_of(words))
+    runs = tmp_path / "out" / "runs" / "recognition"
+    at_work = runs / "plain-seed1" / "training"
+    wait_until(at_work.exists)
+    os.kill(runner, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(runner, 0)[1]) == 128 + number
+    assert (runs / "plain-seed1" / "saved").read_text() == number.name
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(at_work.read_text()), 0)
+    assert not (runs / "plain-seed2").exists()
+    assert "1 of 3 runs are done" in (tmp_path / "docs" / "evidence.md").read_text()
+    (tmp_path / "go").touch()
+    before = [signal.getsignal(one) for one in ENDING]
+    assert evidence.main(words) == 0
+    for one, handler in zip(ENDING, before, strict=True):
+        signal.signal(one, handler)
+    assert len(list((tmp_path / "docs" / "evidence" / "recognition").iterdir())) == 3
+
+
+def test_commands_end_with_their_runner_whatever_ends_it(tmp_path: Path) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells a child that its parent is gone")
+    code = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    runner = os.fork()
+    if runner == 0:
+        Children((sys.executable, "-c", code), python_path=tmp_path).call([], log=tmp_path / "log", seconds=600)
+        os._exit(0)
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
+    os.kill(runner, signal.SIGKILL)
+    os.waitpid(runner, 0)
+    child = Path("/proc") / (tmp_path / "pid").read_text()
+    wait_until(lambda: not child.exists() or ") Z " in (child / "stat").read_text())
+
+
+def exit_code_of(words: list[str]) -> int:
+    """Return the exit code of `make evidence`."""
+    try:
+        return evidence.main(words)
+    except SystemExit as ended_by:
+        return int(ended_by.code or 0)
+    except BaseException:
+        return 99
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if true():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not come true in a minute")
