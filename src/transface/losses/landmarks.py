@@ -39,6 +39,15 @@ def heatmap_cross_entropy(
     return F.binary_cross_entropy_with_logits(logits, cut_gaussians(points, size, radius))
 
 
+def heatmap_likelihood(logits: Tensor, points: Tensor, *, radius: float = 5.0) -> Tensor:
+    """Return the mean cross-entropy of the softmax over the cells of heat map logits (B, P, H, W) against the cut
+    Gaussians of points (B, P, 2), each with a sum of 1; a point whose disc lies outside costs nothing.
+    """
+    heat = cut_gaussians(points, (int(logits.shape[-2]), int(logits.shape[-1])), radius).flatten(-2)
+    shares = heat / heat.sum(-1, keepdim=True).clamp_min(1e-6)
+    return -(shares * logits.flatten(-2).log_softmax(-1)).sum(-1).mean()
+
+
 def point_distance(predicted: Tensor, points: Tensor) -> Tensor:
     """Return the mean Euclidean distance of points (B, P, 2)."""
     return torch.linalg.vector_norm(predicted - points, dim=-1).mean()

@@ -15,11 +15,11 @@ from transface.backbones.features import EncodedImages, Output, OutputKind
 from transface.backbones.weights.rebuild import rebuildable
 from transface.losses.ages import mean_year, year_shares
 from transface.systems.generalist.decoder.interpreters import (
+    POINT_READERS,
     IdentityInterpreter,
     MapInterpreter,
     QueryValues,
     ValueInterpreter,
-    soft_argmax,
     upsampled_regions,
 )
 from transface.systems.generalist.decoder.layer_attention import LayerBias, LayerMemory, Memory
@@ -69,6 +69,7 @@ class Generalist(nn.Module):
 
     Attributes:
         second_stage: whether stages.py has frozen all but what Layer-Attention adds.
+        points: what makes a point of a heat map, a name of POINT_READERS.
 
     A subclass gives `task_logits`. `encoder.layers` must hold the layers it reads.
 
@@ -77,6 +78,7 @@ class Generalist(nn.Module):
     """
 
     second_stage = False
+    points = "sigmoid"
 
     def __init__(self, encoder: nn.Module, tasks: Iterable[Any], read_layers: Iterable[int]) -> None:
         super().__init__()
@@ -149,8 +151,22 @@ class Generalist(nn.Module):
         for look, own in grouped_looks(self.looks, names).items():
             seen = look.of(images)
             logits = self.task_logits(self.encode(self.pixels(own[0], seen)), own)
-            found |= {self.tasks[name].output: readable(self.tasks[name], one, size) for name, one in logits.items()}
+            found |= {self.tasks[name].output: self.readable(name, one, size) for name, one in logits.items()}
         return {self.tasks[name].output: found[self.tasks[name].output] for name in names}
+
+    def readable(self, name: str, logits: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """Return what a task's logits mean, in the form of its Output: years, points in pixels, region logits of every
+        pixel, or as they are.
+        """
+        kind = self.tasks[name].kind
+        if kind == "age":
+            return mean_year(year_shares(logits))
+        if kind == "parsing":
+            return upsampled_regions(logits, image_size)
+        if kind == "landmarks":
+            height, width = image_size
+            return POINT_READERS[self.points](logits) * logits.new_tensor([width, height]) - 0.5
+        return logits
 
     def answering(self, outputs: Sequence[str]) -> nn.Module:
         """Return this network with some of its answers alone, at the size at which their tasks look at images.
@@ -207,7 +223,7 @@ class TaskView(nn.Module):
         for kind in dict.fromkeys(own.tasks[name].pixels for name in self.names):
             names = [name for name in self.names if own.tasks[name].pixels == kind]
             logits = own.task_logits(own.encode(own.pixels(names[0], images)), names)
-            found |= {own.tasks[name].output: readable(own.tasks[name], one, size) for name, one in logits.items()}
+            found |= {own.tasks[name].output: own.readable(name, one, size) for name, one in logits.items()}
         return self._answer(**{name: found[name] for name in self.outputs})
 
 
@@ -226,6 +242,11 @@ class Faceptor(Generalist):
         pixel_layers: of the encoder that the pixel decoder reads beside the main one; none as published.
         heat_bias: learned, added to every logit of the heat maps of landmarks, from this start; a negative one begins
             with maps that are dark all over, as they are but for their points. None: none, as published.
+        points: what makes a point of a heat map: the mean cell weighted by the "sigmoid" as published, or by the
+            "softmax", which learns from scratch and sharper.
+
+    Raises of the constructor:
+        ValueError: for a word that is none of these, or a setting that nothing would read.
     """
 
     def __init__(
@@ -242,8 +263,14 @@ class Faceptor(Generalist):
         values: str = "shared",
         pixel_layers: Sequence[int] = (),
         heat_bias: float | None = None,
+        points: str = "sigmoid",
     ) -> None:
         super().__init__(encoder, tasks, [*read_layers, *pixel_layers])
+        if points not in POINT_READERS:
+            raise ValueError(f"network.points must be {' or '.join(POINT_READERS)}, got {points!r}")
+        if points == "softmax" and heat_bias is not None:
+            raise ValueError(f"network.heat_bias={heat_bias}: points=softmax does not see what all cells share")
+        self.points = points
         token_width = int(self.encoder.token_width)
         with_queries = {name: task.num_outputs for name, task in self.tasks.items() if task.has_queries}
         self.queries = TaskQueries(with_queries, width)
@@ -355,20 +382,6 @@ class NaiveFaceptor(Generalist):
             head = self.heads[kind]
             found[name] = head(encoded.tokens[11]) if kind == "identity" else head(maps, name)
         return found
-
-
-def readable(task: Task, logits: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Return what a task's logits mean, in the form of its Output: years, points in pixels, region logits of every
-    pixel, or as they are.
-    """
-    if task.kind == "age":
-        return mean_year(year_shares(logits))
-    if task.kind == "parsing":
-        return upsampled_regions(logits, image_size)
-    if task.kind == "landmarks":
-        height, width = image_size
-        return soft_argmax(logits) * logits.new_tensor([width, height]) - 0.5
-    return logits
 
 
 def _output_of(task: Task) -> Output:

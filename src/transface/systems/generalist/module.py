@@ -22,7 +22,7 @@ from transface.systems.generalist.dense_views import DenseViews
 from transface.systems.generalist.faceptor import Generalist
 from transface.systems.generalist.loss_balance import Balance, FixedWeights
 from transface.systems.generalist.stages import frozen_modules, train_only
-from transface.systems.generalist.task_losses import TASK_LOSSES, landmark_loss
+from transface.systems.generalist.task_losses import TASK_LOSSES, landmark_loss, parsing_loss
 from transface.systems.generalist.tasks import Task
 from transface.training.module import NamedLosses, OptimizerFactory, TrainingModule
 from transface.training.optimization.parameter_groups import DecayRule, group_parameters
@@ -42,6 +42,8 @@ class GeneralistModule(TrainingModule):
         identity_teacher: a frozen network with an embedding that teaches ours on the batches of identity; not saved.
         identity_teacher_weight, identity_teacher_loss: of that term; see losses/embedding_distillation.py.
         heat_weight: of the heat maps' cross-entropy beside the distance of the points; 1 as published.
+        region_balance: how much more the pixels of small regions weigh in parsing; 0 as published. See
+            losses/regions.py.
         flip_probability: share of the images of tasks that are not dense that are mirrored, labels with them.
         encoder_lr_factor: of the learning rate of the encoder; that of all else is the optimizer's.
         trained: words; only parameters whose name holds one of them are trained. Empty: all.
@@ -65,6 +67,7 @@ class GeneralistModule(TrainingModule):
         identity_teacher_weight: float = 1.0,
         identity_teacher_loss: EmbeddingLoss = "cosine",
         heat_weight: float = 1.0,
+        region_balance: float = 0.0,
         flip_probability: float = 0.5,
         encoder_lr_factor: float = 0.1,
         trained: Sequence[str] = (),
@@ -82,6 +85,8 @@ class GeneralistModule(TrainingModule):
             raise ValueError(f"system.flip_probability must be in 0..1, got {flip_probability}")
         if not heat_weight > 0:
             raise ValueError(f"system.heat_weight must be positive, got {heat_weight}")
+        if not 0 <= region_balance <= 1:
+            raise ValueError(f"system.region_balance must be in 0..1, got {region_balance}")
         if not encoder_lr_factor > 0 or not 0 < layer_decay <= 1:
             raise ValueError(
                 "system.encoder_lr_factor must be positive and layer_decay in (0, 1], got"
@@ -109,6 +114,7 @@ class GeneralistModule(TrainingModule):
             for name in dense_names:
                 dense.check(network.tasks[name])
         self.heat_weight = heat_weight
+        self.region_balance = region_balance
         self.flip_probability = flip_probability
         self.encoder_lr_factor = encoder_lr_factor
         self.decay_rule: DecayRule = decay_rule
@@ -178,7 +184,10 @@ class GeneralistModule(TrainingModule):
             targets = torch.where(targets.known, targets.values.to(logits.dtype), -1)
         if task.kind == "landmarks":  # at the size of the maps: a quarter of the view's, 128 of the published 512
             size = (int(logits.shape[-2]), int(logits.shape[-1]))
-            return landmark_loss(logits, targets, size=size, heat_weight=self.heat_weight)
+            reader = self.network.points
+            return landmark_loss(logits, targets, size=size, heat_weight=self.heat_weight, reader=reader)
+        if task.kind == "parsing":
+            return parsing_loss(logits, targets, region_balance=self.region_balance)
         return TASK_LOSSES[task.kind](logits, targets)
 
     def _taught(self, student: Tensor, images: Tensor) -> Tensor:

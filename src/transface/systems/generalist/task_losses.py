@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from transface.losses.ages import distribution_divergence, mean_year_error
-from transface.losses.landmarks import heatmap_cross_entropy, point_distance
-from transface.systems.generalist.decoder.interpreters import soft_argmax
+from transface.losses.landmarks import heatmap_cross_entropy, heatmap_likelihood, point_distance
+from transface.losses.regions import region_cross_entropy
+from transface.systems.generalist.decoder.interpreters import POINT_READERS
 
 
 def age_loss(logits: Tensor, ages: Tensor) -> Tensor:
@@ -32,12 +33,14 @@ def expression_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels.long())
 
 
-def parsing_loss(maps: Tensor, regions: Tensor) -> Tensor:
-    """Return the cross-entropy of maps (B, Q, h, w), resized to the size of regions (B, H, W), mean over pixels."""
+def parsing_loss(maps: Tensor, regions: Tensor, *, region_balance: float = 0.0) -> Tensor:
+    """Return the cross-entropy of maps (B, Q, h, w), resized to the size of regions (B, H, W), mean over pixels; see
+    losses/regions.py for `region_balance`.
+    """
     size = (regions.shape[1], regions.shape[2])
     if tuple(maps.shape[2:]) != size:
         maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)
-    return F.cross_entropy(maps, regions.long())
+    return region_cross_entropy(maps, regions, balance=region_balance)
 
 
 def landmark_loss(
@@ -47,12 +50,16 @@ def landmark_loss(
     size: tuple[int, int] = (128, 128),
     radius: float = 5.0,
     heat_weight: float = 1.0,
+    reader: str = "sigmoid",
 ) -> Tensor:
     """Return the distance of the points of maps (B, Q, h, w) to points (B, Q, 2) in 0..1, plus `heat_weight` times the
-    heat maps' cross-entropy.
+    heat maps' cross-entropy: of each cell alone at `size`, or with the reader "softmax" over the cells of the maps.
     """
-    heat = heatmap_cross_entropy(maps, points, size=size, radius=radius)
-    return point_distance(soft_argmax(maps), points) + heat_weight * heat
+    if reader == "softmax":
+        heat = heatmap_likelihood(maps, points, radius=radius)
+    else:
+        heat = heatmap_cross_entropy(maps, points, size=size, radius=radius)
+    return point_distance(POINT_READERS[reader](maps), points) + heat_weight * heat
 
 
 TASK_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -1,14 +1,17 @@
 """What a Faceptor may have beyond the published one: a linear form of its own for every number, a pixel decoder that
-reads several layers, a stem of convolutions.
+reads several layers, a stem of convolutions, points by softmax, regions that weigh alike.
 """
 
 import pytest
 import torch
-from tests.unit.systems.generalist.small import TASKS, encoder, network
+from tests.unit.systems.generalist.small import TASKS, encoder, module, network
 
 from transface.backbones.clip_vit import ClipViT
 from transface.backbones.weights.rebuild import build_backbone, config_of
+from transface.data.batches import FaceBatch
+from transface.data.labels.points import CanvasTargets
 from transface.systems.generalist.decoder.interpreters import QueryValues, ValueInterpreter
+from transface.systems.generalist.dense_views import DenseViews
 from transface.systems.generalist.faceptor import Faceptor
 from transface.systems.generalist.tasks import Task
 
@@ -77,6 +80,57 @@ def test_heat_maps_start_with_their_bias_and_other_maps_have_none() -> None:
     assert network(heat_bias=-4.0).heat_bias is None
 
 
+def test_points_by_softmax_are_the_mean_cell_and_survive_a_rebuild() -> None:
+    built = network((PARTS, Task("points", "landmarks", 3)), points="softmax").eval()
+    again = build_backbone(config_of(built))
+    again.load_state_dict(built.state_dict())
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        maps = built.task_logits(built.encode(images), ["points"])["points"].double()
+        found, second = built(images).points, again.eval()(images).points
+    assert torch.equal(found, second)
+    for image in range(2):
+        for point in range(3):
+            odds = maps[image, point].exp()
+            odds = odds / odds.sum()
+            cells = maps.shape[3]
+            share = sum(float(odds[:, column].sum()) * (column + 0.5) / cells for column in range(cells))
+            assert float(found[image, point, 0]) == pytest.approx(16 * share - 0.5, abs=1e-4)
+
+
+def test_the_settings_of_dense_losses_reach_them() -> None:
+    """From the module, by a batch of canvases: each setting changes the loss of its own task alone."""
+    tasks = (PARTS, Task("points", "landmarks", 5))
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2, 3, 24, 24), generator=draw, dtype=torch.uint8)
+    facts = torch.zeros(2), torch.full((2,), 16)
+    regions = (torch.rand(2, 24, 24, generator=draw) ** 4 * 3).to(torch.uint8)
+    points = torch.rand(2, 5, 2, generator=draw) * 16 + 4
+    batch = {
+        "parts": FaceBatch(images, CanvasTargets(torch.zeros(2, 0, 2), regions, *facts), torch.arange(2)),
+        "points": FaceBatch(images, CanvasTargets(points, torch.zeros(2, 0, 0), *facts), torch.arange(2)),
+    }
+    views = DenseViews(strength=0.0, light=False)
+
+    def losses(reader: str = "sigmoid", **settings: float) -> list[float]:
+        own = module(network(tasks, points=reader), dense=views, flip_probability=0.0, **settings).eval()
+        found = own.losses(batch, torch.Generator()).terms
+        return [float(found["parts"].detach()), float(found["points"].detach())]
+
+    plain, balanced, sharp, sharper = (
+        losses(),
+        losses(region_balance=1.0),
+        losses("softmax"),
+        losses("softmax", heat_weight=2.0),
+    )
+    assert plain[1] == balanced[1]
+    assert plain[0] == sharp[0] == sharper[0]
+    assert plain[0] != balanced[0]
+    assert len({plain[1], sharp[1], sharper[1]}) == 3
+    with pytest.raises(ValueError, match=r"region_balance must be in 0\.\.1, got 2"):
+        module(network(tasks), dense=views, region_balance=2)
+
+
 def test_settings_that_nothing_reads_or_that_are_not_there_are_refused() -> None:
     with pytest.raises(ValueError, match=r"layers \[7\] are read but the encoder gives"):
         network([*TASKS, PARTS], pixel_layers=[7])
@@ -84,6 +138,10 @@ def test_settings_that_nothing_reads_or_that_are_not_there_are_refused() -> None
         network(pixel_layers=[0])
     with pytest.raises(ValueError, match=r'network\.values must be "shared" or "own"'):
         network(values="mine")
+    with pytest.raises(ValueError, match=r"network\.points must be sigmoid or softmax, got 'hard'"):
+        network(points="hard")
+    with pytest.raises(ValueError, match=r"network\.heat_bias=-4\.0: points=softmax does not see"):
+        network(points="softmax", heat_bias=-4.0)
 
 
 def test_a_stem_of_convolutions_makes_a_token_a_patch() -> None:

@@ -3,7 +3,7 @@
 Faceptor (ECCV 2024) section 3.2. Shapes: B images, Q queries, D width, S side of the token grid, E embedding size.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -148,14 +148,32 @@ def soft_argmax(logits: Tensor) -> Tensor:
 
     A map whose sigmoids sum to less than 1e-6 gives the first cell.
     """
-    height, width = logits.shape[-2:]
-    heat = logits.sigmoid()
+    return _mean_cell(logits.sigmoid())
+
+
+def softmax_argmax(logits: Tensor) -> Tensor:
+    """Return the points (B, Q, 2), x and y in 0..1, of maps of logits (B, Q, H, W): the mean cell, weighted by the
+    softmax over the map.
+
+    Unlike the sigmoid's, its gradient at the start does not vanish, and cells far from the point do not draw it to the
+    middle of the map.
+    """
+    return _mean_cell(logits.flatten(-2).softmax(-1).view_as(logits))
+
+
+def _mean_cell(heat: Tensor) -> Tensor:
+    """Return the mean cell (B, Q, 2), x and y in 0..1, of weights (B, Q, H, W)."""
+    height, width = heat.shape[-2:]
     total = heat.sum((-2, -1)).clamp_min(1e-6)
-    columns = torch.arange(width, dtype=logits.dtype, device=logits.device)
-    rows = torch.arange(height, dtype=logits.dtype, device=logits.device)
+    columns = torch.arange(width, dtype=heat.dtype, device=heat.device)
+    rows = torch.arange(height, dtype=heat.dtype, device=heat.device)
     x = (heat.sum(-2) * columns).sum(-1) / total
     y = (heat.sum(-1) * rows).sum(-1) / total
     return torch.stack([(x + 0.5) / width, (y + 0.5) / height], -1)
+
+
+# What makes a point of a heat map, by name: as published, and ours.
+POINT_READERS: Mapping[str, Callable[[Tensor], Tensor]] = {"sigmoid": soft_argmax, "softmax": softmax_argmax}
 
 
 def upsampled_regions(logits: Tensor, size: tuple[int, int]) -> Tensor:
