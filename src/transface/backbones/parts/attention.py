@@ -3,6 +3,8 @@
 Shapes: B images, Q queries, K keys, H heads, D width.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,13 +28,20 @@ class MultiHeadAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, *, blocks: Sequence[int] = ()
+    ) -> Tensor:
         """Return (B, Q, D) for a query (B, Q, D), key and value (B, K, D).
 
-        `bias` broadcasts to (B, H, Q, K) and is added to the scores before the softmax; -inf forbids a key.
+        `bias` broadcasts to (B, H, Q, K) and is added to the scores before the softmax; -inf forbids a key. `blocks`
+        are lengths of runs of queries, and of keys alike, each of which sees itself alone.
         """
         queries, keys, values = self._projected(query, key, value)
-        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
+        if len(blocks) > 1:
+            runs = zip(*(one.split(list(blocks), 2) for one in (queries, keys, values)), strict=True)
+            mixed = torch.cat([F.scaled_dot_product_attention(q, k, v) for q, k, v in runs], 2)
+        else:
+            mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
     def weights(self, query: Tensor, key: Tensor, bias: Tensor | None = None) -> Tensor:

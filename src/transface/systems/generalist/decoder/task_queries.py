@@ -23,16 +23,6 @@ class Queries(NamedTuple):
     position: Tensor
     counts: dict[str, int]
 
-    def separation(self) -> Tensor | None:
-        """Return the bias (Q, Q) that hides the queries of other tasks from each other (0 or -inf), or None for one
-        task.
-        """
-        if len(self.counts) == 1:
-            return None
-        task_of_row = torch.repeat_interleave(torch.tensor(list(self.counts.values()), device=self.content.device))
-        other = task_of_row[:, None] != task_of_row[None, :]
-        return torch.zeros_like(other, dtype=self.content.dtype).masked_fill(other, -torch.inf)
-
 
 class TaskQueries(nn.Module):
     """The learned queries of all tasks.

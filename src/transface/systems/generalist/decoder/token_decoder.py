@@ -5,7 +5,8 @@ after its sum.
 Shapes: B images, Q queries, K memory tokens, D width, H heads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,17 +37,24 @@ class DecoderLayer(nn.Module):
         self,
         tokens: Tensor,
         position: Tensor,
-        memory: Memory,
+        memory: Tensor,
         *,
+        keys: Tensor,
         memory_bias: Tensor | None = None,
-        separation: Tensor | None = None,
+        counts: Sequence[int] = (),
     ) -> Tensor:
-        """Return the next tokens (B, Q, D); positions are added to queries and keys, never to values."""
-        read = self.cross_attention(tokens + position, memory.tokens + memory.positions, memory.tokens, memory_bias)
-        tokens = self.cross_norm(tokens + read)
+        """Return the next tokens (B, Q, D); positions are added to queries and keys, never to values.
+
+        Args:
+            tokens, position: (B, Q, D), (Q, D).
+            memory, keys: (B, K, D), without and with its positions.
+            memory_bias: broadcasts to (B, H, Q, K).
+            counts: queries of each task, whose queries see each other alone.
+        """
+        tokens = self.cross_norm(tokens + self.cross_attention(tokens + position, keys, memory, memory_bias))
         located = tokens + position
-        tokens = self.self_norm(tokens + self.self_attention(located, located, tokens, separation))
-        return self.feedforward_norm(tokens + self.linear2(F.relu(self.linear1(tokens))))
+        tokens = self.self_norm(tokens + self.self_attention(located, located, tokens, blocks=counts))
+        return self.feedforward_norm(tokens + self.linear2(F.relu_(self.linear1(tokens))))
 
 
 class TokenDecoder(nn.Module):
@@ -60,22 +68,26 @@ class TokenDecoder(nn.Module):
 
     def forward(self, queries: Queries, memory: Memory, memory_bias: Tensor | None = None) -> Tensor:
         """Return the tokens (B, Q, D) of the last layer; `memory_bias` broadcasts to (B, H, Q, K)."""
-        tokens = queries.content.expand(memory.tokens.shape[0], -1, -1)
-        separation = queries.separation()
-        for layer in self.layers:
-            tokens = layer(tokens, queries.position, memory, memory_bias=memory_bias, separation=separation)
+        *_, tokens = self._run(queries, memory, memory_bias)
         return tokens
 
     @torch.no_grad()
     def attention(self, queries: Queries, memory: Memory, memory_bias: Tensor | None = None) -> Sequence[Tensor]:
         """Return the cross-attention weights (B, H, Q, K) of every layer."""
+        keys = memory.tokens + memory.positions
+        entered = list(self._run(queries, memory, memory_bias))[:-1]
+        attentions: list[Any] = [layer.get_submodule("cross_attention") for layer in self.layers]
+        return [
+            attention.weights(tokens + queries.position, keys, memory_bias)
+            for attention, tokens in zip(attentions, entered, strict=True)
+        ]
+
+    def _run(self, queries: Queries, memory: Memory, memory_bias: Tensor | None) -> Iterator[Tensor]:
+        """Yield the tokens (B, Q, D) that enter each layer, and those that leave the last."""
         tokens = queries.content.expand(memory.tokens.shape[0], -1, -1)
-        separation = queries.separation()
-        found = []
+        keys = memory.tokens + memory.positions
+        counts = tuple(queries.counts.values())
+        yield tokens
         for layer in self.layers:
-            assert isinstance(layer, DecoderLayer)
-            found.append(
-                layer.cross_attention.weights(tokens + queries.position, memory.tokens + memory.positions, memory_bias)
-            )
-            tokens = layer(tokens, queries.position, memory, memory_bias=memory_bias, separation=separation)
-        return found
+            tokens = layer(tokens, queries.position, memory.tokens, keys=keys, memory_bias=memory_bias, counts=counts)
+            yield tokens
