@@ -64,9 +64,10 @@ def finish(process: subprocess.Popen[bytes]) -> None:
     assert process.returncode == 0, said.decode()[-3000:]
 
 
-def final_state(run: Path) -> dict[str, torch.Tensor]:
+def final_state(run: Path, steps: int = STEPS) -> dict[str, torch.Tensor]:
+    """Return all tensors of a run's last checkpoint: weights, moments of the optimizer, class centres."""
     folder = (run / "checkpoints" / "last").resolve()
-    assert folder.name == f"step-{STEPS:09d}"
+    assert folder.name == f"step-{steps:09d}"
     content = read_checkpoint(folder)
     state = {name: value for name, value in content["state_dict"].items() if isinstance(value, torch.Tensor)}
     for index, moments in content["optimizer_states"][0]["state"].items():

@@ -1,73 +1,48 @@
 """A rank dies, hangs or is slow before, in or after a collective or a save: all ranks end within a stated time with a
 line that says so, and the resumed run ends bit for bit where the run without the fault ends.
+
+Most of them start as torchrun starts them, forked from one process that has imported everything; four through the
+command line alone, whose rank 0 starts the other.
 """
 
 import json
 import os
 import random
-import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
-from tests.distributed.test_kills import SETTINGS
+from tests.contracts.warm_commands import start
+from tests.distributed.test_kills import SETTINGS, final_state
 
 from transface.synthetic.datasets import write_identity_pack
-from transface.training.checkpoints.reader import read_checkpoint
 
 STEPS = 6
-TIMEOUT_SECONDS = 150.0  # trainer.collective_timeout of these runs
-END_SECONDS = 360.0  # after the fault: the timeout, and the end of Python on a busy machine
-FAULT = """
-import json, os, signal, time
-import torch.distributed as dist
-from lightning import Callback
-from transface.training.checkpoints.writer import CheckpointWriter
+TIMEOUT_SECONDS = 15.0  # trainer.collective_timeout of these runs
+END_SECONDS = 45.0  # after the fault: the timeout, the looks for a failure, and the end of Python
+COMMAND = [*(word for word in SETTINGS if not word.startswith("trainer.max_steps")), f"trainer.max_steps={STEPS}"]
+COMMAND += [f"trainer.collective_timeout={TIMEOUT_SECONDS / 60}", "report=false", "name=run", "paths.runs=."]
 
-HOMES = {"all_reduce": (dist, "all_reduce"), "all_gather": (dist, "all_gather_into_tensor"),
-         "save": (CheckpointWriter, "save")}
 
-class Fault(Callback):
-    def __init__(self, kind, place, call, rank, number, mark):
-        self.settings = kind, place, call, rank, number, mark
+class Ended(NamedTuple):
+    """How a run ended: what both ranks said, their exit codes, and when the last one ended."""
 
-    def on_train_start(self, trainer, module):
-        kind, place, call, rank, number, mark = self.settings
-        if dist.get_rank() != rank:
-            return
-        home, name = HOMES[call]
-        real, count = getattr(home, name), [0]
+    said: str
+    codes: list[int]
+    time: float
 
-        def strike():
-            with open(mark, "x") as file:
-                json.dump(time.time(), file)
-            if kind == "die":
-                os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(3 if kind == "slow" else 3600)
 
-        def faulty(*args, **kwargs):
-            count[0] += 1
-            if count[0] != number:
-                return real(*args, **kwargs)
-            if place == "before":
-                strike()
-                return real(*args, **kwargs)
-            if place == "in" and call != "save":
-                kwargs["async_op"] = True
-                work = real(*args, **kwargs)
-                strike()
-                work.wait()
-                return None
-            found = real(*args, **kwargs)
-            strike()
-            return found
+class Whole(NamedTuple):
+    """The run in which nothing goes wrong: its last state, and how often each rank came to each kind of call."""
 
-        setattr(home, name, faulty)
-"""
+    state: dict[str, torch.Tensor]
+    counts: list[dict[str, int]]
 
 
 @pytest.fixture(scope="module")
@@ -76,23 +51,59 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wanted(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
-    """The end of the run in which nothing goes wrong."""
-    runs = tmp_path_factory.mktemp("whole")
-    said, code = finish(start(pack, runs))
-    assert code == 0, said
-    return state_of(runs)
+def whole(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    counts = []
+    for rank in range(2):
+        runs = tmp_path_factory.mktemp("whole")
+        ended = forked(pack, runs, *fault("none", "before", "save", rank=rank, number=0, mark=runs / "counts.json"))
+        assert ended.codes == [0, 0], ended.said[-3000:]
+        counts.append(json.loads((runs / "counts.json").read_text()))
+    return Whole(final_state(runs / "run", STEPS), counts)
 
 
-def start(pack: Path, runs: Path, *words: str) -> subprocess.Popen[str]:
-    (runs / "seeded_fault.py").write_text(FAULT)
-    paths = f"{Path(__file__).parents[2] / 'src'}{os.pathsep}{runs}"
+def fault(kind: str, place: str, call: str, *, rank: int, number: int, mark: Path) -> list[str]:
+    """Return the words that put a fault into a run."""
+    said = {"kind": kind, "place": place, "call": call, "rank": rank, "number": number, "mark": mark}
+    words = ["+callbacks.fault._target_=tests.distributed.seeded_fault.Fault"]
+    return [*words, *(f"+callbacks.fault.{name}={value}" for name, value in said.items())]
+
+
+def forked(pack: Path, runs: Path, *words: str) -> Ended:
+    """Run two ranks to their end, each forked, as torchrun would start them."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
+    group |= {"GLOO_SOCKET_IFNAME": "lo"}
+    outputs = [runs / f"{rank}.log" for rank in range(2)]
+    ranks = [
+        start(
+            ["train", *COMMAND, f"data.root={pack}", *words],
+            runs,
+            output,
+            environment={"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+            own={**group, "LOCAL_RANK": str(rank), "RANK": str(rank)},
+        )
+        for rank, output in enumerate(outputs)
+    ]
+    try:
+        for process in ranks:
+            process.join(240)
+            assert process.exitcode is not None, [output.read_text()[-2000:] for output in outputs]
+    finally:
+        for process in ranks:
+            process.kill()
+    return Ended(
+        "".join(output.read_text() for output in outputs), [process.exitcode for process in ranks], time.time()
+    )
+
+
+def launched(pack: Path, runs: Path, *words: str) -> Ended:
+    """Run the command line, whose rank 0 starts rank 1, until both are gone."""
+    paths = os.pathsep.join([str(Path(__file__).parents[2] / "src"), str(Path(__file__).parents[2])])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    settings = [word for word in SETTINGS if not word.startswith("trainer.max_steps")]
-    settings += [f"trainer.max_steps={STEPS}", f"trainer.collective_timeout={TIMEOUT_SECONDS / 60}", "report=false"]
-    command = [sys.executable, "-W", "ignore", "-m", "transface", "train", *settings, "name=run"]
-    return subprocess.Popen(
-        [*command, f"data.root={pack}", f"paths.runs={runs}", *words],
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "transface", "train", *COMMAND, f"data.root={pack}", *words],
         env=environment,
         cwd=runs,
         start_new_session=True,
@@ -100,23 +111,41 @@ def start(pack: Path, runs: Path, *words: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def finish(process: subprocess.Popen[str], timeout: float = 900) -> tuple[str, int]:
-    """Return what was said and the exit code once the last process of a run is gone."""
     try:
-        said, _ = process.communicate(timeout=timeout)
+        said, _ = process.communicate(timeout=240)  # until the last process of the run closes the pipe
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
-    return said, process.returncode
+    return Ended(said, [process.returncode], time.time())
 
 
-def state_of(runs: Path) -> dict[str, torch.Tensor]:
-    folder = (runs / "run" / "checkpoints" / "last").resolve()
-    assert folder.name == f"step-{STEPS:09d}"
-    state = read_checkpoint(folder)["state_dict"]
-    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+def struck(run: Any, pack: Path, runs: Path, counts: list[dict[str, int]], kind: str, place: str, call: str) -> Ended:
+    """Make a run with a fault whose rank and moment are drawn, and hold how it ends."""
+    draw = random.Random(f"{kind} {place} {call} {run.__name__}")
+    rank, mark = draw.randrange(2), runs / "struck.json"
+    number = draw.randint(1, counts[rank][call])
+    ended: Ended = run(pack, runs, *fault(kind, place, call, rank=rank, number=number, mark=mark))
+    assert mark.is_file(), ended.said[-3000:]
+    assert "Traceback" not in ended.said, ended.said[-3000:]
+    if kind == "slow":
+        assert not any(ended.codes), ended.said[-3000:]
+        return ended
+    assert ended.time - json.loads(mark.read_text()) < END_SECONDS
+    assert any(ended.codes)
+    lines = [line for line in ended.said.splitlines() if line.startswith("transface: ")]
+    if kind == "hang":
+        assert any("did not come to a collective within" in line for line in lines), ended.said[-3000:]
+        assert any(f"rank {rank} stood at" in line and "seeded_fault.py" in line for line in lines), ended.said[-3000:]
+    elif run is forked or rank == 1:
+        # Where rank 1 dies, the launcher in rank 0 may see it before the collective does, and ends all in its words.
+        assert any("ended without a word" in line for line in lines) or "with code -9" in ended.said, ended.said[-3000:]
+    return ended
+
+
+def hold_state(runs: Path, whole: Whole) -> None:
+    found = final_state(runs / "run", STEPS)
+    assert found.keys() == whole.state.keys()
+    assert [name for name, value in whole.state.items() if not torch.equal(found[name], value)] == []
 
 
 CASES = [
@@ -129,35 +158,25 @@ CASES = [
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("kind", "place", "call"), CASES)
 def test_all_ranks_end_in_time_and_the_resumed_run_ends_as_if_nothing_had_been(
-    pack: Path, wanted: dict[str, torch.Tensor], tmp_path: Path, kind: str, place: str, call: str
+    pack: Path, whole: Whole, tmp_path: Path, kind: str, place: str, call: str
 ) -> None:
-    draw = random.Random(f"{kind} {place} {call}")
-    mark = tmp_path / "struck.json"
-    fault = {
-        "kind": kind,
-        "place": place,
-        "call": call,
-        "rank": draw.randrange(2),
-        "number": draw.randint(1, 2) if call == "save" else draw.randint(5, 14),
-        "mark": mark,
-    }
-    words = [f"+callbacks.fault.{name}={value}" for name, value in fault.items()]
-    said, code = finish(start(pack, tmp_path, "+callbacks.fault._target_=seeded_fault.Fault", *words))
-    struck = json.loads(mark.read_text())
-    if kind == "slow":
-        assert code == 0, said[-3000:]
-    else:
-        assert time.time() - struck < END_SECONDS
-        assert code != 0 or fault["rank"] == 0
-        # Where rank 1 dies, the launcher in rank 0 may see it before the collective does, and ends all in its words.
-        words = ["did not come to a collective within"] if kind == "hang" else ["ended without a word", "with code -9"]
-        assert any(word in said for word in words), said[-3000:]
-        assert "Traceback" not in said, said[-3000:]
-        said, code = finish(start(pack, tmp_path, "resume=auto"))
-        assert code == 0, said[-3000:]
-    found = state_of(tmp_path)
-    assert all(torch.equal(found[name], value) for name, value in wanted.items())
-    shutil.rmtree(tmp_path / "run")
+    struck(forked, pack, tmp_path, whole.counts, kind, place, call)
+    if kind != "slow":
+        again = forked(pack, tmp_path, "resume=auto")
+        assert again.codes == [0, 0], again.said[-3000:]
+    hold_state(tmp_path, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("kind", "place", "call"), [("die", "in", "all_reduce"), ("hang", "before", "all_gather")])
+def test_ranks_of_one_command_end_alike(
+    pack: Path, whole: Whole, tmp_path: Path, kind: str, place: str, call: str
+) -> None:
+    struck(launched, pack, tmp_path, whole.counts, kind, place, call)
+    again = launched(pack, tmp_path, "resume=auto")
+    assert again.codes == [0], again.said[-3000:]
+    hold_state(tmp_path, whole)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from transface.artifacts import code_commit
 from transface.cli.config.compose import instantiate, plain, run_verb
-from transface.cli.config.errors import UserError, failure_line, one_line, user_line
+from transface.cli.config.errors import UserError, failure_line, is_late, one_line, user_line
 from transface.cli.config.value_types import home_of, parts
 from transface.cli.runs.changed_settings import changed_settings, told
 from transface.cli.runs.child_processes import children_repeat, refuse_machine_alone
@@ -217,7 +217,7 @@ def build_trainer(cfg: DictConfig, *, resumed: bool = False) -> Any:
 
     loggers = make_loggers(cfg.logger, folder=Path(cfg.paths.run) if resumed else None)
     callbacks = [
-        RankFailures(cfg.paths.run, user_line=user_line, failure_line=failure_line),
+        RankFailures(cfg.paths.run, user_line=user_line, failure_line=failure_line, is_late=is_late),
         *(instantiate(node) for node in cfg.callbacks.values() if node),
     ]
     if not loggers:  # it raises where nobody is told

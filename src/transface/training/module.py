@@ -129,6 +129,11 @@ class TrainingModule(lightning.LightningModule):
         return 3 * forward_flops(self.network, torch.zeros(1, 3, *size, device=self.device, dtype=dtype))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        progress: Any = self.trainer.fit_loop.epoch_progress
+        for counts in (progress.current, progress.total):
+            # Lightning leaves them behind in a run resumed from the end of an epoch; resumed once more from what it
+            # saves then, the epoch, of which every draw follows, would be another.
+            counts.ready = counts.started = counts.processed + 1
         value = seed_step(self.seed, epoch=self.current_epoch, batch=batch_idx, rank=rank())
         if self._generator is None or self._generator.device != self.device:
             self._generator = torch.Generator(self.device)

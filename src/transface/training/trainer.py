@@ -65,7 +65,7 @@ def make_trainer(
             classifier.matmul_precision.
         collective_timeout: minutes that a rank waits for the others in one collective before it ends the run; None:
             torch's own (30 on CPUs, 10 with NCCL). An epoch's first batches, a validation on rank 0 alone and a
-            checkpoint on a slow disk all lie within it.
+            checkpoint on a slow disk all lie within it; the start does not, for which ranks wait ten minutes at least.
         settings: keyword arguments of lightning.Trainer.
 
     Raises:

@@ -95,6 +95,37 @@ def test_a_stopped_run_ends_where_the_whole_one_ends(
 
 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+@pytest.mark.parametrize(("stops", "old"), [((5, 15), False), ((3, 5, 10, 12), False), ((10, 12, 15), True)])
+def test_a_run_stopped_again_and_again_at_the_ends_of_epochs_goes_on_exactly(
+    make_module: Any, train_on_data: Any, tmp_path: Path, stops: tuple[int, ...], old: bool
+) -> None:
+    """And from files of before this was so, which told one epoch too few of those begun."""
+    whole, seen = new_module(make_module), SeenKeys()
+    ended = train_on_data(whole, [seen], max_epochs=4)
+    seen_part, checkpoint = SeenKeys(), None
+    for stop in stops:
+        with pytest.raises(KilledError):
+            train_on_data(
+                new_module(make_module),
+                [seen_part, CheckpointWriter(tmp_path, every_n_steps=1), StopAfter(stop)],
+                max_epochs=4,
+                ckpt_path=checkpoint,
+            )
+        checkpoint = complete_checkpoints(tmp_path)[-1] / "trainer.ckpt"
+        content = torch.load(checkpoint, weights_only=False)
+        for counts in content["loops"]["fit_loop"]["epoch_progress"].values():
+            assert counts["ready"] == counts["started"] == counts["processed"] + 1
+            if old:
+                counts["ready"] = counts["started"] = counts["processed"]
+        torch.save(content, checkpoint)
+    again = new_module(make_module)
+    resumed = train_on_data(again, [seen_part], max_epochs=4, ckpt_path=checkpoint)
+    assert seen_part.keys == seen.keys
+    assert (resumed.global_step, resumed.current_epoch) == (ended.global_step, ended.current_epoch)
+    assert_same_state(again, whole)
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 @pytest.mark.parametrize("stop", [2, 5])
 def test_an_average_named_after_the_checkpoint_goes_on_exactly_too(
     make_module: Any, train_on_data: Any, tmp_path: Path, stop: int

@@ -108,13 +108,28 @@ KILLED = re.compile(r"DataLoader worker .*?killed by signal: [^.]*")
 # What gloo and NCCL say of a rank that did not come to a collective, and of one that is gone.
 LATE = re.compile(r"Timed out waiting \d+ms for (recv|send)|Watchdog caught collective operation timeout|wait timeout")
 GONE = re.compile(r"Connection (closed|reset) by peer|remote process exited|Broken pipe|NCCL .*remote error")
+
+
+def is_late(error: BaseException) -> bool:
+    """Return whether a rank waited in a collective for longer than it may."""
+    return any(isinstance(cause, RuntimeError) and LATE.search(str(cause)) is not None for cause in causes(error))
+
+
 FAILURES = (
     Failure(  # who is waited for cannot speak: a rank that hangs has no words, one that is killed leaves none
-        lambda error: isinstance(error, RuntimeError) and LATE.search(str(error)) is not None,
+        is_late,
         lambda _: (
             "another rank did not come to a collective within trainer.collective_timeout: it hangs, or is far behind"
         ),
         resumes=True,
+    ),
+    Failure(
+        lambda error: type(error).__name__ == "DistNetworkError" or "waiting for clients" in str(error),
+        lambda error: (
+            "the ranks could not meet at MASTER_ADDR and MASTER_PORT"
+            f" ({one_line(str(error))[:200].rstrip('.')}): were all of them started, each with these, and is the port"
+            " free and open between the machines?"
+        ),
     ),
     Failure(
         lambda error: isinstance(error, RuntimeError) and GONE.search(str(error)) is not None,

@@ -27,11 +27,13 @@ class RankFailure(NamedTuple):
         rank: where it happened.
         message: what it said.
         code: exit code of the ranks that did not fail themselves.
+        late: whether it waited in a collective for longer than it may, so that the fault lies with another rank.
     """
 
     rank: int
     message: str
     code: int
+    late: bool = False
 
 
 class RankFailures(Callback):
@@ -46,6 +48,8 @@ class RankFailures(Callback):
         user_line: the one line of an error that a user made, or None for any other; the first ends with code 2, the
             second with 1.
         failure_line: the one line of a run that failed in a known way, or None.
+        is_late: whether an error says that a rank waited in a collective for longer than it may: the others then say
+            where they stand, as one of them hangs.
         seconds_between_looks: how often the file is looked for; a failing rank stays four times as long, so that all
             see it.
         end_process: called with the exit code, for tests.
@@ -57,11 +61,12 @@ class RankFailures(Callback):
         *,
         user_line: Callable[[BaseException], str | None],
         failure_line: Callable[[BaseException], str | None] = lambda _: None,
+        is_late: Callable[[BaseException], bool] = lambda _: False,
         seconds_between_looks: float = 0.5,
         end_process: Callable[[int], object] = os._exit,
     ) -> None:
         self.path = Path(folder) / FAILURE
-        self.user_line, self.failure_line = user_line, failure_line
+        self.user_line, self.failure_line, self.is_late = user_line, failure_line, is_late
         self.seconds_between_looks, self.end_process = seconds_between_looks, end_process
         self._over = threading.Event()
 
@@ -83,6 +88,7 @@ class RankFailures(Callback):
         if world_size() == 1 or isinstance(exception, (SystemExit, KeyboardInterrupt)):
             return
         own = describe(exception, rank=rank(), line=self.user_line(exception), failure=self.failure_line(exception))
+        own = own._replace(late=self.is_late(exception))
         first = write_first(self.path, own)
         if first.rank != own.rank and first.message != own.message:
             self._end(first)
@@ -92,6 +98,8 @@ class RankFailures(Callback):
         while not self._over.wait(self.seconds_between_looks):
             failure = read_failure(self.path)
             if failure is not None and failure.rank != own_rank:
+                if failure.late:
+                    print(f"transface: rank {own_rank} stood at {main_thread_place()}", file=sys.stderr, flush=True)
                 self._end(failure)
                 return
 
@@ -101,6 +109,14 @@ class RankFailures(Callback):
         # Rank 0 ends by its own error: Lightning's launcher would kill it, before it has spoken, at another code than 0
         # of a process it started.
         self.end_process(0 if failure.rank == 0 else failure.code)
+
+
+def main_thread_place() -> str:
+    """Return file, line and function in which the main thread is."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    if frame is None:
+        return "an unknown place"
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
 def describe(error: BaseException, *, rank: int, line: str | None, failure: str | None = None) -> RankFailure:

@@ -85,11 +85,10 @@ class ResumedOptimizer:
 
 
 def upgrade(checkpoint: dict[str, Any]) -> None:
-    """Rename in place what checkpoints written before the network had its name call otherwise; current ones stay as
-    they are.
+    """Renew in place what older checkpoints say otherwise; current ones stay as they are.
 
-    `backbone.*` became `network.*`, `ema_backbone` became `averaged`, and the optimizer's class was told by its
-    settings.
+    A run resumed from the end of an epoch did not count the epoch it was in (`count_begun_epoch`). `backbone.*` became
+    `network.*`, `ema_backbone` became `averaged`, and the optimizer's class was told by its settings.
     """
     state = checkpoint.get("state_dict")
     if (
@@ -105,6 +104,19 @@ def upgrade(checkpoint: dict[str, Any]) -> None:
     states = checkpoint.get("optimizer_states")
     if isinstance(own, dict) and "optimizer" not in own and states:
         own["optimizer"] = "AdamW" if "betas" in states[0]["param_groups"][0] else "SGD"
+    loops = checkpoint.get("loops")
+    if isinstance(loops, dict) and "fit_loop" in loops:
+        count_begun_epoch(loops["fit_loop"])
+
+
+def count_begun_epoch(fit_loop: dict[str, Any]) -> None:
+    """Set in place how many epochs had begun, where Lightning's counts were saved at the end of a batch: one more than
+    had ended. Current ones are so.
+    """
+    batches = fit_loop["epoch_loop.batch_progress"]["current"]
+    if batches["completed"] < batches["processed"]:
+        for counts in fit_loop["epoch_progress"].values():
+            counts["ready"] = counts["started"] = counts["processed"] + 1
 
 
 def check_checkpoint(

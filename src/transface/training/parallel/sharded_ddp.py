@@ -2,8 +2,10 @@
 them.
 """
 
+from datetime import timedelta
 from typing import Any, Protocol, runtime_checkable
 
+import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -64,6 +66,9 @@ def leave_shards_out(module: nn.Module) -> None:
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, sharded_parameter_names(module))
 
 
+MEETING = timedelta(minutes=10)
+
+
 class ShardedDDPStrategy(DDPStrategy):
     """Lightning's DDP, with sharded parameters placed once the ranks know each other and left out of its traffic.
 
@@ -80,6 +85,20 @@ class ShardedDDPStrategy(DDPStrategy):
         super().setup_environment()
         if self.lightning_module is not None:
             place_shards(self.lightning_module)
+
+    def setup_distributed(self) -> None:
+        """Meet the other ranks, then hold each collective to the time it may take.
+
+        A machine that starts slowly is not lost: however little that time is, ranks wait MEETING for each other.
+        """
+        wait, self._timeout = self._timeout, max(self._timeout or MEETING, MEETING)
+        try:
+            super().setup_distributed()
+        finally:
+            self._timeout = wait
+        if wait is not None and wait < MEETING:
+            set_timeout = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
+            set_timeout(wait)
 
     def _setup_model(self, model: nn.Module) -> Any:
         leave_shards_out(model)

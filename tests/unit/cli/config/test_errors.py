@@ -5,7 +5,7 @@ import errno
 import pytest
 import torch
 
-from transface.cli.config.errors import failure_line, reported
+from transface.cli.config.errors import failure_line, is_late, reported
 from transface.training.callbacks.failure_guards import NonFiniteLossError
 
 
@@ -75,6 +75,29 @@ def test_a_traceback_is_shown_to_who_asks(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("TRANSFACE_TRACEBACK", "1")
     with pytest.raises(NonFiniteLossError):
         outcome_of(NonFiniteLossError("loss is nan"))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            RuntimeError("Timed out waiting 15000ms for recv operation to complete"),
+            "did not come to a collective within trainer.collective_timeout",
+        ),
+        (RuntimeError("Connection closed by peer [127.0.0.1]:33223"), "another rank ended without a word"),
+        (
+            torch.distributed.DistNetworkError("The client socket has timed out after 2000ms while trying to connect"),
+            "the ranks could not meet at MASTER_ADDR and MASTER_PORT (The client socket has timed out",
+        ),
+        (
+            torch.distributed.DistStoreError("Timed out after 3 seconds waiting for clients. 1/2 clients joined."),
+            "1/2 clients joined): were all of them started",
+        ),
+    ],
+)
+def test_a_lost_rank_is_a_line(error: Exception, words: str) -> None:
+    assert words in (failure_line(error, "train") or "")
+    assert is_late(error) == ("trainer.collective_timeout" in words)
 
 
 @pytest.mark.parametrize(

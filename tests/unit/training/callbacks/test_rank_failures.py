@@ -51,6 +51,26 @@ def test_a_rank_that_waits_says_the_other_s_error_and_ends(
     assert "rank 1 failed: record 5 is bad" in capsys.readouterr().err
 
 
+def test_a_rank_says_where_it_stood_when_another_waited_for_it_in_vain(
+    on_rank: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hanging, ended = on_rank(1)
+    hanging.setup(TRAINER, MODULE, "fit")
+    write_first(tmp_path / "run" / "failure.json", RankFailure(0, "nobody came", 1, late=True))
+    assert ended.happened.wait(20)  # the place the main thread hangs at
+    hanging.teardown(TRAINER, MODULE, "fit")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("transface: rank 1 stood at ")
+    assert second == "transface: rank 0 failed: nobody came"
+
+
+def test_a_rank_that_waited_in_vain_says_so_in_the_file(on_rank: Any, tmp_path: Path) -> None:
+    waiting, _ = on_rank(0)
+    waiting.is_late = lambda error: "waited" in str(error)
+    waiting.on_exception(TRAINER, MODULE, RuntimeError("waited"))
+    assert read_failure(tmp_path / "run" / "failure.json") == RankFailure(0, "RuntimeError: waited", 1, late=True)
+
+
 def test_the_rank_that_fails_writes_its_error_and_raises_on_its_own(on_rank: Any, tmp_path: Path) -> None:
     failing, ended = on_rank(1)
     failing.on_exception(TRAINER, MODULE, ValueError("record 5 is bad"))
