@@ -11,7 +11,7 @@ from transface.cli.config.errors import UserError
 # What each kind of set is drawn with where nothing is said, in the order of conf/synthesize.yaml.
 DEFAULTS: dict[str, dict[str, int]] = {
     "identities": {"num_identities": 400, "images_per_identity": 24, "num_pairs": 600, "num_ijbc_identities": 24},
-    "attributes": {"num_identities": 600, "images_per_identity": 4},
+    "attributes": {"num_identities": 2400, "images_per_identity": 2},
     "expressions": {"num_identities": 120, "images_per_identity": 21},
     "ages": {"num_identities": 1200, "images_per_identity": 2},
     "world": {

@@ -34,7 +34,7 @@ OLDEST_MADE_UP = 85
 
 
 def write_attribute_folder(
-    root: str | Path, *, num_identities: int = 600, images_per_identity: int = 4, seed: int = 0
+    root: str | Path, *, num_identities: int = 2400, images_per_identity: int = 2, seed: int = 0
 ) -> Path:
     """Write a folder in CelebA's form (178 x 218, the official five lists) and return it.
 
