@@ -31,6 +31,7 @@ from transface.data.labels.expressions import (
 from transface.data.labels.label import Labels
 from transface.data.sources.face_lists import SEVEN, ListForm, list_form_of, read_listed
 from transface.data.sources.image_files import PATH_COLUMNS, WHOLE_NUMBER
+from transface.data.sources.unnamed_images import tell_unnamed
 from transface.images.files import files_below, is_image_name
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class LabelledFiles(NamedTuple):
         labels: by name ("expression", "gender", "age"), n each.
         split: (n,) "train", "val", "test", or "" where the set does not say.
         rejected: files that were left out, each with the reason.
+        unused: further paths that the set's lists name and that have no label here.
     """
 
     root: Path
@@ -80,6 +82,7 @@ class LabelledFiles(NamedTuple):
     labels: dict[str, Labels]
     split: NDArray[np.str_]
     rejected: list[str]
+    unused: Sequence[str] = ()
 
 
 def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: str = "expression") -> LabelledFiles:
@@ -115,6 +118,8 @@ def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: s
         raise ValueError(
             f"{root} holds no image that can be used as {kind}" + (f": {found.rejected[0]}" if found.rejected else "")
         )
+    if kind not in ("utkface", "classes"):  # those have no list
+        tell_unnamed(root, found.root, [*found.paths, *found.unused])
     if found.rejected and str(root) not in _told:
         _told.add(str(root))
         logger.warning("%s: %d files are left out: %s", root, len(found.rejected), "; ".join(found.rejected[:5]))
@@ -129,7 +134,7 @@ def read_lists(root: Path, form: ListForm) -> LabelledFiles:
         labels = {"age": AgeLabels(listed.values)}
     else:
         labels = {"expression": ClassLabels(listed.values.astype(np.int64), SEVEN)}
-    return LabelledFiles(listed.folder, listed.paths, labels, listed.splits, [])
+    return LabelledFiles(listed.folder, listed.paths, labels, listed.splits, [], listed.unused)
 
 
 def read_utkface(root: Path) -> LabelledFiles:
@@ -213,26 +218,27 @@ def read_ferplus(root: Path) -> LabelledFiles:
 
     What the rule leaves out is counted; an image that a list names and that is not there is listed.
     """
-    paths, classes, split, rejected, undecided = [], [], [], [], 0
+    paths, classes, split, rejected, undecided = [], [], [], [], []
     for folder, own in (("FER2013Train", "train"), ("FER2013Valid", "val"), ("FER2013Test", "test")):
         for base in (root / folder, root / "data" / folder):
             if (base / "label.csv").is_file():
                 for name, expression in read_ferplus_labels(base / "label.csv"):
                     if expression < 0:
-                        undecided += 1
+                        undecided.append(str((base / name).relative_to(root)))
                     elif not (base / name).is_file():
                         rejected.append(f"{folder}/{name}: named by label.csv, and not there")
                     else:
                         paths.append(str((base / name).relative_to(root)))
                         classes.append(expression)
                         split.append(own)
-    logger.info("%s: %d images have no majority for an expression", root, undecided)
+    logger.info("%s: %d images have no majority for an expression", root, len(undecided))
     return LabelledFiles(
         root,
         paths,
         {"expression": ClassLabels(np.array(classes, dtype=np.int64), FERPLUS)},
         np.array(split, dtype="<U5"),
         rejected,
+        undecided,
     )
 
 
@@ -268,7 +274,7 @@ def read_raf_db(root: Path) -> LabelledFiles:
     if not lists:
         raise FileNotFoundError(f"no list_patition_label.txt below {root}")
     known = {Path(name).name: name for name in _images_below(root)}
-    paths, classes, split, rejected = [], [], [], []
+    paths, classes, split, rejected, unused = [], [], [], [], []
     for line in lists[0].read_text(encoding="utf-8").split("\n"):
         words = line.split()
         if not words:
@@ -277,6 +283,7 @@ def read_raf_db(root: Path) -> LabelledFiles:
         name = next((known[n] for n in (f"{stem}_aligned.jpg", words[0]) if n in known), None)
         if name is None or len(words) != 2 or words[1] not in "1234567":
             rejected.append(f"{words[0]}: {'not there' if name is None else 'no label 1 to 7'}")
+            unused += [] if name is None else [name]
             continue
         paths.append(name)
         classes.append(int(words[1]) - 1)
@@ -287,6 +294,7 @@ def read_raf_db(root: Path) -> LabelledFiles:
         {"expression": ClassLabels(np.array(classes, dtype=np.int64), RAF_DB)},
         np.array(split, dtype="<U5"),
         rejected,
+        unused,
     )
 
 
@@ -297,7 +305,7 @@ def read_affectnet(root: Path) -> LabelledFiles:
     Classes 8 to 10 (none, uncertain, not a face) are left out; the public validation set is "test", as the papers use
     it.
     """
-    paths, classes, split, rejected = [], [], [], []
+    paths, classes, split, rejected, unused = [], [], [], [], []
     for folder, own in (("train_set", "train"), ("val_set", "test")):
         for file in sorted(
             (root / folder / "annotations").glob("*_exp.npy"), key=lambda path: (len(path.name), path.name)
@@ -310,6 +318,8 @@ def read_affectnet(root: Path) -> LabelledFiles:
                 paths.append(str(image.relative_to(root)))
                 classes.append(expression)
                 split.append(own)
+            else:
+                unused.append(str(image.relative_to(root)))
     for name, own in (("training.csv", "train"), ("validation.csv", "test")):
         for path in sorted(root.rglob(name)):
             for listed, expression in _affectnet_rows(path):
@@ -317,10 +327,12 @@ def read_affectnet(root: Path) -> LabelledFiles:
                     paths.append(listed)
                     classes.append(expression)
                     split.append(own)
+                else:
+                    unused.append(listed)
     found = sorted(root.rglob("Manually_Annotated_Images"))
     base = found[0] if found else root
     labels: dict[str, Labels] = {"expression": ClassLabels(np.array(classes, dtype=np.int64), AFFECTNET)}
-    return LabelledFiles(base, paths, labels, np.array(split, dtype="<U5"), rejected)
+    return LabelledFiles(base, paths, labels, np.array(split, dtype="<U5"), rejected, unused)
 
 
 def _affectnet_rows(path: Path) -> Iterable[tuple[str, int]]:

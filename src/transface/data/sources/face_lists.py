@@ -4,6 +4,7 @@ Each is a folder with data/ and label/ (or label.txt, label.pkl). Shapes: n imag
 """
 
 import csv
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,15 +18,19 @@ UTKFACE_SHIFT = 21  # CORAL's lists have ages counted from 21
 RAF_DB_ORDER = {1: 3, 2: 4, 3: 5, 4: 1, 5: 2, 6: 6, 7: 0}
 FERPLUS_ORDER = (0, 1, 3, 2, 6, 5, 4, 7)
 CONTEMPT = 7
+NO_PLACE = -math.inf  # of an expression that is none of the seven
 
 
 class ListedFaces(NamedTuple):
-    """What lists say: paths below the folder, a number each (years, or a place in SEVEN), and splits."""
+    """What lists say: paths below the folder, a number each (years, or a place in SEVEN), and splits; and further
+    paths, whose expression is none of the seven.
+    """
 
     folder: Path
     paths: list[str]
     values: NDArray[np.float64]
     splits: NDArray[np.str_]
+    unused: list[str]
 
 
 def list_form_of(root: Path) -> ListForm | None:
@@ -47,7 +52,8 @@ def read_listed(root: Path, form: ListForm) -> ListedFaces:
         FileNotFoundError: if no list is there, or an image that is named is not.
         ValueError: naming a line of another form.
     """
-    rows = list(_READERS[form](root))
+    listed = list(_READERS[form](root))
+    rows = [row for row in listed if row[1] != NO_PLACE]
     if not rows:
         raise FileNotFoundError(f"{root} holds no list of the form {form}: see docs/papers/faceptor.md")
     folder = root / "data"
@@ -60,6 +66,7 @@ def read_listed(root: Path, form: ListForm) -> ListedFaces:
         [path for path, _, _ in rows],
         np.array([value for _, value, _ in rows]),
         np.array([split for _, _, split in rows], dtype="<U5"),
+        [path for path, value, _ in listed if value == NO_PLACE],
     )
 
 
@@ -105,7 +112,8 @@ def _utkface(root: Path) -> Iterator[Row]:
 def _affectnet(root: Path) -> Iterator[Row]:
     for split in ("train", "test"):
         rows = _words(root / "label" / f"{split}.txt", split)
-        yield from (row for row in _of_seven(rows, root / "label" / f"{split}.txt", top=CONTEMPT) if row[1] < CONTEMPT)
+        for path, value, own in _of_seven(rows, root / "label" / f"{split}.txt", top=CONTEMPT):
+            yield path, value if value < CONTEMPT else NO_PLACE, own
 
 
 def _ferplus(root: Path) -> Iterator[Row]:
@@ -114,8 +122,7 @@ def _ferplus(root: Path) -> Iterator[Row]:
             _words(root / "label" / f"{split}.txt", split), root / "label" / f"{split}.txt", top=CONTEMPT
         ):
             place = FERPLUS_ORDER[int(value)]
-            if place < CONTEMPT:
-                yield path, float(place), own
+            yield path, float(place) if place < CONTEMPT else NO_PLACE, own
 
 
 def _raf_db(root: Path) -> Iterator[Row]:

@@ -8,6 +8,7 @@ from transface.data.sources.attributes.celeba import is_celeba, read_celeba
 from transface.data.sources.attributes.label_pickle import is_label_pickle, read_label_pickle
 from transface.data.sources.attributes.lfwa import is_lfwa, read_lfwa
 from transface.data.sources.attributes.table import read_table
+from transface.data.sources.unnamed_images import tell_unnamed
 
 
 def open_attributes(
@@ -53,5 +54,6 @@ def open_attributes(
             f"{root} holds no attributes: expected list_attr_celeba.txt or .csv (CelebA), lfw_att_40.mat (LFWA), or"
             " give a .csv or .parquet table"
         )
+    tell_unnamed(root, found.root, found.paths)
     found = found._replace(labels=found.labels.chosen(labels, without=without))
     return found if (found.splits == VAL).any() else put_val_aside(found, val_identity_share, seed=seed)

@@ -9,6 +9,7 @@ from transface.data.sources.dense.hrnet_lists import read_hrnet_lists
 from transface.data.sources.dense.matlab_sets import read_aflw, read_cofw
 from transface.data.sources.dense.parsing_sets import read_celebamask_hq, read_lapa, read_lfw_parts
 from transface.data.sources.dense.pts_files import read_pts_files
+from transface.data.sources.unnamed_images import tell_unnamed
 
 DenseForm = Literal["300w", "wflw", "cofw", "aflw", "pts", "celebamask_hq", "lapa", "lfw_parts"]
 _READERS: Mapping[str, Callable[[Path], DenseSet]] = {
@@ -36,7 +37,10 @@ def open_dense(root: str | Path, form: DenseForm | None = None) -> DenseSet:
     found = form or form_of(root)
     if found not in _READERS:
         raise ValueError(f"form must be one of {', '.join(get_args(DenseForm))} or null, got {found!r}")
-    return _READERS[found](root)
+    opened = _READERS[found](root)
+    if opened.encoded is None:
+        tell_unnamed(root, opened.root, opened.paths)
+    return opened
 
 
 def form_of(root: Path) -> str:

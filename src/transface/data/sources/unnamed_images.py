@@ -1,0 +1,44 @@
+"""Counts images that lie beside those of a list and that no list names: they are no part of the set, and it says so."""
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from transface.images.files import is_image_name
+
+logger = logging.getLogger(__name__)
+_told: set[str] = set()  # folders of sets: a set is opened for training and for each protocol
+
+
+def unnamed_images(folder: Path, named: Iterable[str]) -> list[str]:
+    """Return the images, as paths below a folder, that lie in the folders of the named ones and are none of them."""
+    names: dict[str, set[str]] = defaultdict(set)
+    for path in named:
+        place, name = os.path.split(os.path.normpath(path))
+        names[place].add(name)
+    found = []
+    for place, own in sorted(names.items()):
+        if (folder / place).is_dir():
+            there = {entry.name for entry in os.scandir(folder / place) if is_image_name(entry.name)}
+            found += [os.path.join(place, name) for name in sorted(there - own) if not name.startswith(".")]
+    return found
+
+
+def tell_unnamed(root: Path, folder: Path, named: Iterable[str]) -> None:
+    """Warn once of images in the folders of a set's named images that none of its lists names.
+
+    Args:
+        root: what the user gave.
+        folder: what the names are relative to.
+        named: every image that a list names, also those that are not used.
+    """
+    key = os.path.abspath(root)
+    if key in _told:
+        return
+    _told.add(key)
+    if found := unnamed_images(folder, named):
+        logger.warning(
+            "%s: %d images in %s are named by no list and are not used, such as %s", root, len(found), folder, found[0]
+        )
