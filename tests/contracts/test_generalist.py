@@ -233,9 +233,20 @@ def test_the_second_stage_trains_only_what_layer_attention_adds(
     assert "network.memory.projections.1.weight" in second
 
 
+@pytest.mark.parametrize("task", [*TASKS, "age,gender"])
+def test_a_task_alone_is_trained_by_the_experiment_of_all(task: str, call: Callable[..., int]) -> None:
+    more = ["gender.root=world/age"] if "gender" in task else []
+    assert call("train", f"task=[{task}]", *more, "trainer.max_steps=1", f"name=alone_{task.replace(',', '_')}") == 0
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
+        (["task=[age,age]"], "task=[age,age]: age is there 2 times"),
+        (["task=[age]", "age.root=null"], "task 'age' has no data: age.root is null"),
+        (["task=[age]", "identity.root=x"], "no setting 'identity'"),
+        (["task=[age]", "classifier=partial_fc"], "only tasks of identity have a classifier, and none of age is one"),
+        (["balance.names={pose: 1}"], "balance.names has no key 'pose': +balance.names=... adds keys to it"),
         (["~data.sets.age"], "task 'age' has no data: give data.sets.age"),
         (["~data.tasks.age"], "data set 'age' has no task: give data.tasks.age"),
         (["network.read_layers=[1,7]"], "layers [7] are read but the encoder gives [1]"),

@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from transface.cli.config.absent_files import refuse_absent
+from transface.cli.config.chosen_tasks import leave_out_unchosen_tasks, refuse_repeated_tasks
 from transface.cli.config.command_line import hydra_words, overrides_of
 from transface.cli.config.config_errors import config_line
 from transface.cli.config.errors import Carried, UserError, has_line, shows_traceback
@@ -43,6 +44,9 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
 
     def checked(cfg: DictConfig) -> Any:
         try:
+            overrides = [str(word) for word in HydraConfig.get().overrides.task]
+            refuse_repeated_tasks(overrides)
+            leave_out_unchosen_tasks(cfg, overrides, config_folders())
             refuse_unknown(cfg, root)
             refuse_missing(cfg)
             refuse_absent(cfg, root)
@@ -139,7 +143,7 @@ def refuse_unknown(cfg: DictConfig, verb: str) -> None:
         UserError: naming the setting and what is near it.
     """
     known = known_settings(verb)
-    text = OmegaConf.to_yaml(cfg, resolve=False)
+    text = OmegaConf.to_yaml(cfg, resolve=False) + _experiment_text()
     unread = [
         name
         for name in _plain_settings(cfg)
@@ -151,6 +155,13 @@ def refuse_unknown(cfg: DictConfig, verb: str) -> None:
         )
         hint = f"did you mean {' or '.join(near)}?" if near else "'--cfg job' prints all settings"
         raise UserError(f"no setting {unread[0]!r}, nothing reads it: {hint}")
+
+
+def _experiment_text() -> str:
+    """Return the experiment's file: a setting that it refers to is read, also where what refers to it was replaced."""
+    choice = HydraConfig.get().runtime.choices.get("experiment") if HydraConfig.initialized() else None
+    files = [folder / "experiment" / f"{choice}.yaml" for folder in config_folders()]
+    return "".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
 
 
 def known_settings(verb: str) -> list[str]:

@@ -42,6 +42,9 @@ def hydra_line(error: BaseException, *, folder: Path, known_keys: Callable[[], S
     if override or missing:
         name = override.group(1) if override else missing.group(1)  # type: ignore[union-attr]
         known = list(known_keys())
+        inner = re.search(r"Key '([^']+)' is not in struct", f"{error.__cause__}")
+        if name in known and inner:
+            return f"{name} has no key {inner.group(1)!r}: +{name}=... adds keys to it"
         near = difflib.get_close_matches(name, known, n=3) or difflib.get_close_matches(name.split(".")[-1], known, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "'--cfg job' prints all keys"
         return f"no config key {name!r}: {hint} (+{name}=... adds a key that is not there)"

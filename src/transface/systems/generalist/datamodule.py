@@ -57,6 +57,9 @@ class GeneralistData(JointTrainingData):
             if row["kind"] == "identity":
                 own["first_label"] = self.num_identities
             size = row.get("image_size") or image_size
+            stated = getattr(sets[name], "keywords", {})
+            if "root" in stated and stated["root"] is None and not stated.get("sources"):
+                raise ValueError(f"task {name!r} has no data: {name}.root is null, give a folder or a list")
             opened[name] = sets[name](image_size=size, total_batch_size=row.get("batch_size", 1), **own)
             facts = TaskFacts(**opened[name].facts())
             found.append(_row(row, facts))
