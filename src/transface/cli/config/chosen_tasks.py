@@ -41,7 +41,7 @@ def leave_out_unchosen_tasks(cfg: DictConfig, overrides: Sequence[str], folders:
     weights = cfg.get("balance", {}).get("names")
     told = ", ".join(map(str, rows))
     with open_dict(cfg):
-        for name in known - {str(row) for row in rows}:
+        for name in known - {str(row) for row in rows} - {str(one) for one in cfg.data.get("sets") or ()}:
             if name in cfg and not any(re.match(rf"[+~]*{re.escape(name)}[.=]", word) for word in overrides):
                 del cfg[name]
             if isinstance(weights, DictConfig) and name in weights and not _weighed(name, overrides):
