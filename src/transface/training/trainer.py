@@ -113,13 +113,11 @@ def make_trainer(
         "enable_checkpointing": False,
         "enable_model_summary": False,
     }
-    chosen = (
-        ShardedDDPStrategy(**DDP_WORDS[strategy], **waits)
-        if isinstance(strategy, str) and strategy in DDP_WORDS
-        else strategy
-    )
-    if isinstance(chosen, DDPStrategy) and waits:
-        chosen._timeout = waits["timeout"]
+    chosen = strategy
+    if isinstance(strategy, str) and strategy in DDP_WORDS:
+        chosen = ShardedDDPStrategy(**DDP_WORDS[strategy], **waits)
+    elif isinstance(strategy, DDPStrategy) and waits:
+        strategy._timeout = waits["timeout"]
     trainer = lightning.Trainer(strategy=chosen, **settings)
     if strategy == "auto" and type(trainer.strategy) is DDPStrategy:  # only Lightning knows how many devices there are
         trainer = lightning.Trainer(strategy=ShardedDDPStrategy(**waits), **settings)

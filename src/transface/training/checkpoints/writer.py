@@ -18,6 +18,7 @@ from transface.backbones.weights.files import TRAINER_FILE
 from transface.distributed import rank
 from transface.training.checkpoints.reader import complete_checkpoints
 from transface.training.direction import higher_is_better
+from transface.training.logging.metrics_file import MetricsFile
 
 
 class CheckpointWriter(Callback):
@@ -146,7 +147,7 @@ class CheckpointWriter(Callback):
         self._saved_step, self._last_time = trainer.global_step, time.monotonic()
         if rank() == 0:
             for logger in trainer.loggers:
-                if hasattr(logger, "sync"):  # metrics.csv of this package
+                if isinstance(logger, MetricsFile):
                     logger.sync()
             self._publish(writing, final)
         trainer.strategy.barrier()
