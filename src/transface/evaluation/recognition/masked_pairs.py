@@ -14,9 +14,9 @@ from torchvision.io import encode_png
 
 from transface.data.augment.occluders import Occluder, numbers_of_samples, points_in_pixels, template_shares
 from transface.data.benchmarks.pairs import PairSet, read_pair_set
+from transface.data.benchmarks.pairs_txt import read_pairs_txt
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import check_settings
-from transface.evaluation.recognition.own_lists import read_pairs_txt
 from transface.evaluation.recognition.pair_results import IntervalSettings, require_both_classes
 from transface.evaluation.recognition.pair_sets import PAIR_FARS, evaluate_pair_set
 from transface.evaluation.results import Result
@@ -152,15 +152,11 @@ def resized(pair_set: PairSet, side: int) -> PairSet:
 
 
 def read_pairs_folder(folder: Path) -> PairSet:
-    """Return the pairs of a folder of people with a pairs.txt: `name i j` of one person, `name1 i name2 j` of two; i
-    counts from 1.
-
-    Image i of a person is <name>_<i with four digits>.*, else the i-th of the sorted folder. A first line of counts is
-    passed over.
+    """Return the pairs of a folder of people with a pairs.txt; see data/benchmarks/pairs_txt.py.
 
     Raises:
         FileNotFoundError: no pairs.txt.
-        ValueError: naming the first line that names no image.
+        ValueError: naming the first line that is no pair, or names no image or several.
     """
     path = folder / "pairs.txt"
     if not path.is_file():

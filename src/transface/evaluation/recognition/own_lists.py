@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from transface.data.benchmarks.pairs_txt import read_pairs_txt
 from transface.data.sources.image_files import refuse_splits
 from transface.evaluation.recognition.all_pairs import require_both_kinds
 from transface.evaluation.recognition.pair_results import require_both_classes
@@ -20,7 +21,7 @@ from transface.images.aligned_sources import AlignedFaces
 from transface.images.alignment_check import check_listed_points
 from transface.images.detection import Policy
 from transface.images.detectors.locating import Missing, found_points
-from transface.images.files import below, files_below, is_image_name, list_images
+from transface.images.files import below, list_images
 from transface.images.fit import Fit
 from transface.images.sources import FaceFiles, FaceSource
 
@@ -223,47 +224,6 @@ def _listed_pairs_txt(file: Path, *, root: Path, name: str, fit: Fit, finding: F
     subjects = np.unique(people, return_inverse=True)[1].reshape(-1, 2).astype(np.int32)
     source = _source(name, [root / image for image in names], root=root, fit=fit, finding=finding)
     return ListedPairs(indices.reshape(-1, 2), is_same, subjects, names.tolist(), source)
-
-
-def read_pairs_txt(file: Path, root: Path) -> tuple[list[list[str]], NDArray[np.bool_]]:
-    """Return the two images (paths below `root`) of every pair of a pairs.txt, and whether they are of one person (P,).
-
-    Raises:
-        FileNotFoundError: if there is no such file, or none of its people is below `root`.
-        ValueError: naming the first line that is no pair, or names no image.
-    """
-    if not file.is_file():
-        raise FileNotFoundError(f"no file {file}")
-    sides: list[list[str]] = []
-    is_same: list[bool] = []
-    listed: dict[str, list[str]] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
-        words = line.split("\t") if "\t" in line else line.split()
-        if not words or (number == 1 and all(word.isdigit() for word in words)):
-            continue
-        pair = {3: [words[:2], [words[0], words[-1]]], 4: [words[:2], words[2:]]}.get(len(words))
-        if pair is None or not all(word.strip().isdigit() for _, word in pair):
-            raise ValueError(f"{file}: line {number} must be 'name i j' or 'name1 i name2 j', got {line[:80]!r}")
-        if not sides and not any((root / person).is_dir() for person, _ in pair):
-            raise FileNotFoundError(
-                f"{file}, line {number}: no folder {root / pair[0][0]}: people's folders are looked for in {root};"
-                " protocol.root=FOLDER names another"
-            )
-        sides.append([_image_of(root, person, int(place), listed, f"{file}: line {number}") for person, place in pair])
-        is_same.append(len(words) == 3)
-    return sides, np.array(is_same, dtype=bool)
-
-
-def _image_of(root: Path, person: str, place: int, listed: dict[str, list[str]], where: str) -> str:
-    if person not in listed:
-        own = root / person
-        listed[person] = sorted(file for file in files_below(own) if is_image_name(file)) if own.is_dir() else []
-    named = [file for file in listed[person] if Path(file).stem == f"{person}_{place:04d}"]
-    if not named and 1 <= place <= len(listed[person]):
-        named = [listed[person][place - 1]]
-    if not named:
-        raise ValueError(f"{where} names image {place} of {person}, and {root / person} has {len(listed[person])}")
-    return f"{person}/{named[0]}"
 
 
 def _source(
