@@ -37,12 +37,13 @@ def evaluate(cfg: DictConfig) -> None:
     from transface.evaluation.embedding.embedder import Embedder
     from transface.evaluation.protocol import run_protocol, stamped
     from transface.evaluation.results import write_result
-    from transface.evaluation.runner import answering
+    from transface.evaluation.runner import answering, require_outputs
 
     protocol = instantiate(cfg.protocol)
     protocol.prepare()
     subject = open_subject(cfg)
-    if hasattr(protocol, "check_images"):
+    if hasattr(protocol, "check_images"):  # of faces, to be embedded
+        require_outputs(subject.backbone, ["embedding"])
         protocol.check_images(tuple(answering(subject.backbone, ["embedding"]).image_size))
     folder = results_folder(cfg)
     folder.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ def main(argv: list[str]) -> int:
     with reported() as outcome:
         try:
             options = _build_parser().parse_args(argv)
+            refuse_absent(options)
             outcome.code = int(options.run(options))
         except SystemExit as stop:  # --help
             outcome.code = int(stop.code or 0)
@@ -32,6 +33,18 @@ def main(argv: list[str]) -> int:
             print("transface: stopped by the user; the same command resumes where it was", file=sys.stderr)
             outcome.code = 130
     return outcome.code
+
+
+def refuse_absent(options: argparse.Namespace) -> None:
+    """Raise where what a verb reads is not there, before anything slow is imported to look for it.
+
+    Raises:
+        FileNotFoundError: naming it.
+    """
+    names = ("pack", "images", "root", "points")
+    for path in [*(getattr(options, name, None) for name in names), *getattr(options, "packs", [])]:
+        if path is not None and not path.exists():
+            raise FileNotFoundError(f"no {'list' if path.suffix else 'data folder'} {path}")
 
 
 def _build_parser() -> argparse.ArgumentParser:

@@ -89,6 +89,15 @@ def check_together(folders: Sequence[str], options: dict[str, str]) -> None:
     empty = [name for name, value in options.items() if not value]
     if empty:
         raise ValueError(f"{empty[0]}= needs a value")
+    for folder in [*folders, *(options[name] for name in chosen)]:  # before anything slow is imported
+        if not Path(folder).exists():
+            if chosen:
+                raise FileNotFoundError(
+                    f"no folder {folder}: give the folder of a {chosen[0]}, whose runs lie below it"
+                )
+            raise FileNotFoundError(
+                f"no run folder {folder}: give a folder that 'transface train' wrote, e.g. runs/demo"
+            )
 
 
 def report_runs(folders: Sequence[str], options: dict[str, str], formats: tuple[str, ...]) -> Path:

@@ -105,16 +105,11 @@ class ModelRunner:
     @property
     def outputs(self) -> dict[str, Output]:
         """The named outputs of the network; a backbone that names none gives an embedding."""
-        return dict(getattr(self.network, "outputs", FACE_OUTPUTS))
+        return outputs_of(self.network)
 
     def require(self, outputs: Sequence[str]) -> None:
         """Raise ValueError where the network has no output of one of the names."""
-        missing = [name for name in outputs if name not in self.outputs]
-        if missing:
-            raise ValueError(
-                f"the network answers {', '.join(self.outputs) or 'nothing by name'}, and {', '.join(missing)} is"
-                " wanted: choose another protocol"
-            )
+        require_outputs(self.network, outputs)
 
     def run(self, source: FaceSource, outputs: Sequence[str], *, flip: bool = False) -> dict[str, NDArray[np.float32]]:
         """Return {name: (M, ...) float32} of all M images, on every rank; ranks share the work.
@@ -273,6 +268,22 @@ class ModelRunner:
             return
         with working(name, end - start, bar=self.progress is True) as advance:
             yield advance
+
+
+def outputs_of(network: nn.Module) -> dict[str, Output]:
+    """Return the named outputs of a network; a backbone that names none gives an embedding."""
+    return dict(getattr(network, "outputs", FACE_OUTPUTS))
+
+
+def require_outputs(network: nn.Module, outputs: Sequence[str]) -> None:
+    """Raise ValueError where a network has no output of one of the names."""
+    own = outputs_of(network)
+    missing = [name for name in outputs if name not in own]
+    if missing:
+        raise ValueError(
+            f"the network answers {', '.join(own) or 'nothing by name'}, and {', '.join(missing)} is wanted: choose"
+            " another protocol"
+        )
 
 
 def answering(network: nn.Module, outputs: Sequence[str]) -> Any:

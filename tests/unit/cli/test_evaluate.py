@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 
 from transface.__main__ import main
 from transface.backbones.face_vit import FaceViT
+from transface.backbones.headed import HeadedNetwork
+from transface.backbones.timm_encoder import TimmEncoder
 from transface.evaluation.results import read_result
 from transface.inference.face_model import FaceModel
 from transface.inference.publishing import publish
@@ -180,3 +182,17 @@ def test_pixels_on_a_device_that_is_not_there_are_refused_in_a_line(
 ) -> None:
     assert evaluate(room, "pixels", f"protocol.files=[{room}/easy.bin]", "device=bogus") == 2
     assert "device 'bogus' cannot be used here" in capsys.readouterr().err
+
+
+def test_a_network_without_an_embedding_is_told_which_protocols_it_may_not_have(
+    room: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = HeadedNetwork(
+        TimmEncoder("test_vit", image_size=48), {"smiling": {"kind": "one_of", "names": ["no", "yes"]}}
+    )
+    publish(FaceModel(network), "smiles")
+    for protocol in (["protocol=ijbc", f"protocol.root={room}/ijbc"], [f"protocol.files=[{room}/easy.bin]"]):
+        assert main(["evaluate", "checkpoint=smiles", *protocol]) == 2
+        said = capsys.readouterr().err
+        assert "the network answers smiling, and embedding is wanted: choose another protocol" in said
+        assert len(said.splitlines()) == 1

@@ -141,7 +141,16 @@ def test_a_missing_file_is_told_without_importing_torch() -> None:
         ["evaluate", "checkpoint=nowhere", "protocol.files=[a.bin]"],
         ["embed", "checkpoint=nowhere", "images=.", "output=o.npz"],
         ["compare", "a.jpg", "a.jpg", "checkpoint=nowhere"],
+        ["search", "nowhere", "gallery=."],
+        ["align", "nowhere", "output=o"],
+        ["align", ".", "output=o", "detector=yunet:nowhere"],
+        ["train", "experiment=demo", "data.root=nowhere"],
+        ["train", "experiment=mzts/demo", "data.root=nowhere"],
+        ["report", "nowhere"],
+        ["report", "sweep=nowhere"],
+        ["pack", "check", "nowhere"],
     ):
         done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
         assert done.stdout.split() == ["2", "False"]
-        assert "no model at nowhere" in done.stderr
+        assert "nowhere" in done.stderr
+        assert len(done.stderr.splitlines()) == 1

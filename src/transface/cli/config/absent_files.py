@@ -1,5 +1,6 @@
 """Names the first file or folder of a command that is not there, before anything slow is imported to look for it."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,25 @@ EXPECTED = {
     "points": "no file of points {}",
     "first": "no image at {}",
     "second": "no image at {}",
+    "gallery": "no picture, folder or file of embeddings at {}",
+    "query": "no picture, folder or file of embeddings at {}",
+    "detector": "no detector at {}",
+    "data.root": "no data at {}: expected what data.root names, a folder or a file",
     "protocol.file": "no file {}",
     "protocol.files": "no pair set {}: protocol.files names .bin files",
 }
 VERBS = {
+    "train": ("data.root",),
     "evaluate": ("checkpoint", "protocol.file", "protocol.files"),
-    "embed": ("checkpoint", "points"),
-    "compare": ("checkpoint", "first", "second", "result"),
-    "search": ("checkpoint", "result"),
-    "predict": ("checkpoint",),
+    "embed": ("checkpoint", "points", "detector"),
+    "compare": ("checkpoint", "first", "second", "result", "detector"),
+    "search": ("checkpoint", "gallery", "query", "result", "points", "detector"),
+    "predict": ("checkpoint", "points", "detector"),
+    "align": ("detector",),
+    "demo": ("checkpoint",),
     "export": ("checkpoint",),
 }
+NO_PATH = re.compile(r"://|[*{]")  # of another machine, or of several files
 WORDS = ("pixels",)
 
 
@@ -37,7 +46,9 @@ def refuse_absent(cfg: DictConfig, verb: str) -> None:
     Raises:
         FileNotFoundError: with what was expected.
     """
-    is_plain = verb == "embed" and not str(cfg.images).endswith((".bin", ".rec"))
+    if verb == "train" and cfg.plan:
+        return  # of data that may not be here yet
+    is_plain = verb == "align" or (verb == "embed" and not str(cfg.images).endswith((".bin", ".rec")))
     if is_plain and not (Path(cfg.images) / "train.rec").is_file():
         list_images(cfg.images)
     if cfg.get("threshold") is not None and cfg.get("result") is not None:
@@ -48,7 +59,9 @@ def refuse_absent(cfg: DictConfig, verb: str) -> None:
         for value in _values(OmegaConf.select(cfg, key, throw_on_missing=False)):
             if value in WORDS or (verb == "export" and value.endswith(".onnx")):
                 continue
-            if not Path(value).exists():
+            if key == "detector":
+                value = value.partition(":")[2] or "."
+            if not NO_PATH.search(value) and not Path(value).exists():
                 raise FileNotFoundError(EXPECTED[key].format(value))
 
 

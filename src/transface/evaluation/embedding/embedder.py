@@ -110,8 +110,10 @@ class Embedder(ModelRunner):
         """Return the embeddings of all M faces, on every rank; ranks share the work.
 
         Raises:
-            ValueError: if an image cannot be decoded or has another size, or the cache is of other images.
+            ValueError: if the network gives no embedding, an image cannot be decoded or has another size, or the cache
+                is of other images.
         """
+        self.require(["embedding"])
         if len(source) == 0:
             raise ValueError(f"{source.name} holds no images")
         if self._kept is None:

@@ -3,6 +3,7 @@
 MZTS (FG 2023). Sources and choices: docs/papers/mzts.md. Shapes: B images, G zones, A attributes, D token width.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
@@ -14,6 +15,8 @@ from transface.backbones.weights.rebuild import rebuildable
 from transface.systems.attributes.class_token_distillation import ZonePredictions
 from transface.systems.attributes.multi_zone_encoder import MultiZoneEncoder
 from transface.systems.attributes.zone_interactions import initialise
+
+log = logging.getLogger(__name__)
 
 
 class AttributeAnswers(NamedTuple):
@@ -103,6 +106,8 @@ class AttributeNetwork(nn.Module):
     def exit_at(self, zone: int) -> Self:
         """Answer with the head of a zone, from 1, and run no deeper one; return this network.
 
+        Thresholds were measured at the zone that answered before: of another one there are none, and one half holds.
+
         Raises:
             ValueError: for a zone that is not there, or whose head was taken away.
         """
@@ -111,6 +116,14 @@ class AttributeNetwork(nn.Module):
             raise ValueError(
                 f"this network was stripped for use and ends at zone {self.exit}: open the run to exit at {zone}"
             )
+        if self.outputs["attributes"].thresholds and (zone != self.exit or self.predict == "mean"):
+            log.warning(
+                "the thresholds of this network were measured with predict=%s: at zone %d an attribute counts as given"
+                " from 0.5 on",
+                self.predict,
+                zone,
+            )
+            self.set_thresholds(None)
         self.predict, self.exit = f"exit_{zone}", zone
         built_with: Any = getattr(self, "built_with", None)
         if built_with is not None:

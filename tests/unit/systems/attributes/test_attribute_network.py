@@ -46,6 +46,16 @@ def test_thresholds_go_with_the_network_into_what_rebuilds_it() -> None:
     assert rebuilt.outputs["attributes"].names == ("Bald", "Smiling")
 
 
+def test_thresholds_of_one_zone_are_not_used_at_another(caplog: pytest.LogCaptureFixture) -> None:
+    network = network_of()
+    network.set_thresholds([0.3, 0.6])
+    assert network.exit_at(4).outputs["attributes"].thresholds == (0.3, 0.6), "the zone that answered before"
+    assert not caplog.records
+    assert network.exit_at(2).outputs["attributes"].thresholds == ()
+    assert "at zone 2 an attribute counts as given from 0.5 on" in caplog.text
+    assert config_of(network)["thresholds"] is None
+
+
 def test_other_words_names_and_thresholds_are_refused() -> None:
     for predict in ("first", "exit_5", "exit_"):
         with pytest.raises(ValueError, match="predict must be"):
