@@ -204,8 +204,9 @@ def _from_checkpoint(content: dict[str, Any], file: Path, *, averaged: bool, bac
     network = backbone if backbone is not None else build_backbone(recorded or {})
     load_strictly(network, network_weights(content, averaged=averaged), origin=f"the network's weights in {file}")
     network = merge_lora(network) if has_lora(network) else network
-    if not averaged and "averaged" in content and hasattr(network, "set_thresholds"):
-        network.set_thresholds(None)  # they were measured with the averaged weights
+    set_thresholds: Any = getattr(network, "set_thresholds", None)
+    if not averaged and "averaged" in content and set_thresholds is not None:
+        set_thresholds(None)  # they were measured with the averaged weights
     return FaceModel(network, provenance=provenance_of(file, config or {}, ours.get("versions") or {}, content))
 
 

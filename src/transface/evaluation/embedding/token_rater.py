@@ -48,6 +48,8 @@ def rating_tokens(backbone: nn.Module, *, num_blocks: int | None = None) -> Iter
         ValueError: for a backbone that is no vision transformer, or fewer than two blocks.
     """
     blocks, norm, num_prefix = transformer_blocks(backbone)
+    if len(blocks) < 2:
+        raise ValueError("quality=tokens compares the blocks of a transformer, and this one has one: use quality=norm")
     count = len(blocks) if num_blocks is None else num_blocks
     if not 2 <= count <= len(blocks):
         raise ValueError(f"num_blocks must be in 2..{len(blocks)}, got {num_blocks}")
