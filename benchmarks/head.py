@@ -3,6 +3,7 @@
     python benchmarks/head.py                                   # Glint360K's 360,232 classes, batch 1,024
     python benchmarks/head.py --classes 2000000 --batch 256 --ways streamed --step
     python benchmarks/head.py --ways streamed sampled           # partial_fc at sample_rate .1 beside
+    python benchmarks/head.py --ways streamed compiled          # chunks through torch.compile beside
 
 Each measurement is a fresh process, the ways take turns. "Above" is the peak of the resident memory above weights,
 gradients and embeddings; "in all" is the process's peak. --step adds AdamW's state and a step. Linux only (/proc).
@@ -40,6 +41,7 @@ class PlainSoftmax(FullSoftmax):
 WAYS = {
     "streamed": FullSoftmax,
     "plain": PlainSoftmax,
+    "compiled": lambda *sizes, **settings: FullSoftmax(*sizes, compile_chunks=True, **settings),
     "sampled": lambda *sizes, **settings: PartialFC(*sizes, sample_rate=0.1, **settings),
 }
 
@@ -58,8 +60,9 @@ def forget_peak() -> None:
 def measure(way: str, *, classes: int, batch: int, size: int, chunk: int | None, step: bool) -> dict[str, Any]:
     """Return seconds and bytes of one forward and backward (and optimizer step) of this process."""
     settings = {} if way == "plain" else {"chunk_size": chunk}
-    warm = WAYS[way](64, size, ArcFace(), **settings)
-    warm(torch.randn(4, size, requires_grad=True), torch.arange(4)).mean().backward()
+    few = min(classes, 4096)
+    warm = WAYS[way](few, size, ArcFace(), **settings)
+    warm(torch.randn(batch, size, requires_grad=True), torch.randint(few, (batch,))).mean().backward()
     classifier: nn.Module = WAYS[way](classes, size, ArcFace(), **settings)
     embeddings = torch.randn(batch, size, requires_grad=True)
     labels = torch.randint(classes, (batch,))

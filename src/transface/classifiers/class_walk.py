@@ -8,7 +8,8 @@ sub-centres, whose nearest one counts), one after the other.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ class Walk(NamedTuple):
         rows: (R,) sorted, which classes of the centres are walked, or None for all.
         num_subcenters: K.
         precision: of the matrix products.
+        compiled: what lies between the products goes through torch.compile, one pass over a chunk; a margin with
+            learned parameters is walked without.
     """
 
     labels: Tensor
@@ -37,6 +40,7 @@ class Walk(NamedTuple):
     rows: Tensor | None = None
     num_subcenters: int = 1
     precision: Precision = "float32"
+    compiled: bool = False
 
 
 class Chunk(NamedTuple):
@@ -80,6 +84,11 @@ def num_walked(centers: Tensor, walk: Walk) -> int:
     return len(centers) // walk.num_subcenters if walk.rows is None else len(walk.rows)
 
 
+def is_fused(walk: Walk) -> bool:
+    """Return whether chunks go through torch.compile."""
+    return walk.compiled and not learned_parameters(walk.margin)
+
+
 def nearest(cosines: Tensor, num_subcenters: int) -> tuple[Tensor, Tensor | None]:
     """Return the cosines (B, n) to the nearest centre of each class, of all (B, n K), and which one (B, n) that is."""
     if num_subcenters == 1:
@@ -119,18 +128,63 @@ def put_at_target(matrix: Tensor, chunk: Chunk, values: Tensor) -> None:
     matrix.scatter_(1, chunk.columns, torch.where(chunk.is_here, values, matrix.gather(1, chunk.columns)))
 
 
+def own_class(columns: Tensor, is_here: Tensor, num_classes: int) -> Tensor:
+    """Return the mask (B, n) of the own classes; columns (B, 1), is_here (B, 1)."""
+    return (torch.arange(num_classes, device=columns.device) == columns) & is_here
+
+
+def chunk_logsumexp(
+    margin: Margin, cosines: Tensor, target_cosines: Tensor, columns: Tensor, is_here: Tensor
+) -> Tensor:
+    """Return the log-sum-exp (B,) of the logits of cosines (B, n) to all classes but the own one."""
+    own = own_class(columns, is_here, cosines.shape[1])
+    return torch.logsumexp(margin.other_logits(cosines, target_cosines).masked_fill(own, -torch.inf), dim=1)
+
+
+def chunk_gradients(
+    margin: Margin,
+    cosines: Tensor,
+    target_cosines: Tensor,
+    columns: Tensor,
+    is_here: Tensor,
+    logsumexp: Tensor,
+    grad_logsumexp: Tensor,
+    grad_target: Tensor,
+) -> Tensor:
+    """Return the gradients (B, n) of cosines (B, n) from those (B, 1) of the log-sum-exp (B, 1) and of the own class's
+    cosine.
+    """
+    with_pull: Any = torch.func.vjp(lambda values: margin.other_logits(values, target_cosines), cosines)
+    logits, pull = with_pull
+    (gradients,) = pull((logits - logsumexp).exp() * grad_logsumexp)
+    return torch.where(own_class(columns, is_here, cosines.shape[1]), grad_target, gradients)
+
+
+@cache
+def compiled(function: Any) -> Any:
+    """Return a function compiled for chunks of any size, once a process."""
+    return torch.compile(function, dynamic=True)
+
+
 def others_logsumexp(unit_embeddings: Tensor, centers: Tensor, walk: Walk) -> Tensor:
     """Return the log-sum-exp (B,) of the logits of all classes walked but the own one; -inf where there is none."""
     total = unit_embeddings.new_full((len(unit_embeddings),), -torch.inf)
     masked = unit_embeddings.new_full((len(unit_embeddings), 1), -torch.inf)
     faces = factor(unit_embeddings, walk.precision)
+    fused = is_fused(walk)
     with products_in(walk.precision, unit_embeddings.device):
         for chunk in walk_chunks(centers, walk, unit_embeddings.dtype):
             all_cosines = product(faces, factor(chunk.directions, walk.precision).T)
             cosines, _ = nearest(all_cosines, walk.num_subcenters)
-            logits = walk.margin.other_logits(cosines, walk.target_cosines)
-            put_at_target(logits, chunk, masked)
-            total = torch.logaddexp(total, torch.logsumexp(logits, dim=1))
+            if fused:
+                part = compiled(chunk_logsumexp)(
+                    walk.margin, cosines, walk.target_cosines, chunk.columns, chunk.is_here
+                )
+            else:
+                logits = walk.margin.other_logits(cosines, walk.target_cosines)
+                put_at_target(logits, chunk, masked)
+                part = torch.logsumexp(logits, dim=1)
+            total = torch.logaddexp(total, part)
     return total
 
 
@@ -170,20 +224,33 @@ def walk_gradients(
     finite = torch.where(logsumexp.isinf(), torch.zeros_like(logsumexp), logsumexp)[:, None]
     nothing = torch.zeros_like(finite)
     faces = factor(unit_embeddings, walk.precision)
+    fused = is_fused(walk)
     with products_in(walk.precision, unit_embeddings.device):
         for chunk in walk_chunks(centers, walk, unit_embeddings.dtype):
             directions = factor(chunk.directions, walk.precision)
             cosines, winners = nearest(product(faces, directions.T), walk.num_subcenters)
-            with torch.enable_grad():
-                leaf = cosines.detach().requires_grad_()
-                logits = walk.margin.other_logits(leaf, walk.target_cosines)
-            share = (logits.detach() - finite).exp_().mul_(grad_logsumexp[:, None])
-            if learned:
-                put_at_target(share, chunk, nothing)
-            grad_cosines, *of_learned = torch.autograd.grad(logits, [leaf, *learned], share)
-            for total, part in zip(grad_learned, of_learned, strict=True):
-                total.add_(part)
-            put_at_target(grad_cosines, chunk, grad_target[:, None])
+            if fused:
+                grad_cosines = compiled(chunk_gradients)(
+                    walk.margin,
+                    cosines,
+                    walk.target_cosines,
+                    chunk.columns,
+                    chunk.is_here,
+                    finite,
+                    grad_logsumexp[:, None],
+                    grad_target[:, None],
+                )
+            else:
+                with torch.enable_grad():
+                    leaf = cosines.detach().requires_grad_()
+                    logits = walk.margin.other_logits(leaf, walk.target_cosines)
+                share = (logits.detach() - finite).exp_().mul_(grad_logsumexp[:, None])
+                if learned:
+                    put_at_target(share, chunk, nothing)
+                grad_cosines, *of_learned = torch.autograd.grad(logits, [leaf, *learned], share)
+                for total, part in zip(grad_learned, of_learned, strict=True):
+                    total.add_(part)
+                put_at_target(grad_cosines, chunk, grad_target[:, None])
             grads = factor(to_nearest(grad_cosines, winners, walk.num_subcenters), walk.precision)
             add_product(grad_embeddings, grads, directions)
             grad_directions = product(grads.T, faces)

@@ -25,6 +25,8 @@ class FullSoftmax(nn.Module):
             rows one after the other.
         matmul_precision: of the products with the centres: "float32", "tf32" or "bf16", all summed in float32; "auto"
             is float32 on the CPU, on a CUDA device bf16 under bfloat16 autocast and tf32 elsewhere.
+        compile_chunks: what lies between the products goes through torch.compile, one pass over a chunk; its first step
+            compiles, for seconds to a minute.
         seed: of the first centres, which are normal with standard deviation .01.
 
     Raises:
@@ -40,12 +42,14 @@ class FullSoftmax(nn.Module):
         chunk_size: int | None = None,
         num_subcenters: int = 1,
         matmul_precision: PrecisionSetting = "auto",
+        compile_chunks: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         check_sizes(num_identities, embedding_size, chunk_size=chunk_size, num_subcenters=num_subcenters)
         self.num_subcenters = num_subcenters
         self.matmul_precision = check_precision(matmul_precision)
+        self.compile_chunks = compile_chunks
         self.num_identities, self.embedding_size, self.chunk_size = num_identities, embedding_size, chunk_size
         self.margin = margin
         self.centers = nn.Parameter(
@@ -70,4 +74,5 @@ class FullSoftmax(nn.Module):
             chunk_size=self.chunk_size,
             num_subcenters=self.num_subcenters,
             matmul_precision=self.matmul_precision,
+            compile_chunks=self.compile_chunks,
         )

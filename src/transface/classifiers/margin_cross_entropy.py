@@ -218,6 +218,7 @@ def margin_terms(
     chunk_size: int | None = None,
     num_subcenters: int = 1,
     matmul_precision: PrecisionSetting = "float32",
+    compile_chunks: bool = False,
 ) -> Measured:
     """Return the terms of the losses of embeddings (B, E) against centres (C K, E).
 
@@ -242,6 +243,7 @@ def margin_terms(
             size,
             num_subcenters=num_subcenters,
             precision=precision,
+            compiled=compile_chunks,
         )
         terms = Terms(*WalkTerms.apply(unit.directions, centers, walk, None, *learned_parameters(margin)))
         return Measured(terms, unit.norms)

@@ -49,7 +49,7 @@ class PartialFC(nn.Module):
         margin: a module of transface.margins.
         sample_rate: share of the classes in a training step's softmax, in (0, 1].
         chunk_size: how many classes are walked at once, or None for what suits the device.
-        num_subcenters, matmul_precision: as FullSoftmax has them.
+        num_subcenters, matmul_precision, compile_chunks: as FullSoftmax has them.
         seed: of the first centres (normal, standard deviation .01) and of the draws.
 
     Attributes:
@@ -72,12 +72,14 @@ class PartialFC(nn.Module):
         chunk_size: int | None = None,
         num_subcenters: int = 1,
         matmul_precision: PrecisionSetting = "auto",
+        compile_chunks: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         check_sizes(num_identities, embedding_size, chunk_size=chunk_size, num_subcenters=num_subcenters)
         self.num_subcenters = num_subcenters
         self.matmul_precision = check_precision(matmul_precision)
+        self.compile_chunks = compile_chunks
         self.num_identities, self.embedding_size, self.chunk_size = num_identities, embedding_size, chunk_size
         self.margin, self.sample_rate, self.seed = margin, sample_rate, seed
         self.num_draws = 0
@@ -196,7 +198,14 @@ class PartialFC(nn.Module):
         walked = own_rows if rows is None else torch.where(here, torch.searchsorted(rows, own_rows), -1)
         size = self.chunk_size or default_chunk_size(len(labels), labels.device)
         walk = Walk(
-            walked, target_cosines, frozen_margin(self.margin), size, rows, self.num_subcenters, precision=precision
+            walked,
+            target_cosines,
+            frozen_margin(self.margin),
+            size,
+            rows,
+            self.num_subcenters,
+            precision=precision,
+            compiled=self.compile_chunks,
         )
         shards = _Ranks() if world_size() > 1 else None
         learned = learned_parameters(self.margin)
