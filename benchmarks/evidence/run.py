@@ -6,7 +6,7 @@ where it stopped.
 Every run of runs.yaml is a `transface train` on one thread at the lowest priority. One that has its record is not run
 again, one that was stopped goes on from its last checkpoint. When the hours are over the run at work is stopped (it
 keeps its place), and the table and the page are made of what there is. So it is after CTRL-C and SIGTERM, which end the
-command with 130 and 143; what has its record keeps it.
+command with 130 and 143; what has its record keeps it. A run that fails is told and ends no other; the exit code is 1.
 """
 
 import argparse
@@ -133,8 +133,11 @@ def left(deadline: float) -> float:
     return max(1.0, deadline - time.monotonic())
 
 
-def do_runs(missing: list[Planned], given: argparse.Namespace, *, children: Children, deadline: float) -> None:
-    """Do one run after another until the time is over or a signal came, and write the record of each that ended."""
+def do_runs(missing: list[Planned], given: argparse.Namespace, *, children: Children, deadline: float) -> int:
+    """Do one run after another until the time is over or a signal came, and write the record of each that ended; return
+    how many failed.
+    """
+    num_failed = 0
     output = given.output.resolve()
     places = {"data": str(given.data.resolve()), "made": str(output / "data"), "runs": str(output / "runs")}
     for words in prepare(given.data, output / "data"):
@@ -143,9 +146,15 @@ def do_runs(missing: list[Planned], given: argparse.Namespace, *, children: Chil
         if children.told or time.monotonic() >= deadline:
             break
         print(f"{number}/{len(missing)} {one.group}: {one.run}, seed {one.seed}", flush=True)
-        record = do_run(one, places, children=children, deadline=deadline)
+        try:
+            record = do_run(one, places, children=children, deadline=deadline)
+        except (RuntimeError, ValueError) as error:  # the others do not depend on it
+            num_failed += 1
+            print(f"failed, no record: {error}", flush=True)
+            continue
         if record is not None:
             write_record(record, given.results / "evidence")
+    return num_failed
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -171,12 +180,13 @@ def main(argv: list[str] | None = None) -> int:
     missing = [one for one in plan if not (records / one.group / f"{one.run}-seed{one.seed}.json").is_file()]
     minutes = sum(groups[one.group]["minutes"] for one in missing)
     print(f"{len(plan) - len(missing)} of {len(plan)} runs have their record; the others take about {minutes} minutes")
+    num_failed = 0
     try:
         if missing:
-            do_runs(missing, given, children=children, deadline=deadline)
+            num_failed = do_runs(missing, given, children=children, deadline=deadline)
     finally:
         print(write_page(groups, given.results))
-    return children.exit_code
+    return children.exit_code or int(num_failed > 0)
 
 
 if __name__ == "__main__":

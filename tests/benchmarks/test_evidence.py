@@ -140,6 +140,29 @@ def test_a_signal_to_make_evidence_ends_the_run_at_work_and_begins_no_other(
     assert len(list((tmp_path / "docs" / "evidence" / "recognition").iterdir())) == 3
 
 
+def test_a_run_that_fails_ends_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    groups = {"recognition": {**GROUPS["recognition"], "runs": {"plain": ""}, "command": ["transface train"]}}
+    monkeypatch.setattr(evidence, "read_groups", lambda: groups)
+    monkeypatch.setattr(evidence, "prepare", lambda data, made: [])
+    program = PROGRAM.replace(
+        "(runs / name).mkdir", "seed1 = name.endswith('seed1') and sys.exit(3)\n(runs / name).mkdir"
+    )
+    monkeypatch.setattr(evidence, "PROGRAM", (sys.executable, "-c", program, str(tmp_path / "go")))
+    write_result(record_of("plain", 0, 0.7).results[0], tmp_path / "results")
+    words = ["--data", str(tmp_path), "--output", str(tmp_path / "out"), "--results", str(tmp_path / "docs")]
+    before = [signal.getsignal(one) for one in ENDING]
+    assert evidence.main(words) == 1
+    for one, handler in zip(ENDING, before, strict=True):
+        signal.signal(one, handler)
+    said = capsys.readouterr().out
+    assert said.count("failed, no record") == 1
+    assert "ended with 3: see" in said
+    records = (tmp_path / "docs" / "evidence" / "recognition").iterdir()
+    assert sorted(path.stem for path in records) == ["plain-seed0", "plain-seed2"]
+
+
 def test_commands_end_with_their_runner_whatever_ends_it(tmp_path: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux tells a child that its parent is gone")
