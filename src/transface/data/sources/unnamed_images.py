@@ -14,15 +14,20 @@ _told: set[str] = set()  # folders of sets: a set is opened for training and for
 
 def unnamed_images(folder: Path, named: Iterable[str]) -> list[str]:
     """Return the images, as paths below a folder, that lie in the folders of the named ones and are none of them."""
-    names: dict[str, set[str]] = defaultdict(set)
+    as_written: dict[str, set[str]] = defaultdict(set)
     for path in named:
-        place, name = os.path.split(os.path.normpath(path))
-        names[place].add(name)
+        place, name = os.path.split(path)
+        as_written[place].add(name)
+    names: dict[str, set[str]] = defaultdict(set)
+    for place, own in as_written.items():
+        names[os.path.normpath(place)] |= own
     found = []
     for place, own in sorted(names.items()):
         if (folder / place).is_dir():
-            there = {entry.name for entry in os.scandir(folder / place) if is_image_name(entry.name)}
-            found += [os.path.join(place, name) for name in sorted(there - own) if not name.startswith(".")]
+            others = {entry.name for entry in os.scandir(folder / place)} - own
+            found += [
+                os.path.join(place, name) for name in sorted(others) if is_image_name(name) and not name.startswith(".")
+            ]
     return found
 
 

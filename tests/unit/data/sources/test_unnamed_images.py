@@ -112,3 +112,9 @@ def test_only_folders_of_named_images_are_looked_into(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     assert unnamed_images(tmp_path, ["a/1.jpg", "gone/5.jpg"]) == ["a/2.jpg"]
     assert unnamed_images(tmp_path, ["4.jpg", str(tmp_path / "b" / "0.jpg")]) == [str(tmp_path / "b" / "3.jpg")]
+
+
+def test_one_folder_written_in_two_ways_is_one_folder(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg", "list.txt"):
+        (tmp_path / name).touch()
+    assert unnamed_images(tmp_path, ["./a.jpg", "b.jpg"]) == ["c.jpg"]
