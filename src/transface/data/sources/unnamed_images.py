@@ -26,7 +26,9 @@ def unnamed_images(folder: Path, named: Iterable[str]) -> list[str]:
         if (folder / place).is_dir():
             others = {entry.name for entry in os.scandir(folder / place)} - own
             found += [
-                os.path.join(place, name) for name in sorted(others) if is_image_name(name) and not name.startswith(".")
+                os.path.normpath(os.path.join(place, name))
+                for name in sorted(others)
+                if is_image_name(name) and not name.startswith(".")
             ]
     return found
 
