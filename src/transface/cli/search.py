@@ -59,7 +59,7 @@ def search(cfg: DictConfig) -> None:
         queries = open_pictures(cfg.query)
         asked = query_embeddings(cfg, model, queries, points, flip=found.about.get("flip") or cfg.flip)
     require_models_equal(found.about, cfg.gallery, asked.about, cfg.query if stored["query"] else cfg.checkpoint)
-    if limit is not None and model is None:
+    if limit is not None and stored["gallery"]:
         limit.check(found, flip=found.about.get("flip"))
     if cfg.min_quality is not None:
         found, refused = refuse_low_quality(found, cfg.min_quality)

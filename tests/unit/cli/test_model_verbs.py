@@ -114,6 +114,43 @@ def test_a_threshold_of_another_flip_or_model_is_refused(room: Path, capsys: pyt
     assert "was measured with another model (runs/other)" in capsys.readouterr().err
 
 
+def test_a_threshold_holds_for_the_mode_of_a_stored_gallery(room: Path, capsys: pytest.CaptureFixture) -> None:
+    face, result = str(room / "faces" / "a b" / "00.png"), read_result(next((room / "results").glob("*.json")))
+    scores = {"scores": np.where(np.arange(40) % 2 == 0, 0.9, 0.1), "is_same": np.arange(40) % 2 == 0}
+    path = write_result(replace(result, provenance=Provenance(), arrays=scores), "results")
+    for flip, code in (("sum", 0), ("none", 2)):
+        assert main(["embed", f"{room}/faces", f"checkpoint={room}/model", f"output={flip}.npz", f"flip={flip}"]) == 0
+        words = ["search", face, f"gallery={flip}.npz", f"checkpoint={room}/model", f"result={path}", "far=0.5"]
+        assert main(words) == code
+    assert "was measured with flip=sum, the embeddings are of flip=none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["search", "{face}", "gallery={room}/faces", "top_k=few"], "top_k must be a whole number, got 'few'"),
+        (["search", "{face}", "gallery={room}/faces", "far=low"], "far must be a number, got 'low'"),
+        (["compare", "{face}", "{face}", "threshold=[1]x"], "threshold"),
+        (["embed", "{room}/faces", "output=o.npz", "batch_size=1.5"], "batch_size must be a whole number, got 1.5"),
+        (["embed", "{room}/faces", "output=o.npz", "averaged=2"], "averaged must be true or false, got 2"),
+        (["predict", "{room}/faces", "exit=last"], "exit must be a whole number or null, got 'last'"),
+        (["export", "opset=new"], "opset must be a whole number, got 'new'"),
+        (["evaluate", "protocol.files=[]", "num_workers=null"], "num_workers must be a whole number, got None"),
+        (["align", "{room}/faces", "output=o", "workers=all"], "workers must be a whole number or null, got 'all'"),
+        (["synthesize", "root=o", "num_identities=many"], "num_identities must be a whole number or null, got 'many'"),
+    ],
+)
+def test_a_word_where_a_number_is_wanted_is_a_line(
+    room: Path, capsys: pytest.CaptureFixture, words: list[str], message: str
+) -> None:
+    face = room / "faces" / "a b" / "00.png"
+    model = [f"checkpoint={room}/model"] if words[0] not in ("align", "synthesize") else []
+    assert main([*(word.format(room=room, face=face) for word in words), *model]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
 def test_pictures_of_any_size_are_taken_with_a_file_of_points(room: Path, capsys: pytest.CaptureFixture) -> None:
     face = Image.open(room / "faces" / "a b" / "05.png")
     large = Image.new("RGB", (300, 250))

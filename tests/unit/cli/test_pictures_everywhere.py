@@ -144,8 +144,6 @@ def test_a_missing_file_is_told_without_importing_torch() -> None:
         ["search", "nowhere", "gallery=."],
         ["align", "nowhere", "output=o"],
         ["align", ".", "output=o", "detector=yunet:nowhere"],
-        ["train", "experiment=demo", "data.root=nowhere"],
-        ["train", "experiment=mzts/demo", "data.root=nowhere"],
         ["report", "nowhere"],
         ["report", "sweep=nowhere"],
         ["pack", "check", "nowhere"],

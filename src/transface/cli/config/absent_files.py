@@ -21,12 +21,10 @@ EXPECTED = {
     "gallery": "no picture, folder or file of embeddings at {}",
     "query": "no picture, folder or file of embeddings at {}",
     "detector": "no detector at {}",
-    "data.root": "no data at {}: expected what data.root names, a folder or a file",
     "protocol.file": "no file {}",
     "protocol.files": "no pair set {}: protocol.files names .bin files",
 }
 VERBS = {
-    "train": ("data.root",),
     "evaluate": ("checkpoint", "protocol.file", "protocol.files"),
     "embed": ("checkpoint", "points", "detector"),
     "compare": ("checkpoint", "first", "second", "result", "detector"),
@@ -46,8 +44,6 @@ def refuse_absent(cfg: DictConfig, verb: str) -> None:
     Raises:
         FileNotFoundError: with what was expected.
     """
-    if verb == "train" and cfg.plan:
-        return  # of data that may not be here yet
     is_plain = verb == "align" or (verb == "embed" and not str(cfg.images).endswith((".bin", ".rec")))
     if is_plain and not (Path(cfg.images) / "train.rec").is_file():
         list_images(cfg.images)

@@ -21,7 +21,7 @@ from transface.cli.config.config_errors import config_line
 from transface.cli.config.errors import Carried, UserError, has_line, shows_traceback
 from transface.cli.config.folder import conf_folder
 from transface.cli.config.help_page import asks_for_help, help_page
-from transface.cli.config.value_types import refuse_wrong_kinds
+from transface.cli.config.value_types import refuse_wrong_kinds, refuse_wrong_kinds_of_verb
 
 
 def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, folder: Path | None = None) -> Any:
@@ -51,6 +51,8 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
             refuse_missing(cfg)
             refuse_absent(cfg, root)
             refuse_wrong_kinds(cfg)
+            if root != "train":
+                refuse_wrong_kinds_of_verb(cfg, DictConfig(OmegaConf.load(folder / f"{root}.yaml")))
             OmegaConf.set_readonly(cfg, True)
             result.append(task(cfg))
         except Exception as error:

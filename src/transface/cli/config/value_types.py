@@ -12,6 +12,16 @@ from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 from transface.cli.config.errors import UserError
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", list: "a list, [a,b]"}
+# Keys of verbs whose default does not say it.
+NUMBERS: dict[str, type] = dict.fromkeys(
+    ("threshold", "same_person", "min_quality", "crop_margin", "min_eye_distance"), float
+) | dict.fromkeys(
+    (
+        *("workers", "exit", "num_heads", "num_identities", "images_per_identity", "num_pairs"),
+        *("num_ijbc_identities", "num_images"),
+    ),
+    int,
+)
 LISTS = (list, tuple, Sequence, Iterable)
 
 
@@ -35,6 +45,26 @@ def refuse_wrong_kinds(cfg: DictConfig) -> None:
             )
             nothing = " or null" if type(None) in kinds else ""
             raise UserError(f"{home_of(node, name)} must be {wanted}{nothing}, got {value!r}")
+
+
+def refuse_wrong_kinds_of_verb(cfg: DictConfig, defaults: DictConfig) -> None:
+    """Raise where a key of a verb itself is not of the kind of its default: a number, true or false; null passes where
+    it is the default.
+
+    Raises:
+        UserError: naming the key, the kind and the value.
+    """
+    for name in map(str, defaults):
+        if name not in cfg or OmegaConf.is_missing(defaults, name) or OmegaConf.is_missing(cfg, name):
+            continue
+        stated, value = defaults._get_node(name), cfg[name]
+        default = stated._value() if isinstance(stated, Node) else None
+        kind = NUMBERS.get(name, type(default))
+        if kind not in (bool, int, float) or (value is None and default is None):
+            continue
+        if isinstance(value, ListConfig) or is_of(value, frozenset({kind})):
+            continue
+        raise UserError(f"{name} must be {WORDS[kind]}{' or null' if default is None else ''}, got {value!r}")
 
 
 def home_of(node: DictConfig, name: str) -> str:
