@@ -203,6 +203,26 @@ def test_a_rate_given_on_resuming_is_the_one_trained_with(
     assert_same_state(StateOf(parameters), StateOf({name: weights[name] for name in parameters}))
 
 
+class Rates(lightning.Callback):
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def test_a_run_made_longer_has_the_rates_of_its_new_length_from_the_first_step_on(
+    make_module: Any, train_on_data: Any, tmp_path: Path
+) -> None:
+    whole, longer = Rates(), Rates()
+    train_on_data(new_module(make_module), [whole], max_epochs=4)
+    train_on_data(new_module(make_module), [CheckpointWriter(tmp_path, every_n_steps=10)], max_epochs=2)
+    checkpoint = complete_checkpoints(tmp_path)[-1] / "trainer.ckpt"
+    train_on_data(new_module(make_module), [longer], max_epochs=4, ckpt_path=checkpoint)
+    assert longer.seen == whole.seen[10:]
+    assert longer.seen[0] > 0
+
+
 def test_what_is_no_state_of_this_run_is_refused_before_anything_is_loaded(
     make_module: Any, train_on_data: Any, tmp_path: Path
 ) -> None:

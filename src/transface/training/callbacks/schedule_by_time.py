@@ -23,6 +23,12 @@ class ScheduleByTime(Callback):
     def __init__(self) -> None:
         self._share = 0.0
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"share": self._share}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._share = float(state_dict["share"])
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         timer_of(trainer)
         total = int(trainer.estimated_stepping_batches)

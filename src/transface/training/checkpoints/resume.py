@@ -36,7 +36,8 @@ def apply_stated(
     """Set the groups of an optimizer that was read from a checkpoint to the settings stated now; return "lr 0.001 ->
     0.0001" of those that differ.
 
-    A scheduled rate is that of the schedule at its present step. Where nothing differs nothing is touched.
+    A scheduled rate is that of the schedule at its present step: that of a run made longer is not the one it ended
+    with.
     """
     changes: dict[str, None] = {}
     scheduler = next((one for one in schedulers if isinstance(one, LambdaLR) and one.optimizer is optimizer), None)
@@ -53,7 +54,9 @@ def apply_stated(
             group[name] = value
             if name == "lr" and scheduler is not None:
                 group["initial_lr"] = scheduler.base_lrs[index] = value
-                group["lr"] = value * scheduler.lr_lambdas[index](scheduler.last_epoch)
+    if scheduler is not None:
+        for group, base, factor in zip(optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+            group["lr"] = base * factor(scheduler.last_epoch)
     return list(changes)
 
 
