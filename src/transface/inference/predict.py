@@ -4,6 +4,7 @@ its reason.
 Shapes: F faces of a picture, h x w its pixels, H x W those of the network's image.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,11 @@ from transface.images.fit import Fit, fit_matrix
 from transface.images.user_images import fitted, read_picture
 from transface.inference.answers import plain_answer
 from transface.inference.face_model import FaceModel
+
+log = logging.getLogger(__name__)
+
+
+AS_IT_IS = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]  # the transform of a picture that went in without one
 
 
 class FoundFace(NamedTuple):
@@ -75,6 +81,8 @@ def predict_pictures(
 ) -> list[Prediction]:
     """Return a Prediction for every picture, in order.
 
+    Embeddings of whole pictures that were resized are warned of: the network knows aligned faces.
+
     Args:
         pictures: (name, path or encoded bytes or array) of each.
         points: by name, five points (5, 2) or (F, 5, 2): each face is cut out and aligned; a picture without any fails.
@@ -92,6 +100,7 @@ def predict_pictures(
         raise ValueError("give points or a detector, not both")
     wanted = list(model.outputs) if outputs is None else list(outputs)
     found: list[Prediction] = []
+    num_unaligned = 0
     for start in range(0, len(pictures), batch_size):
         group = pictures[start : start + batch_size]
         cuts: list[list[_Cut]] = []
@@ -108,6 +117,9 @@ def predict_pictures(
                 cuts.append([])
                 errors.append(" ".join(str(error).split()))
         shown = [cut for own in cuts for cut in own]
+        num_unaligned += sum(
+            cut.points is None and not torch.equal(cut.back, cut.back.new_tensor(AS_IT_IS)) for cut in shown
+        )
         rows = _answered(model, shown, wanted, batch_size)
         taken = 0
         for (name, _), own, reason in zip(group, cuts, errors, strict=True):
@@ -115,6 +127,15 @@ def predict_pictures(
             taken += len(own)
             found.append(Prediction(name, answers, reason))
         progress(len(group))
+    if num_unaligned and fit != "center_crop" and any(model.outputs[name].kind == "embedding" for name in wanted):
+        log.warning(
+            "%d of %d pictures are not %s and went in by fit=%s, but embeddings are of aligned faces: give a detector"
+            " or points, or fit=center_crop for aligned faces of other proportions",
+            num_unaligned,
+            len(pictures),
+            "x".join(map(str, model.image_size)),
+            fit,
+        )
     return found
 
 
