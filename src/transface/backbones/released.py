@@ -14,6 +14,7 @@ from transface.backbones.face_vit import FaceViT
 from transface.backbones.iresnet import WIDTHS, IResNet
 from transface.backbones.mobilefacenet import MobileFaceNet
 from transface.backbones.parts.keypoint_positions import NUM_BUCKETS
+from transface.backbones.weights.rebuild import config_of
 from transface.backbones.weights.released_families import OWN_FAMILY, Channels, State, read_released
 from transface.backbones.weights.state_dicts import load_strictly
 
@@ -156,3 +157,23 @@ def build_mobilefacenet(state: State) -> MobileFaceNet:
 
 
 BUILDERS: dict[str, Callable[[State], nn.Module]] = {"iresnet": build_iresnet, "mobilefacenet": build_mobilefacenet}
+
+
+def sizes_of(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the architecture that released weights are of, and the sizes their shapes tell, by the names of its
+    constructor; none for a vision transformer.
+
+    Raises:
+        FileNotFoundError, ValueError: as load_released.
+    """
+    state, family = read_released(source)
+    builder = BUILDERS.get(family.architecture)
+    return family.architecture, {} if builder is None else _sizes(builder(state))
+
+
+def _sizes(model: Any) -> dict[str, Any]:
+    names = ("depths", "width", "image_size", "embedding_size", "first_shortcut")
+    built = config_of(model)
+    return {
+        name: list(built[name]) if isinstance(built[name], tuple) else built[name] for name in names if name in built
+    }

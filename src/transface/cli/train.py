@@ -24,6 +24,7 @@ from transface.cli.runs.loggers import log_config, make_loggers
 from transface.cli.runs.planned_run import print_plan
 from transface.cli.runs.recorded_run import repeat_of
 from transface.cli.runs.run_folder import checkpoint_of, prepare_folder, record_environment, record_run
+from transface.cli.runs.sizes_from_weights import take_sizes_from_weights
 from transface.cli.runs.trained_model import record_trained
 from transface.cli.runs.trials import in_trials
 
@@ -73,6 +74,8 @@ def train(cfg: DictConfig) -> float | None:
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
     lightning.seed_everything(cfg.seed, verbose=False)
     leave_out_unfit_parts(cfg)
+    if sizes := take_sizes_from_weights(cfg, words_given()):
+        print(f"as {cfg.backbone.weights} has it: {', '.join(sizes)}", flush=True)
     data = instantiate(cfg.data)
     cfg = with_facts(cfg, data.facts())
     module = instantiate(cfg.system)
@@ -119,12 +122,17 @@ def leave_out_unfit_parts(cfg: DictConfig) -> None:
         for name, node in cfg.system.items()
         if OmegaConf.is_dict(node)
     }
-    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    words = words_given()
     chosen = {word.lstrip("+~").partition("=")[0].partition(".")[0] for word in words}
     for name, why in unfit_parts(classes).items():
         if name not in chosen:
             print(f"note: {name} is left out: {why}", flush=True)
             cfg[name] = None
+
+
+def words_given() -> list[str]:
+    """Return the overrides of this run's command line."""
+    return [str(word) for word in HydraConfig.get().overrides.task] if HydraConfig.initialized() else []
 
 
 def open_model(path: str) -> Any:
