@@ -34,7 +34,7 @@ VERBS = {
     "demo": ("checkpoint",),
     "export": ("checkpoint",),
 }
-NO_PATH = re.compile(r"://|[*{]")  # of another machine, or of several files
+NO_PATH = re.compile(r"^hf:|://|[*{]")  # of a hub, of another machine, or of several files
 WORDS = ("pixels",)
 
 

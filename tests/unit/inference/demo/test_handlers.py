@@ -84,13 +84,18 @@ def test_the_most_similar_of_a_gallery_are_found_and_that_of_another_model_is_re
 def test_without_gradio_or_with_a_wrong_port_the_verb_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["demo", "checkpoint=x", "port=70000"]) == 2
+    assert main(["demo", f"checkpoint={tmp_path}", "port=70000"]) == 2
     assert "port must be in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "host", "warned"), [([], "127.0.0.1", False), (["host=0.0.0.0"], "0.0.0.0", True)])
 def test_the_page_is_for_this_machine_alone_unless_another_host_is_asked_for(
-    words: list[str], host: str, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    host: str,
+    warned: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     launched: dict[str, Any] = {}
 
@@ -105,7 +110,7 @@ def test_the_page_is_for_this_machine_alone_unless_another_host_is_asked_for(
     handlers = SimpleNamespace(model=SimpleNamespace(provenance={}), pictures=None)
     monkeypatch.setattr("transface.cli.demo.handlers_of", lambda cfg: handlers)
     monkeypatch.setattr("transface.inference.demo.page.build_page", lambda handlers, title: Page())
-    assert main(["demo", "checkpoint=x", *words]) == 0
+    assert main(["demo", f"checkpoint={tmp_path}", *words]) == 0
     assert launched["server_name"] == host
     assert launched["share"] is False
     assert ("lets other machines in" in capsys.readouterr().out) is warned
