@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from transface.backbones.face_vit import FaceViT
@@ -168,12 +169,9 @@ def sizes_of(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any
     """
     state, family = read_released(source)
     builder = BUILDERS.get(family.architecture)
-    return family.architecture, {} if builder is None else _sizes(builder(state))
-
-
-def _sizes(model: Any) -> dict[str, Any]:
+    if builder is None:
+        return family.architecture, {}
+    with torch.device("meta"):  # nothing is drawn: a run's random numbers stay those of its seed
+        built = config_of(builder(state))
     names = ("depths", "width", "image_size", "embedding_size", "first_shortcut")
-    built = config_of(model)
-    return {
-        name: list(built[name]) if isinstance(built[name], tuple) else built[name] for name in names if name in built
-    }
+    return family.architecture, {name: built[name] for name in names if name in built}

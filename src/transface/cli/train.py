@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from transface.artifacts import code_commit
-from transface.cli.config.compose import instantiate, plain, run_verb
+from transface.cli.config.compose import instantiate, plain, run_verb, words_given
 from transface.cli.config.errors import UserError, failure_line, is_late, one_line, user_line
 from transface.cli.config.value_types import home_of, parts
 from transface.cli.runs.changed_settings import changed_settings, told
@@ -122,17 +121,11 @@ def leave_out_unfit_parts(cfg: DictConfig) -> None:
         for name, node in cfg.system.items()
         if OmegaConf.is_dict(node)
     }
-    words = words_given()
-    chosen = {word.lstrip("+~").partition("=")[0].partition(".")[0] for word in words}
+    chosen = {word.lstrip("+~").partition("=")[0].partition(".")[0] for word in words_given()}
     for name, why in unfit_parts(classes).items():
         if name not in chosen:
             print(f"note: {name} is left out: {why}", flush=True)
             cfg[name] = None
-
-
-def words_given() -> list[str]:
-    """Return the overrides of this run's command line."""
-    return [str(word) for word in HydraConfig.get().overrides.task] if HydraConfig.initialized() else []
 
 
 def open_model(path: str) -> Any:

@@ -25,9 +25,6 @@ from transface.inference.face_model import FaceModel
 log = logging.getLogger(__name__)
 
 
-AS_IT_IS = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]  # the transform of a picture that went in without one
-
-
 class FoundFace(NamedTuple):
     """One face of a picture.
 
@@ -100,7 +97,7 @@ def predict_pictures(
         raise ValueError("give points or a detector, not both")
     wanted = list(model.outputs) if outputs is None else list(outputs)
     found: list[Prediction] = []
-    num_unaligned = 0
+    num_unaligned, as_it_is = 0, torch.eye(2, 3, dtype=torch.float64)
     for start in range(0, len(pictures), batch_size):
         group = pictures[start : start + batch_size]
         cuts: list[list[_Cut]] = []
@@ -117,9 +114,7 @@ def predict_pictures(
                 cuts.append([])
                 errors.append(" ".join(str(error).split()))
         shown = [cut for own in cuts for cut in own]
-        num_unaligned += sum(
-            cut.points is None and not torch.equal(cut.back, cut.back.new_tensor(AS_IT_IS)) for cut in shown
-        )
+        num_unaligned += sum(cut.points is None and not torch.equal(cut.back, as_it_is) for cut in shown)
         rows = _answered(model, shown, wanted, batch_size)
         taken = 0
         for (name, _), own, reason in zip(group, cuts, errors, strict=True):

@@ -44,7 +44,7 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
 
     def checked(cfg: DictConfig) -> Any:
         try:
-            overrides = [str(word) for word in HydraConfig.get().overrides.task]
+            overrides = words_given()
             refuse_repeated_tasks(overrides)
             leave_out_unchosen_tasks(cfg, overrides, config_folders())
             refuse_unknown(cfg, root)
@@ -133,6 +133,11 @@ def refuse_missing(cfg: DictConfig) -> None:
         raise UserError(
             f"no value for {', '.join(missing)}: give {'one' if len(missing) == 1 else 'them'}, e.g. {missing[0]}=..."
         )
+
+
+def words_given() -> list[str]:
+    """Return the overrides of this run's command line, in a sweep those of its trial."""
+    return [str(word) for word in HydraConfig.get().overrides.task] if HydraConfig.initialized() else []
 
 
 def refuse_unknown(cfg: DictConfig, verb: str) -> None:

@@ -25,7 +25,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_narrow_mobilefacenet_of_112_by_96_is_built_as_its_weights_are(small: Path) -> None:
     cfg, words = composed("backbone=mobilefacenet", f"backbone.weights={small}")
+    drawn = torch.get_rng_state()
     told = take_sizes_from_weights(cfg, words)
+    assert torch.equal(torch.get_rng_state(), drawn), "a run's random numbers are those of its seed"
     assert told == ["depths [1, 2, 3, 1]", "width 1", "image_size [112, 96]", "embedding_size 128"]
     assert cfg.data.image_size == [112, 96]
     assert instantiate(cfg.backbone).image_size == (112, 96)

@@ -75,11 +75,10 @@ class TokenDecoder(nn.Module):
     def attention(self, queries: Queries, memory: Memory, memory_bias: Tensor | None = None) -> Sequence[Tensor]:
         """Return the cross-attention weights (B, H, Q, K) of every layer."""
         keys = memory.tokens + memory.positions
-        entered = list(self._run(queries, memory, memory_bias))[:-1]
         attentions: list[Any] = [layer.get_submodule("cross_attention") for layer in self.layers]
-        return [
+        return [  # what leaves the last layer is not asked for, and not computed
             attention.weights(tokens + queries.position, keys, memory_bias)
-            for attention, tokens in zip(attentions, entered, strict=True)
+            for attention, tokens in zip(attentions, self._run(queries, memory, memory_bias), strict=False)
         ]
 
     def _run(self, queries: Queries, memory: Memory, memory_bias: Tensor | None) -> Iterator[Tensor]:
