@@ -1,22 +1,27 @@
 """Reads MATLAB's .mat files so that a broken one is an error and never the end of the process.
 
-SciPy's reader of version 5 to 7 files is compiled and trusts what a file says of itself: some broken files crash it.
-So another process reads the file first, and what ends that one is refused here. Version 7.3 is HDF5.
+SciPy's reader of version 5 to 7 files is compiled and trusts what a file says of itself: some broken files crash it,
+some only in some processes. So it runs in a process of its own (matlab_child.py), which gives back JSON and NumPy's
+arrays without pickles. Version 7.3 is HDF5.
 """
 
 import contextlib
+import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
-import scipy.io
+import numpy as np
+from numpy.typing import NDArray
 
+CHILD = Path(__file__).with_name("matlab_child.py")
 HDF5 = b"\x89HDF\r\n\x1a\n"
 HEADER = 512  # bytes before the HDF5 of a version 7.3 file
-PROBE = "import sys, scipy.io; scipy.io.loadmat(sys.argv[1], struct_as_record=False, squeeze_me=True)"
 
 
 def is_hdf5(path: Path) -> bool:
@@ -26,8 +31,9 @@ def is_hdf5(path: Path) -> bool:
     return start.startswith(HDF5) or start[HEADER:] == HDF5
 
 
-def load_matlab(path: Path, **settings: Any) -> dict[str, Any]:
-    """Return the variables of a .mat file of version 7 or older; `settings` are scipy.io.loadmat's.
+def load_matlab(path: Path, squeeze: bool = False) -> dict[str, Any]:
+    """Return the variables of a .mat file of version 7 or older: arrays, cells as arrays of objects, structs as
+    namespaces; None for what is none of these. `squeeze` takes sides of 1 away, and makes single values scalars.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -35,14 +41,31 @@ def load_matlab(path: Path, **settings: Any) -> dict[str, Any]:
     """
     if is_hdf5(path):
         raise ValueError(f"{path} is a .mat of version 7.3 (HDF5): save it with '-v7'")
-    probe = subprocess.run([sys.executable, "-P", "-c", PROBE, str(path)], capture_output=True, check=False)
-    if probe.returncode < 0:
-        raise ValueError(f"{path} cannot be read as a .mat file: it is broken, SciPy's reader crashes on it")
-    try:
-        found: dict[str, Any] = scipy.io.loadmat(path, **settings)
-    except Exception as error:  # scipy raises whatever the bytes lead it to
-        raise ValueError(f"{path} cannot be read as a .mat file: {str(error) or type(error).__name__}") from error
-    return found
+    with tempfile.TemporaryDirectory() as folder:
+        words = [sys.executable, "-P", str(CHILD), str(path), folder, str(int(squeeze))]
+        child = subprocess.run(words, capture_output=True, text=True, check=False)
+        if child.returncode:
+            raise ValueError(f"{path} cannot be read as a .mat file: it is broken, SciPy's reader crashes on it")
+        said = json.loads(child.stdout)
+        if "error" in said:
+            raise ValueError(f"{path} cannot be read as a .mat file: {said['error']}")
+        with np.load(Path(folder) / "arrays.npz", allow_pickle=False) as stored:
+            arrays = [stored[f"arr_{number}"] for number in range(len(stored.files))]
+    return {name: _value(value, arrays) for name, value in said["variables"].items()}
+
+
+def _value(said: dict[str, Any] | None, arrays: list[NDArray[Any]]) -> Any:
+    """Return a value of matlab_child.py's structure."""
+    if said is None:
+        return None
+    if "struct" in said:
+        return SimpleNamespace(**{field: _value(value, arrays) for field, value in said["struct"].items()})
+    if "cells" in said:
+        cells = np.empty(len(said["cells"]), object)
+        for number, cell in enumerate(said["cells"]):
+            cells[number] = _value(cell, arrays)
+        return cells.reshape(said["shape"])
+    return arrays[said["array"]] if "array" in said else arrays[said["scalar"]][()]
 
 
 @contextlib.contextmanager

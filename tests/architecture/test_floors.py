@@ -19,7 +19,18 @@ FLOORS: list[list[str]] = [
     ["classifiers"],
     ["data"],
     ["backbones", "losses", "metrics", "margins", "images"],
-    ["distributed", "artifacts", "progress", "file_kinds", "matlab_files", "plots", "seeds", "shapes", "face_template"],
+    [
+        "distributed",
+        "artifacts",
+        "progress",
+        "file_kinds",
+        "matlab_files",
+        "matlab_child",
+        "plots",
+        "seeds",
+        "shapes",
+        "face_template",
+    ],
 ]
 FORBIDDEN_WORDS = {"utils", "util", "helper", "helpers", "misc", "common", "new", "v2"}
 

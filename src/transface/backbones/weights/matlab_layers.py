@@ -21,7 +21,7 @@ def read_matlab_layers(path: Path) -> tuple[list[tuple[Tensor, Tensor]], Tensor 
     Raises:
         ValueError: if the file cannot be read, or is no network of MatConvNet.
     """
-    content = load_matlab(path, struct_as_record=False, squeeze_me=True)
+    content = load_matlab(path, squeeze=True)
     # Released files hold the parts of the network as variables, files saved by hand often one variable `net`.
     network = content["net"] if "net" in content else SimpleNamespace(**content)
     layers = getattr(network, "layers", None)
@@ -45,7 +45,7 @@ def _as_tensors(path: Path, filters: Any, biases: Any) -> tuple[Tensor, Tensor]:
     array = np.array(filters, dtype=np.float32)
     if array.size == 0 or array.size % len(bias):
         raise ValueError(f"{path}: filters {array.shape} and {len(bias)} biases do not belong together")
-    # squeeze_me took away sides of 1: (1, 1, I, O) came as (I, O).
+    # squeezing took away sides of 1: (1, 1, I, O) came as (I, O).
     while array.ndim < 4:
         array = array[None]
     return torch.from_numpy(array.transpose(3, 2, 0, 1).copy()), bias
