@@ -9,6 +9,7 @@ import datetime
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator, Sequence
@@ -67,6 +68,24 @@ def write_whole(path: str | Path, content: str | bytes) -> Path:
     with writing_file(path) as file:
         file.write(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
     return Path(path)
+
+
+def replace_folder(whole: Path, place: Path) -> None:
+    """Give the folder `whole` the name `place`. An older folder there is removed after that; if the move fails, it is
+    there again.
+    """
+    old = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+    replaces = place.exists()
+    if replaces:
+        place.rename(old)
+    try:
+        whole.rename(place)
+    except BaseException:
+        if replaces:
+            old.rename(place)
+        raise
+    sync(place.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def sync(path: Path) -> None:

@@ -18,9 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
+from omegaconf._utils import get_yaml_loader
 
 import transface
 from transface.__main__ import main
+from transface.cli.config.folder import conf_folder
 from transface.images.alignment import template_points
 from transface.images.detection import sorted_faces
 from transface.inference.folders import align_folder
@@ -32,6 +35,20 @@ for module in pkgutil.walk_packages(transface.__path__, "transface."):  # forks 
 
 torch.set_num_threads(1)
 POWER = -1  # no error of an operation: the power goes
+load_yaml = yaml.load
+CONFIGS: dict[str, Any] = {}
+for file in conf_folder().rglob("*.yaml"):  # a quarter of a verb's time is reading them
+    with file.open() as stream:
+        CONFIGS[str(file)] = load_yaml(stream, Loader=get_yaml_loader())
+
+
+def load_read_config(stream: Any, Loader: Any) -> Any:
+    """Answer for yaml.load with what was read from conf/ before the forks; OmegaConf copies what it is given."""
+    name = str(getattr(stream, "name", ""))
+    return CONFIGS[name] if name in CONFIGS else load_yaml(stream, Loader=Loader)
+
+
+yaml.load = load_read_config
 
 
 class WholePicture:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from transface.artifacts import cache_folder, kept_path, writing_file
+from transface.artifacts import cache_folder, kept_path, replace_folder, writing_file
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +52,24 @@ def test_a_kept_file_is_for_all_who_share_its_folder(tmp_path: Path) -> None:
         file.write(b"whole")
     assert (tmp_path / "a.npy").read_bytes() == b"whole"
     assert (tmp_path / "a.npy").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_folder_that_cannot_be_replaced_is_there_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise OSError("the disk is broken")
+        return rename(path, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "rename", fail)
+        with pytest.raises(OSError, match="broken"):
+            replace_folder(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old" / "file").read_text() == "old"
+    replace_folder(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old" / "file").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]

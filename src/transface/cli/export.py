@@ -2,6 +2,7 @@
 is published.
 """
 
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from transface.artifacts import sync
 from transface.cli.config.compose import instantiate, run_verb
 from transface.cli.config.errors import UserError
 from transface.cli.config.model_options import open_model
@@ -55,14 +57,21 @@ def export(cfg: DictConfig) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if cfg.format == "safetensors":
         publish_folder(cfg, model, path)
-    elif cfg.format == "torch_export":
-        from transface.export.to_torch_export import export_program
-
-        agreement = export_program(model.backbone, path, tolerance=cfg.tolerance, faces=real_faces(cfg, model, 16))
-        verification.check(path)
-        print(f"{path}: {agreement}")
+        return
+    # An older export stays until the new one is written and checked.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        writing = Path(folder) / path.name
+        if cfg.format == "torch_export":
+            export_program_file(cfg, model, writing)
+        else:
+            export_onnx_file(cfg, model, writing)
+        verification.check(writing)
+        move_export(writing, path)
+    if cfg.format == "onnx":
+        outputs = cfg.output_name if model.embedding_size else ", ".join(model.outputs)
+        print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB, input {cfg.input_name}, output {outputs}")
     else:
-        export_onnx_file(cfg, model, path, verification)
+        print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -126,10 +135,29 @@ def publish_folder(cfg: DictConfig, model: Any, path: Path) -> None:
     print(f"{path}: model.safetensors, config.json, README.md with {len(results)} results")
 
 
-def export_onnx_file(cfg: DictConfig, model: Any, path: Path, verification: "Verification") -> None:
-    """Write an ONNX file of the wanted precision."""
-    import tempfile
+def move_export(written: Path, path: Path) -> None:
+    """Give a written and checked file its name; an ONNX file brings the weights that lie beside it."""
+    if path.suffix == ".onnx":
+        import onnx
 
+        from transface.export.to_onnx import save_graph
+
+        save_graph(onnx.load(written), path)
+    else:
+        sync(written)
+        written.replace(path)
+        sync(path.parent)
+
+
+def export_program_file(cfg: DictConfig, model: Any, path: Path) -> None:
+    """Write a torch.export program."""
+    from transface.export.to_torch_export import export_program
+
+    print(export_program(model.backbone, path, tolerance=cfg.tolerance, faces=real_faces(cfg, model, 16)))
+
+
+def export_onnx_file(cfg: DictConfig, model: Any, path: Path) -> None:
+    """Write an ONNX file of the wanted precision."""
     from transface.export.low_precision import to_float16, to_int8
     from transface.export.to_onnx import export_onnx
 
@@ -154,23 +182,21 @@ def export_onnx_file(cfg: DictConfig, model: Any, path: Path, verification: "Ver
             to_int8(full, path, real_faces(cfg, model, cfg.num_calibration_images))
     if cfg.precision != "float32":
         report_agreement(cfg, model, path, faces)
-    verification.check(path)
-    outputs = cfg.output_name if model.embedding_size else ", ".join(model.outputs)
-    print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB, input {cfg.input_name}, output {outputs}")
 
 
 def report_agreement(cfg: DictConfig, model: Any, path: Path, faces: Any) -> None:
-    """Print how far the smaller file is from PyTorch; remove it where its lowest cosine is below `min_cosine`."""
+    """Print how far the smaller file is from PyTorch; raise ExportError where its lowest cosine is below
+    `min_cosine`.
+    """
     from transface.export.agreement import ExportError, compare
     from transface.export.onnx_backbone import OnnxBackbone
-    from transface.export.to_onnx import comparison_faces, on_the_cpu, remove_graph, runner
+    from transface.export.to_onnx import comparison_faces, on_the_cpu, runner
 
     original, image_size = on_the_cpu(model.backbone)
     compared = faces if faces is not None else comparison_faces(image_size, None)
     agreement = compare(runner(original), runner(OnnxBackbone(path)), compared)
     print(f"{cfg.precision}: {agreement}")
     if agreement.min_cosine < cfg.min_cosine:
-        remove_graph(path)
         raise ExportError(
             f"{cfg.precision} gives a cosine of {agreement.min_cosine:.4f} with the PyTorch model, below"
             f" min_cosine={cfg.min_cosine}"
@@ -236,7 +262,7 @@ class Verification:
         return run_protocol(self.protocol, self.runner_of(network), detailed=False)
 
     def check(self, path: Path) -> None:
-        """Print what the protocol measures before and after; remove the file where a result moved too far.
+        """Print what the protocol measures before and after.
 
         Raises:
             ExportError: naming the result that moved the most.
@@ -245,14 +271,12 @@ class Verification:
             return
         from transface.evaluation.changes import changes
         from transface.export.agreement import ExportError
-        from transface.export.to_onnx import remove_graph
 
         found = changes(self.before, self.measured(self._written(path)))
         for change in found:
             print(change)
         worst = max(found, key=lambda change: change.amount)
         if not worst.amount <= self.tolerance:
-            remove_graph(path)
             raise ExportError(f"{worst}: moved by {worst.amount:.4g}, beyond verify_tolerance={self.tolerance:g}")
 
     def _written(self, path: Path) -> Any:

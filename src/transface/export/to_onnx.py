@@ -7,6 +7,9 @@ other network its outputs by their names. The metadata say so.
 
 import copy
 import json
+import re
+import tempfile
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from transface.artifacts import sync, write_whole
 from transface.export.agreement import Agreement, compare, random_faces, require
 from transface.export.export_view import ExportView
 from transface.export.onnx_backbone import OnnxBackbone
@@ -72,16 +76,14 @@ def export_onnx(
         },
     )
     hide_pixel_scaling_names(found)
-    writing = path.with_name(f".{path.stem}.writing.onnx")
-    try:
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        writing = Path(folder) / path.name
         save_graph(found, writing)
         opened = OnnxBackbone(writing, batch_size=None) if alone else OnnxNetwork(writing)
         kinds = [output.kind for output in model.outputs.values()]
         agreement = compare(runner(model), runner(opened), comparison_faces(image_size, faces), kinds=kinds)
         require(agreement, tolerance, what=path.name)
-        save_graph(found, path)
-    finally:
-        remove_graph(writing)
+    save_graph(found, path)
     return agreement
 
 
@@ -158,24 +160,39 @@ def hide_pixel_scaling_names(graph: onnx.ModelProto) -> None:
 
 
 def save_graph(graph: onnx.ModelProto, path: Path) -> None:
-    """Write a checked model in place of an older one; weights that protobuf cannot hold go into `<name>.data` beside
-    it.
+    """Write a checked model, whole or not at all, in place of an older one.
+
+    Weights that protobuf cannot hold go into `<name>.data` beside it; into `<name>.<id>.data` where an older model
+    still needs a file of that name, which is removed once the new model is there.
     """
-    remove_graph(path)  # onnx would write new weights behind those of an older `<name>.data`
+    beside = _files_of_weights(path)
     if graph.ByteSize() < INLINE_LIMIT:
         onnx.checker.check_model(graph)
-        onnx.save(graph, path)
+        write_whole(path, graph.SerializeToString())
     else:
-        onnx.save(
-            copy.deepcopy(graph), path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024
-        )
-        onnx.checker.check_model(path)
+        _save_with_weights_beside(graph, path, name=f"{path.name}.{uuid.uuid4().hex[:8] + '.' if beside else ''}data")
+    for file in beside:
+        file.unlink(missing_ok=True)
 
 
-def remove_graph(path: Path) -> None:
-    """Remove a written model and its weights beside it, where there are any."""
-    path.unlink(missing_ok=True)
-    path.with_name(f"{path.name}.data").unlink(missing_ok=True)
+def _files_of_weights(path: Path) -> list[Path]:
+    """Return the files beside a model that hold weights of it."""
+    name = re.compile(re.escape(path.name) + r"(\.[0-9a-f]{8})?\.data")
+    return [file for file in path.parent.iterdir() if name.fullmatch(file.name)]
+
+
+def _save_with_weights_beside(graph: onnx.ModelProto, path: Path, *, name: str) -> None:
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        writing, weights = Path(folder) / path.name, Path(folder) / name
+        onnx.save(copy.deepcopy(graph), writing, save_as_external_data=True, location=name, size_threshold=1024)
+        onnx.checker.check_model(writing)
+        sync(weights)
+        moved = weights.replace(path.with_name(name))
+        try:
+            write_whole(path, writing.read_bytes())
+        except BaseException:
+            moved.unlink()
+            raise
 
 
 def _graph_of(

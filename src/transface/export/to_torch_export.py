@@ -2,11 +2,13 @@
 original.
 """
 
+import io
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from transface.artifacts import writing_file
 from transface.export.agreement import Agreement, compare, random_faces, require
 from transface.export.quiet import quiet
 from transface.export.to_onnx import TOLERANCE, comparison_faces, on_the_cpu, runner
@@ -27,19 +29,17 @@ def export_program(
     path = Path(path)
     if path.suffix != ".pt2":
         raise ValueError(f"the file to write must end in .pt2, got {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     model, image_size = on_the_cpu(backbone)
     with torch.no_grad(), quiet():
         batch = torch.export.Dim("batch", min=1)
         program = torch.export.export(model, (random_faces(image_size, num_faces=2),), dynamic_shapes=({0: batch},))
-    writing = path.with_name(f".{path.stem}.writing.pt2")
-    try:
-        torch.export.save(program, writing)
-        kinds = [output.kind for output in model.outputs.values()]
-        exported = runner(torch.export.load(writing).module())
-        agreement = compare(runner(model), exported, comparison_faces(image_size, faces), kinds=kinds)
-        require(agreement, tolerance, what=path.name)
-        writing.replace(path)
-    finally:
-        writing.unlink(missing_ok=True)
+    written = io.BytesIO()  # torch's own writer of files ends the process where the disk is full
+    torch.export.save(program, written)
+    written.seek(0)
+    kinds = [output.kind for output in model.outputs.values()]
+    exported = runner(torch.export.load(written).module())
+    agreement = compare(runner(model), exported, comparison_faces(image_size, faces), kinds=kinds)
+    require(agreement, tolerance, what=path.name)
+    with writing_file(path) as file:
+        file.write(written.getbuffer())
     return agreement

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from transface.artifacts import replace_folder, sync
 from transface.evaluation.results import Result
 from transface.inference.face_model import CONFIG_FILE, WEIGHTS_FILE, FaceModel
 from transface.inference.model_card import model_card
@@ -53,9 +54,9 @@ def publish(
         writing.mkdir(parents=True)
         (writing / CARD).write_text(text, encoding="utf-8")
         model.save_pretrained(writing)
-        if folder.exists():
-            shutil.rmtree(folder)
-        writing.rename(folder)
+        for file in writing.iterdir():
+            sync(file)
+        replace_folder(writing, folder)
     finally:
         shutil.rmtree(writing, ignore_errors=True)
     return folder

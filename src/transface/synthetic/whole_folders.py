@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from transface.artifacts import replace_folder
+
 DRAWING = 2  # counts changes of the faces' looks: in the manifest, so that older data is made again
 MANIFEST = "made_up.json"
 
@@ -34,9 +36,7 @@ def write_whole(root: str | Path, settings: Mapping[str, Any], write: Callable[[
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    if place.exists():
-        shutil.rmtree(place)
-    partial.rename(place)
+    replace_folder(partial, place)
     return True
 
 

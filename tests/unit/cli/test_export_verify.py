@@ -78,7 +78,7 @@ def test_a_protocol_of_any_kind_is_measured_before_and_after(
     assert len(list(Path("exports").iterdir())) == 1
 
 
-def test_a_file_whose_numbers_moved_too_far_is_removed(
+def test_a_file_whose_numbers_moved_too_far_is_not_let_out_and_an_older_one_stays(
     room: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class OffBy(torch.nn.Module):
@@ -96,6 +96,10 @@ def test_a_file_whose_numbers_moved_too_far_is_removed(
     assert main(["export", f"checkpoint={room}/model", "format=torch_export", *words]) == 2
     assert "beyond verify_tolerance=0.01" in capsys.readouterr().err
     assert not list(Path("exports").iterdir())
+    Path("exports/model.pt2").write_text("older")
+    words.append("overwrite=true")
+    assert main(["export", f"checkpoint={room}/model", "format=torch_export", *words]) == 2
+    assert [path.read_text() for path in Path("exports").iterdir()] == ["older"]
 
 
 @pytest.mark.parametrize(

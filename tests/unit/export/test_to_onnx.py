@@ -2,6 +2,7 @@
 agree.
 """
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,29 @@ def test_weights_beside_the_file_take_the_place_of_older_ones(
     to_onnx.export_onnx(backbone, path)
     size = beside.stat().st_size
     to_onnx.export_onnx(backbone, path)
-    assert beside.stat().st_size == size
+    (again,) = tmp_path.glob("*.data")
+    assert again.stat().st_size == size
+    assert again != beside  # until the new model is there, the old one needs its own
+    opened = onnx.load(path)
+    assert len(opened.graph.initializer[0].raw_data) > 0
     monkeypatch.setattr(to_onnx, "INLINE_LIMIT", 1 << 30)
     to_onnx.export_onnx(backbone, path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["large.onnx"]
+
+
+@pytest.mark.parametrize("inline_limit", [1000, 1 << 30], ids=["weights beside", "one file"])
+def test_an_old_model_stays_whole_where_the_new_one_cannot_be_written(
+    backbone: FaceViT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, onnx_file: Path, inline_limit: int
+) -> None:
+    monkeypatch.setattr(to_onnx, "INLINE_LIMIT", inline_limit)
+    path, graph = tmp_path / "face.onnx", onnx.load(onnx_file)
+    to_onnx.save_graph(graph, path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("transface.artifacts.sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        to_onnx.save_graph(graph, path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

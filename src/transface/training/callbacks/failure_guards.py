@@ -9,6 +9,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from transface.artifacts import writing_file
 from transface.distributed import rank
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,6 @@ class NonFiniteGuard(Callback):
             self._refuse(suspect)
 
     def _refuse(self, suspect: _Suspect) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"offending-batch-rank{rank()}.pt"
         parts = _plain(suspect.batch)
         where = {
@@ -94,10 +94,15 @@ class NonFiniteGuard(Callback):
             "batch_idx": suspect.batch_idx,
             "learning_rate": suspect.learning_rate,
         }
-        torch.save({**(parts if isinstance(parts, dict) else {"batch": parts}), **where}, path)
+        try:
+            with writing_file(path) as file:
+                torch.save({**(parts if isinstance(parts, dict) else {"batch": parts}), **where}, file)
+            kept = f"the batch is in {path}"
+        except (OSError, RuntimeError) as error:  # the loss is what the user must hear of; RuntimeError is torch's own
+            kept = f"the batch could not be written to {path} ({str(error).strip().splitlines()[0][:200]})"
         raise NonFiniteLossError(
             f"loss is {float(suspect.loss)} at step {suspect.step} (epoch {suspect.epoch}, batch {suspect.batch_idx},"
-            f" rank {rank()}), learning rate {suspect.learning_rate:g}; the batch is in {path}. Lower optimizer.lr or"
+            f" rank {rank()}), learning rate {suspect.learning_rate:g}; {kept}. Lower optimizer.lr or"
             f" lengthen schedule.warmup_epochs{suspect.hint}; the last checkpoint is from before"
         )
 

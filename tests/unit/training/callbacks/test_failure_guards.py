@@ -33,6 +33,12 @@ def test_a_nan_loss_stops_with_step_and_rate_and_keeps_the_batch(make_module: An
     assert kept["keys"].tolist() == list(range(16, 24))
 
 
+def test_a_nan_loss_is_told_also_where_its_batch_cannot_be_kept(make_module: Any, train: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NonFiniteLossError, match=r"loss is nan at step 2 .*could not be written to .*file.*Lower"):
+        train(make_module(weighting=TurnsBad()), [NonFiniteGuard(tmp_path / "file")])
+
+
 def test_the_weights_have_not_moved_on_a_nan_loss(make_module: Any, train: Any, tmp_path: Path) -> None:
     module = make_module(weighting=TurnsBad())
     with pytest.raises(NonFiniteLossError):
