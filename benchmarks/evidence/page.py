@@ -104,7 +104,7 @@ def group_table(runs: Mapping[str, Sequence[Record]], group: Mapping[str, Any], 
         difference = difference_cell(compared.get(run), metric)
         tests = [Cell("" if p.get(run) is None else p_text(p[run])) for p in (p_seeds, p_pairs)]
         rows.append(Row(run, (*seeds, mean, difference, *tests), "baseline" if run == group["baseline"] else "run"))
-    columns = ("Run", *(f"seed {seed}" for seed in group["seeds"]), "mean +- sd", f"minus {group['baseline']}")
+    columns = ("Run", *(f"seed {seed}" for seed in group["seeds"]), "mean ± sd", f"minus {group['baseline']}")
     return Table(metric_title(metric), (*columns, "p over seeds", "p over pairs"), tuple(rows))
 
 
@@ -121,7 +121,7 @@ def value_cell(estimate: Any, metric: MeasureName, *, spread: bool = False) -> C
     if estimate is None:
         return Cell()
     unit = metric.unit or ""
-    sd = f" +- {format_number(estimate.std, unit)}" if spread and estimate.std is not None else ""
+    sd = f" ± {format_number(estimate.std, unit)}" if spread and estimate.std is not None else ""
     inside = estimate.low is not None and estimate.high is not None
     interval = f"[{format_number(estimate.low, unit)}, {format_number(estimate.high, unit)}]" if inside else ""
     return Cell(format_number(estimate.value, unit) + sd, interval)

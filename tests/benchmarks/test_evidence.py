@@ -69,7 +69,7 @@ def test_a_record_comes_back_as_it_was_and_its_decisions_are_compared(tmp_path: 
             assert back == record
             np.testing.assert_array_equal(back.results[0].arrays["correct"], record.results[0].arrays["correct"])
     page = write_page(GROUPS, tmp_path).read_text(encoding="utf-8")
-    assert "| gate | 80.00 [75.00, 85.00] | 81.00 [76.00, 86.00] | - | 80.50 +- 0.71" in page
+    assert "| gate | 80.00 [75.00, 85.00] | 81.00 [76.00, 86.00] | - | 80.50 ± 0.71" in page
     assert "+10.00 [+10.00, +10.00]" in page
     assert "4 of 15 runs are done" in page
     assert (tmp_path / "evidence.csv").read_text(encoding="utf-8").count("\n") == 1 + 4 * 2
