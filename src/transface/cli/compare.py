@@ -43,7 +43,7 @@ def compare(cfg: DictConfig) -> None:
     check_threshold(limit, model, cfg)
     vectors = model.embed(
         names,
-        points=points_for(points_of(cfg), names),
+        points=points_for(points_of(cfg), names, Path),
         flip=cfg.flip,
         fit=cfg.fit,
         detector=cfg.detector,

@@ -29,7 +29,7 @@ def embed(cfg: DictConfig) -> None:
             batch_size=cfg.batch_size,
             flip=cfg.flip,
             fit=cfg.fit,
-            points=points_by_picture(points_of(cfg), images.names),
+            points=points_by_picture(points_of(cfg), images),
             detector=cfg.detector,
             faces=cfg.faces,
             quality=cfg.quality,

@@ -43,7 +43,7 @@ def predict(cfg: DictConfig) -> int:
         found = predict_pictures(
             model,
             pictures,
-            points=points_by_picture(points_of(cfg), listed.names),
+            points=points_by_picture(points_of(cfg), listed),
             detector=None if cfg.detector is None else open_detector(cfg.detector, device=model.device),
             faces=cfg.faces,
             outputs=plain(cfg.outputs),

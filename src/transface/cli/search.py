@@ -13,6 +13,7 @@ from transface.cli.config.model_options import (
     chosen_device,
     chosen_threshold,
     open_model,
+    points_by_picture,
     points_for,
     points_of,
     quoted,
@@ -52,6 +53,8 @@ def search(cfg: DictConfig) -> None:
         found, gallery = stored_faces(cfg.gallery, cfg.pictures)
     else:
         gallery = open_pictures(cfg.gallery)
+        if isinstance(points, dict):
+            points = points_by_picture(points, gallery)
         found = gallery_embeddings(cfg, model, gallery, points)
     if stored["query"]:
         asked, queries = stored_faces(cfg.query, cfg.pictures)
@@ -137,7 +140,7 @@ def query_embeddings(cfg: DictConfig, model: Any, queries: Any, points: Any, *, 
 
     paths = [queries.root / name for name in queries.names]
     settings = {
-        "points": points_for(points, queries.names),
+        "points": points_for(points, queries.names, queries.picture),
         "batch_size": cfg.batch_size,
         "flip": flip,
         "fit": cfg.fit,

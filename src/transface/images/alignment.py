@@ -164,10 +164,12 @@ def align_image(
 
 
 class FacePoints(NamedTuple):
-    """A line of a points file: a face of an image."""
+    """A line of a points file: a face of an image; the image's bytes and CRC-32, "" where the file does not say."""
 
     path: str
     points: Tensor
+    num_bytes: str = ""
+    crc32: str = ""
 
 
 def read_points(path: str | Path) -> list[FacePoints]:
@@ -204,6 +206,8 @@ def _parse_table(lines: list[str], names: list[str], path: Path) -> Iterable[Fac
             yield FacePoints(
                 row[0],
                 five_points(torch.tensor([float(value) for value in values], dtype=torch.float64).reshape(-1, 2)),
+                words.get("bytes", ""),
+                words.get("crc32", ""),
             )
         except (ValueError, RuntimeError):
             raise ValueError(

@@ -3,7 +3,8 @@
 Shapes: N faces, B of them in a batch, H x W the size the backbone takes.
 """
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import Tensor
 from transface.images.alignment import align_faces, five_points, read_points
 from transface.images.alignment_check import check_points
 from transface.images.user_images import Colours, in_groups, is_array, joined, many, read_picture
+
+NUM_COMPARED = 64  # pictures whose content is compared with what a points file says of it
 
 
 def aligned_batches(
@@ -95,18 +98,69 @@ def _name_of(picture: Any, position: int) -> str:
     )
 
 
-def points_by_name(path: str | Path) -> dict[str, NDArray[np.float64]]:
+class ListedPoints(dict[str, NDArray[np.float64]]):
+    """The five points (5, 2) of each image of a file, by name, and what the file says of the images.
+
+    Attributes:
+        source: the file.
+        marks: (number of bytes, CRC-32) of each image, as the file has them; "" where it does not say.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        super().__init__()
+        self.source = source
+        self.marks: dict[str, tuple[str, str]] = {}
+
+    def key_of(self, name: str) -> str | None:
+        """Return what the file calls an image: its name, or the last part of it; None where it has neither."""
+        return next((key for key in (name, Path(name).name) if key in self), None)
+
+    def check(self, names: Iterable[str], picture_of: Callable[[str], Path | bytes]) -> None:
+        """Raise ValueError where the points of an image are those of another one.
+
+        Of every image the number of bytes is compared, of the first ones the content too.
+
+        Args:
+            names: of the images.
+            picture_of: gives the file of an image, or its bytes.
+        """
+        users: dict[str, str] = {}
+        for name in names:
+            key = self.key_of(name)
+            if key is None:
+                continue
+            if users.setdefault(key, name) != name:
+                raise ValueError(f"{self.source} has points of one {key}, and {users[key]} and {name} are two pictures")
+            num_bytes, crc32 = self.marks.get(key, ("", ""))
+            if num_bytes and not _is_marked(picture_of(name), num_bytes, crc32 if len(users) <= NUM_COMPARED else ""):
+                raise ValueError(
+                    f"{self.source} has points of another picture than {name}: its {key} had {num_bytes} bytes and"
+                    " another content; 'transface align' makes the points of these pictures, detector= finds faces anew"
+                )
+
+
+def _is_marked(picture: Path | bytes, num_bytes: str, crc32: str) -> bool:
+    if isinstance(picture, Path) and not picture.is_file():
+        return True  # reading it says that it is missing
+    size = len(picture) if isinstance(picture, bytes) else picture.stat().st_size
+    if str(size) != num_bytes or not crc32:
+        return str(size) == num_bytes
+    return f"{zlib.crc32(picture if isinstance(picture, bytes) else picture.read_bytes()):08x}" == crc32
+
+
+def points_by_name(path: str | Path) -> ListedPoints:
     """Return the five points (5, 2) of each image of a CSV file `image,x1,y1,...,x5,y5`.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if a line is something else, or an image is named twice.
     """
-    found: dict[str, NDArray[np.float64]] = {}
-    for name, five in read_points(path):
-        if name in found:
-            raise ValueError(f"{path} has points of two faces of {name}: keep one a picture")
-        found[name] = five.numpy()
+    found = ListedPoints(path)
+    for face in read_points(path):
+        if face.path in found:
+            raise ValueError(f"{path} has points of two faces of {face.path}: keep one a picture")
+        found[face.path] = face.points.numpy()
+        found.marks[face.path] = (face.num_bytes, face.crc32)
     if not found:
         raise ValueError(f"{path} has no points")
     return found

@@ -1,5 +1,6 @@
 """What the verbs that use a model share: opening it where the config says, words beside keys."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +110,13 @@ def points_of(cfg: DictConfig) -> Any:
     return points_by_name(cfg.points)
 
 
-def points_for(points: Any, names: list[str]) -> Any:
+def points_for(points: Any, names: list[str], picture_of: Callable[[str], Any]) -> Any:
     """Return the points (N, 5, 2) of some images, found by their path or file name, or in their order where points
-    are a list; None without points.
+    are a list; None without points. `picture_of` gives the file of an image, or its bytes.
 
     Raises:
         UserError: naming an image that has none, or a list of another length.
+        ValueError: if the points of an image are those of another one.
     """
     if points is None:
         return None
@@ -122,20 +124,25 @@ def points_for(points: Any, names: list[str]) -> Any:
         if len(points) != len(names):
             raise UserError(f"points are of {len(points)} faces, there are {len(names)} pictures: five points for each")
         return points
-    found = []
-    for name in names:
-        key = name if name in points else Path(name).name
-        if key not in points:
-            raise UserError(f"there are no points for {name}")
-        found.append(points[key])
-    return found
+    points.check(names, picture_of)
+    if absent := [name for name in names if points.key_of(name) is None]:
+        raise UserError(f"there are no points for {absent[0]}")
+    return [points[points.key_of(name)] for name in names]
 
 
-def points_by_picture(points: Any, names: list[str]) -> Any:
-    """Return points as {name: (5, 2)}: those of a list go to the pictures in their order; None without points."""
-    if points is None or isinstance(points, dict):
+def points_by_picture(points: Any, listed: Any) -> Any:
+    """Return points as {name: (5, 2)} of the pictures of a list: those of a list of points go to them in their order;
+    None without points.
+
+    Raises:
+        ValueError: if the points of an image are those of another one.
+    """
+    if points is None:
+        return None
+    if isinstance(points, dict):
+        points.check(listed.names, listed.picture)
         return points
-    return dict(zip(names, points_for(points, names), strict=True))
+    return dict(zip(listed.names, points_for(points, listed.names, listed.picture), strict=True))
 
 
 def chosen_threshold(cfg: DictConfig) -> Any:

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import math
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -21,10 +22,12 @@ from transface.images.detection import Policy
 from transface.images.detectors.opening import open_detector
 from transface.images.faces import FoundFaces, find_in_files
 from transface.images.files import ImageList, list_images, log_unread
+from transface.images.sources import hash_files
 
 TABLE, UNFINISHED, SHEET = "faces.csv", "faces.partial.csv", "failed.jpg"
 POINTS = tuple(f"{axis}{number}" for number in range(1, 6) for axis in "xy")
-COLUMNS = ("file", "face", *POINTS, "left", "top", "right", "bottom", "score", "detector", "aligned", "reason")
+BOX = ("left", "top", "right", "bottom", "score")
+COLUMNS = ("file", "face", *POINTS, *BOX, "detector", "aligned", "reason", "bytes", "crc32")
 SHEET_SIDE, SHEET_COLUMNS, SHEET_MOST = 160, 8, 80
 Progress = Callable[[int], None]
 
@@ -79,7 +82,8 @@ def align_folder(
     if output.resolve() == images.root.resolve():
         raise ValueError(f"output must be another folder than the pictures', got {output}")
     name = open_detector(detector, device=device).name
-    settings = [name, take, size, margin, min_eye_distance, kind, quality, images.names]
+    state = hash_files([str(path) for path in images.paths])
+    settings = [name, take, size, margin, min_eye_distance, kind, quality, images.names, state]
     key = hashlib.sha256(json.dumps(settings).encode("utf-8", "surrogateescape")).hexdigest()
     rows = _begin(output, key)
     if (output / TABLE).is_file():
@@ -98,12 +102,12 @@ def align_folder(
         min_eye_distance=min_eye_distance,
     )
     rows = [row for row in rows if row["file"] in set(done)]
+    named = _face_names(images.names, kind=kind, many=take == "all")
     _write_rows(output / UNFINISHED, rows)
     with (output / UNFINISHED).open("a", encoding="utf-8", newline="") as table:
         for picture, faces in zip(left, found, strict=True):
-            written = list(
-                _write_faces(output, picture, faces, detector=name, many=take == "all", kind=kind, quality=quality)
-            )
+            written = list(_write_faces(output, picture, faces, detector=name, named=named, kind=kind, quality=quality))
+            written = [row | _mark_of(images.root / picture) for row in written]
             _append(table, written)
             rows += written
             progress(1)
@@ -135,20 +139,52 @@ def _whole_pictures(rows: Sequence[dict[str, str]], names: Sequence[str]) -> lis
 
 
 def _write_faces(
-    output: Path, picture: str, found: FoundFaces, *, detector: str, many: bool, kind: str, quality: int
+    output: Path,
+    picture: str,
+    found: FoundFaces,
+    *,
+    detector: str,
+    named: Callable[[str, int], str],
+    kind: str,
+    quality: int,
 ) -> Iterator[dict[str, str]]:
     if not found.faces:
         yield dict.fromkeys(COLUMNS, "") | {"file": picture, "detector": detector, "reason": found.reason or ""}
     for number, face in enumerate(found.faces):
-        target = f"{picture}.{number}.{kind}" if many else f"{picture}.{kind}"
-        if not many and Path(picture).suffix.lower() in (f".{kind}", ".jpeg" if kind == "jpg" else ""):
-            target = picture  # a picture of the same kind keeps its name
+        target = named(picture, number)
         path = output / target
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(_encoded(face.image, kind, quality))
         numbers = [*face.points.reshape(-1).tolist(), *face.box.tolist(), face.score]
         words = [picture, str(number), *(f"{value:.3f}" for value in numbers), detector, target, found.reason or ""]
-        yield dict(zip(COLUMNS, words, strict=True))
+        yield dict(zip(COLUMNS, words, strict=False))
+
+
+def _face_names(pictures: Sequence[str], *, kind: str, many: bool) -> Callable[[str, int], str]:
+    """Return what a face of a picture is called: as the picture where that is of the kind written, else the name with
+    the kind behind it; `.face` stands between where that is the name of another picture.
+    """
+    kept = {f".{kind}", ".jpeg"} if kind == "jpg" else {f".{kind}"}
+    taken = set(pictures)
+
+    def named(picture: str, number: int) -> str:
+        if not many and Path(picture).suffix.lower() in kept:
+            return picture
+        stem = f"{picture}.{number}" if many else picture
+        while f"{stem}.{kind}" in taken:
+            stem += ".face"
+        return f"{stem}.{kind}"
+
+    return named
+
+
+def _mark_of(path: Path) -> dict[str, str]:
+    """Return what the table keeps of a picture, so that its points are not taken for those of another one."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return {}
+    return {"bytes": str(len(data)), "crc32": f"{zlib.crc32(data):08x}"}
 
 
 def _encoded(face: Tensor, kind: str, quality: int) -> bytes:

@@ -14,6 +14,7 @@ from transface.images.alignment import read_points, template_points
 from transface.images.decoding import decode_image
 from transface.images.detection import Faces, no_faces, sorted_faces
 from transface.images.detectors import locating
+from transface.images.user_points import points_by_name
 from transface.inference.face_model import FaceModel
 from transface.inference.folders import align_folder as home
 from transface.inference.folders.align_folder import Aligned, align_folder
@@ -159,3 +160,31 @@ def test_a_search_for_faces_that_was_stopped_goes_on(folder: Path) -> None:
 
 def stop() -> float:
     raise RuntimeError("killed")
+
+
+def test_pictures_exchanged_under_their_names_are_looked_at_again(folder: Path) -> None:
+    align(folder)
+    first, second = folder / "a" / "0.png", folder / "a" / "2.png"
+    data = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(data)
+    with pytest.raises(FileExistsError, match="holds faces of other pictures"):
+        align(folder)
+
+
+def test_faces_of_two_pictures_never_have_one_name(folder: Path) -> None:
+    (folder / "a" / "0.png.jpg").write_bytes((folder / "a" / "3.png").read_bytes())
+    done = align(folder)
+    written = [path for path in done.output.rglob("*") if path.name.endswith(".jpg") and path.name != "failed.jpg"]
+    assert len(written) == done.num_faces == 11
+
+
+def test_points_of_other_pictures_of_the_same_names_are_refused(folder: Path) -> None:
+    points = points_by_name(align(folder).output / "faces.csv")
+    names = [name for name in points if name.startswith("a/")]
+    points.check(names, lambda name: folder / name)
+    with pytest.raises(ValueError, match=r"points of another picture than a/0.png"):
+        points.check(names, lambda _: folder / "a" / "1.png")
+    points["0.png"] = points["a/0.png"]
+    with pytest.raises(ValueError, match=r"x/0.png and y/0.png are two pictures"):
+        points.check(["x/0.png", "y/0.png"], Path)
