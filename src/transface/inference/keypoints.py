@@ -47,7 +47,7 @@ class PictureKeypoints:
         self.template = aligned_keypoints(image_size)
         self.num_missing = 0
         self._found: dict[bytes, Tensor] = {}
-        for name, points in read_points(path):
+        for name, points, *_ in read_points(path):
             picture = read_picture(self.path.parent / name, name=name)
             size = (int(picture.shape[-2]), int(picture.shape[-1]))
             seen = fit_image(picture, image_size, fit=fit, name=name)

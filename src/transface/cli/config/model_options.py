@@ -118,16 +118,22 @@ def points_for(points: Any, names: list[str], picture_of: Callable[[str], Any]) 
         UserError: naming an image that has none, or a list of another length.
         ValueError: if the points of an image are those of another one.
     """
+    from transface.images.user_points import ListedPoints
+
     if points is None:
         return None
-    if not isinstance(points, dict):
+    if not isinstance(points, ListedPoints):
         if len(points) != len(names):
             raise UserError(f"points are of {len(points)} faces, there are {len(names)} pictures: five points for each")
         return points
     points.check(names, picture_of)
-    if absent := [name for name in names if points.key_of(name) is None]:
-        raise UserError(f"there are no points for {absent[0]}")
-    return [points[points.key_of(name)] for name in names]
+    found = []
+    for name in names:
+        key = points.key_of(name)
+        if key is None:
+            raise UserError(f"there are no points for {name}")
+        found.append(points[key])
+    return found
 
 
 def points_by_picture(points: Any, listed: Any) -> Any:
@@ -137,9 +143,11 @@ def points_by_picture(points: Any, listed: Any) -> Any:
     Raises:
         ValueError: if the points of an image are those of another one.
     """
+    from transface.images.user_points import ListedPoints
+
     if points is None:
         return None
-    if isinstance(points, dict):
+    if isinstance(points, ListedPoints):
         points.check(listed.names, listed.picture)
         return points
     return dict(zip(listed.names, points_for(points, listed.names, listed.picture), strict=True))

@@ -51,7 +51,7 @@ class FileKeypoints:
     def __init__(self, path: str | Path, *, image_size: int | tuple[int, int] = 112) -> None:
         height, width = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
         found: dict[int, Tensor] = {}
-        for word, points in read_points(path):
+        for word, points, *_ in read_points(path):
             if not word.isdigit():
                 raise ValueError(f"{path}: a line begins with the position of a record in the data set, got {word!r}")
             if int(word) in found:
