@@ -54,7 +54,7 @@ test-mxnet: .venv-mxnet/.installed ## RecordIO against the real mxnet 1.9.1, in 
 	@touch $@
 
 test-insightface: $(STAMP) .insightface/.installed ## exported models in InsightFace's own recogniser class, the package installed apart
-	PYTHONPATH=.insightface $(BIN)/python -m pytest -q -p no:cacheprovider tests/unit/export/test_insightface.py
+	PYTHONPATH=$(CURDIR)/.insightface $(BIN)/python -m pytest -q -p no:cacheprovider tests/unit/export/test_insightface.py
 
 .docs/.installed:
 	$(PYTHON) -m venv .docs
@@ -70,7 +70,7 @@ docs: .docs/.installed ## build the documentation site into site/, in an environ
 	@touch $@
 
 test-demo-page: $(STAMP) .gradio/.installed ## the page of `transface demo` in a server and in Chromium (apt install chromium), gradio apart
-	PYTHONPATH=.gradio $(BIN)/python -m pytest -q -p no:cacheprovider tests/demo_page
+	PYTHONPATH=$(CURDIR)/.gradio $(BIN)/python -m pytest -q -p no:cacheprovider tests/demo_page
 
 test-wheel: ## build the wheel, install it into a bare environment outside the repository, run the demo from it (slow)
 	rm -rf build/wheel && mkdir -p build/wheel

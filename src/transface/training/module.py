@@ -125,8 +125,8 @@ class TrainingModule(lightning.LightningModule):
         size = getattr(self.network, "image_size", None)
         if size is None:
             return None
-        dtype = next((p.dtype for p in self.network.parameters()), torch.float32)
-        return 3 * forward_flops(self.network, torch.zeros(1, 3, *size, device=self.device, dtype=dtype))
+        first = next(self.network.parameters(), torch.zeros(0, device=self.device))
+        return 3 * forward_flops(self.network, torch.zeros(1, 3, *size, device=first.device, dtype=first.dtype))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         progress: Any = self.trainer.fit_loop.epoch_progress

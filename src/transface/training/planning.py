@@ -35,6 +35,7 @@ class RankPlan(NamedTuple):
         head_traffic: of a step, without the averaging of gradients.
         averaged: bytes of gradients that DDP averages in a step.
         centers: rows of class centres on this rank, by the name of the parameter.
+        flops_per_image: floating-point operations of an image in a step by the model itself; None where not known.
     """
 
     weights: int
@@ -45,6 +46,7 @@ class RankPlan(NamedTuple):
     head_traffic: HeadTraffic
     averaged: int
     centers: dict[str, tuple[int, int]]
+    flops_per_image: int | None = None
 
     def memory(self) -> int:
         """Return the bytes of all that is known."""
@@ -93,7 +95,8 @@ def _plan(module: TrainingModule, world_size: int, *, images: int, half: bool) -
     trained = sum(own.numel() for own in others if own.requires_grad)
     sharded = set(sharded_parameter_names(module))
     averaged = sum(own.numel() for name, own in module.named_parameters() if own.requires_grad and name not in sharded)
-    forward = saved_forward(module.network, images, half=half)
+    shapes = FakeTensorMode(allow_non_fake_inputs=True)
+    forward = saved_forward(module.network, images, half=half, shapes=shapes)
     size = 4 if forward is None else forward.element_size
     costs = [
         _head(part, world_size, images=images, num_moments=moments, sharded=bool(sharded), element_size=size)
@@ -112,6 +115,7 @@ def _plan(module: TrainingModule, world_size: int, *, images: int, half: bool) -
             for name, own in module.named_parameters()
             if id(own) in of_heads
         },
+        flops_per_image=None if forward is None else flops_on_shapes(module, shapes),
     )
 
 
@@ -145,6 +149,18 @@ def num_moments(factory: OptimizerFactory) -> int:
     return sum(isinstance(kept, Tensor) and kept.shape == weight.shape for kept in optimizer.state[weight].values())
 
 
+def flops_on_shapes(module: TrainingModule, shapes: FakeTensorMode) -> int | None:
+    """Return the operations of an image in a step, its network being one of these shapes; None where they do not
+    tell.
+    """
+    try:
+        with shapes, torch.device("cpu"):
+            return module.flops_per_image()
+    except Exception as error:  # a network that looks at values, or takes more than images
+        log.info("the operations of %s are not known: %s", type(module.network).__name__, error)
+        return None
+
+
 class Forward(NamedTuple):
     """A forward pass: the bytes saved for the backward pass, weights apart, and those of a number that comes out."""
 
@@ -152,9 +168,11 @@ class Forward(NamedTuple):
     element_size: int
 
 
-def saved_forward(network: nn.Module, images: int, *, half: bool) -> Forward | None:
+def saved_forward(
+    network: nn.Module, images: int, *, half: bool, shapes: FakeTensorMode | None = None
+) -> Forward | None:
     """Return what a network saves in a forward pass of a batch in training, from shapes alone; None where they do not
-    tell.
+    tell. Its weights are `shapes` afterwards.
     """
     size = getattr(network, "image_size", None)
     if size is None:
@@ -170,7 +188,7 @@ def saved_forward(network: nn.Module, images: int, *, half: bool) -> Forward | N
 
     alive: list[Any] = []
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
+        with shapes or FakeTensorMode(allow_non_fake_inputs=True):
             fake = network.to_empty(device="cpu").train()
             kept = {id(own.untyped_storage()) for own in itertools.chain(fake.parameters(), fake.buffers())}
             alive += [own.untyped_storage() for own in fake.parameters()]

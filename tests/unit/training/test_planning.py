@@ -1,5 +1,6 @@
 """A run of 64 or 256 ranks, planned on a fake process group, against the formulas and the table of docs/scaling.md."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,12 @@ from transface.classifiers.head_costs import HeadTraffic, head_memory, head_traf
 from transface.classifiers.partial_fc import PartialFC
 from transface.cli.config.compose import compose, instantiate
 from transface.cli.config.errors import UserError
-from transface.cli.runs.planned_run import PUBLISHED, column_of, print_plan, ranks_of, steps_of
+from transface.cli.runs.planned_run import PUBLISHED, RECKONED, column_of, hours_of, print_plan, ranks_of, steps_of
 from transface.cli.train import editable, with_facts
 from transface.data.sampling.orders import ShuffledOrder
 from transface.data.sampling.rank_batches import RankBatches
 from transface.margins.cosface import CosFace
+from transface.training.flops import forward_flops
 from transface.training.optimization.optimizers import SGD, AdamW
 from transface.training.planning import fake_ranks, num_moments, plan_rank, saved_forward
 
@@ -139,13 +141,50 @@ def test_an_epoch_is_dealt_as_it_is_planned(ranks: int) -> None:
     """Every rank gets as many batches as the plan says, no image twice."""
     num_images, per_rank = 5 * ranks * 3 + 17, 3
     cfg = recipe("transface/vit_s_ms1mv2")
-    rows = steps_of(cfg, num_images, per_rank * ranks)
+    rows, num_steps = steps_of(cfg, num_images, per_rank * ranks)
+    assert num_steps == 35 * int(rows["steps of an epoch"])
     order = ShuffledOrder(num_images, seed=0)
     dealt = [list(RankBatches(order, per_rank, rank=rank, world_size=ranks)) for rank in range(ranks)]
     assert {f"{len(batches):,}" for batches in dealt} == {rows["steps of an epoch"]}
     seen = [index for batches in dealt for batch in batches for index in batch]
     assert len(set(seen)) == len(seen) == num_images - 17
     assert rows["images left out of an epoch, other ones each time"] == "17"
+
+
+def test_hours_follow_from_the_operations_of_a_real_network_and_the_peak(make_module: Callable[..., Any]) -> None:
+    module = make_module(PartialFC(10, 16, CosFace(), sample_rate=0.5))
+    counted = module.flops_per_image()
+    assert counted == 3 * forward_flops(module.network, torch.zeros(1, 3, *module.network.image_size)) + 6 * 5 * 16
+    assert plan_rank(
+        lambda: make_module(PartialFC(10, 16, CosFace(), sample_rate=0.5)), 2, images=4
+    ).flops_per_image == (counted)
+    cfg = recipe("transface/vit_s_ms1mv2")
+    rows = hours_of(cfg, 10**9, num_steps=1000, step=4096)
+    assert rows["operations of an image, of the run"] == "1.0 G, 0.00 E"
+    rows = hours_of(cfg, 10**12, num_steps=100_000, step=4096)
+    assert rows["H100 hours, all ranks, at 40% of the peak"] == f"{4.096e20 / 989.4e12 / 0.4 / 3600:,.1f}"
+    assert hours_of(cfg, None, num_steps=10, step=1) == hours_of(cfg, 10, num_steps=float("inf"), step=1) == {}
+
+
+@pytest.mark.slow
+def test_device_time_in_the_pages_is_what_the_plan_reckons() -> None:
+    page = SCALING.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\S+)` \| (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", page, re.MULTILINE)
+    assert len(rows) == 6
+    for name, epochs, operations, *hours in rows:
+        cfg = editable(compose("train", [f"experiment={name}"]))
+        facts = PUBLISHED[name.rpartition("_")[2] if "webface" not in name else "webface42m"]
+        told = column_of(with_facts(cfg, facts), 8, None, facts)
+        assert int(epochs) == cfg.trainer.max_epochs
+        assert told["operations of an image, of the run"].startswith(f"{operations} G")
+        assert hours == [told[f"{device} hours, all ranks, at 40% of the peak"] for device in RECKONED]
+    readme = (SCALING.parents[1] / "README.md").read_text(encoding="utf-8")
+    reckoned = [float(row[3]) for row in rows]
+    said = re.search(
+        r"on MS1MV2 (\d+), (\d+)\s+and (\d+) hours, TransFace-L on Glint360K (\d+), ViT-B on WebFace42M (\d+)", readme
+    )
+    assert said is not None
+    assert [float(one) for one in said.groups()] == pytest.approx([*reckoned[:4], reckoned[5]], abs=0.5)
 
 
 def test_the_table_is_printed_and_says_what_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:

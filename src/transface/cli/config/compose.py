@@ -150,11 +150,14 @@ def refuse_unknown(cfg: DictConfig, verb: str) -> None:
         UserError: naming the setting and what is near it.
     """
     known = known_settings(verb)
+    mappings = {name for root in _roots(verb) for name in map(str, root) if root._get_node(name)._is_none()}
     text = OmegaConf.to_yaml(cfg, resolve=False) + _experiment_text()
     unread = [
         name
         for name in _plain_settings(cfg)
-        if name not in known and not re.search(rf"\$\{{(oc\.select:)?{re.escape(name)}[}}.,]", text)
+        if name not in known
+        and name.partition(".")[0] not in mappings  # null by default: what is given for it is a value as a whole
+        and not re.search(rf"\$\{{(oc\.select:)?{re.escape(name)}[}}.,]", text)
     ]
     if unread:
         near = difflib.get_close_matches(unread[0], known, n=3) or difflib.get_close_matches(

@@ -20,6 +20,8 @@ PUBLISHED = {
     "webface42m": {"num_images": 42_474_558, "num_identities": 2_059_906},
 }
 UNSTATED = (64, 256)  # ranks that are told of where none are named
+RECKONED = ("H100", "A100")  # devices whose hours are reckoned
+UTILISATION = 0.4  # of their peak: what well-fed vision transformers reach; nothing of ours was measured on one yet
 Facts = Mapping[str, Any]
 
 
@@ -43,7 +45,12 @@ def print_plan(cfg: DictConfig, *, with_facts: Callable[[DictConfig, Facts], Dic
         table.add_row(name, *(column[name] for column in columns))
     Console(width=max(100, 70 + 26 * len(columns))).print(table)
     print("Formulas: docs/scaling.md. Activations: what the network saves for the backward pass, seen on shapes; the")
-    print("allocator, CUDA's own context (about 1 GB) and buffers of the libraries come on top.")
+    print(
+        "allocator, CUDA's own context (about 1 GB) and buffers of the libraries come on top. Hours are reckoned from"
+    )
+    print(
+        f"operations and the makers' peaks at {UTILISATION:.0%} of them, not measured; waiting for data is not in them."
+    )
 
 
 def ranks_of(cfg: DictConfig) -> list[int]:
@@ -112,11 +119,12 @@ def column_of(cfg: DictConfig, ranks: int, data: Any, facts: Facts) -> dict[str,
             raise
         raise UserError(f"{error.__cause__}: name it in plan_facts, or give the data") from error
     step = images * ranks * accumulation
+    dealt, num_steps = steps_of(cfg, int(facts["num_images"]), step)
     rows = {
         "ranks": f"{ranks:,}",
         "images of a batch": f"{images:,}" + (f" x {accumulation}" if accumulation > 1 else ""),
         "images of a step, all ranks": f"{step:,}",
-        **steps_of(cfg, int(facts["num_images"]), step),
+        **dealt,
     }
     for name, (height, width) in found.centers.items():
         rows[f"{name}, rows x size"] = f"{height:,} x {width}"
@@ -131,6 +139,7 @@ def column_of(cfg: DictConfig, ranks: int, data: Any, facts: Facts) -> dict[str,
         rows["their step, faces of all ranks, walk"] = size(found.head.step + found.head.faces + found.head.walk)
     rows["activations (estimate)"] = "not known" if found.activations is None else size(found.activations)
     rows["memory, sum"] = size(found.memory())
+    rows |= hours_of(cfg, found.flops_per_image, num_steps=num_steps, step=step)
     moved = found.head_traffic
     if found.head is not None:
         rows["head: gathered, a step"] = size(moved.gathered)
@@ -159,8 +168,30 @@ def without_files(cfg: DictConfig) -> Any:
     return copied
 
 
-def steps_of(cfg: DictConfig, num_images: int, step: int) -> dict[str, str]:
-    """Return how an epoch is dealt: steps, images left out at its end, and the steps of the run."""
+def hours_of(cfg: DictConfig, flops_per_image: int | None, *, num_steps: float, step: int) -> dict[str, str]:
+    """Return the operations of a run and what devices need for them, all ranks together; nothing where they are not
+    known or the run has no end.
+    """
+    from transface.training.callbacks.device_peaks import peak_flops
+
+    if not flops_per_image or math.isinf(num_steps):
+        return {}
+    operations = float(flops_per_image) * num_steps * step
+    precision = str(cfg.trainer.get("precision") or "32-true")
+    rows = {"operations of an image, of the run": f"{flops_per_image / 1e9:,.1f} G, {operations / 1e18:,.2f} E"}
+    for device in RECKONED:
+        peak = peak_flops(device, precision=precision, tf32=True)
+        if peak:
+            rows[f"{device} hours, all ranks, at {UTILISATION:.0%} of the peak"] = (
+                f"{operations / peak / UTILISATION / 3600:,.1f}"
+            )
+    return rows
+
+
+def steps_of(cfg: DictConfig, num_images: int, step: int) -> tuple[dict[str, str], float]:
+    """Return how an epoch is dealt (steps, images left out at its end, the steps of the run), and the steps of the run
+    as a number, infinite where it has no end.
+    """
     epoch = num_images // step
     if epoch == 0:
         raise UserError(f"{num_images} images make no step of {step}: take a smaller data.total_batch_size")
@@ -170,12 +201,13 @@ def steps_of(cfg: DictConfig, num_images: int, step: int) -> dict[str, str]:
     schedule = cfg.get("schedule") or {}
     warm = schedule.get("warmup_steps")
     warm = round((schedule.get("warmup_epochs") or 0) * epoch) if warm is None else int(warm)
+    length = min(ends, default=math.inf)
     return {
         "images, all ranks": f"{num_images:,}",
         "steps of an epoch": f"{epoch:,}",
         "images left out of an epoch, other ones each time": f"{num_images - epoch * step:,}",
-        "steps of the run, warm-up": f"{min(ends, default=math.inf):,}, {warm:,}",
-    }
+        "steps of the run, warm-up": f"{length:,}, {warm:,}",
+    }, length
 
 
 def size(num_bytes: float) -> str:

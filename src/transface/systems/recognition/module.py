@@ -256,15 +256,14 @@ class RecognitionModule(TrainingModule):
         )
 
     def flops_per_image(self) -> int | None:
-        """Return the operations of forward and backward of the backbone and of the products with all class centres;
-        DPAP's scoring is not counted.
+        """Return the operations of forward and backward of the backbone and of the products with the class centres of
+        a step (of all of them, or the share that is drawn); DPAP's scoring is not counted.
         """
         backbone = super().flops_per_image()
         if backbone is None:
             return None
-        return backbone + 6 * int(getattr(self.classifier, "num_identities", 0)) * int(
-            getattr(self.classifier, "embedding_size", 0)
-        )
+        classes = int(getattr(self.classifier, "num_identities", 0)) * getattr(self.classifier, "sample_rate", 1.0)
+        return backbone + 6 * round(classes) * int(getattr(self.classifier, "embedding_size", 0))
 
     @staticmethod
     def unfit_parts(parts: Mapping[str, Any]) -> dict[str, str]:

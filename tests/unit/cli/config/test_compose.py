@@ -32,6 +32,10 @@ def test_what_another_setting_refers_to_is_read() -> None:
     refuse_unknown(compose("train", ["+base_rate=0.1", "optimizer.lr=${base_rate}"]), "train")
 
 
+def test_a_mapping_given_for_what_is_null_by_default_is_a_value() -> None:
+    refuse_unknown(compose("train", ["plan_facts={num_images: 9, label_names: [a, b]}"]), "train")
+
+
 def test_own_callbacks_and_absent_parts_are_no_mistake() -> None:
     part = "{_target_: lightning.pytorch.callbacks.DeviceStatsMonitor}"
     refuse_unknown(
