@@ -3,10 +3,14 @@
 Shapes: M images.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from transface.backbones.features import Output
 from transface.data.labels.expressions import ClassLabels
 from transface.data.sources.face_labels import SetKind
 from transface.data.sources.labelled import LabelledImages
@@ -18,6 +22,8 @@ from transface.evaluation.results import Result
 from transface.evaluation.runner import ModelRunner
 from transface.evaluation.values.regression import Regression
 from transface.images.fit import Fit
+
+logger = logging.getLogger(__name__)
 
 
 class Photographs:
@@ -81,10 +87,27 @@ class Photographs:
         source = LabelledSource(self.names[0], opened.labelled(self.split, self.column))
         settings: dict[str, Any] = {"output": self.output, "num_bootstraps": self.num_bootstraps, "seed": self.seed}
         if output.kind == "one_of":
+            self._tell_unanswered(source, output)
             return Classification(_known(renamed(source, output, partial=True)), **settings).evaluate(
                 runner, detailed=detailed
             )
         return Regression(source, tolerances=self.tolerances, **settings).evaluate(runner, detailed=detailed)
+
+    def _tell_unanswered(self, source: LabelledSource, output: Output) -> None:
+        """Warn of images of classes that the network has no word for: they are left out."""
+        labels: Any = source.dataset.labels
+        numbers = np.bincount(labels.classes[source.dataset.rows] + 1, minlength=len(labels.names) + 1)[1:]
+        left = [
+            f"{count} of {name}"
+            for name, count in zip(labels.names, numbers.tolist(), strict=True)
+            if count and name not in output.names
+        ]
+        if left and set(labels.names) & set(output.names):  # else it is refused
+            logger.warning(
+                "%s: the network has no such answer as some images' class, which are left out: %s",
+                self.names[0],
+                ", ".join(left),
+            )
 
 
 def _known(source: LabelledSource) -> LabelledSource:

@@ -3,14 +3,18 @@
 Shapes: P pairs.
 """
 
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transface.images.files import below, files_below, is_image_name
+
+logger = logging.getLogger(__name__)
+_told: set[str] = set()  # lists: each is read to look for what is missing, and to evaluate
 
 Side = tuple[str, int]  # a person and the number of an image
 
@@ -19,9 +23,10 @@ def read_pairs_txt(file: Path, root: Path) -> tuple[list[list[str]], NDArray[np.
     """Return the two images (paths below `root`) of every pair of a list, and whether they are of one person (P,).
 
     A line is `name i j`, of one person, or `name1 i name2 j`, between blanks, tabs or commas; a name may hold blanks. A
-    first line of counts or of words alone is passed over. Image i is <name>_<i in four digits>.*, with a word behind
-    the number where there is none without (Ann_0002_mask.png); of a person none of whose files is numbered so, the i-th
-    of the sorted folder.
+    first line of counts or of words alone is passed over. Image i is <name>_<i>.* (LFW and MFR2 write i in four
+    digits), with a word behind the number where there is none without (Ann_0002_mask.png); of a person none of whose
+    files is numbered so, the i-th of the folder, in the order of the numbers in their names. Pairs of an image with
+    itself are warned of.
 
     Raises:
         FileNotFoundError: if there is no such file, or none of its first people is below `root`.
@@ -51,7 +56,26 @@ def read_pairs_txt(file: Path, root: Path) -> tuple[list[list[str]], NDArray[np.
             )
         sides.append([_image_of(root, *side, folders, f"{file}: line {number}") for side in pair])
         is_same.append(pair[0][0] == pair[1][0])
+    tell_same_images(sides, file)
     return sides, np.array(is_same, dtype=bool)
+
+
+def tell_same_images(sides: Sequence[Sequence[str]], file: Path) -> None:
+    """Warn of pairs of an image with itself, which any network finds alike, and of pairs that come again."""
+    if str(file) in _told:
+        return
+    _told.add(str(file))
+    own = [pair[0] for pair in sides if pair[0] == pair[1]]
+    if own:
+        logger.warning(
+            "%s: %d of %d pairs are of an image with itself, %s the first: their similarity is 1 whatever the network",
+            file,
+            len(own),
+            len(sides),
+            own[0],
+        )
+    if again := len(sides) - len({tuple(sorted(pair)) for pair in sides}):
+        logger.warning("%s: %d of %d pairs come again, and count each time", file, again, len(sides))
 
 
 def _words(line: str) -> list[str]:
@@ -82,15 +106,23 @@ def _readings(line: str) -> Iterator[tuple[Side, Side]]:
             yield (first, int(words[place])), (second, int(words[-1]))
 
 
+def _by_numbers(name: str) -> list[tuple[int, str]]:
+    """Return the key that sorts names by the numbers in them: 2.jpg before 10.jpg."""
+    return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"(\d+)", name) if word]
+
+
 def _image_of(root: Path, person: str, place: int, folders: dict[str, list[str]], where: str) -> str:
     if person not in folders:
         own = root / below(root, person, source=where)
-        folders[person] = sorted(file for file in files_below(own) if is_image_name(file)) if own.is_dir() else []
+        there = [file for file in files_below(own) if is_image_name(file)] if own.is_dir() else []
+        folders[person] = sorted(there, key=_by_numbers)
     files = folders[person]
-    number = re.compile(rf"{re.escape(person)}_(\d{{4}})(?:\D.*)?")
+    written = re.escape(person).replace(r"\ ", "[ _]")  # folders with blanks often hold files without
+    number = re.compile(rf"{written}_(\d{{1,4}})(?:\D.*)?")
     places = {file: int(found[1]) for file in files if (found := number.fullmatch(Path(file).stem))}
     named = [file for file in files if places.get(file) == place]
     named = [file for file in named if Path(file).stem == f"{person}_{place:04d}"] or named
+    named = [file for file in named if Path(file).stem[-1].isdigit()] or named
     if not places and 1 <= place <= len(files):
         named = [files[place - 1]]
     if len(named) > 1:

@@ -58,11 +58,16 @@ SPLIT_WORDS = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "dev": "val",
     "publictest": "val",
     "test": "test",
     "testing": "test",
     "privatetest": "test",
 }
+SPLIT_NUMBERS = {"0": "train", "1": "val", "2": "test"}
+SPLIT_COLUMNS = ("split", "partition", "usage")
+# What UTKFace's images lie in when not in one folder: its parts as they are published, and splits.
+UTKFACE_FOLDER = re.compile(r"(crop_?)?part[_ -]?\d+|utkface.*|images?|data|faces?", re.IGNORECASE)
 
 
 class LabelledFiles(NamedTuple):
@@ -139,7 +144,7 @@ def read_lists(root: Path, form: ListForm) -> LabelledFiles:
 
 def read_utkface(root: Path) -> LabelledFiles:
     """Return the images of a folder named age_gender_race_date; names that do not say age and gender are rejected and
-    listed.
+    listed. Folders train/, val/ and test/ are splits.
     """
     ages, genders, paths, rejected = [], [], [], []
     for name in sorted(_images_below(root)):
@@ -156,7 +161,9 @@ def read_utkface(root: Path) -> LabelledFiles:
         "gender": ClassLabels(np.array(genders, dtype=np.int64), GENDERS),
         "age": AgeLabels(ages),
     }
-    return LabelledFiles(root, paths, labels, np.full(len(paths), "", dtype="<U5"), rejected)
+    tops = [path.split("/")[0].lower() if "/" in path else "" for path in paths]
+    split = [SPLIT_WORDS.get(top, "") for top in tops]
+    return LabelledFiles(root, paths, labels, np.array(split if all(split) else [""] * len(split), "<U5"), rejected)
 
 
 def read_class_folders(root: Path, *, output: str = "expression") -> LabelledFiles:
@@ -174,10 +181,8 @@ def read_class_folders(root: Path, *, output: str = "expression") -> LabelledFil
                 paths.append(f"{prefix}/{name}")
                 words.append(folder.name)
                 split.append(own)
-    rejected = [
-        f"{name}: in no folder of a class"
-        for name in sorted(path.name for path in root.iterdir() if is_image_name(path.name))
-    ]
+    left = set(_images_below(root)) - set(paths)
+    rejected = [f"{name}: in no folder of a {'split and a class' if splits else 'class'}" for name in sorted(left)]
     names = _class_names(words, root)
     classes = np.array([names.index(_said(word)) for word in words], dtype=np.int64)
     return LabelledFiles(root, paths, {output: ClassLabels(classes, names)}, np.array(split, dtype="<U5"), rejected)
@@ -202,14 +207,54 @@ def read_csv(path: Path) -> LabelledFiles:
                 f" {', '.join(columns)}"
             )
         table = [row for row in rows if row.get(place)]
+    if {"expression", "label"} <= set(wanted):
+        raise ValueError(f"{path} has columns expression and label, which are two names of one: leave one out")
+    table = _once_each(table, place, path)
+    if missing := [row[place] for row in table if not (path.parent / row[place]).is_file()]:
+        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
+        raise FileNotFoundError(f"{missing[0]}{more} of {path} are not there: paths are relative to {path.parent}")
     labels: dict[str, Labels] = {}
     for name in wanted:
         cells = [(row.get(columns[name]) or "").strip() for row in table]
         labels["expression" if name == "label" else name] = (
             _ages(cells, path) if name == "age" else _classes(cells, name, path)
         )
-    split = [SPLIT_WORDS.get((row.get(columns.get("split", "")) or "").strip().lower(), "") for row in table]
+    column = next((columns[name] for name in SPLIT_COLUMNS if name in columns), None)
+    split = [""] * len(table) if column is None else _splits([row.get(column) or "" for row in table], column, path)
     return LabelledFiles(path.parent, [row[place] for row in table], labels, np.array(split, dtype="<U5"), [])
+
+
+def _once_each(table: list[dict[str, str]], place: str, path: Path) -> list[dict[str, str]]:
+    """Return the rows without those that come again.
+
+    Raises:
+        ValueError: where a list says two things of one image.
+    """
+    first: dict[str, dict[str, str]] = {}
+    for row in table:
+        if first.setdefault(row[place], row) != row:
+            raise ValueError(f"{path} names {row[place]} twice, and says two things of it: keep one of the lines")
+    if len(first) < len(table):
+        logger.warning("%s names %d images again: each counts once", path, len(table) - len(first))
+    return list(first.values())
+
+
+def _splits(cells: Sequence[str], column: str, path: Path) -> list[str]:
+    """Return the split of every row; all are "" where every cell is empty.
+
+    Raises:
+        ValueError: for a word that is no split, or a row without one among others.
+    """
+    words = [cell.strip().lower() for cell in cells]
+    if not any(words):
+        return words
+    known = SPLIT_NUMBERS if set(words) & set(SPLIT_NUMBERS) else SPLIT_WORDS
+    if odd := [cell for cell, word in zip(cells, words, strict=True) if word not in known]:
+        raise ValueError(
+            f"{path}: column {column} must say train, val or test in every row (0, 1, 2; Training, PublicTest,"
+            f" PrivateTest), got {odd[0]!r} in {len(odd)} of {len(cells)}"
+        )
+    return [known[word] for word in words]
 
 
 def read_ferplus(root: Path) -> LabelledFiles:
@@ -357,8 +402,26 @@ def _kind_of(root: Path) -> SetKind:
         return "affectnet"
     if list(root.glob("**/list_patition_label.txt")):
         return "raf_db"
-    loose = [path.name for path in root.iterdir() if is_image_name(path.name)]
-    return "utkface" if sum(UTKFACE_NAME.match(name) is not None for name in loose) * 2 > len(loose) else "classes"
+    return "utkface" if _looks_like_utkface(root) else "classes"
+
+
+def _looks_like_utkface(root: Path) -> bool:
+    """Return whether most images are named as UTKFace's and lie in no folders that may be classes."""
+    names = _images_below(root)
+    own = [name for name in names if UTKFACE_NAME.match(name.rsplit("/", 1)[-1])]
+    if not own or 2 * len(own) <= len(names):
+        return False
+    folders = {part for name in own for part in name.split("/")[:-1]}
+    others = sorted(part for part in folders if part.lower() not in SPLIT_WORDS and not UTKFACE_FOLDER.fullmatch(part))
+    if others and str(root) not in _told:
+        _told.add(str(root))
+        logger.warning(
+            "%s: images are named as UTKFace's, and their folders (%s) are taken as classes: kind=utkface reads the"
+            " names",
+            root,
+            ", ".join(others[:3]),
+        )
+    return not others
 
 
 def _images_below(root: Path) -> list[str]:
@@ -389,10 +452,8 @@ def _classes(cells: Sequence[str], name: str, path: Path) -> ClassLabels:
     given = [cell for cell in cells if cell]
     if given and all(WHOLE_NUMBER.fullmatch(cell) for cell in given):
         numbers = [int(float(cell)) if cell else -1 for cell in cells]
-        count = max(numbers) + 1
-        return ClassLabels(
-            np.array(numbers, dtype=np.int64), FERPLUS if count == len(FERPLUS) else [str(k) for k in range(count)]
-        )
+        # Never words: 0 is neutral in some data sets, anger in others.
+        return ClassLabels(np.array(numbers, dtype=np.int64), [str(k) for k in range(max(2, max(numbers) + 1))])
     names = _class_names(given, path)
     return ClassLabels(np.array([names.index(_said(cell)) if cell else -1 for cell in cells], dtype=np.int64), names)
 

@@ -19,12 +19,14 @@ from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.loaders import face_batch
 from transface.data.recordio.index import IntArray
 from transface.data.sources.sparse_labels import count_anew
+from transface.data.sources.unnamed_images import tell_unnamed
 from transface.images.files import IMAGE_SUFFIXES, below, files_below, is_image_name, is_other_picture, log_unread
 from transface.images.fit import Fit, check_fit
 
 logger = logging.getLogger(__name__)
 
 PATH_COLUMNS = ("path", "image", "file", "filename")
+MOST_LOOKED_FOR = 1_000_000  # images of a list whose folders are looked through for others
 LABEL_COLUMNS = ("label", "identity", "person", "id")
 LARGEST_FILE = 64 << 20
 SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval")
@@ -217,11 +219,14 @@ def open_list(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no list {path}")
-    met = _Met({}, array("q"))
+    met = _Met({}, array("q"), array("q"))
     home = path.parent if root is None else Path(root)
     paths = PathTable(below(home, name, source=path) for name in _keep_label(_read_rows(path), met))
     if not len(paths):
         raise ValueError(f"{path} holds no images: no lines below its header")
+    _refuse_two_labels(paths, met, path)
+    if len(paths) <= MOST_LOOKED_FOR:
+        tell_unnamed(path, home, (paths[place] for place in range(len(paths))))
     numbered = _number(met, path)
     return FileFaces(
         home,
@@ -239,15 +244,35 @@ class _Row(NamedTuple):
 
 
 class _Met(NamedTuple):
-    """The labels of a list: each once, in the order they were met, and which of them every row has."""
+    """The labels of a list: each once, in the order they were met, which of them every row has, and a hash of every
+    path.
+    """
 
     places: dict[str, int]
     rows: "array[int]"
+    hashes: "array[int]"
+
+
+def _refuse_two_labels(paths: PathTable, met: _Met, path: Path) -> None:
+    """Raise ValueError for an image that a list names under two labels; warn of those it names again."""
+    hashes = np.frombuffer(met.hashes, dtype=np.int64)
+    order = np.argsort(hashes, kind="stable")
+    again = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
+    for first, second in zip(order[again].tolist(), order[again + 1].tolist(), strict=True):
+        if paths[first] == paths[second] and met.rows[first] != met.rows[second]:
+            labels = list(met.places)
+            raise ValueError(
+                f"{path} names {paths[first]} twice, as {labels[met.rows[first]]} and as {labels[met.rows[second]]}:"
+                " an image has one label"
+            )
+    if len(again):
+        logger.warning("%s names %d images again, such as %s", path, len(again), paths[int(order[again[0]])])
 
 
 def _keep_label(rows: Iterable[_Row], met: _Met) -> Iterator[str]:
     for row in rows:
         met.rows.append(met.places.setdefault(row.label, len(met.places)))
+        met.hashes.append(hash(row.path))
         yield row.path
 
 

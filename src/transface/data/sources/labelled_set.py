@@ -56,7 +56,8 @@ class LabelledSet:
         self.images = ImageFiles(found.root, PathTable(found.paths), image_size=_sides(image_size), fit=fit)
         self.columns = chosen_labels(found.labels, columns)
         self.labels = LabelTable(self.columns)
-        self.split = split_of(found, self.columns, shares=shares, seed=split_seed)
+        # Of all labels: a set has one split, whichever of them are asked for.
+        self.split = split_of(found, found.labels, shares=shares, seed=split_seed)
         self.split_hash = split_hash(found.paths, self.split)
         self.max_per_class = max_per_class
         self.split_seed = split_seed

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from transface.data.benchmarks.pairs_txt import read_pairs_txt
+from transface.data.benchmarks.pairs_txt import read_pairs_txt, tell_same_images
 from transface.data.sources.image_files import refuse_splits
 from transface.evaluation.recognition.all_pairs import require_both_kinds
 from transface.evaluation.recognition.pair_results import require_both_classes
@@ -186,6 +186,7 @@ def _listed_pairs(
         subjects = np.unique(people, return_inverse=True)[1].reshape(-1, 2).astype(np.int32)
         _require_agreement(subjects, is_same, file)
     sides = np.array([table.column("image1"), table.column("image2")]).T
+    tell_same_images(sides.tolist(), file)
     names, indices = np.unique(sides, return_inverse=True)
     source = _source(name, [root / image for image in names], root=root, fit=fit, finding=finding)
     return ListedPairs(indices.reshape(-1, 2), is_same, subjects, names.tolist(), source)

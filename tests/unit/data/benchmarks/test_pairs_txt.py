@@ -94,3 +94,25 @@ def test_a_line_that_cannot_be_read_is_named(
 def test_a_list_beside_other_people_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"line 1: no folder .*Zed: people's folders are looked for in"):
         read(folder(tmp_path, FILES, "Zed 1 2"))
+
+
+@pytest.mark.parametrize("stem", ["Ann_{}", "Ann_{:03d}", "{}", "{:02d}"])
+def test_image_two_is_the_second_and_not_the_tenth(tmp_path: Path, stem: str) -> None:
+    files = (*(f"Ann/{stem.format(k)}.jpg" for k in range(1, 13)), "Bob/Bob_0001.jpg")
+    sides, _ = read(folder(tmp_path, files, "Ann 2 11\nAnn 12 Bob 1\n"))
+    assert sides == [
+        [f"Ann/{stem.format(2)}.jpg", f"Ann/{stem.format(11)}.jpg"],
+        [f"Ann/{stem.format(12)}.jpg", "Bob/Bob_0001.jpg"],
+    ]
+
+
+def test_blanks_of_a_folder_are_underscores_in_its_files(tmp_path: Path) -> None:
+    files = ("A B/A_B_0002.jpg", "A B/A_B_0003.jpg")
+    sides, _ = read(folder(tmp_path, files, "A B 2 3\n"))
+    assert sides == [["A B/A_B_0002.jpg", "A B/A_B_0003.jpg"]]
+
+
+def test_pairs_of_an_image_with_itself_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    read(folder(tmp_path, FILES, "Ann 1 1\nAnn 1 Bob 1\nBob 1 Ann 1\n"))
+    assert "1 of 3 pairs are of an image with itself, Ann/Ann_0001.png the first" in caplog.text
+    assert "1 of 3 pairs come again" in caplog.text

@@ -150,3 +150,74 @@ def test_nothing_there_is_told_by_name(tmp_path: Path) -> None:
         open_label_files(tmp_path / "none")
     with pytest.raises(ValueError, match="at least two classes"):
         open_label_files(tmp_path)
+
+
+@pytest.mark.parametrize("folders", [("part1", "part2"), ("UTKFace",), ("train", "test")])
+def test_utkface_in_folders_is_read_by_its_names_and_not_as_classes(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    for k in range(6):
+        write(tmp_path / folders[k % len(folders)] / f"{20 + k}_{k % 2}_0_2017{k}.jpg.chip.jpg")
+    found = open_label_files(tmp_path)
+    assert sorted(found.labels["age"].take(range(6)).tolist()) == [20, 21, 22, 23, 24, 25]
+    assert sorted(set(found.split.tolist())) == (["test", "train"] if "train" in folders else [""])
+
+
+def test_the_split_of_a_set_does_not_depend_on_the_labels_that_are_asked_for(tmp_path: Path) -> None:
+    for k in range(60):
+        write(tmp_path / f"{1 + k}_{k % 2}_0_2017{k}.jpg")
+    splits = [
+        LabelledSet(tmp_path, columns=columns, image_size=16).split_hash for columns in (None, ["age"], ["gender"])
+    ]
+    assert len(set(splits)) == 1
+
+
+def test_images_in_folders_beside_splits_or_classes_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("train/happy/a.jpg", "train/sad/b.jpg", "dev/sad/c.jpg", "eval/happy/d.jpg", "train/e.jpg"):
+        write(tmp_path / name)
+    found = open_label_files(tmp_path)
+    assert sorted(found.split.tolist()) == ["train", "train", "val"]
+    assert [name.split(":")[0] for name in found.rejected] == ["eval/happy/d.jpg", "train/e.jpg"]
+    assert "2 files are left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("head", "cells"),
+    [
+        ("Usage", ("Training", "PublicTest", "PrivateTest")),
+        ("split", ("0", "1", "2")),
+        ("Split", ("TRAIN", "dev", "test")),
+    ],
+)
+def test_the_splits_of_a_list_are_those_it_says(tmp_path: Path, head: str, cells: tuple[str, ...]) -> None:
+    for k in range(3):
+        write(tmp_path / f"{k}.jpg")
+    lines = [f"{k}.jpg,{20 + k},{cell}" for k, cell in enumerate(cells)]
+    (tmp_path / "a.csv").write_text("\n".join([f"path,age,{head}", *lines, ""]))
+    assert open_label_files(tmp_path / "a.csv").split.tolist() == ["train", "val", "test"]
+    for odd in ("", "fold7"):
+        (tmp_path / "b.csv").write_text("\n".join([f"path,age,{head}", *lines[:2], f"2.jpg,22,{odd}", ""]))
+        with pytest.raises(ValueError, match=f"must say train, val or test in every row .* got '{odd}' in 1 of 3"):
+            open_label_files(tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        (["path,age", "0.jpg,3", "9.jpg,4"], "9.jpg of .* not there"),
+        (["path,age", "0.jpg,3", "0.jpg,4"], "0.jpg twice, and says two things"),
+        (["path,expression,label", "0.jpg,happy,sad"], "two names of one"),
+    ],
+)
+def test_lists_that_contradict_themselves_or_the_disk_are_refused(
+    tmp_path: Path, lines: list[str], complaint: str
+) -> None:
+    write(tmp_path / "0.jpg")
+    (tmp_path / "a.csv").write_text("\n".join([*lines, ""]))
+    with pytest.raises((ValueError, FileNotFoundError), match=complaint):
+        open_label_files(tmp_path / "a.csv")
+
+
+def test_numbers_of_eight_classes_are_no_words(tmp_path: Path) -> None:
+    for k in range(8):
+        write(tmp_path / f"{k}.jpg")
+    (tmp_path / "a.csv").write_text("path,expression\n" + "".join(f"{k}.jpg,{k}\n" for k in range(8)))
+    assert open_label_files(tmp_path / "a.csv").labels["expression"].names == tuple("01234567")

@@ -211,3 +211,18 @@ def test_the_parts_of_a_split_are_not_people(tmp_path: Path) -> None:
     ):
         open_folder(tmp_path)
     assert open_folder(tmp_path / "train").people == ["ann", "bob"]
+
+
+def test_an_image_under_two_labels_is_refused_and_what_no_line_names_is_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.jp*g"))
+    (folder / names[0]).with_name("unnamed.jpg").touch()
+    lines = [f"{names[0]},ann", f"{names[0]},ann"]
+    (folder / "list.csv").write_text("\n".join(["path,label", *lines, ""]))
+    assert len(open_list(folder / "list.csv")) == 2
+    assert f"names 1 images again, such as {names[0]}" in caplog.text
+    assert "are named by no list" in caplog.text
+    (folder / "two.csv").write_text("\n".join(["path,label", *lines, f"{names[0]},bob", ""]))
+    with pytest.raises(ValueError, match="twice, as ann and as bob"):
+        open_list(folder / "two.csv")

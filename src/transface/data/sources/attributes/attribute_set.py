@@ -3,6 +3,7 @@
 Shapes: n images, A attributes.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -13,8 +14,11 @@ from numpy.typing import NDArray
 from transface.data.labels.attributes import AttributeLabels
 from transface.seeds import seed_from
 
+logger = logging.getLogger(__name__)
+
 Split = Literal["train", "val", "test", "all", "trainval"]
 TRAIN, VAL, TEST = 0, 1, 2
+FAR_RARER = 10  # times as many -1 as 0: more likely 0 stands for what is not known, or for another column
 SPLIT_NUMBERS = {"train": TRAIN, "val": VAL, "test": TEST}
 
 
@@ -78,8 +82,29 @@ def put_val_aside(given: AttributeSet, share: float, *, seed: int = 0) -> Attrib
     return given._replace(splits=splits)
 
 
+def first_of_each(names: Sequence[str], rows: NDArray[Any], *, where: object) -> NDArray[np.int64]:
+    """Return the places of the names, of those that a list has several times the first, and warn of the others.
+
+    Args:
+        names: n.
+        rows: (n, ...) what the list says of each.
+        where: what an error calls the list.
+
+    Raises:
+        ValueError: where a name comes again with something else said of it.
+    """
+    first: dict[str, int] = {}
+    again = [place for place, name in enumerate(names) if first.setdefault(name, place) != place]
+    for place in again:
+        if not np.array_equal(rows[place], rows[first[names[place]]]):
+            raise ValueError(f"{where} names {names[place]} twice, and says two things of it: keep one of the lines")
+    if again:
+        logger.warning("%s names %d images again, such as %s: each counts once", where, len(again), names[again[0]])
+    return np.array(list(first.values()), dtype=np.int64)
+
+
 def binary_labels(
-    values: NDArray[Any], names: Sequence[str], *, where: object, unknown: int | None = None
+    values: NDArray[Any], names: Sequence[str], *, where: object, unknown: int | None = None, rarer: bool = False
 ) -> AttributeLabels:
     """Return the labels of a table of -1, 0 and 1, (n, A): 1 is yes; -1 is no where 0 does not occur, 0 is no where -1
     does not.
@@ -87,19 +112,31 @@ def binary_labels(
     Args:
         where: what an error calls the table.
         unknown: where all three occur: which of -1 and 0 means that nobody knows. Default -1.
+        rarer: without `unknown`, it is the rarer of the two; else -1, which is refused where 0 is far rarer.
 
     Raises:
-        ValueError: for another value, naming its row and column.
+        ValueError: for another value, naming its row and column; for a table that may be read in two ways.
     """
     if unknown not in (None, -1, 0):
         raise ValueError(f"unknown must be -1 or 0, got {unknown}")
     if (wrong := np.argwhere((values != -1) & (values != 0) & (values != 1))).size:
         row, column = (int(place) for place in wrong[0])
         raise ValueError(f"{where}: attributes are -1, 0 or 1; {names[column]} of image {row} is {values[row, column]}")
-    both = bool((values == -1).any() and (values == 0).any())
-    known = (
-        values != (-1 if unknown is None else unknown)
-        if both or unknown is not None
-        else np.ones(values.shape, dtype=bool)
-    )
+    negatives, zeros = int((values == -1).sum()), int((values == 0).sum())
+    if unknown is None and negatives and zeros:
+        unknown = 0 if rarer and zeros < negatives else -1
+        if unknown == -1 and zeros * FAR_RARER < negatives:
+            column = int(np.argwhere(values == 0)[0][1])
+            raise ValueError(
+                f"{where}: 0 occurs {zeros} times ({names[column]} the first) beside {negatives} times -1, so either"
+                " may mean that nobody knows: unknown=0 or unknown=-1 says which, labels=[...] leaves columns out"
+            )
+        logger.warning(
+            "%s: -1, 0 and 1 all occur: %d labels of %d are taken as not known, where it says %d",
+            where,
+            negatives if unknown == -1 else zeros,
+            values.size,
+            unknown,
+        )
+    known = np.ones(values.shape, dtype=bool) if unknown is None else values != unknown
     return AttributeLabels((values == 1).astype(np.uint8), names, known=known)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.data.labels.attributes import CELEBA_NAMES
-from transface.data.sources.attributes.attribute_set import AttributeSet, binary_labels
+from transface.data.sources.attributes.attribute_set import AttributeSet, binary_labels, first_of_each
 from transface.data.sources.attributes.text_lists import NumberedNames, head_lines, read_numbers
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,10 @@ def read_celeba(root: str | Path) -> AttributeSet:
     rows = read_numbers(path, columns=len(CELEBA_NAMES), skip_lines=skip)
     if not rows.names:
         raise ValueError(f"{path} names no images")
-    labels = binary_labels(rows.numbers, CELEBA_NAMES, where=path)
+    if path.suffix == ".txt" and (count := int(head_lines(path, 1)[0])) != len(rows.names):
+        logger.warning("%s says that it has %d images, and names %d: is it whole?", path, count, len(rows.names))
+    rows = _once_each(rows, path)
+    labels = binary_labels(rows.numbers, CELEBA_NAMES, where=path, rarer=True)
     splits = _splits(_require(root, PARTITION), rows.names)
     _check_counts(root, splits)
     return AttributeSet(_images_of(root, rows.names), rows.names, labels, splits, _identities(root, rows.names))
@@ -120,10 +123,18 @@ def _identities(root: Path, names: Sequence[str]) -> NDArray[np.int64] | None:
     return _in_order_of(names, read_numbers(path, columns=1, skip_lines=_has_head(path)), path)
 
 
+def _once_each(rows: NumberedNames, path: Path) -> NumberedNames:
+    if len(set(rows.names)) == len(rows.names):
+        return rows
+    kept = first_of_each(rows.names, rows.numbers, where=path)
+    return NumberedNames([rows.names[place] for place in kept.tolist()], rows.numbers[kept])
+
+
 def _in_order_of(names: Sequence[str], rows: NumberedNames, path: Path) -> NDArray[np.int64]:
     """Return the numbers of a list (n,) in the order of `names`."""
     if rows.names == list(names):
         return rows.numbers[:, 0]
+    rows = _once_each(rows, path)
     number = dict(zip(rows.names, rows.numbers[:, 0].tolist(), strict=True))
     if missing := [name for name in names if name not in number]:
         raise ValueError(

@@ -56,7 +56,7 @@ def read_lfwa(root: str | Path) -> AttributeSet:
     return AttributeSet(
         _images_of(root, paths),
         paths,
-        binary_labels(values, names, where=labels),
+        binary_labels(values, names, where=labels, rarer=True),
         _splits(indices, len(paths)),
         _people(paths),
     )

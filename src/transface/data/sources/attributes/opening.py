@@ -1,14 +1,21 @@
 """Opens images with attributes by what lies at a path: a folder in CelebA's form or LFWA's, or a table."""
 
+import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from transface.data.sources.attributes.attribute_set import VAL, AttributeSet, put_val_aside
+import numpy as np
+
+from transface.data.sources.attributes.attribute_set import TRAIN, VAL, AttributeSet, put_val_aside
 from transface.data.sources.attributes.celeba import is_celeba, read_celeba
 from transface.data.sources.attributes.label_pickle import is_label_pickle, read_label_pickle
 from transface.data.sources.attributes.lfwa import is_lfwa, read_lfwa
 from transface.data.sources.attributes.table import read_table
 from transface.data.sources.unnamed_images import tell_unnamed
+
+logger = logging.getLogger(__name__)
+_told: set[str] = set()  # sets: each is opened for training and for each protocol
 
 
 def open_attributes(
@@ -55,5 +62,23 @@ def open_attributes(
             " give a .csv or .parquet table"
         )
     tell_unnamed(root, found.root, found.paths)
+    _tell_shared_people(root, found)
     found = found._replace(labels=found.labels.chosen(labels, without=without))
     return found if (found.splits == VAL).any() else put_val_aside(found, val_identity_share, seed=seed)
+
+
+def _tell_shared_people(root: Path, found: AttributeSet) -> None:
+    """Warn once of people who are in training and in val or test: what is measured there is not of unseen people."""
+    key = os.path.abspath(root)
+    if found.identities is None or key in _told:
+        return
+    _told.add(key)
+    training = found.splits == TRAIN
+    if len(shared := np.intersect1d(found.identities[training], found.identities[~training])):
+        logger.warning(
+            "%s: %d people of the training images are in val or test too, person %d the first: figures there are not"
+            " of unseen people",
+            root,
+            len(shared),
+            int(shared[0]),
+        )

@@ -17,7 +17,13 @@ import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
 from transface.data.labels.attributes import AttributeLabels
-from transface.data.sources.attributes.attribute_set import SPLIT_NUMBERS, TRAIN, AttributeSet, binary_labels
+from transface.data.sources.attributes.attribute_set import (
+    SPLIT_NUMBERS,
+    TRAIN,
+    AttributeSet,
+    binary_labels,
+    first_of_each,
+)
 
 PATH_COLUMNS = ("path", "image", "file", "filename", "image_id")
 SPLIT_COLUMNS = ("split", "partition")
@@ -38,6 +44,8 @@ def read_table(path: str | Path, *, unknown: int | None = None, labels: Sequence
     """
     path = Path(path)
     table = _read(path)
+    if twice := [name for name in table.column_names if table.column_names.count(name) > 1]:
+        raise ValueError(f"{path} has two columns {twice[0]!r}: each label needs a name of its own")
     column = {name.strip().lower(): name for name in table.column_names}
     path_column = next((column[name] for name in PATH_COLUMNS if name in column), None)
     if path_column is None:
@@ -56,12 +64,16 @@ def read_table(path: str | Path, *, unknown: int | None = None, labels: Sequence
         raise ValueError(f"{path} names no images: no lines below its header")
     names = [str(name) for name in table.column(path_column).to_pylist()]
     _check_images(path, names)
+    found = _labels(table, wanted, path, unknown)
+    splits, people = _splits(table, split_column, path), _people(table, identity_column)
+    said = np.concatenate([found.values, found.known, splits[:, None]], axis=1)
+    kept = first_of_each(names, said, where=path)
     return AttributeSet(
         path.parent,
-        names,
-        _labels(table, wanted, path, unknown),
-        _splits(table, split_column, path),
-        _people(table, identity_column),
+        [names[place] for place in kept.tolist()],
+        found.subset(kept),
+        splits[kept],
+        None if people is None else people[kept],
     )
 
 
@@ -125,7 +137,9 @@ def _splits(table: Any, column: str | None, path: Path) -> NDArray[np.int8]:
 def _people(table: Any, column: str | None) -> NDArray[np.int64] | None:
     if column is None:
         return None
-    names = [str(name) for name in table.column(column).to_pylist()]
+    cells = table.column(column).to_pylist()
+    # An image of which nobody says who it is counts as a person of its own.
+    names = [f"\0{row}" if cell is None or str(cell) in ("", "nan") else str(cell) for row, cell in enumerate(cells)]
     number = {name: place for place, name in enumerate(sorted(set(names)))}
     return np.array([number[name] for name in names], dtype=np.int64)
 

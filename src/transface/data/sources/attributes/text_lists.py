@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEWLINE, MINUS, ZERO = b"\n-0"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 IS_GAP = np.zeros(256, dtype=bool)
-IS_GAP[list(b" \n\r\t,")] = True
+IS_GAP[list(b' \n\r\t,"')] = True  # names between quotes are those of a .csv
 
 
 class NumberedNames(NamedTuple):
@@ -33,7 +34,7 @@ def read_numbers(path: Path, *, columns: int, skip_lines: int, largest_digits: i
     Raises:
         ValueError: naming the first line that has another form.
     """
-    text = path.read_bytes()
+    text = path.read_bytes().removeprefix(BYTE_ORDER_MARK)
     start = _end_of_lines(text, skip_lines)
     body = np.frombuffer(text, dtype=np.uint8)[start:]
     gap = np.ones(len(body) + 2, dtype=bool)
@@ -100,7 +101,7 @@ def _end_of_lines(text: bytes, count: int) -> int:
 
 def _first_bad_line(path: Path, text: bytes, skip_lines: int, width: int) -> str:
     for number, line in enumerate(text.splitlines()[skip_lines:], start=skip_lines + 1):
-        words = line.replace(b",", b" ").split()
+        words = line.replace(b",", b" ").replace(b'"', b" ").split()
         whole = all(word.lstrip(b"-").isdigit() for word in words[1:])
         if words and (len(words) != width or not whole):
             shown = line[:80].decode("utf-8", "replace")

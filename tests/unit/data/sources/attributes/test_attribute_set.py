@@ -127,3 +127,79 @@ def test_empty_cells_of_a_table_are_not_known(tmp_path: Path) -> None:
     (tmp_path / "odd.csv").write_text("path,Hat\na.jpg,3\n")
     with pytest.raises(ValueError, match="Hat of row 1 is 3"):
         open_attributes(tmp_path / "odd.csv")
+
+
+def test_a_zero_among_the_labels_of_celeba_is_one_label_that_is_not_known(tmp_path: Path) -> None:
+    values = VALUES.copy()
+    values[3, 5] = 0
+    found = open_attributes(celeba(tmp_path / "a", values=values))
+    assert np.argwhere(~found.labels.known).tolist() == [[3, 5]]
+    zero_one = np.where(VALUES == 1, 1, 0)
+    zero_one[2, 1] = -1
+    found = open_attributes(celeba(tmp_path / "b", values=zero_one))
+    assert np.argwhere(~found.labels.known).tolist() == [[2, 1]]
+
+
+def test_a_table_in_which_either_may_mean_unknown_is_refused(tmp_path: Path) -> None:
+    rows = [f"{name},{','.join(map(str, row))},0" for name, row in zip(NAMES, VALUES, strict=True)]
+    for name in NAMES:
+        (tmp_path / name).touch()
+    (tmp_path / "t.csv").write_text("\n".join([",".join(["path", *CELEBA_NAMES, "note"]), *rows, ""]))
+    with pytest.raises(ValueError, match=r"0 occurs 6 times \(note the first\).*unknown=0 or unknown=-1"):
+        open_attributes(tmp_path / "t.csv")
+    assert open_attributes(tmp_path / "t.csv", labels=CELEBA_NAMES).labels.known.all()
+
+
+@pytest.mark.parametrize("csv", [False, True])
+def test_marks_of_byte_order_line_ends_and_quotes_change_nothing(tmp_path: Path, csv: bool) -> None:
+    root = celeba(tmp_path / "a", csv=csv)
+    for path in root.glob("*.*"):
+        text = path.read_text()
+        for name in NAMES if csv else []:
+            text = text.replace(name, f'"{name}"')
+        path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    found = open_attributes(root)
+    assert found.paths == NAMES
+    assert found.splits.tolist() == SPLITS
+    assert np.array_equal(found.labels.values, VALUES == 1)
+
+
+@pytest.mark.parametrize(
+    "lists", [("list_attr_celeba",), ("list_eval_partition",), ("list_attr_celeba", "identity_CelebA")]
+)
+def test_an_image_named_again_counts_once_and_never_with_two_meanings(tmp_path: Path, lists: tuple[str, ...]) -> None:
+    root = celeba(tmp_path / "a")
+    for name in lists:
+        path = root / f"{name}.txt"
+        first = next(line for line in path.read_text().splitlines() if line.startswith(NAMES[0]))
+        path.write_text(path.read_text() + first + "\n")
+    assert open_attributes(root).paths == NAMES
+    path = root / f"{lists[-1]}.txt"
+    last = path.read_text().splitlines()[-1]
+    path.write_text(path.read_text() + last[: last.rindex(" ")] + (" 2\n" if "attr" not in lists[-1] else " 0\n"))
+    with pytest.raises(ValueError, match=rf"{NAMES[0]} twice, and says two things"):
+        open_attributes(root)
+
+
+def test_lists_that_hold_less_than_they_say_and_people_in_two_splits_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = celeba(tmp_path / "a")
+    path = root / "list_attr_celeba.txt"
+    path.write_text(path.read_text().replace("6", "60", 1))
+    open_attributes(root)
+    assert "says that it has 60 images, and names 6" in caplog.text
+    assert "1 people of the training images are in val or test too, person 8 the first" in caplog.text
+
+
+def test_images_of_nobody_named_are_people_of_their_own_and_columns_have_one_name(tmp_path: Path) -> None:
+    for name in NAMES[:4]:
+        (tmp_path / name).touch()
+    lines = [f"{name},{who},1" for name, who in zip(NAMES, ["", "ann", "", "ann"], strict=False)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,identity,Smiling", *lines, ""]))
+    people = open_attributes(tmp_path / "t.csv").identities
+    assert people is not None
+    assert len(set(people.tolist())) == 3
+    (tmp_path / "twice.csv").write_text("\n".join(["path,Smiling,Smiling", *lines, ""]))
+    with pytest.raises(ValueError, match="two columns 'Smiling'"):
+        open_attributes(tmp_path / "twice.csv")
