@@ -54,7 +54,7 @@ def planned_runs(name: str, group: dict[str, Any]) -> Iterator[Planned]:
             folder = group.get("folder", "{group}/{run}-seed{seed}").format(group=name, run=run, seed=seed)
             where = "paths.runs={runs}" if "folder" in group else f"paths.runs={{runs}} name={folder} resume=auto"
             train = " ".join([*group["command"], words, f"seed={seed}", where])
-            then = " ".join(group.get("then", []))
+            then = " ".join(group.get("then", [])) if run in group.get("then_for", group["runs"]) else ""
             yield Planned(name, run, seed, tuple(filter(None, (train, then))), folder)
 
 
