@@ -177,7 +177,7 @@ class TimmEncoder(nn.Module):
     def _prefix_of(self, features: Tensor) -> Tensor:
         if features.ndim == 3:
             return features[:, : self.num_prefix_tokens]
-        return features.new_zeros(len(features), 0, self.token_width)
+        return features.new_zeros(features.shape[0], 0, self.token_width)
 
     def encode(self, images: Tensor) -> EncodedImages:
         """Return the tokens of images (B, 3, H, W)."""
@@ -198,7 +198,7 @@ class TimmEncoder(nn.Module):
         else:
             features, maps = self.model.forward_intermediates(inputs, indices=wanted, norm=False, output_fmt="NCHW")
             tokens = [one.flatten(2).transpose(1, 2) for one in maps]
-            prefixes = [one.new_zeros(len(one), 0, one.shape[2]) for one in tokens]
+            prefixes = [one.new_zeros(one.shape[0], 0, one.shape[2]) for one in tokens]
         norm = getattr(self.model, "fc_norm", None)
         features = norm(features) if isinstance(norm, nn.Module) and features.ndim == 3 else features
         return features, (tuple(tokens), tuple(prefixes))

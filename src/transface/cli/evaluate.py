@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from transface.artifacts import code_commit
 from transface.cli.config.compose import instantiate, plain, run_verb
+from transface.cli.config.errors import UserError
 from transface.cli.config.model_options import checkpoint_hash, chosen_device, open_model
 from transface.cli.runs.run_folder import run_name
 from transface.cli.screen import print_results
@@ -36,10 +37,13 @@ def evaluate(cfg: DictConfig) -> None:
     """Evaluate the checkpoint, print the table, write the results."""
     from transface.evaluation.embedding.embedder import Embedder
     from transface.evaluation.protocol import run_protocol, stamped
+    from transface.evaluation.recognition.pair_sets import PairSets
     from transface.evaluation.results import write_result
     from transface.evaluation.runner import answering, require_outputs
 
     protocol = instantiate(cfg.protocol)
+    if isinstance(protocol, PairSets) and not protocol.files and cfg.checkpoint != PIXELS:
+        refuse_without_embedding(cfg)
     protocol.prepare()
     subject = open_subject(cfg)
     if hasattr(protocol, "check_images"):  # of faces, to be embedded
@@ -72,6 +76,23 @@ def evaluate(cfg: DictConfig) -> None:
     paths = [write_result(result, folder) for result in results]
     print_results(results)
     print(f"results: {', '.join(str(path) for path in paths)}")
+
+
+def refuse_without_embedding(cfg: DictConfig) -> None:
+    """Raise UserError where no protocol was chosen and the model gives no embedding, naming the protocols for it."""
+    outputs = open_model(cfg).outputs
+    if "embedding" in outputs:
+        return
+    kinds = {output.kind for output in outputs.values()}
+    fitting = {
+        "several_of": "protocol=attributes protocol.root=FOLDER",
+        "one_of": "protocol=photographs protocol.root=FOLDER protocol.column=...",
+        "number": "protocol=photographs protocol.root=FOLDER protocol.column=...",
+        "points": "protocol=points protocol.root=FOLDER",
+        "regions": "protocol=regions protocol.root=FOLDER",
+    }
+    advice = " or ".join(dict.fromkeys(words for kind, words in fitting.items() if kind in kinds))
+    raise UserError(f"{cfg.checkpoint} answers {', '.join(outputs)} and gives no embedding of faces: give {advice}")
 
 
 def keypoint_setting(cfg: DictConfig) -> dict[str, str]:

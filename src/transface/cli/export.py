@@ -68,7 +68,7 @@ def export(cfg: DictConfig) -> None:
         verification.check(writing)
         move_export(writing, path)
     if cfg.format == "onnx":
-        outputs = cfg.output_name if model.embedding_size else ", ".join(model.outputs)
+        outputs = cfg.output_name if list(model.outputs) == ["embedding"] else ", ".join(model.outputs)
         print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB, input {cfg.input_name}, output {outputs}")
     else:
         print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")

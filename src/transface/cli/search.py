@@ -138,7 +138,7 @@ def query_embeddings(cfg: DictConfig, model: Any, queries: Any, points: Any, *, 
     from transface.inference.folders.embeddings_file import NamedEmbeddings
     from transface.inference.quality import rate_faces
 
-    paths = [queries.root / name for name in queries.names]
+    paths = [queries.picture(name) for name in queries.names]
     settings = {
         "points": points_for(points, queries.names, queries.picture),
         "batch_size": cfg.batch_size,

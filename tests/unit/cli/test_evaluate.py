@@ -196,3 +196,7 @@ def test_a_network_without_an_embedding_is_told_which_protocols_it_may_not_have(
         said = capsys.readouterr().err
         assert "the network answers smiling, and embedding is wanted: choose another protocol" in said
         assert len(said.splitlines()) == 1
+    assert main(["evaluate", "checkpoint=smiles"]) == 2
+    assert (
+        "smiles answers smiling and gives no embedding of faces: give protocol=photographs" in capsys.readouterr().err
+    )

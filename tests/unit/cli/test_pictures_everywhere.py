@@ -59,6 +59,12 @@ def test_search_finds_a_face_of_a_pack(room: Path, capsys: pytest.CaptureFixture
     assert Path("search.html").read_text().count("data:image/jpeg") == 3
 
 
+def test_a_pair_set_is_searched_for(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"gallery={room}/easy.bin", f"query={room}/easy.bin", "top_k=1", "engine=exact"]
+    assert main(["search", f"checkpoint={room}/model", *words]) == 0
+    assert capsys.readouterr().out.count("  1.0000  ") == len(open_pictures(room / "easy.bin").names)
+
+
 def test_export_is_checked_on_the_faces_of_a_pack(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [f"checkpoint={room}/model", "format=onnx", f"images={room}/pack", "output=m.onnx"]
     assert main(["export", *words]) == 0

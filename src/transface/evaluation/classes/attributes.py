@@ -3,6 +3,7 @@
 Shapes: M images, A attributes.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from transface.metrics.attribute_accuracy import (
     majority_accuracy,
 )
 from transface.metrics.bootstrap import mean_interval
+
+logger = logging.getLogger(__name__)
 
 
 class Attributes:
@@ -107,6 +110,8 @@ class Attributes:
                 f"the network knows {', '.join(output.names)}, the set {', '.join(opened.labels.names)}: no label in"
                 " common"
             )
+        if absent := [name for name in self.settings["labels"] or () if name not in names]:
+            logger.warning("%s: the network has no answer for %s: left out", self.names[0], ", ".join(absent))
         rows = opened.rows(self.split)
         size = runner.image_size_for([self.output]) if self.image_size is None else image_sides(self.image_size)
         images = ImageFiles(opened.root, PathTable(opened.paths), image_size=size, fit=self.fit)

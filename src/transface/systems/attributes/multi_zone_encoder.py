@@ -197,7 +197,7 @@ class MultiZoneEncoder(nn.Module):
             tokens = model.patch_drop(model._pos_embed(tokens))
         tokens = model.norm_pre(tokens)
         if self.more_class_tokens is not None:
-            tokens = torch.cat([self.more_class_tokens.expand(len(tokens), -1, -1), tokens], 1)
+            tokens = torch.cat([self.more_class_tokens.expand(tokens.shape[0], -1, -1), tokens], 1)
         return tokens, arguments
 
     def _run(self, blocks: Sequence[nn.Module], tokens: Tensor, arguments: Sequence[dict[str, Any]]) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transface.backbones.features import FACE_OUTPUTS
 from transface.losses.embedding_distillation import MARGIN, MARGIN_SCALE, EmbeddingLoss, embedding_distillation
 
 
@@ -66,6 +67,12 @@ class RecognitionTeacher(nn.Module):
 
     def _take(self, teacher: nn.Module) -> None:
         network: Any = getattr(teacher, "backbone", teacher)
+        answers = getattr(network, "outputs", FACE_OUTPUTS)
+        if "embedding" not in answers:
+            called = self.path or type(network).__name__
+            raise ValueError(
+                f"the teacher {called} answers {', '.join(answers)} and gives no embedding: give a recognition model"
+            )
         self._teacher = (network.eval().requires_grad_(False),)
         width = int(self.teacher_size or network.embedding_size)
         if self.kind != "relational" and width != self.student_size:

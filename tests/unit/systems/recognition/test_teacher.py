@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 
+from transface.backbones.headed import HeadedNetwork
 from transface.backbones.mobilefacenet import MobileFaceNet
 from transface.classifiers.full_softmax import FullSoftmax
 from transface.data.augment.occluders import OccluderAugmentation
@@ -92,3 +93,9 @@ def test_a_teacher_given_by_path_is_opened_before_training() -> None:
     assert teacher.teacher is network
     assert [tuple(parameter.shape) for parameter in own.parameter_groups()[-1]["params"]] == [(8, 32)]
     assert not any(name.startswith("distillation._teacher") for name in own.state_dict())
+
+
+def test_a_teacher_without_an_embedding_is_refused_by_what_it_answers() -> None:
+    network = HeadedNetwork(MobileFaceNet(embedding_size=48), {"smile": {"kind": "one_of", "names": ["no", "yes"]}})
+    with pytest.raises(ValueError, match="HeadedNetwork answers smile and gives no embedding"):
+        RecognitionTeacher(network, student_size=32)
