@@ -69,6 +69,8 @@ def test_the_stages_are_trained_in_order_and_not_again(call: Callable[..., int],
     stamps = [(run / "checkpoints" / "last" / "trainer.ckpt").stat().st_mtime_ns for run in stages]
     assert stamps == sorted(stamps)
     assert call("train", "-m", *SMALL) == 0
+    command = json.loads((stages[2] / "environment.json").read_text())["command"]
+    assert command[-2:] == ["name=small/seed=0,stage=classic", "hydra.mode=RUN"]
     assert [(run / "checkpoints" / "last" / "trainer.ckpt").stat().st_mtime_ns for run in stages] == stamps
     students = [torch.load(run / "checkpoints" / "last" / "trainer.ckpt", weights_only=True) for run in stages[2:]]
     for content in students:

@@ -1,5 +1,6 @@
 """What a training tells before its first step, and what it saves where an evaluation fails."""
 
+import csv
 import json
 import shlex
 from pathlib import Path
@@ -139,3 +140,50 @@ def test_the_recorded_command_of_a_trial_is_that_of_its_own_run(room: Path) -> N
     told = [json.loads(path.read_text())["command"] for path in sorted(Path("runs").rglob("environment.json"))]
     assert [[word for word in words if word.startswith("seed=")] for words in told] == [["seed=1"], ["seed=2"]]
     assert all(words[:2] == ["transface", "train"] and "-m" not in words for words in told)
+    assert [words[-1] for words in told] == ["name=tiny/seed=1", "name=tiny/seed=2"]
+
+
+def losses_of(run: Path) -> list[str]:
+    with (run / "metrics.csv").open() as file:
+        return [row["train/loss"] for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+def test_the_recorded_command_of_a_trial_repeats_it_in_its_own_folder(room: Path) -> None:
+    logged = ["logger=csv", "trainer.log_every_n_steps=1", "trainer.max_epochs=1"]
+    assert train(room, "-m", "seed=1,2", *logged) == 0
+    trials = [Path("runs/tiny/seed=1"), Path("runs/tiny/seed=2")]
+    before = [losses_of(trial) for trial in trials]
+    assert before[0] != before[1]
+    for trial in trials:
+        words = json.loads((trial / "environment.json").read_text())["command"]
+        assert main(shlex.split(shlex.join(words))[1:]) == 0
+        assert (trial / "previous" / "1" / "metrics.csv").is_file()
+    assert [losses_of(trial) for trial in trials] == before
+    assert sorted(path.name for path in Path("runs/tiny").iterdir()) == ["multirun.yaml", "seed=1", "seed=2"]
+
+
+@pytest.mark.slow
+def test_the_recorded_command_of_a_resumed_run_repeats_it_from_its_start(room: Path) -> None:
+    logged = ["logger=csv", "trainer.log_every_n_steps=1"]
+    assert train(room, *logged, "trainer.max_epochs=1") == 0
+    assert train(room, *logged, "trainer.max_epochs=2", "resume=auto") == 0
+    words = json.loads(Path("runs/tiny/environment.json").read_text())["command"]
+    assert not [word for word in words if word.startswith("resume=")]
+    before = losses_of(Path("runs/tiny"))
+    assert main(words[1:]) == 0
+    assert len(losses_of(Path("runs/tiny"))) == len(before)
+
+
+@pytest.mark.slow
+def test_the_recorded_command_names_the_folder_of_ones_own_configs(room: Path) -> None:
+    own = Path("own/experiment")
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - /experiment/demo@_global_\ntrainer:\n  max_epochs: 1\n"
+    )
+    words = [word for word in TINY if not word.startswith("experiment=")]
+    words += ["experiment=mine", f"data.root={room}/pack"]
+    assert main(["train", "--config-dir", "own", *words]) == 0
+    told = json.loads(Path("runs/tiny/environment.json").read_text())["command"]
+    assert main(told[1:]) == 0

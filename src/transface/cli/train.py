@@ -96,7 +96,7 @@ def train(cfg: DictConfig) -> float | None:
         changes = changed_settings((stored.get("transface") or {}).get("config") or {}, plain(cfg))
     prepare_folder(folder, resume)
     record_run(folder, plain(cfg), composed=cfg)
-    record_environment(folder, world_size=trainer.world_size)
+    record_environment(folder, world_size=trainer.world_size, cfg=cfg)
     if trainer.is_global_zero:
         if changes:
             print(f"changed since the checkpoint: {told(changes)}", flush=True)

@@ -1,7 +1,7 @@
 """Names the first file or folder of a command that is not there, before anything slow is imported to look for it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +23,33 @@ EXPECTED = {
     "detector": "no detector at {}",
     "protocol.file": "no file {}",
     "protocol.files": "no pair set {}: protocol.files names .bin files",
+    "verify.root": "no data at {}, which verify.root names",
+    "protocol.root": "no data at {}, which protocol.root names",
+    "data.root": "no data at {}, which data.root names: docs/data.md lists the folders, packs and lists that are read",
+    "world": "no data at {}, which world names: 'transface synthesize kind=world root={}' draws a made-up one",
+    "resume": "no checkpoint at {}: give a run folder, a folder of runs/<name>/checkpoints, or a .ckpt file",
 }
+# Looked for only where the command line gives them, for what stands by default may be of no use to a run; and where a
+# part of ours reads them, for another may fetch what is not there.
+IF_GIVEN = ("data.root", "protocol.root", "verify.root", "world")
 VERBS = {
-    "evaluate": ("checkpoint", "protocol.file", "protocol.files"),
+    "evaluate": ("checkpoint", "protocol.file", "protocol.files", "protocol.root"),
+    "train": ("data.root", "world", "protocol.root", "resume"),
     "embed": ("checkpoint", "points", "detector"),
     "compare": ("checkpoint", "first", "second", "result", "detector"),
     "search": ("checkpoint", "gallery", "query", "result", "points", "detector"),
     "predict": ("checkpoint", "points", "detector"),
     "align": ("detector",),
     "demo": ("checkpoint",),
-    "export": ("checkpoint",),
+    "export": ("checkpoint", "verify.root"),
 }
 NO_PATH = re.compile(r"^hf:|://|[*{]")  # of a hub, of another machine, or of several files
-WORDS = ("pixels",)
+WORDS = ("pixels", "true", "false", "auto")
 
 
-def refuse_absent(cfg: DictConfig, verb: str) -> None:
-    """Raise where a key that names something to read names nothing that is there.
+def refuse_absent(cfg: DictConfig, verb: str, given: Sequence[str] = ()) -> None:
+    """Raise where a key that names something to read names nothing that is there; `given` are the words of the command
+    line.
 
     Raises:
         FileNotFoundError: with what was expected.
@@ -49,16 +59,26 @@ def refuse_absent(cfg: DictConfig, verb: str) -> None:
         list_images(cfg.images)
     if cfg.get("threshold") is not None and cfg.get("result") is not None:
         return  # what is wrong with those together is told first
+    if cfg.get("plan"):
+        return  # a run that is not made reads nothing
+    keys_given = {word.lstrip("+").partition("=")[0] for word in given}
     for key in VERBS.get(verb, ()):
+        if key in IF_GIVEN and (key not in keys_given or not _is_read_by_us(cfg, key)):
+            continue
         if key in ("first", "second") and cfg.points is not None:
             continue
         for value in _values(OmegaConf.select(cfg, key, throw_on_missing=False)):
-            if value in WORDS or (verb == "export" and value.endswith(".onnx")):
+            if value.lower() in WORDS or (verb == "export" and value.endswith(".onnx")):
                 continue
             if key == "detector":
                 value = value.partition(":")[2] or "."
             if not NO_PATH.search(value) and not Path(value).exists():
-                raise FileNotFoundError(EXPECTED[key].format(value))
+                raise FileNotFoundError(EXPECTED[key].replace("{}", value))
+
+
+def _is_read_by_us(cfg: DictConfig, key: str) -> bool:
+    target = OmegaConf.select(cfg, f"{key.partition('.')[0]}._target_", throw_on_missing=False)
+    return key == "world" or target is None or str(target).startswith("transface.")
 
 
 def _values(value: Any) -> Iterator[str]:

@@ -49,7 +49,7 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
             leave_out_unchosen_tasks(cfg, overrides, config_folders())
             refuse_unknown(cfg, root)
             refuse_missing(cfg)
-            refuse_absent(cfg, root)
+            refuse_absent(cfg, root, overrides)
             refuse_wrong_kinds(cfg)
             if root != "train":
                 refuse_wrong_kinds_of_verb(cfg, DictConfig(OmegaConf.load(folder / f"{root}.yaml")))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from transface.artifacts import code_commit, package_versions, write_whole
@@ -35,6 +36,15 @@ VARIABLES = (
 )
 RESOLVED, COMPOSED = "config.yaml", "composed.yaml"
 HELD = ("checkpoints", "metrics.csv", "tensorboard", RESOLVED, "results", "report")
+OF_A_SWEEP = (
+    "multirun.yaml",
+    "study.journal",
+    "study.journal.lock",
+    "study.lock",
+    ".workers",
+    "optimization_results.yaml",
+    "submitit",
+)
 FINISHED = "finished.json"
 LOCK = (  # held by the process that trains in the folder; it stays where it is, for a moved file holds nobody off
     ".running"
@@ -150,10 +160,11 @@ def place_aside(folder: Path) -> Path:
 
 
 def set_aside(folder: Path) -> None:
-    """Move the run a folder holds to `<folder>/previous/<n>`."""
+    """Move the run a folder holds to `<folder>/previous/<n>`; a sweep of that name, and its trials, stay."""
     target = place_aside(folder)
     for path in folder.iterdir():
-        if path.name not in ("previous", ".hydra", LOCK) and not path.name.endswith(".log"):
+        stays = path.name in ("previous", ".hydra", LOCK, *OF_A_SWEEP) or path.name.endswith(".log")
+        if not stays and not (path / RESOLVED).is_file():
             shutil.move(path, target / path.name)
     print(f"{folder} held an earlier run: moved to {target}", flush=True)
 
@@ -174,9 +185,9 @@ def record_run(folder: Path, config: dict[str, Any], *, composed: DictConfig | N
         write_whole(folder / COMPOSED, OmegaConf.to_yaml(composed, resolve=False))
 
 
-def record_environment(folder: Path, *, world_size: int) -> None:
+def record_environment(folder: Path, *, world_size: int, cfg: DictConfig | None = None) -> None:
     """Write environment.json into the run's folder: versions, commit, machine, command, and the variables that bear on
-    a run.
+    a run. `cfg` is the run's config: of a trial it holds the place.
     """
     if not is_main_process():
         return
@@ -188,28 +199,54 @@ def record_environment(folder: Path, *, world_size: int) -> None:
         "cpu_count": os.cpu_count(),
         "world_size": world_size,
         "commit": code_commit(),
-        "command": command_of_run(),
+        "command": command_of_run(cfg),
         "variables": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(VARIABLES)},
         "packages": dict(sorted((str(part.metadata["Name"]), part.version) for part in metadata.distributions())),
     }
     write_whole(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
 
 
-def command_of_run() -> list[str]:
-    """Return the words that repeat this run: the verb and the settings given, of a trial of a sweep its own ones.
+def command_of_run(cfg: Any = None) -> list[str]:
+    """Return the words that repeat this run: the verb and the settings given, of a trial of a sweep its own ones and
+    its place.
 
-    Words that only say how Hydra works (its folders, launcher and sweeper) are left out; so is the sweep itself.
+    Words that only say how Hydra works (its folders, launcher and sweeper) are left out; so are the sweep itself, and
+    that the run was to resume from its own last checkpoint.
     """
     if not HydraConfig.initialized():
         return ["transface", *sys.argv[1:]]
     job = HydraConfig.get()
-    words = [str(word) for word in job.overrides.task]
+    words = [str(word) for word in job.overrides.task if str(word).lower() not in ("resume=true", "resume=auto")]
     config = Path(str(job.job.config_name)).stem
     if config in (COMPOSED.removesuffix(".yaml"), RESOLVED.removesuffix(".yaml")):  # a recorded run, once more
         place = next((source.path for source in job.runtime.config_sources if source.provider == "main"), "")
         kept = [word for word in words if not word.startswith(("paths.run=", "resume="))]
         return ["transface", "train", f"run={place}", *kept]
-    return ["transface", config, *(word for word in words if not word.lstrip("+").startswith("sweep="))]
+    of_trial = _place_of_trial(job, cfg)
+    replaced = ("sweep", *(word.partition("=")[0] for word in of_trial))
+    words = [word for word in words if word.lstrip("+").partition("=")[0] not in replaced]
+    return ["transface", config, *_search_path(job), *words, *of_trial]
+
+
+def _search_path(job: Any) -> list[str]:
+    """Return the words that name the folders of configs besides ours."""
+    sources = job.runtime.config_sources
+    folders = [
+        word for source in sources if source.provider == "command-line" for word in ("--config-dir", source.path)
+    ]
+    return [*folders, *(str(word) for word in job.overrides.hydra if str(word).startswith("hydra.searchpath="))]
+
+
+def _place_of_trial(job: Any, cfg: Any) -> list[str]:
+    """Return the words that lead a trial that is run alone into its own folder: without them it would run in its
+    sweep's.
+    """
+    if cfg is None or job.mode != RunMode.MULTIRUN:
+        return []
+    inside = not Path(cfg.name).is_absolute()
+    place = [f"name={cfg.name}"] if inside else [f"paths.run={cfg.paths.run}"]
+    asked = any(str(word) == "hydra.mode=MULTIRUN" for word in job.overrides.hydra)
+    return place if asked else [*place, "hydra.mode=RUN"]  # the experiment itself is a sweep
 
 
 def devices() -> list[str]:

@@ -92,6 +92,11 @@ def provenance_section(runs: Sequence[Run]) -> Section:
     blocks: list[Block] = []
     for run in runs:
         blocks += [Paragraph(line) for line in provenance_lines(run)]
+        if command := run.environment.get(
+            "command"
+        ):  # as it stands, to be copied: a paragraph of Markdown eats backslashes
+            told = shlex.join(map(str, command)) if isinstance(command, list) else str(command)
+            blocks.append(Listing(f"{run.label}: command", told))
         config = run.config or next((r.provenance.config for r in run.results if r.provenance.config), {})
         versions = run.environment.get("versions") or next(
             (r.provenance.versions for r in run.results if r.provenance.versions), {}
@@ -106,10 +111,8 @@ def provenance_section(runs: Sequence[Run]) -> Section:
 
 
 def provenance_lines(run: Run) -> list[str]:
-    """Return one line on the run's code and command, and one for each checkpoint its results are of."""
-    command = run.environment.get("command")
+    """Return one line on the run's code, and one for each checkpoint its results are of."""
     stated = {
-        "command": shlex.join(map(str, command)) if isinstance(command, list) else command,
         "commit": run.environment.get("commit")
         or next((r.provenance.commit for r in run.results if r.provenance.commit), None),
         "platform": run.environment.get("platform"),

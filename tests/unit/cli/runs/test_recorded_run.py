@@ -21,6 +21,7 @@ Start = Callable[..., dict[str, Any]]
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Run `transface train` with words up to where it would build things; return the resolved config."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "faces").mkdir()
     monkeypatch.setattr(sys, "argv", ["transface"])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     seen: list[dict[str, Any]] = []

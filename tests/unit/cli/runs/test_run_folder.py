@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from transface.cli.config.errors import UserError
-from transface.cli.runs.run_folder import checkpoint_of, prepare_folder, record_environment, run_name
+from transface.cli.runs.run_folder import checkpoint_of, prepare_folder, record_environment, run_name, set_aside
 
 HEADER = "step,train/loss,val/mean/accuracy"
 
@@ -99,6 +99,16 @@ def test_nothing_to_go_on_from_is_refused(tmp_path: Path) -> None:
     assert open_run(tmp_path, resume="auto") is None
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         open_run(tmp_path, resume=str(tmp_path / "absent"))
+
+
+def test_trials_of_a_sweep_of_that_name_stay_where_a_run_is_set_aside(tmp_path: Path) -> None:
+    for name in ("config.yaml", "metrics.csv", "multirun.yaml", "study.journal", "seed=1/config.yaml", "report/a.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    set_aside(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"previous", "multirun.yaml", "study.journal", "seed=1"}
+    aside = tmp_path / "previous" / "1"
+    assert {path.name for path in aside.iterdir()} == {"config.yaml", "metrics.csv", "report"}
 
 
 def test_the_environment_tells_code_packages_devices_and_variables(

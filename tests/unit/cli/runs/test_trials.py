@@ -30,6 +30,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     the next one.
     """
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "faces" / "of" / "mine").mkdir(parents=True)
     monkeypatch.setattr(sys, "argv", ["transface"])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
 
