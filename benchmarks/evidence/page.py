@@ -15,7 +15,7 @@ from transface.plots import SERIES, blank_figure, label_axes, percent_axis, to_p
 from transface.reports.ablation_report import adjusted
 from transface.reports.page.document import Cell, Row, Table
 from transface.reports.page.markdown import render_table
-from transface.reports.reading.measures import MeasureName
+from transface.reports.reading.measures import MeasureName, is_rate
 from transface.reports.statistics.paired import p_text
 from transface.reports.statistics.seeds import SeedComparison, compare_settings, measured, over_seeds
 from transface.reports.statistics.settings import metric_of, metric_title
@@ -100,7 +100,9 @@ def group_table(runs: Mapping[str, Sequence[Record]], group: Mapping[str, Any], 
         by_seed = {trial.seed: measured(trial.run, metric) for trial in own}
         seeds = [value_cell(by_seed.get(seed), metric) for seed in group["seeds"]]
         known = [estimate for estimate in by_seed.values() if estimate is not None]
-        mean = value_cell(over_seeds(known) if len(known) > 1 else None, metric, spread=True)
+        if not known:
+            continue  # a run of another task
+        mean = value_cell(over_seeds(known, is_rate=is_rate(metric)) if len(known) > 1 else None, metric, spread=True)
         difference = difference_cell(compared.get(run), metric)
         tests = [Cell("" if p.get(run) is None else p_text(p[run])) for p in (p_seeds, p_pairs)]
         rows.append(Row(run, (*seeds, mean, difference, *tests), "baseline" if run == group["baseline"] else "run"))

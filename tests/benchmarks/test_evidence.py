@@ -83,6 +83,17 @@ def test_a_measure_of_several_sets_must_name_one() -> None:
         group_table({"plain": [both]}, GROUPS["recognition"], "accuracy")
 
 
+def test_years_are_not_held_within_those_of_a_rate_and_a_run_of_another_task_has_no_row() -> None:
+    def aged(seed: int, years: float) -> Record:
+        record = record_of("joint", seed, 0.7)
+        measures = (Measure("mae", years, unit="years", better="lower"),)
+        return replace(record, results=(replace(record.results[0], measures=measures, arrays={}),))
+
+    runs = {"joint": [aged(0, 11.0), aged(1, 12.0)], "identity": [record_of("identity", 0, 0.7)]}
+    (row,) = group_table(runs, {"seeds": [0, 1], "baseline": "joint"}, "mae").rows
+    assert row.cells[2].interval == "[5.15, 17.85]"  # 11.5 ± 12.71 x 0.707 / sqrt(2)
+
+
 def test_a_run_that_has_not_ended_is_known(tmp_path: Path) -> None:
     assert not ended(tmp_path)
     (tmp_path / "finished.json").write_text("{}")

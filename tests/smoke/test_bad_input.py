@@ -442,21 +442,24 @@ def test_an_image_list_that_is_not_that_of_the_cache(call: Callable[..., Outcome
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["protocol=ijbc", "protocol.root=nowhere"], "nowhere should hold meta/"),
+        (["protocol=ijbc", "protocol.root=nowhere"], "no data at nowhere, which protocol.root names"),
+        (["protocol=ijbc", "protocol.root={empty}"], "empty should hold meta/"),
         (["protocol=ijbc", "protocol.root={ijbc}", "protocol.modes=[N2D1F1]"], "mode must be one of"),
         (["protocol=ijbc", "protocol.root={ijbc}", "cache=embeddings"], "needs the checkpoint's hash"),
-        (["protocol=tinyface", "protocol.root=nowhere"], "no folder"),
-        (["protocol=rfw", "protocol.root=nowhere"], "African.bin"),
-        (["protocol=folder", "protocol.root=nowhere"], "no folder"),
+        (["protocol=tinyface", "protocol.root={empty}"], "no folder"),
+        (["protocol=rfw", "protocol.root={empty}"], "African.bin"),
+        (["protocol=folder", "protocol.root=nowhere"], "no data at nowhere"),
         (["protocol=pairs_csv", "protocol.file=nowhere.csv"], "nowhere.csv"),
         (["protocol=pair_sets"], "protocol.files"),
         (["protocol=lfw"], "pairs_csv"),
     ],
 )
 def test_a_protocol_that_cannot_run_says_why(
-    call: Callable[..., Outcome], ijbc: Path, words: list[str], message: str
+    call: Callable[..., Outcome], ijbc: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
-    code, line = call("evaluate", "checkpoint=pixels", *(word.format(ijbc=ijbc) for word in words))
+    (tmp_path / "empty").mkdir()
+    places = {"ijbc": ijbc, "empty": tmp_path / "empty"}
+    code, line = call("evaluate", "checkpoint=pixels", *(word.format(**places) for word in words))
     assert code == 2
     assert message in line
 
@@ -475,9 +478,10 @@ def test_a_validation_protocol_that_cannot_run_is_refused_before_the_first_step(
     call: Callable[..., Outcome], pack: Path, tmp_path: Path
 ) -> None:
     words = [word for word in SHORT if not word.startswith("protocol")]
-    code, line = call("train", *words, f"data.root={pack}", "protocol=ijbc", "protocol.root=nowhere")
+    (tmp_path / "empty").mkdir()
+    code, line = call("train", *words, f"data.root={pack}", "protocol=ijbc", f"protocol.root={tmp_path / 'empty'}")
     assert code == 2
-    assert "nowhere should hold meta/" in line
+    assert "empty should hold meta/" in line
     assert not (tmp_path / "runs/demo/config.yaml").exists(), "an earlier run would still lie there"
 
 

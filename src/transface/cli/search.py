@@ -68,7 +68,6 @@ def search(cfg: DictConfig) -> None:
         found, refused = refuse_low_quality(found, cfg.min_quality)
         print(f"{len(refused)} gallery faces of a quality below {cfg.min_quality:g} are left out")
         asked, refused = refuse_low_quality(asked, cfg.min_quality)
-        queries = queries._replace(names=[str(name) for name in asked.names])
         for name in refused:
             print(f"not searched for: {name}, its quality is below {cfg.min_quality:g}")
     if cfg.templates:
@@ -76,7 +75,8 @@ def search(cfg: DictConfig) -> None:
     index = FaceIndex(found.vectors, engine=cfg.engine, device=chosen_device(cfg.device))
     hits = index.search(asked.vectors, cfg.top_k)
     answers = []
-    for name, scores, positions in zip(queries.names, hits.scores, hits.positions, strict=True):
+    searched = [str(name) for name in asked.names]
+    for name, scores, positions in zip(searched, hits.scores, hits.positions, strict=True):
         rows = [(str(found.names[position]), float(score)) for position, score in zip(positions, scores, strict=True)]
         listed = [
             Hit(person_of(hit) if cfg.templates else hit, gallery.picture(hit), float(score)) for hit, score in rows
@@ -85,7 +85,7 @@ def search(cfg: DictConfig) -> None:
         print_answer(answers[-1], limit)
     page.parent.mkdir(parents=True, exist_ok=True)
     title = (
-        f"{len(queries.names)} of {queries.root.name or cfg.query} among {len(found.names)}"
+        f"{len(searched)} of {queries.root.name or cfg.query} among {len(found.names)}"
         f" {'people' if cfg.templates else 'faces'} of"
         f" {gallery.root.name or cfg.gallery}"
     )

@@ -62,7 +62,13 @@ def test_search_finds_a_face_of_a_pack(room: Path, capsys: pytest.CaptureFixture
 def test_a_pair_set_is_searched_for(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [f"gallery={room}/easy.bin", f"query={room}/easy.bin", "top_k=1", "engine=exact"]
     assert main(["search", f"checkpoint={room}/model", *words]) == 0
-    assert capsys.readouterr().out.count("  1.0000  ") == len(open_pictures(room / "easy.bin").names)
+    count = len(open_pictures(room / "easy.bin").names)
+    assert capsys.readouterr().out.count("  1.0000  ") == count
+    model = ["search", f"checkpoint={room}/model", *words, "quality=norm"]
+    for lowest, left_out in (("0", 0), ("1e9", count)):
+        assert main([*model, f"min_quality={lowest}"]) == (2 if left_out else 0)
+        said = capsys.readouterr()
+        assert said.out.count("not searched for: ") == 0 if not left_out else "quality" in said.out + said.err
 
 
 def test_export_is_checked_on_the_faces_of_a_pack(room: Path, capsys: pytest.CaptureFixture[str]) -> None:

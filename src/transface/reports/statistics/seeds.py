@@ -104,7 +104,7 @@ def mean_over_sets(measures: Sequence[Measure]) -> Estimate:
     return Estimate(value, value - math.hypot(*below) / len(measures), value + math.hypot(*above) / len(measures))
 
 
-def over_seeds(estimates: Sequence[Estimate], *, is_rate: bool = True) -> Estimate:
+def over_seeds(estimates: Sequence[Estimate], *, is_rate: bool) -> Estimate:
     """Return the mean over seeds with Student's 95 % interval (of a rate: within [0, 1]); a single one as it is.
 
     Raises:

@@ -27,7 +27,7 @@ T_975 = {1: 12.7062047, 2: 4.30265273, 4: 2.77644511}
 
 def test_the_interval_over_seeds_is_students() -> None:
     values = [0.90, 0.92, 0.91]
-    estimate = over_seeds([Estimate(v) for v in values])
+    estimate = over_seeds([Estimate(v) for v in values], is_rate=True)
     std = math.sqrt(sum((v - 0.91) ** 2 for v in values) / 2)
     assert estimate.value == pytest.approx(0.91)
     assert estimate.std == pytest.approx(std)
@@ -37,11 +37,11 @@ def test_the_interval_over_seeds_is_students() -> None:
 
 def test_a_rate_stays_between_0_and_1_and_a_loss_need_not() -> None:
     two = [Estimate(0.99), Estimate(0.97)]
-    assert over_seeds(two).high == 1.0
+    assert over_seeds(two, is_rate=True).high == 1.0
     assert over_seeds(two, is_rate=False).high == pytest.approx(0.98 + T_975[1] * 0.0141421356 / math.sqrt(2))
-    assert over_seeds([Estimate(0.5, 0.4, 0.6)]) == Estimate(0.5, 0.4, 0.6)
+    assert over_seeds([Estimate(0.5, 0.4, 0.6)], is_rate=True) == Estimate(0.5, 0.4, 0.6)
     with pytest.raises(ValueError, match="no estimate"):
-        over_seeds([])
+        over_seeds([], is_rate=True)
 
 
 def test_the_interval_of_a_mean_over_sets_adds_squares() -> None:
