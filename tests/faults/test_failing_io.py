@@ -401,7 +401,10 @@ def assert_no_findings(faults: Faults, room: Path, verb: str, total: int, *, ove
     for place in places:
         states: set[str] = set()
         for code in (CODES[place % 3],) if os.environ.get("TRANSFACE_FAULTS_ONE_CODE") else CODES:
-            wrong += after_a_fault(faults, room, verb, place, code, stays=code == "ENOSPC", states=states, over=over)
+            found = after_a_fault(faults, room, verb, place, code, stays=code == "ENOSPC", states=states, over=over)
+            for finding in found:
+                print(finding, flush=True)  # a run of an hour may be stopped
+            wrong += found
             tried += 1
     print(f"{verb}: {total} operations, {tried} faults, {len(wrong)} findings")
     assert not wrong, "\n".join(map(str, wrong))

@@ -1,5 +1,5 @@
-"""A checkpoint of the attributes, occlusion and generalist systems, kept from 2026-11-29, opens and answers as it did,
-and is resumed.
+"""A checkpoint of each system opens and answers as it did, and is resumed: attributes, occlusion and generalist kept
+from 2026-11-29, recognition from 2026-11-30.
 
 Each is of a tiny run of three steps on made-up people, with SGD. `python -m tests.old_files.test_each_system FOLDER`
 wrote them with their answers; it is not run again: what is kept here is what was written then.
@@ -18,6 +18,7 @@ from tests.smoke.test_attributes import SETTINGS as ATTRIBUTES
 
 import transface
 from transface.__main__ import main
+from transface.synthetic.datasets import write_identity_pack
 from transface.synthetic.labelled_sets import write_age_folder, write_attribute_folder
 from transface.synthetic.world.sets import WorldSettings, write_world
 
@@ -40,12 +41,28 @@ WORDS = {
         f"+{TINY_VIT}",
     ],
     "generalist": list(GENERALIST),
+    "recognition": [
+        "experiment=demo",
+        "data.root=data",
+        "data.num_workers=0",
+        "data.total_batch_size=8",
+        "backbone.patch_size=16",
+        "backbone.embed_dim=8",
+        "backbone.depth=1",
+        "backbone.num_heads=2",
+        "embedding_size=8",
+        "perturbation.num_patches=4",
+        "schedule.warmup_epochs=0",
+        "protocol.files=[]",
+    ],
 }
 
 
 def write_data(system: str, room: Path) -> None:
     if system == "attributes":
         write_attribute_folder(room / "faces", num_identities=10, images_per_identity=4, seed=1)
+    elif system == "recognition":
+        write_identity_pack(room / "data", num_identities=6, images_per_identity=4)
     elif system == "occlusion":
         write_age_folder(room / "faces", num_identities=40, images_per_identity=2)
     else:
@@ -97,7 +114,7 @@ if __name__ == "__main__":
     import os
 
     room = Path(sys.argv[1]).resolve()
-    for name in WORDS:
+    for name in (system for system in WORDS if not (HERE / system).exists()):
         (room / name).mkdir(parents=True)
         os.chdir(room / name)
         write_data(name, room / name)

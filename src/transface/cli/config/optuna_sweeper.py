@@ -24,6 +24,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from transface.artifacts import write_whole
 from transface.cli.config.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -366,4 +367,4 @@ def _write_best(study: Any, folder: Path) -> None:
     best = study.best_trial
     log.info("best of %d trials: %s with %s", len(study.trials), best.value, best.params)
     results = {"name": "optuna", "best_params": best.params, "best_value": best.value, "best_trial": best.number}
-    OmegaConf.save(OmegaConf.create(results), folder / "optimization_results.yaml")
+    write_whole(folder / "optimization_results.yaml", OmegaConf.to_yaml(OmegaConf.create(results)))

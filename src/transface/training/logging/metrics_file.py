@@ -46,6 +46,13 @@ class _KeepingWriter(ExperimentWriter):
             with path.open(newline="", encoding="utf-8") as file:
                 self.metrics_keys = list(next(csv.reader(file), []))
 
+    def save(self) -> None:
+        path = Path(self.metrics_file_path)
+        if self.metrics and not path.is_file():  # a full disk would leave an empty file
+            self._record_new_keys()
+            write_rows(path, list(self.metrics_keys), [])
+        super().save()
+
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         path = Path(self.metrics_file_path)
         with path.open(newline="", encoding="utf-8") as file:

@@ -73,3 +73,16 @@ def test_the_rows_are_synced_with_every_checkpoint(tmp_path: Path, monkeypatch: 
     trainer.fit(BoringModel())
     assert len(synced) >= 2
     assert set(synced) == {tmp_path / "metrics.csv"}
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_no_file_without_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(metrics_file, "write_whole", full)
+    logger = MetricsFile(tmp_path)
+    with pytest.raises(OSError, match="No space left"):
+        logger.log_metrics({"train/loss": 1.0}, step=0)
+    assert not (tmp_path / "metrics.csv").exists()
