@@ -80,6 +80,7 @@ def photo(room: Path) -> str:
     return str(room / "faces" / "img_align_celeba" / "000003.jpg")
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_bit_for_bit_where_the_whole_one_does(room: Path, trained: Path) -> None:
     process = subprocess.Popen(command("name=killed"), cwd=room, env=environment(), stdout=subprocess.DEVNULL)
     folder = room / "runs" / "killed" / "checkpoints"

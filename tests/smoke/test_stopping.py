@@ -63,7 +63,11 @@ def wait_for_steps(folder: Path, name: str, process: subprocess.Popen[str]) -> N
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143)],
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 143, marks=pytest.mark.slow),
+    ],
     ids=lambda value: str(value),
 )
 def test_a_signal_to_the_group_saves_and_ends_the_run(folder: Path, number: signal.Signals, code: int) -> None:
