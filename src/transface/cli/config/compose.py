@@ -150,21 +150,24 @@ def refuse_unknown(cfg: DictConfig, verb: str) -> None:
         UserError: naming the setting and what is near it.
     """
     known = known_settings(verb)
-    mappings = {name for root in _roots(verb) for name in map(str, root) if root._get_node(name)._is_none()}
     text = OmegaConf.to_yaml(cfg, resolve=False) + _experiment_text()
     unread = [
         name
         for name in _plain_settings(cfg)
-        if name not in known
-        and name.partition(".")[0] not in mappings  # null by default: what is given for it is a value as a whole
-        and not re.search(rf"\$\{{(oc\.select:)?{re.escape(name)}[}}.,]", text)
+        if name not in known and not re.search(rf"\$\{{(oc\.select:)?{re.escape(name)}[}}.,]", text)
     ]
-    if unread:
+    if unread := [name for name in unread if not _is_below_null(name, verb)]:
         near = difflib.get_close_matches(unread[0], known, n=3) or difflib.get_close_matches(
             unread[0].split(".")[-1], known, n=3
         )
         hint = f"did you mean {' or '.join(near)}?" if near else "'--cfg job' prints all settings"
         raise UserError(f"no setting {unread[0]!r}, nothing reads it: {hint}")
+
+
+def _is_below_null(name: str, verb: str) -> bool:
+    """Return whether a setting is part of a value given for a key of a verb that is null by default."""
+    top = name.partition(".")[0]
+    return any(top in root and root._get_node(top)._is_none() for root in _roots(verb))
 
 
 def _experiment_text() -> str:
