@@ -413,8 +413,9 @@ def _looks_like_utkface(root: Path) -> bool:
         return False
     folders = {part for name in own for part in name.split("/")[:-1]}
     others = sorted(part for part in folders if part.lower() not in SPLIT_WORDS and not UTKFACE_FOLDER.fullmatch(part))
-    if others and str(root) not in _told:
-        _told.add(str(root))
+    told = f"{root}: folders taken as classes"  # beside the root itself, under which rejected files are listed once
+    if others and told not in _told:
+        _told.add(told)
         logger.warning(
             "%s: images are named as UTKFace's, and their folders (%s) are taken as classes: kind=utkface reads the"
             " names",
