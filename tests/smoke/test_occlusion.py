@@ -127,3 +127,23 @@ def test_masked_pairs_are_drawn_on_a_set_and_read_from_a_folder(call: Callable[.
     assert set(results) == {"easy", "easy_surgical_mask_one", "easy_surgical_mask_both", "mfr2"}
     assert results["mfr2"].counts["genuine"] == results["mfr2"].counts["impostor"] == 12
     assert results["easy"].measures[0].value != results["easy_surgical_mask_both"].measures[0].value
+
+
+def test_images_of_the_training_are_not_measured_on(
+    call: Callable[..., int], chain: Path, room: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = f"checkpoint='{chain.relative_to(room)}/seed=0,stage=teacher'"
+    words = ("protocol=photographs", "protocol.root=faces", "protocol.column=age", "protocol.num_bootstraps=10")
+    assert call("evaluate", run, *words, "output=dealt") == 0
+    assert call("evaluate", run, *words, "protocol.split_seed=1", "output=dealt_anew") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "were trained on" in line
+    assert "give protocol.split_seed=0" in line
+    assert not (room / "dealt_anew").exists()
+    assert call("export", run, "format=safetensors", "output=dealt_export") == 0
+    exported = ("checkpoint=dealt_export", *words, "protocol.split_seed=1")
+    assert call("evaluate", *exported, "output=dealt_anew") == 2
+    single = [word for word in SMALL if not word.startswith("stage=")]
+    assert call("train", *single, "stage=teacher", "name=anew", "hydra.mode=RUN", "protocol.split_seed=1") == 2
+    assert "this run's data.split_seed=0" in capsys.readouterr().err
+    assert not (room / "runs" / "anew" / "config.yaml").exists()

@@ -1,7 +1,8 @@
 """`transface evaluate`: one checkpoint, one protocol: a table on the screen and a result file a set."""
 
 import dataclasses
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from transface.cli.config.compose import instantiate, plain, run_verb
 from transface.cli.config.errors import UserError
 from transface.cli.config.model_options import checkpoint_hash, chosen_device, open_model
 from transface.cli.runs.run_folder import run_name
+from transface.cli.runs.trained_images import refuse_trained
 from transface.cli.screen import print_results
 
 PIXELS = "pixels"
@@ -19,12 +21,15 @@ HERE = Path("results")
 
 
 class Subject(NamedTuple):
-    """What is evaluated: a network, what tables call it, the file it comes from and that file's hash."""
+    """What is evaluated: a network, what tables call it, the file it comes from and that file's hash, and the config of
+    its training where that is known.
+    """
 
     backbone: Any
     label: str
     path: str
     digest: str
+    trained: Mapping[str, Any] = {}
 
 
 def main(argv: list[str]) -> int:
@@ -49,6 +54,7 @@ def evaluate(cfg: DictConfig) -> None:
     if hasattr(protocol, "check_images"):  # of faces, to be embedded
         require_outputs(subject.backbone, ["embedding"])
         protocol.check_images(tuple(answering(subject.backbone, ["embedding"]).image_size))
+    refuse_trained(protocol, plain(cfg.protocol), subject.trained)
     folder = results_folder(cfg)
     folder.mkdir(parents=True, exist_ok=True)
     embedder = Embedder(
@@ -119,8 +125,27 @@ def open_subject(cfg: DictConfig) -> Subject:
         return Subject(PixelBackbone(), cfg.name or "raw pixels", "", "")
     model = open_model(cfg)
     return Subject(
-        model.backbone, cfg.name or run_name(Path(cfg.checkpoint)), str(cfg.checkpoint), checkpoint_hash(cfg.checkpoint)
+        model.backbone,
+        cfg.name or run_name(Path(cfg.checkpoint)),
+        str(cfg.checkpoint),
+        checkpoint_hash(cfg.checkpoint),
+        trained_config(str(cfg.checkpoint)) or model.provenance.get("recipe") or {},
     )
+
+
+def trained_config(checkpoint: str) -> Mapping[str, Any] | None:
+    """Return the config that a checkpoint of ours holds; None where it is none, such as an exported folder, which has
+    the recipe.
+    """
+    from transface.backbones.weights.files import trainer_file
+    from transface.training.checkpoints.reader import read_checkpoint
+
+    path = Path(checkpoint)
+    file = trainer_file(path) if path.is_dir() else path if path.suffix == ".ckpt" else None
+    if file is None or not zipfile.is_zipfile(file):
+        return None
+    found = (read_checkpoint(file).get("transface") or {}).get("config")
+    return found if isinstance(found, Mapping) else None
 
 
 def results_folder(cfg: DictConfig) -> Path:

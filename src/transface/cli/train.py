@@ -24,6 +24,7 @@ from transface.cli.runs.planned_run import print_plan
 from transface.cli.runs.recorded_run import repeat_of
 from transface.cli.runs.run_folder import checkpoint_of, prepare_folder, record_environment, record_run
 from transface.cli.runs.sizes_from_weights import take_sizes_from_weights
+from transface.cli.runs.trained_images import names_of_data, refuse_trained
 from transface.cli.runs.trained_model import record_trained
 from transface.cli.runs.trials import in_trials
 
@@ -86,6 +87,7 @@ def train(cfg: DictConfig) -> float | None:
     for part in validations_of(trainer):
         part.prepare(module.network)
         part.told_before = partial(write_before, cfg)
+        refuse_trained_images(cfg, part.protocols, data)
     changes: list[str] = []
     if resume is not None:
         stored = read_checkpoint(resume)
@@ -107,6 +109,21 @@ def train(cfg: DictConfig) -> float | None:
         if trainer.is_global_zero:
             record_trained(folder, module, data, trainer, started=started, resumed=resume is not None)
         return finish(cfg, trainer, module)
+
+
+def refuse_trained_images(cfg: DictConfig, protocols: Iterable[Any], data: Any) -> None:
+    """Raise where a protocol of the config would validate on images that are trained on."""
+    asked = plain(cfg.get("protocol")) or {}
+    sets = getattr(data, "datasets", {})
+    for protocol in protocols:
+        if str(asked.get("_target_")).rpartition(".")[2] == type(protocol).__name__:
+            refuse_trained(
+                protocol,
+                asked,
+                plain(cfg),
+                who="this run",
+                names_in=lambda own: names_of_data(sets.get(own.home.rpartition(".")[2], data)),
+            )
 
 
 def leave_out_unfit_parts(cfg: DictConfig) -> None:

@@ -113,6 +113,7 @@ class OccludedFaces:
             split_seed=split_seed,
             name=name,
         )
+        self.root = Path(root)
         self.split = split
         self.occluders = dict(occluders)
         self.points = points
@@ -124,6 +125,10 @@ class OccludedFaces:
     def prepare(self) -> None:
         """Look for the split, so that an empty one is known before the first step."""
         self.opened.rows(self.split)
+
+    def image_names(self) -> list[str]:
+        """Return the names of the images that are measured on, as errors have them."""
+        return self.opened.names(self.split)
 
     def source(self, view: str, column: str) -> LabelledSource:
         """Return the images of a view with one kind of label."""

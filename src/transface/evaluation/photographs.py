@@ -75,6 +75,10 @@ class Photographs:
             self._opened = LabelledSet(self.root, columns=[self.column], **self.settings)
         return self._opened
 
+    def image_names(self) -> list[str]:
+        """Return the names of the images that are measured on, as errors have them."""
+        return self.opened().names(self.split)
+
     def evaluate(self, runner: ModelRunner, *, detailed: bool = True) -> list[Result]:
         """Return the Result.
 

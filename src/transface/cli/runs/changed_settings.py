@@ -19,6 +19,9 @@ NOT_TOLD = (
     "plan",
     "validation.",
 )
+# What decides which images of a set come to which of its splits.
+DEALING = ("kind", "form", "shares", "split_seed", "val_share", "val_identity_share")
+FOUND_BY_LOOK = ("kind", "form")  # null is as good as the right one
 # Settings that came later than some checkpoints, with what those were trained by.
 LATER = {"schedule_by": "steps"}
 NUM_TOLD = 20
@@ -45,6 +48,23 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
         told.append(f"{name} {_word(old, name)} -> {_word(new, name)}")
     names = {line.partition(" ")[0] for line in told}
     return [line for line in told if not _is_reference(line.partition(" ")[0], names)]
+
+
+def changed_dealing(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the settings by which a set is dealt to splits otherwise than before, each as (before, now).
+
+    Args:
+        before, now: settings of the same set, of a training and of a protocol; a setting of one alone is none of both.
+    """
+    found = {}
+    for name in DEALING:
+        old, new = (
+            list(own[name]) if isinstance(own.get(name), list | tuple) else own.get(name) for own in (before, now)
+        )
+        by_look = name in FOUND_BY_LOOK and None in (old, new)
+        if name in before and name in now and old != new and not by_look:
+            found[name] = (old, new)
+    return found
 
 
 def _is_reference(name: str, changed: set[str]) -> bool:

@@ -78,6 +78,14 @@ class LabelledSet:
             )
         return rows
 
+    def names(self, split: str) -> list[str]:
+        """Return what errors call the images of a split.
+
+        Raises:
+            ValueError: as rows.
+        """
+        return [self.images.name(int(row)) for row in self.rows(split)]
+
     def labelled(self, split: str, output: str | None = None) -> LabelledImages:
         """Return the images of a split with all labels, or with those of one output alone."""
         labels: Any = self.labels if output is None else self.columns[output]

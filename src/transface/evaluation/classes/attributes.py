@@ -96,6 +96,11 @@ class Attributes:
             self._opened = open_attributes(self.root, **self.settings)
         return self._opened
 
+    def image_names(self) -> list[str]:
+        """Return the names of the images that are measured on, as errors have them."""
+        opened = self.opened()
+        return [str(opened.root / opened.paths[row]) for row in opened.rows(self.split).tolist()]
+
     def evaluate(self, runner: ModelRunner, *, detailed: bool = True) -> list[Result]:
         """Return one Result over the labels that both the network and the set have.
 
