@@ -21,18 +21,29 @@ from transface.data.labels.ages import OLDEST, AgeLabels
 from transface.data.labels.expressions import (
     AFFECTNET,
     ALIASES,
+    FER2013,
     FERPLUS,
     GENDERS,
     RAF_DB,
     ClassLabels,
     expression_word,
-    majority_expression,
 )
 from transface.data.labels.label import Labels
 from transface.data.sources.face_lists import SEVEN, ListForm, list_form_of, read_listed
-from transface.data.sources.image_files import PATH_COLUMNS, WHOLE_NUMBER
+from transface.data.sources.fer2013 import (
+    LISTS,
+    VOTES,
+    PixelCells,
+    PixelImages,
+    pixel_list,
+    read_pixel_rows,
+    read_votes,
+    votes_of,
+)
+from transface.data.sources.image_files import PATH_COLUMNS, WHOLE_NUMBER, ImageFiles, PathTable
 from transface.data.sources.unnamed_images import tell_unnamed
 from transface.images.files import files_below, is_image_name
+from transface.images.fit import Fit
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +51,7 @@ SetKind = Literal[
     "utkface",
     "classes",
     "csv",
+    "fer2013",
     "ferplus",
     "raf_db",
     "affectnet",
@@ -80,6 +92,7 @@ class LabelledFiles(NamedTuple):
         split: (n,) "train", "val", "test", or "" where the set does not say.
         rejected: files that were left out, each with the reason.
         unused: further paths that the set's lists name and that have no label here.
+        cells: where the pixels of the n images lie in a list that holds them itself; None: images are files.
     """
 
     root: Path
@@ -88,6 +101,21 @@ class LabelledFiles(NamedTuple):
     split: NDArray[np.str_]
     rejected: list[str]
     unused: Sequence[str] = ()
+    cells: PixelCells | None = None
+
+    def images(self, *, image_size: tuple[int, int], fit: Fit) -> ImageFiles:
+        """Return what reads the n images."""
+        if self.cells is not None:
+            return PixelImages(PathTable(self.paths), self.cells, image_size=image_size, fit=fit)
+        return ImageFiles(self.root, PathTable(self.paths), image_size=image_size, fit=fit)
+
+    def content(self, index: int) -> bytes:
+        """Return what is known to be the same of copies of one image.
+
+        Raises:
+            OSError, ValueError: if it cannot be read.
+        """
+        return (self.root / self.paths[index]).read_bytes() if self.cells is None else self.cells.of(index)
 
 
 def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: str = "expression") -> LabelledFiles:
@@ -95,8 +123,9 @@ def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: s
 
     Args:
         root: a folder, or a CSV list.
-        kind: None: "csv" for a .csv; "utkface" for a folder of such names; "ferplus", "affectnet", "raf_db" where their
-            lists lie; those of face_lists.py by theirs; else "classes".
+        kind: None: "csv" for a .csv; "fer2013" for one with pixels, or a folder with it; "utkface" for a folder of such
+            names; "ferplus", "affectnet", "raf_db" where their lists lie; those of face_lists.py by theirs; else
+            "classes". "ferplus" is also FER2013's list with FER+'s votes beside it.
         output: the name of the labels of a folder of classes.
 
     Raises:
@@ -110,6 +139,7 @@ def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: s
         "utkface": lambda: read_utkface(root),
         "classes": lambda: read_class_folders(root, output=output),
         "csv": lambda: read_csv(root),
+        "fer2013": lambda: read_fer2013(root),
         "ferplus": lambda: read_ferplus(root),
         "raf_db": lambda: read_raf_db(root),
         "affectnet": lambda: read_affectnet(root),
@@ -123,11 +153,12 @@ def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: s
         raise ValueError(
             f"{root} holds no image that can be used as {kind}" + (f": {found.rejected[0]}" if found.rejected else "")
         )
-    if kind not in ("utkface", "classes"):  # those have no list
+    if kind not in ("utkface", "classes") and found.cells is None:  # those have no list, or no files
         tell_unnamed(root, found.root, [*found.paths, *found.unused])
     if found.rejected and str(root) not in _told:
         _told.add(str(root))
-        logger.warning("%s: %d files are left out: %s", root, len(found.rejected), "; ".join(found.rejected[:5]))
+        what = "files" if found.cells is None else "rows"
+        logger.warning("%s: %d %s are left out: %s", root, len(found.rejected), what, "; ".join(found.rejected[:5]))
     return found
 
 
@@ -257,12 +288,64 @@ def _splits(cells: Sequence[str], column: str, path: Path) -> list[str]:
     return [known[word] for word in words]
 
 
+def read_fer2013(root: Path, *, with_votes: bool = False) -> LabelledFiles:
+    """Return FER2013 as it is published: fer2013.csv or icml_face_data.csv, itself or its folder.
+
+    Images are called as FER+ calls them: fer0000000.png is that of the first row.
+
+    Args:
+        with_votes: the expressions are those of FER+'s votes beside it, by the rule of the majority.
+
+    Raises:
+        FileNotFoundError: no such list, or no votes.
+        ValueError: other columns; votes of other images.
+    """
+    path = pixel_list(root)
+    if path is None:
+        raise FileNotFoundError(
+            f"no list of pixels at {root}: {' or '.join(LISTS)} with the columns emotion, pixels and Usage is expected"
+        )
+    found = read_pixel_rows(path)
+    names = [f"fer{row:07d}.png" for row in found.rows.tolist()]
+    split = [SPLIT_WORDS.get(usage.lower(), "") for usage in found.usages]
+    rejected = list(found.rejected)
+    words: tuple[str, ...] = FER2013
+    classes, used = found.emotions, np.ones(len(names), dtype=bool)
+    if with_votes:
+        words = FERPLUS
+        classes = np.array([vote.expression for vote in votes_of(found)], dtype=np.int64)
+        used = classes >= 0
+        logger.info("%s: %d images have no majority for an expression", root, int((~used).sum()))
+    elif (path.parent / VOTES).is_file() and str(path) not in _told:
+        _told.add(str(path))
+        logger.warning("%s: the expressions are FER2013's own; kind=ferplus takes those of %s beside it", path, VOTES)
+    if any(found.usages):
+        rejected += [
+            f"row {row + 1}: its usage is {usage!r}, Training, PublicTest or PrivateTest is expected"
+            for row, usage, own in zip(found.rows.tolist(), found.usages, split, strict=True)
+            if not own
+        ]
+        used &= np.array(split, dtype="<U5") != ""
+    kept = np.flatnonzero(used)
+    return LabelledFiles(
+        path.parent,
+        [names[place] for place in kept.tolist()],
+        {"expression": ClassLabels(classes[kept], words)},
+        np.array(split, dtype="<U5")[kept],
+        rejected,
+        [names[place] for place in np.flatnonzero(~used).tolist()],
+        PixelCells(path, found.cells.starts[kept], found.cells.ends[kept]),
+    )
+
+
 def read_ferplus(root: Path) -> LabelledFiles:
     """Return FER+ by the rule of the majority: folders FER2013Train, FER2013Valid, FER2013Test with label.csv beside
-    the images.
+    the images, or FER2013's list with fer2013new.csv beside it.
 
     What the rule leaves out is counted; an image that a list names and that is not there is listed.
     """
+    if not _has_ferplus_folders(root) and pixel_list(root) is not None:
+        return read_fer2013(root, with_votes=True)
     paths, classes, split, rejected, undecided = [], [], [], [], []
     for folder, own in (("FER2013Train", "train"), ("FER2013Valid", "val"), ("FER2013Test", "test")):
         for base in (root / folder, root / "data" / folder):
@@ -294,21 +377,11 @@ def read_ferplus_labels(path: Path) -> list[tuple[str, int]]:
     Raises:
         ValueError: naming the first line that has no ten counts.
     """
-    found = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for number, row in enumerate(csv.reader(file), 1):
-            if not row or row[0].strip().lower() == "usage":
-                continue
-            name = row[0] if len(row) == 12 and row[0].lower().endswith(".png") else row[1] if len(row) == 12 else ""
-            try:
-                expression = majority_expression([int(float(word)) for word in row[2:12]])
-            except ValueError:
-                raise ValueError(
-                    f"{path}: line {number} must be an image and ten counts of votes, got {','.join(row)[:80]!r}"
-                ) from None
-            if name.strip():
-                found.append((name.strip(), expression))
-    return found
+    return [(vote.name, vote.expression) for vote in read_votes(path) if vote.name]
+
+
+def _has_ferplus_folders(root: Path) -> bool:
+    return any((base / "FER2013Train" / "label.csv").is_file() for base in (root, root / "data"))
 
 
 def read_raf_db(root: Path) -> LabelledFiles:
@@ -393,11 +466,13 @@ def _affectnet_rows(path: Path) -> Iterable[tuple[str, int]]:
 
 def _kind_of(root: Path) -> SetKind:
     if root.is_file():
-        return "csv"
+        return "csv" if pixel_list(root) is None else "fer2013"
     if (form := list_form_of(root)) is not None:
         return form
-    if any((base / "FER2013Train" / "label.csv").is_file() for base in (root, root / "data")):
+    if _has_ferplus_folders(root):
         return "ferplus"
+    if pixel_list(root) is not None:
+        return "fer2013"
     if (root / "train_set" / "annotations").is_dir() or list(root.glob("Manually_Annotated*")):
         return "affectnet"
     if list(root.glob("**/list_patition_label.txt")):

@@ -4,7 +4,7 @@ Shapes: n images.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from transface.data.labels.table import LabelTable
 from transface.data.sampling.splits import split_hash, stratified_split
 from transface.data.sources.face_labels import LabelledFiles, SetKind, chosen_labels, open_label_files
-from transface.data.sources.image_files import ImageFiles, PathTable
 from transface.data.sources.labelled import LabelledImages
 from transface.images.fit import Fit
 
@@ -53,7 +52,7 @@ class LabelledSet:
         found = open_label_files(root, kind)
         self.name = name or Path(root).stem
         self.rejected = found.rejected
-        self.images = ImageFiles(found.root, PathTable(found.paths), image_size=_sides(image_size), fit=fit)
+        self.images = found.images(image_size=_sides(image_size), fit=fit)
         self.columns = chosen_labels(found.labels, columns)
         self.labels = LabelTable(self.columns)
         # Of all labels: a set has one split, whichever of them are asked for.
@@ -113,12 +112,10 @@ def split_of(
         rest = found.split == "train"
         part = shares[1] / max(shares[0] + shares[1], 1e-9)
         split = found.split.copy()
-        paths = [path for path, own in zip(found.paths, rest.tolist(), strict=True) if own]
-        split[rest] = stratified_split(
-            _strata(columns)[rest], _groups(found.root, paths), shares=(1 - part, part, 0), seed=seed
-        )
+        groups = _groups(found, np.flatnonzero(rest).tolist())
+        split[rest] = stratified_split(_strata(columns)[rest], groups, shares=(1 - part, part, 0), seed=seed)
         return split
-    return stratified_split(_strata(columns), _groups(found.root, found.paths), shares=shares, seed=seed)
+    return stratified_split(_strata(columns), _groups(found, range(len(found.paths))), shares=shares, seed=seed)
 
 
 def _strata(columns: Mapping[str, Any]) -> NDArray[np.int64]:
@@ -128,21 +125,22 @@ def _strata(columns: Mapping[str, Any]) -> NDArray[np.int64]:
     return np.asarray(total, dtype=np.int64)
 
 
-def _groups(root: Path, paths: Sequence[str]) -> list[str]:
+def _groups(found: LabelledFiles, places: Iterable[int]) -> list[str]:
     """Return the name of what must stay together: the person where names begin as CK+'s do, else the content of the
-    file.
+    image.
     """
-    found = []
-    for path in paths:
+    groups = []
+    for place in places:
+        path = found.paths[place]
         stem = path.rsplit("/", 1)[-1]
         if len(stem) > 5 and stem[0] == "S" and stem[1:4].isdigit() and stem[4] == "_":
-            found.append(stem[:4])
+            groups.append(stem[:4])
             continue
         try:
-            found.append(hashlib.sha256((root / path).read_bytes()).hexdigest())
-        except OSError:
-            found.append(path)
-    return found
+            groups.append(hashlib.sha256(found.content(place)).hexdigest())
+        except (OSError, ValueError):
+            groups.append(path)
+    return groups
 
 
 def _sides(image_size: int | Sequence[int]) -> tuple[int, int]:

@@ -12,10 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.data.labels.attributes import CELEBA_NAMES
+from transface.data.labels.expressions import FER2013, FERPLUS
 from transface.data.sources.face_lists import FERPLUS_ORDER, RAF_DB_ORDER, UTKFACE_SHIFT
+from transface.data.sources.fer2013 import SIDE, VOTES
+from transface.images.decoding import decode_images
 from transface.synthetic.world.photographs import EXPRESSIONS, Album, attributes_of, draw_known_album, photographed
 
 SPLITS = ("train", "val", "test")
+USAGES = {"train": "Training", "val": "PublicTest", "test": "PrivateTest"}  # FER2013's words
 
 
 class Faces(NamedTuple):
@@ -150,6 +154,40 @@ def write_ferplus(root: str | Path, faces: Faces) -> Path:
             lines.append(f"{name} {FERPLUS_ORDER.index(int(faces.album.expressions[place]))}")
         _lines(root / "label" / f"{split}.txt", lines)
     return root
+
+
+def write_fer2013(root: str | Path, faces: Faces, *, name: str = "fer2013.csv") -> Path:
+    """Write FER2013 as it is published: a list of grey 48 x 48 pixels with an emotion and a usage; icml_face_data.csv
+    has blanks in its header and its columns in another order.
+    """
+    spaced = name == "icml_face_data.csv"
+    lines = ["emotion, Usage, pixels" if spaced else "emotion,pixels,Usage"]
+    for place, jpeg in enumerate(faces.jpegs):
+        image = decode_images([jpeg], size=(SIDE, SIDE), fit="resize")[0].float().mean(0).round().byte()
+        emotion = FER2013.index(EXPRESSIONS[int(faces.album.expressions[place])])
+        pixels = " ".join(map(str, image.flatten().tolist()))
+        usage = USAGES[str(faces.splits[place])]
+        lines.append(f"{emotion},{usage},{pixels}" if spaced else f"{emotion},{pixels},{usage}")
+    _lines(Path(root) / name, lines)
+    return Path(root)
+
+
+def write_ferplus_votes(root: str | Path, faces: Faces) -> Path:
+    """Write fer2013new.csv, FER+'s votes of the rows of write_fer2013: nine of ten see the expression; every tenth
+    image has a tie, every fifteenth no name, for it shows no face.
+    """
+    lines = [",".join(["Usage", "Image name", *FERPLUS, "unknown", "NF"])]
+    for place, split in enumerate(faces.splits.tolist()):
+        expression = FERPLUS.index(EXPRESSIONS[int(faces.album.expressions[place])])
+        votes = [0] * 10
+        votes[expression] = 5 if place % 10 == 9 else 9
+        votes[7] += 10 - votes[expression]  # contempt, which no made-up face shows
+        name = f"fer{place:07d}.png"
+        if place % 15 == 14:
+            votes, name = [0] * 9 + [10], ""
+        lines.append(",".join([USAGES[split], name, *map(str, votes)]))
+    _lines(Path(root) / VOTES, lines)
+    return Path(root)
 
 
 def write_expression_folders(root: str | Path, faces: Faces) -> Path:
