@@ -1,5 +1,6 @@
 """Lists the images of a folder and of the folders in it: one list of endings for every verb and loader."""
 
+import codecs
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -102,6 +103,21 @@ def below(root: str | Path, name: str, *, source: object) -> str:
         f"{source} names {name!r}, which lies outside {root}: a list may name files below its root alone; give the"
         " folder above them as root (/ for absolute paths)"
     )
+
+
+def list_lines(path: str | Path) -> list[str]:
+    """Return the lines of a text list, without their ends (of any system) and a byte order mark.
+
+    Names in another encoding than UTF-8 keep their bytes, as the names of files on the disk do.
+
+    Raises:
+        ValueError: for UTF-16, as some editors write it.
+    """
+    content = Path(path).read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"{path} is UTF-16: save it as UTF-8")
+    text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n") if text else []
 
 
 def files_below(folder: str | Path, *, above: frozenset[str] = frozenset()) -> Iterator[str]:

@@ -73,7 +73,7 @@ class Canvases:
 
     def _mask(self, row: int, size: tuple[int, int]) -> NDArray[np.uint8]:
         assert self.dense.mask is not None
-        return mask_of_size(self.dense.mask(row), size)
+        return mask_of_size(self.dense.mask(row), size, name=self.dense.name(row))
 
     def matrix(self, row: int, size: tuple[int, int]) -> NDArray[np.float64]:
         """Return the matrix from the pixels of a photograph of (height, width) to those of its canvas."""
@@ -82,15 +82,33 @@ class Canvases:
         return moved
 
 
-def mask_of_size(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def mask_of_size(mask: NDArray[np.uint8], size: tuple[int, int], *, name: object = "image") -> NDArray[np.uint8]:
     """Return a mask (h, w) at the (height, width) of its photograph, by the nearest pixel; CelebAMask-HQ's are half as
     large.
+
+    Args:
+        name: what an error calls the photograph.
+
+    Raises:
+        ValueError: for a mask of another shape.
     """
     if mask.shape == size:
         return mask
+    refuse_other_shape(mask, size, name=name)
     rows = ((np.arange(size[0]) + 0.5) * mask.shape[0] / size[0]).astype(np.int64)
     columns = ((np.arange(size[1]) + 0.5) * mask.shape[1] / size[1]).astype(np.int64)
     return mask[rows[:, None], columns[None]]
+
+
+def refuse_other_shape(mask: NDArray[np.uint8], size: tuple[int, int], *, name: object) -> None:
+    """Raise ValueError for a mask (h, w) whose sides are not those of the (height, width) of its photograph, but for a
+    factor and the rounding to whole pixels.
+    """
+    if abs(mask.shape[0] * size[1] - mask.shape[1] * size[0]) > max(*size, *mask.shape):
+        raise ValueError(
+            f"the mask ({mask.shape[1]}x{mask.shape[0]}) is of another shape than {name} ({size[1]}x{size[0]}): is it"
+            " that of another photograph, or of one turned otherwise?"
+        )
 
 
 class CropSource:

@@ -8,6 +8,7 @@ Shapes: n images.
 
 import csv
 import logging
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -29,6 +30,8 @@ from transface.data.labels.expressions import (
     expression_word,
 )
 from transface.data.labels.label import Labels
+from transface.data.sampling.splits import SPLIT_WORDS
+from transface.data.sources.attributes.attribute_set import first_of_each
 from transface.data.sources.face_lists import SEVEN, ListForm, list_form_of, read_listed
 from transface.data.sources.fer2013 import (
     LISTS,
@@ -42,7 +45,7 @@ from transface.data.sources.fer2013 import (
 )
 from transface.data.sources.image_files import PATH_COLUMNS, WHOLE_NUMBER, ImageFiles, PathTable
 from transface.data.sources.unnamed_images import tell_unnamed
-from transface.images.files import files_below, is_image_name
+from transface.images.files import below, files_below, is_image_name, list_lines
 from transface.images.fit import Fit
 
 logger = logging.getLogger(__name__)
@@ -64,18 +67,6 @@ SetKind = Literal[
 # age_gender_race_date; three files of the aligned release lack the race.
 UTKFACE_NAME = re.compile(r"(\d{1,3})_([01])_(?:([0-4])_)?(\d+)")
 _told: set[str] = set()  # roots whose rejected files were listed: a set is opened for training and for each protocol
-SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "publictest": "val",
-    "test": "test",
-    "testing": "test",
-    "privatetest": "test",
-}
 SPLIT_NUMBERS = {"0": "train", "1": "val", "2": "test"}
 SPLIT_COLUMNS = ("split", "partition", "usage")
 # What UTKFace's images lie in when not in one folder: its parts as they are published, and splits.
@@ -154,12 +145,44 @@ def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: s
             f"{root} holds no image that can be used as {kind}" + (f": {found.rejected[0]}" if found.rejected else "")
         )
     if kind not in ("utkface", "classes") and found.cells is None:  # those have no list, or no files
+        for path in found.paths:
+            below(found.root, path, source=root)
+        found = _once_each(found, root)
         tell_unnamed(root, found.root, [*found.paths, *found.unused])
     if found.rejected and str(root) not in _told:
         _told.add(str(root))
         what = "files" if found.cells is None else "rows"
         logger.warning("%s: %d %s are left out: %s", root, len(found.rejected), what, "; ".join(found.rejected[:5]))
     return found
+
+
+def _once_each(found: LabelledFiles, root: Path) -> LabelledFiles:
+    """Return what lists say without the lines that come again.
+
+    Raises:
+        ValueError: where lists say two things of one image, also two splits.
+    """
+    numbers = [
+        np.nan_to_num(np.asarray(labels.take(range(len(found.paths))), dtype=np.float64), nan=-1)
+        for labels in found.labels.values()
+    ]
+    splits = np.unique(found.split, return_inverse=True)[1]
+    kept = first_of_each(
+        [os.path.normpath(path) for path in found.paths], np.stack([*numbers, splits], axis=1), where=root
+    )
+    if len(kept) == len(found.paths):
+        return found
+    return found._replace(
+        paths=[found.paths[place] for place in kept.tolist()],
+        labels={name: _at(labels, kept) for name, labels in found.labels.items()},
+        split=found.split[kept],
+    )
+
+
+def _at(labels: Any, rows: NDArray[np.int64]) -> Labels:
+    if isinstance(labels, ClassLabels):
+        return ClassLabels(labels.classes[rows], labels.names)
+    return AgeLabels(labels.ages[rows])
 
 
 def read_lists(root: Path, form: ListForm) -> LabelledFiles:
@@ -177,24 +200,34 @@ def read_utkface(root: Path) -> LabelledFiles:
     """Return the images of a folder named age_gender_race_date; names that do not say age and gender are rejected and
     listed. Folders train/, val/ and test/ are splits.
     """
-    ages, genders, paths, rejected = [], [], [], []
-    for name in sorted(_images_below(root)):
+    ages, genders, paths, splits, rejected = [], [], [], [], []
+    names = sorted(_images_below(root))
+    has_splits = any(map(_split_of_folders, names))
+    for name in names:
         match = UTKFACE_NAME.match(name.rsplit("/", 1)[-1])
+        own = _split_of_folders(name)
         if match is None:
             rejected.append(f"{name}: no name of the form age_gender_race_date")
         elif int(match[1]) > OLDEST:
             rejected.append(f"{name}: an age of {match[1]}")
+        elif has_splits and not own:
+            rejected.append(f"{name}: in no folder of a split, as others are")
         else:
             paths.append(name)
+            splits.append(own)
             ages.append(float(match[1]))
             genders.append(int(match[2]))
     labels: dict[str, Labels] = {
         "gender": ClassLabels(np.array(genders, dtype=np.int64), GENDERS),
         "age": AgeLabels(ages),
     }
-    tops = [path.split("/")[0].lower() if "/" in path else "" for path in paths]
-    split = [SPLIT_WORDS.get(top, "") for top in tops]
-    return LabelledFiles(root, paths, labels, np.array(split if all(split) else [""] * len(split), "<U5"), rejected)
+    return LabelledFiles(root, paths, labels, np.array(splits, dtype="<U5"), rejected)
+
+
+def _split_of_folders(name: str) -> str:
+    """Return the split that the innermost folder named after one says, "" where there is none."""
+    found = [SPLIT_WORDS[part] for part in name.lower().split("/")[:-1] if part in SPLIT_WORDS]
+    return found[-1] if found else ""
 
 
 def read_class_folders(root: Path, *, output: str = "expression") -> LabelledFiles:
@@ -240,7 +273,6 @@ def read_csv(path: Path) -> LabelledFiles:
         table = [row for row in rows if row.get(place)]
     if {"expression", "label"} <= set(wanted):
         raise ValueError(f"{path} has columns expression and label, which are two names of one: leave one out")
-    table = _once_each(table, place, path)
     if missing := [row[place] for row in table if not (path.parent / row[place]).is_file()]:
         more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
         raise FileNotFoundError(f"{missing[0]}{more} of {path} are not there: paths are relative to {path.parent}")
@@ -253,21 +285,6 @@ def read_csv(path: Path) -> LabelledFiles:
     column = next((columns[name] for name in SPLIT_COLUMNS if name in columns), None)
     split = [""] * len(table) if column is None else _splits([row.get(column) or "" for row in table], column, path)
     return LabelledFiles(path.parent, [row[place] for row in table], labels, np.array(split, dtype="<U5"), [])
-
-
-def _once_each(table: list[dict[str, str]], place: str, path: Path) -> list[dict[str, str]]:
-    """Return the rows without those that come again.
-
-    Raises:
-        ValueError: where a list says two things of one image.
-    """
-    first: dict[str, dict[str, str]] = {}
-    for row in table:
-        if first.setdefault(row[place], row) != row:
-            raise ValueError(f"{path} names {row[place]} twice, and says two things of it: keep one of the lines")
-    if len(first) < len(table):
-        logger.warning("%s names %d images again: each counts once", path, len(table) - len(first))
-    return list(first.values())
 
 
 def _splits(cells: Sequence[str], column: str, path: Path) -> list[str]:
@@ -393,19 +410,20 @@ def read_raf_db(root: Path) -> LabelledFiles:
         raise FileNotFoundError(f"no list_patition_label.txt below {root}")
     known = {Path(name).name: name for name in _images_below(root)}
     paths, classes, split, rejected, unused = [], [], [], [], []
-    for line in lists[0].read_text(encoding="utf-8").split("\n"):
-        words = line.split()
-        if not words:
-            continue
-        stem = Path(words[0]).stem
-        name = next((known[n] for n in (f"{stem}_aligned.jpg", words[0]) if n in known), None)
-        if name is None or len(words) != 2 or words[1] not in "1234567":
-            rejected.append(f"{words[0]}: {'not there' if name is None else 'no label 1 to 7'}")
+    aligned = any(name.endswith("_aligned.jpg") for name in known)  # never some aligned, others not
+    for words in filter(None, map(str.split, list_lines(lists[0]))):
+        name = known.get(f"{Path(words[0]).stem}_aligned.jpg" if aligned else words[0])
+        own = words[0].split("_")[0]
+        if name is None or len(words) != 2 or words[1] not in tuple("1234567") or own not in ("train", "test"):
+            no = (
+                "not there" if name is None else "no label 1 to 7" if own in ("train", "test") else "no train_ or test_"
+            )
+            rejected.append(f"{words[0]}: {no}")
             unused += [] if name is None else [name]
             continue
         paths.append(name)
         classes.append(int(words[1]) - 1)
-        split.append("train" if words[0].startswith("train") else "test")
+        split.append(own)
     return LabelledFiles(
         root,
         paths,
@@ -438,30 +456,31 @@ def read_affectnet(root: Path) -> LabelledFiles:
                 split.append(own)
             else:
                 unused.append(str(image.relative_to(root)))
+    found = sorted(root.rglob("Manually_Annotated_Images"))
+    base = found[0] if found else root
     for name, own in (("training.csv", "train"), ("validation.csv", "test")):
         for path in sorted(root.rglob(name)):
             for listed, expression in _affectnet_rows(path):
-                if 0 <= expression < len(AFFECTNET):
+                if not (base / listed).is_file():
+                    rejected.append(f"{listed}: labelled, and not there")
+                elif 0 <= expression < len(AFFECTNET):
                     paths.append(listed)
                     classes.append(expression)
                     split.append(own)
                 else:
                     unused.append(listed)
-    found = sorted(root.rglob("Manually_Annotated_Images"))
-    base = found[0] if found else root
     labels: dict[str, Labels] = {"expression": ClassLabels(np.array(classes, dtype=np.int64), AFFECTNET)}
     return LabelledFiles(base, paths, labels, np.array(split, dtype="<U5"), rejected, unused)
 
 
 def _affectnet_rows(path: Path) -> Iterable[tuple[str, int]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            try:
-                yield row["subDirectory_filePath"], int(row["expression"])
-            except (KeyError, TypeError, ValueError):
-                raise ValueError(
-                    f"{path}: expected the columns subDirectory_filePath and expression, got {list(row)[:8]}"
-                ) from None
+    for row in csv.DictReader(list_lines(path)):
+        try:
+            yield row["subDirectory_filePath"], int(row["expression"])
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(
+                f"{path}: expected the columns subDirectory_filePath and expression, got {list(row)[:8]}"
+            ) from None
 
 
 def _kind_of(root: Path) -> SetKind:

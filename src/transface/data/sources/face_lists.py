@@ -4,7 +4,9 @@ Each is a folder with data/ and label/ (or label.txt, label.pkl). Shapes: n imag
 """
 
 import csv
+import logging
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,12 +14,18 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from transface.data.labels.ages import OLDEST
+from transface.images.files import list_lines
+
+logger = logging.getLogger(__name__)
+
 ListForm = Literal["morph2", "utkface_lists", "affectnet_lists", "raf_db_lists", "ferplus_lists"]
 SEVEN = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
 UTKFACE_SHIFT = 21  # CORAL's lists have ages counted from 21
 RAF_DB_ORDER = {1: 3, 2: 4, 3: 5, 4: 1, 5: 2, 6: 6, 7: 0}
 FERPLUS_ORDER = (0, 1, 3, 2, 6, 5, 4, 7)
-CONTEMPT = 7
+CONTEMPT, NO_FACE = 7, 10  # 8 and 9 are AffectNet's "none" and "uncertain"
+TRUE_AGE = re.compile(r"(\d{1,3})_[01]_")  # of a name of UTKFace
 NO_PLACE = -math.inf  # of an expression that is none of the seven
 
 
@@ -56,8 +64,7 @@ def read_listed(root: Path, form: ListForm) -> ListedFaces:
     rows = [row for row in listed if row[1] != NO_PLACE]
     if not rows:
         raise FileNotFoundError(f"{root} holds no list of the form {form}: see docs/papers/faceptor.md")
-    folder = root / "data"
-    folder = folder if folder.is_dir() else root
+    folder = folder_of(root)
     if missing := [path for path, _, _ in rows if not (folder / path).is_file()]:
         more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
         raise FileNotFoundError(f"{missing[0]}{more} of the lists in {root} are not in {folder}")
@@ -70,76 +77,103 @@ def read_listed(root: Path, form: ListForm) -> ListedFaces:
     )
 
 
+def folder_of(root: Path) -> Path:
+    """Return the folder that the names in the lists are relative to."""
+    return root / "data" if (root / "data").is_dir() else root
+
+
 Row = tuple[str, float, str]
 
 
-def _words(path: Path, split: str) -> Iterator[Row]:
-    """Yield path, number and split of lines `relpath number [...]`."""
+def _words(path: Path, split: str, most: float, what: str) -> Iterator[Row]:
+    """Yield path, number and split of lines `relpath number [...]`.
+
+    Raises:
+        ValueError: naming a line of another form, or with a number that is not in 0..`most`.
+    """
     if not path.is_file():
         return
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(list_lines(path), 1):
         words = line.split()
         if not words:
             continue
         try:
-            yield words[0], float(words[1]), split
+            value = float(words[1])
         except (IndexError, ValueError):
             raise ValueError(f"{path}: line {number} must be a path and a number, got {line[:80]!r}") from None
+        if not 0 <= value <= most:
+            raise ValueError(f"{path}: line {number} must hold {what} 0..{most:g}, got {line[:80]!r}")
+        yield words[0].replace("\\", "/"), value, split
 
 
 def _morph2(root: Path) -> Iterator[Row]:
-    for split in ("train", "test"):
-        yield from _words(root / "label" / "RANDOM_80_20" / f"{split}.txt", split)
+    for split in ("train", "val", "test"):
+        yield from _words(root / "label" / "RANDOM_80_20" / f"{split}.txt", split, OLDEST, "an age in")
 
 
 def _utkface(root: Path) -> Iterator[Row]:
-    for split in ("train", "val", "test"):
-        path = root / "label" / f"{split}.csv"
-        if not path.is_file():
-            continue
-        with path.open(encoding="utf-8", newline="") as stream:
-            for number, row in enumerate(csv.reader(stream), 1):
-                if number == 1 or not row:
-                    continue
-                try:
-                    yield row[1], float(int(row[2]) + UTKFACE_SHIFT), split
-                except (IndexError, ValueError):
-                    raise ValueError(
-                        f"{path}: line {number} must be number,file,age - {UTKFACE_SHIFT}, got {','.join(row)[:80]!r}"
-                    ) from None
+    """Yield the lines of CORAL's lists; a name of UTKFace begins with the true age, which tells whether they count from
+    21 or from 0.
+    """
+    read = [(path, *row) for split in ("train", "val", "test") for path, row in _utkface_lines(root, split)]
+    told = [(int(found[1]) - age) for _, _, name, age, _ in read if (found := TRUE_AGE.match(name.rsplit("/", 1)[-1]))]
+    shift = 0 if told.count(0) > told.count(UTKFACE_SHIFT) else UTKFACE_SHIFT
+    if not shift:
+        logger.warning("%s: its lists hold true years, as the names of the files say: nothing is added", root)
+    for path, number, name, age, split in read:
+        found = TRUE_AGE.match(name.rsplit("/", 1)[-1])
+        if not 0 <= age + shift <= OLDEST or (found and int(found[1]) != age + shift):
+            raise ValueError(
+                f"{path}: line {number} must hold the age that its file's name says, less {shift}, got {name},{age}"
+            )
+        yield name, float(age + shift), split
+
+
+def _utkface_lines(root: Path, split: str) -> Iterator[tuple[Path, tuple[int, str, int, str]]]:
+    """Yield path of the list, and number, name, age as it stands and split of its lines."""
+    path = root / "label" / f"{split}.csv"
+    for number, row in enumerate(csv.reader(list_lines(path)) if path.is_file() else (), 1):
+        if not row or (number == 1 and not row[-1].strip().lstrip("-").isdigit()):
+            continue  # the head
+        try:
+            yield path, (number, row[1].replace("\\", "/"), int(row[2]), split)
+        except (IndexError, ValueError):
+            raise ValueError(
+                f"{path}: line {number} must be number,file,age - {UTKFACE_SHIFT}, got {','.join(row)[:80]!r}"
+            ) from None
 
 
 def _affectnet(root: Path) -> Iterator[Row]:
-    for split in ("train", "test"):
-        rows = _words(root / "label" / f"{split}.txt", split)
-        for path, value, own in _of_seven(rows, root / "label" / f"{split}.txt", top=CONTEMPT):
+    for split in ("train", "val", "test"):
+        for path, value, own in _classes(root / "label" / f"{split}.txt", split, top=NO_FACE):
             yield path, value if value < CONTEMPT else NO_PLACE, own
 
 
 def _ferplus(root: Path) -> Iterator[Row]:
     for split in ("train", "val", "test"):
-        for path, value, own in _of_seven(
-            _words(root / "label" / f"{split}.txt", split), root / "label" / f"{split}.txt", top=CONTEMPT
-        ):
+        for path, value, own in _classes(root / "label" / f"{split}.txt", split, top=CONTEMPT):
             place = FERPLUS_ORDER[int(value)]
             yield path, float(place) if place < CONTEMPT else NO_PLACE, own
 
 
 def _raf_db(root: Path) -> Iterator[Row]:
-    for path, value, _ in _words(root / "label.txt", ""):
+    folder = folder_of(root)
+    for path, value, _ in _classes(root / "label.txt", "", top=7):
         split = path.split("_")[0]
         if value not in RAF_DB_ORDER or split not in ("train", "test"):
             raise ValueError(
                 f"{root / 'label.txt'}: expected train_00001.jpg or test_0001.jpg and 1..7, got {path} {value:g}"
             )
-        yield path, float(RAF_DB_ORDER[int(value)]), split
+        aligned = f"{path.removesuffix('.jpg')}_aligned.jpg"  # as the archive of aligned images has them
+        there = (folder / aligned).is_file() and not (folder / path).is_file()
+        yield aligned if there else path, float(RAF_DB_ORDER[int(value)]), split
 
 
-def _of_seven(rows: Iterator[Row], where: Path, *, top: int) -> Iterator[Row]:
-    for path, value, split in rows:
-        if value != int(value) or not 0 <= value <= top:
-            raise ValueError(f"{where}: expressions are 0..{top}, {path} has {value:g}")
-        yield path, value, split
+def _classes(path: Path, split: str, *, top: int) -> Iterator[Row]:
+    for name, value, own in _words(path, split, top, "an expression in"):
+        if value != int(value):
+            raise ValueError(f"{path}: expressions are 0..{top}, {name} has {value:g}")
+        yield name, value, own
 
 
 _READERS = {

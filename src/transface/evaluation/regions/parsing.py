@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from transface.data.crops.canvases import CropSource, mask_of_size
+from transface.data.crops.canvases import CropSource, mask_of_size, refuse_other_shape
 from transface.data.crops.dense_set import DenseSet, split_off_val
 from transface.data.crops.geometry import regions_of_original
 from transface.data.sources.dense.opening import DenseForm, open_dense
@@ -109,6 +109,7 @@ class Parsing:
         opened = self.opened()
         assert opened.mask is not None
         truth, size = opened.mask(row), source.size(row)
+        refuse_other_shape(truth, size, name=opened.name(row))
         matrix = source.matrix(row, logits.shape[-1])
         target = truth.shape if self.space == "mask" else size
         if target != size:  # from pixels of the mask to those of the photograph, then on to the crop

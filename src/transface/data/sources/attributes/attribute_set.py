@@ -55,6 +55,15 @@ class AttributeSet(NamedTuple):
             raise ValueError(f"{self.root} has no images in its split {split!r}: {self.describe()}")
         return found
 
+    def taken(self, rows: NDArray[np.int64]) -> "AttributeSet":
+        """Return the images at some places, in the order given."""
+        return self._replace(
+            paths=[self.paths[row] for row in rows.tolist()],
+            labels=self.labels.subset(rows),
+            splits=self.splits[rows],
+            identities=None if self.identities is None else self.identities[rows],
+        )
+
     def describe(self) -> str:
         """Return how many images each split has."""
         return ", ".join(f"{int((self.splits == number).sum())} {name}" for name, number in SPLIT_NUMBERS.items())

@@ -27,10 +27,13 @@ IMAGE_FOLDERS = (
     "img_align_celeba_png",
     "images",
     "img_celeba",
+    "Img/img_align_celeba",
+    "Img/img_align_celeba_png",
+    "Img/img_celeba",
     ".",
 )
 ATTRIBUTES, PARTITION, IDENTITIES = "list_attr_celeba", "list_eval_partition", "identity_CelebA"
-FOLDERS = ("", "Anno", "Eval", "anno")  # the official archive has its lists in two folders
+FOLDERS = ("", "Anno", "Eval", "anno")  # the official archive has its lists in two folders, its images in a third
 
 
 def is_celeba(root: Path) -> bool:

@@ -4,14 +4,18 @@ Nothing in the pickle is run but the making of plain values and NumPy arrays. Sh
 """
 
 import io
+import logging
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from transface.data.labels.attributes import AttributeLabels
-from transface.data.sources.attributes.attribute_set import TEST, TRAIN, VAL, AttributeSet
+from transface.data.sources.attributes.attribute_set import TEST, TRAIN, VAL, AttributeSet, binary_labels
+
+logger = logging.getLogger(__name__)
 
 FILE = "label.pkl"
 KEYS = ("image_name", "attr", "attr_name", "partition")
@@ -39,8 +43,8 @@ def is_label_pickle(root: Path) -> bool:
 
 
 def read_label_pickle(root: str | Path) -> AttributeSet:
-    """Return the images of a folder with label.pkl: {image_name, attr (n, A) of 0, 1 and -1 for unknown, attr_name,
-    partition {train, val, trainval, test: places}}.
+    """Return the images of a folder with label.pkl: {image_name, attr (n, A) of 0, 1 and -1 for unknown (or, without a
+    0, of -1 for no), attr_name, partition {train, val, trainval, test: places}}; images of no part are left out.
 
     Raises:
         FileNotFoundError: an image that is named is not there.
@@ -51,25 +55,51 @@ def read_label_pickle(root: str | Path) -> AttributeSet:
     try:
         said = _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
         names = [str(name) for name in said["image_name"]]
-        values = np.asarray(said["attr"], dtype=np.int64)
+        given = np.asarray(said["attr"], dtype=np.float64)
         labels = [str(name) for name in said["attr_name"]]
         parts = {str(key): np.asarray(rows, dtype=np.int64) for key, rows in said["partition"].items()}
     except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ValueError(f"{path} must be a pickle of {', '.join(KEYS)} in plain values: {error}") from None
-    if values.shape != (len(names), len(labels)) or not np.isin(values, (-1, 0, 1)).all():
+    if given.shape != (len(names), len(labels)) or not np.isin(given, (-1, 0, 1)).all():
+        odd = given[~np.isin(given, (-1, 0, 1))]
         raise ValueError(
-            f"{path}: attr must be {len(names)} x {len(labels)} of -1 (unknown), 0 and 1, got {values.shape} up to"
-            f" {values.max(initial=0)}"
+            f"{path}: attr must be {len(names)} x {len(labels)} of -1 (unknown), 0 and 1, got {given.shape}"
+            + (f" with {odd[0]:g}" if len(odd) else "")
         )
-    splits = np.full(len(names), TEST, dtype=np.int8)
-    for word, number in (("trainval", TRAIN), ("train", TRAIN), ("val", VAL), ("test", TEST)):
-        rows = parts.get(word, np.zeros(0, dtype=np.int64))
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(names)):
-            raise ValueError(f"{path}: partition {word} names image {int(rows.max())}, and there are {len(names)}")
-        splits[rows] = number
+    splits = _splits(parts, len(names), path)
     folder = root / "data" if (root / "data").is_dir() else root
     if missing := [name for name in names if not (folder / name).is_file()]:
         more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
         raise FileNotFoundError(f"{missing[0]}{more} of {path} are not in {folder}")
-    known = values >= 0
-    return AttributeSet(folder, names, AttributeLabels(np.where(known, values, 0), labels, known=known), splits, None)
+    unknown = -1 if (given == 0).any() else None  # without any 0, -1 is CelebA's own no
+    found = AttributeSet(
+        folder, names, binary_labels(given.astype(np.int64), labels, where=path, unknown=unknown), splits, None
+    )
+    if not len(left := np.flatnonzero(splits < 0)):
+        return found
+    logger.warning("%s: its partition leaves out %d images, %s the first", path, len(left), names[left[0]])
+    return found.taken(np.flatnonzero(splits >= 0))
+
+
+def _splits(parts: Mapping[str, NDArray[np.int64]], count: int, path: Path) -> NDArray[np.int8]:
+    """Return the split (count,) of every image, -1 where no part names it.
+
+    Raises:
+        ValueError: for a place of no image, or one in two parts.
+    """
+    splits = np.full(count, -1, dtype=np.int8)
+    words = {TRAIN: "train", VAL: "val", TEST: "test"}
+    for word, number in (("train", TRAIN), ("val", VAL), ("test", TEST), ("trainval", TRAIN)):
+        rows = parts.get(word, np.zeros(0, dtype=np.int64))
+        if len(rows) and (rows.min() < 0 or rows.max() >= count):
+            raise ValueError(f"{path}: partition {word} names image {int(rows.max())}, and there are {count}")
+        free = splits[rows] < 0
+        others = rows[~free & (splits[rows] != number)]
+        if word == "trainval":
+            others = others[splits[others] == TEST]
+        if len(others):
+            raise ValueError(
+                f"{path}: image {int(others[0])} is in {words[int(splits[others[0]])]} and {word} of its partition"
+            )
+        splits[rows[free]] = number
+    return splits

@@ -13,6 +13,7 @@ from transface.data.sources.attributes.label_pickle import is_label_pickle, read
 from transface.data.sources.attributes.lfwa import is_lfwa, read_lfwa
 from transface.data.sources.attributes.table import read_table
 from transface.data.sources.unnamed_images import tell_unnamed
+from transface.images.files import below
 
 logger = logging.getLogger(__name__)
 _told: set[str] = set()  # sets: each is opened for training and for each protocol
@@ -61,6 +62,8 @@ def open_attributes(
             f"{root} holds no attributes: expected list_attr_celeba.txt or .csv (CelebA), lfw_att_40.mat (LFWA), or"
             " give a .csv or .parquet table"
         )
+    for path in found.paths:
+        below(found.root, path, source=root)
     tell_unnamed(root, found.root, found.paths)
     _tell_shared_people(root, found)
     found = found._replace(labels=found.labels.chosen(labels, without=without))

@@ -5,6 +5,7 @@ Columns `split` (train, val, test, or 0, 1, 2) and `identity` may stand among th
 Shapes: n images.
 """
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
 from transface.data.labels.attributes import AttributeLabels
+from transface.data.sampling.splits import SPLIT_WORDS
 from transface.data.sources.attributes.attribute_set import (
     SPLIT_NUMBERS,
     TRAIN,
@@ -24,11 +26,12 @@ from transface.data.sources.attributes.attribute_set import (
     binary_labels,
     first_of_each,
 )
+from transface.images.files import list_lines
 
 PATH_COLUMNS = ("path", "image", "file", "filename", "image_id")
 SPLIT_COLUMNS = ("split", "partition")
 IDENTITY_COLUMNS = ("identity", "person", "id", "subject")
-SPLIT_WORDS = SPLIT_NUMBERS | {"valid": 1, "validation": 1, "training": 0, "0": 0, "1": 1, "2": 2}
+WORDS = {word: SPLIT_NUMBERS[split] for word, split in SPLIT_WORDS.items()} | {"0": 0, "1": 1, "2": 2}
 
 
 def read_table(path: str | Path, *, unknown: int | None = None, labels: Sequence[str] | None = None) -> AttributeSet:
@@ -68,21 +71,18 @@ def read_table(path: str | Path, *, unknown: int | None = None, labels: Sequence
     splits, people = _splits(table, split_column, path), _people(table, identity_column)
     said = np.concatenate([found.values, found.known, splits[:, None]], axis=1)
     kept = first_of_each(names, said, where=path)
-    return AttributeSet(
-        path.parent,
-        [names[place] for place in kept.tolist()],
-        found.subset(kept),
-        splits[kept],
-        None if people is None else people[kept],
-    )
+    return AttributeSet(path.parent, names, found, splits, people).taken(kept)
 
 
 def _read(path: Path) -> Any:
     try:
         if path.suffix.lower() == ".parquet":
             return parquet.read_table(path)
-        # Without types: pyarrow guesses from the first lines, and would take names such as 007 for numbers.
-        return arrow_csv.read_csv(path)
+        # pyarrow guesses types from the first lines, and would take names such as 007 for numbers.
+        head = next(csv.reader(list_lines(path)), [])
+        words = {*PATH_COLUMNS, *IDENTITY_COLUMNS, *SPLIT_COLUMNS}
+        texts = {name: pyarrow.string() for name in head if name.strip().lower() in words}
+        return arrow_csv.read_csv(path, convert_options=arrow_csv.ConvertOptions(column_types=texts))
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{path} is no table that can be read: {str(error).splitlines()[0][:160]}") from None
 
@@ -129,9 +129,9 @@ def _splits(table: Any, column: str | None, path: Path) -> NDArray[np.int8]:
     if column is None:
         return np.full(table.num_rows, TRAIN, dtype=np.int8)
     words = [str(word).strip().lower() for word in table.column(column).to_pylist()]
-    if odd := sorted(set(words) - set(SPLIT_WORDS)):
+    if odd := sorted(set(words) - set(WORDS)):
         raise ValueError(f"{path}: column {column} must hold train, val and test, got {odd[0]!r}")
-    return np.array([SPLIT_WORDS[word] for word in words], dtype=np.int8)
+    return np.array([WORDS[word] for word in words], dtype=np.int8)
 
 
 def _people(table: Any, column: str | None) -> NDArray[np.int64] | None:

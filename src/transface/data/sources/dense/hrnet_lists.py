@@ -11,9 +11,11 @@ import numpy as np
 
 from transface.data.crops.dense_set import DenseSet
 from transface.data.crops.landmark_sets import LANDMARK_SETS, of_list_row
+from transface.images.files import list_lines
 
 FOLDERS = ("data", "images", "WFLW_images", ".")
-RENAMED = {"ibug/image_092_01.jpg": "ibug/image_092 _01.jpg"}  # the file on disk has a space
+# The file on the disk has a space in its name, the published lists have none; copies of either were mended.
+SPACED, UNSPACED = "ibug/image_092 _01.jpg", "ibug/image_092_01.jpg"
 
 
 def read_hrnet_lists(root: str | Path, which: Literal["300w", "wflw"], *, suffix: str | None = None) -> DenseSet:
@@ -25,8 +27,8 @@ def read_hrnet_lists(root: str | Path, which: Literal["300w", "wflw"], *, suffix
         suffix: only lists of this split, e.g. "train".
 
     Raises:
-        FileNotFoundError: no list, or an image is missing.
-        ValueError: a line with another number of values, or a value that is no number.
+        FileNotFoundError: no list.
+        ValueError: no image, a line with another number of values, or a value that is no number.
     """
     root = Path(root)
     lists = sorted(root.glob(f"face_landmarks_{which}_{suffix or '*'}.csv"))
@@ -38,14 +40,17 @@ def read_hrnet_lists(root: str | Path, which: Literal["300w", "wflw"], *, suffix
         split = file.stem.removeprefix(f"face_landmarks_{which}_")
         for name, row in _rows(file, known.num_points):
             box, own = of_list_row(row, known.offset)
-            paths.append(RENAMED.get(name, name))
+            paths.append(name.strip().replace("\\", "/"))
             splits.append("val" if split == "valid" else split)
             boxes.append(box)
             points.append(own)
+    if not paths:
+        raise ValueError(f"{root}: its lists, {lists[0].name} the first, name no image")
     names = tuple(f"point_{number}" for number in range(known.num_points))
+    folder = _images_of(root, paths)
     return DenseSet(
-        _images_of(root, paths),
-        paths,
+        folder,
+        [_on_disk(folder, path) for path in paths],
         np.array(splits, dtype="<U24"),
         names,
         np.array(boxes, np.float64),
@@ -57,36 +62,41 @@ def read_hrnet_lists(root: str | Path, which: Literal["300w", "wflw"], *, suffix
 
 def _rows(file: Path, num_points: int) -> list[tuple[str, np.ndarray]]:
     found = []
-    with file.open(encoding="utf-8", newline="") as stream:
-        for number, row in enumerate(csv.reader(stream), 1):
-            if number == 1 or not row:
-                continue
-            if len(row) != 4 + 2 * num_points:
-                raise ValueError(
-                    f"{file}: line {number} must hold image, scale, two of the centre and {2 * num_points} of points,"
-                    f" got {len(row)} values"
-                )
-            try:
-                values = np.array([float(cell) for cell in row[1:]])
-            except ValueError:
-                raise ValueError(
-                    f"{file}: line {number} holds something that is no number: {','.join(row)[:80]!r}"
-                ) from None
-            if not np.isfinite(values).all() or values[0] <= 0:
-                raise ValueError(f"{file}: line {number} must have finite numbers and a positive scale, got {row[1]}")
-            found.append((row[0], values))
+    for number, row in enumerate(csv.reader(list_lines(file)), 1):
+        if not row or (number == 1 and not _is_number(row[1:2])):
+            continue  # the head
+        if len(row) != 4 + 2 * num_points:
+            raise ValueError(
+                f"{file}: line {number} must hold image, scale, two of the centre and {2 * num_points} of points,"
+                f" got {len(row)} values"
+            )
+        try:
+            values = np.array([float(cell) for cell in row[1:]])
+        except ValueError:
+            raise ValueError(
+                f"{file}: line {number} holds something that is no number: {','.join(row)[:80]!r}"
+            ) from None
+        if not np.isfinite(values).all() or values[0] <= 0:
+            raise ValueError(f"{file}: line {number} must have finite numbers and a positive scale, got {row[1]}")
+        found.append((row[0], values))
     return found
 
 
-def _images_of(root: Path, paths: list[str]) -> Path:
-    """Return the folder that has the images.
+def _is_number(cells: list[str]) -> bool:
+    try:
+        return bool(cells) and np.isfinite(float(cells[0]))
+    except ValueError:
+        return False
 
-    Raises:
-        FileNotFoundError: naming one that is in none.
-    """
+
+def _images_of(root: Path, paths: list[str]) -> Path:
+    """Return the folder that has most of the first images; checks.py says which are not there."""
     folders = [root / name for name in FOLDERS if (root / name).is_dir()]
-    best = max(folders, key=lambda folder: sum((folder / path).is_file() for path in paths[:50]))
-    if missing := [path for path in paths if not (best / path).is_file()]:
-        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise FileNotFoundError(f"{missing[0]}{more} of the lists in {root} are not in {best}")
-    return best
+    return max(folders, key=lambda folder: sum((folder / path).is_file() for path in paths[:50]))
+
+
+def _on_disk(folder: Path, path: str) -> str:
+    for own, other in ((SPACED, UNSPACED), (UNSPACED, SPACED)):
+        if path.endswith(own) and not (folder / path).is_file():
+            return path.removesuffix(own) + other
+    return path

@@ -75,12 +75,15 @@ class _CellImages:
         path, variable, number = self.places[index]
         with hdf5_file(path) as file:
             pixels = np.asarray(file[np.asarray(file[variable]).ravel()[number]])
-        if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[0] != 3):
-            raise ValueError(f"{path}: image {number} of {variable} must be (3, width, height), got {pixels.shape}")
+        if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[0] != 3) or pixels.dtype != np.uint8:
+            raise ValueError(
+                f"{path}: image {number} of {variable} must be (3, width, height) or (width, height) uint8, got"
+                f" {pixels.shape} {pixels.dtype}"
+            )
         # MATLAB's columns come first in HDF5: (colours, width, height), or (width, height) of a grey one.
         pixels = np.repeat(pixels.T[..., None], 3, -1) if pixels.ndim == 2 else pixels.transpose(2, 1, 0)
         stream = io.BytesIO()
-        Image.fromarray(pixels.astype(np.uint8)).save(stream, format="PNG")
+        Image.fromarray(pixels).save(stream, format="PNG")
         return stream.getvalue()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from transface.data.crops.dense_set import DenseSet
+from transface.data.sources.dense.checks import checked
 from transface.data.sources.dense.hrnet_lists import read_hrnet_lists
 from transface.data.sources.dense.matlab_sets import read_aflw, read_cofw
 from transface.data.sources.dense.parsing_sets import read_celebamask_hq, read_lapa, read_lfw_parts
@@ -29,7 +30,7 @@ def open_dense(root: str | Path, form: DenseForm | None = None) -> DenseSet:
 
     Raises:
         FileNotFoundError: nothing is there, or a file of the form is missing.
-        ValueError: another form, or none that is known.
+        ValueError: another form, or none that is known; what checks.py refuses.
     """
     root = Path(root)
     if not root.is_dir():
@@ -37,10 +38,22 @@ def open_dense(root: str | Path, form: DenseForm | None = None) -> DenseSet:
     found = form or form_of(root)
     if found not in _READERS:
         raise ValueError(f"form must be one of {', '.join(get_args(DenseForm))} or null, got {found!r}")
-    opened = _READERS[found](root)
+    opened = checked(_READERS[found](root), root)
     if opened.encoded is None:
         tell_unnamed(root, opened.root, opened.paths)
     return opened
+
+
+# What a folder of each form holds, the first that is there.
+_MARKS: Mapping[str, str] = {
+    "300w": "face_landmarks_300w_*.csv",
+    "wflw": "face_landmarks_wflw_*.csv",
+    "cofw": "COFW_*_color.mat",
+    "aflw": "AFLWinfo_release.mat",
+    "celebamask_hq": "CelebAMask-HQ-mask-anno",
+    "lapa": "*/landmarks",
+    "lfw_parts": "parts_lfw_funneled_gt_images",
+}
 
 
 def form_of(root: Path) -> str:
@@ -49,17 +62,22 @@ def form_of(root: Path) -> str:
     Raises:
         ValueError: if it is none of those known.
     """
-    marks = {
-        "300w": "face_landmarks_300w_*.csv",
-        "wflw": "face_landmarks_wflw_*.csv",
-        "cofw": "COFW_*_color.mat",
-        "aflw": "AFLWinfo_release.mat",
-        "celebamask_hq": "CelebAMask-HQ-mask-anno",
-        "lapa": "*/landmarks",
-        "lfw_parts": "parts_lfw_funneled_gt_images",
-        "pts": "**/*.pts",
-    }
-    found = next((form for form, mark in marks.items() if next(root.glob(mark), None) is not None), None)
+    found = _form_at(root) or ("pts" if next(root.glob("**/*.pts"), None) is not None else None)
     if found is None:
-        raise ValueError(f"{root} holds no points or regions of a known form: {', '.join(get_args(DenseForm))}")
+        raise ValueError(
+            f"{root} holds no points or regions of a known form: {', '.join(get_args(DenseForm))}{_near(root)}"
+        )
     return found
+
+
+def _form_at(root: Path) -> str | None:
+    return next((form for form, mark in _MARKS.items() if next(root.glob(mark), None) is not None), None)
+
+
+def _near(root: Path) -> str:
+    """Return a hint where the folder in or above a root has a known form, as archives have a folder of their own."""
+    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
+        if (form := _form_at(folder)) is not None:
+            return f"; {folder.name} in it has that of {form}: give that folder"
+    form = _form_at(root.absolute().parent)
+    return "" if form is None else f"; {root.absolute().parent} has that of {form}: give the folder above"

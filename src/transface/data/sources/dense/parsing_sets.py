@@ -3,6 +3,7 @@
 Shapes: n images, H x W pixels.
 """
 
+import logging
 import os
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,13 @@ from PIL import Image
 from transface.data.crops.dense_set import DenseSet, shared_out
 from transface.data.crops.geometry import LAPA_POINTS
 from transface.data.labels.points import CELEBAMASK_REGIONS, LAPA_REGIONS, LFW_PARTS_REGIONS
-from transface.images.files import is_image_name
+from transface.images.files import is_image_name, list_lines
+
+logger = logging.getLogger(__name__)
 
 IMAGES, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
 PARTITION_WORDS = ("train", "val", "test")
+PARTITION_NUMBERS = {"0": "train", "1": "val", "2": "test"}
 IMAGES_A_FOLDER = 2000
 SHARES = (0.8, 0.1, 0.1)
 
@@ -56,12 +60,13 @@ def read_celebamask_hq(root: str | Path, *, seed: int = 0) -> DenseSet:
 def _refuse_unmasked(folder: Path, numbers: list[int]) -> None:
     """Raise ValueError for an image of which no part lies in the folders of masks: it would end a training later."""
     places = {number // IMAGES_A_FOLDER for number in numbers}
+    ends = tuple(f"_{part}.png" for part in CELEBAMASK_REGIONS[1:])
     found = {
         int(entry.name[:5])
         for place in places
         if (folder / str(place)).is_dir()
         for entry in os.scandir(folder / str(place))
-        if entry.name[:5].isdigit()
+        if entry.name[:5].isdigit() and entry.name[5:] in ends
     }
     if missing := [number for number in numbers if number not in found]:
         more = f", nor of {len(missing) - 1} others" if len(missing) > 1 else ""
@@ -72,19 +77,41 @@ def _refuse_unmasked(folder: Path, numbers: list[int]) -> None:
 
 
 def _celeba_splits(root: Path, numbers: list[int]) -> NDArray[np.str_] | None:
+    """Return the splits (n,) of CelebA's lists, None where they do not lie there."""
     mapping, partition = root / "CelebA-HQ-to-CelebA-mapping.txt", root / "list_eval_partition.txt"
     if not (mapping.is_file() and partition.is_file()):
+        if mapping.is_file() or partition.is_file():
+            lone = partition if mapping.is_file() else mapping
+            logger.warning(
+                "%s: no %s, so the split is one of ours and not CelebA's; with it test images are the published ones",
+                root,
+                lone.name,
+            )
         return None
-    parts = dict(line.split()[:2] for line in partition.read_text(encoding="utf-8").splitlines() if line.strip())
-    own = {
-        int(words[0]): words[2]
-        for line in mapping.read_text(encoding="utf-8").splitlines()[1:]
-        if len(words := line.split()) > 2
-    }
-    try:
-        return np.array([PARTITION_WORDS[int(parts[own[number]])] for number in numbers], dtype="<U16")
-    except (KeyError, IndexError, ValueError) as error:
-        raise ValueError(f"{mapping} and {partition} do not tell the split of every image of {root}: {error}") from None
+    files = {int(words[0]): words[2] for words in _rows(mapping, 3) if words[0].isdigit()}
+    parts = {words[0]: words[1] for words in _rows(partition, 2)}
+    found = []
+    for number in numbers:
+        part = parts.get(files.get(number, ""))
+        if part not in PARTITION_NUMBERS:
+            raise ValueError(
+                f"{mapping} and {partition} must tell the split of image {number} of {root} as 0, 1 or 2: the one says"
+                f" that it is {files.get(number, 'nothing')}, the other {part or 'nothing'} of it"
+            )
+        found.append(PARTITION_NUMBERS[part])
+    return np.array(found, dtype="<U16")
+
+
+def _rows(path: Path, count: int) -> list[list[str]]:
+    """Return the first words of every line of a list.
+
+    Raises:
+        ValueError: naming the first line that has fewer.
+    """
+    rows = [(number, line.split()) for number, line in enumerate(list_lines(path), 1) if line.strip()]
+    if odd := next((row for row in rows if len(row[1]) < count), None):
+        raise ValueError(f"{path}: line {odd[0]} must hold {count} words, got {' '.join(odd[1])[:80]!r}")
+    return [words[:count] for _, words in rows]
 
 
 def _painted(folder: Path, numbers: tuple[int, ...], index: int) -> NDArray[np.uint8]:
@@ -148,7 +175,7 @@ def lapa_points(path: Path) -> NDArray[np.float64]:
     Raises:
         ValueError: for another number of them.
     """
-    words = path.read_text(encoding="utf-8").split()
+    words = " ".join(list_lines(path)).split()
     try:
         values = np.array([float(word) for word in words[1:]])
         if int(words[0]) != 106 or values.shape != (212,):
@@ -160,35 +187,57 @@ def lapa_points(path: Path) -> NDArray[np.float64]:
 
 def read_lfw_parts(root: str | Path) -> DenseSet:
     """Return LFW's part labels: lfw_funneled/ (or images/), and a .ppm each in parts_lfw_funneled_gt_images/,
-    red hair, green skin, blue background; the split of parts_{train,validation,test}.txt, else 80/10/10.
+    red hair, green skin, blue background; the split of parts_{train,validation,test}.txt, else 80/10/10. What none of
+    these lists names is left out.
 
     Raises:
-        FileNotFoundError: no folder of parts, or an image is missing.
+        FileNotFoundError: no folder of parts.
+        ValueError: a file whose name is not that of an image, or one that two lists name.
     """
     root = Path(root)
     folder = root / "parts_lfw_funneled_gt_images"
     if not folder.is_dir():
         raise FileNotFoundError(f"no parts_lfw_funneled_gt_images in {root}: LFW's parts have it beside lfw_funneled")
-    stems = sorted(path.stem for path in folder.iterdir() if path.suffix in (".ppm", ".png"))
+    masks = sorted(path for path in folder.iterdir() if path.suffix in (".ppm", ".png"))
+    for path in masks:
+        person, _, number = path.stem.rpartition("_")
+        if not person or not number.isdigit():
+            raise ValueError(f"{path} must be named after an image of LFW, such as Aaron_Peirsol_0001.ppm")
+    splits = _lfw_splits(root, [path.stem for path in masks])
+    if len(left := np.flatnonzero(splits == "")):
+        logger.warning(
+            "%s: %d images are in none of the lists and are left out, %s the first",
+            root,
+            len(left),
+            masks[left[0]].stem,
+        )
+    kept = np.flatnonzero(splits != "").tolist()
     images = next((root / name for name in ("lfw_funneled", "images") if (root / name).is_dir()), root)
-    paths = [f"{stem.rsplit('_', 1)[0]}/{stem}.jpg" for stem in stems]
-    if missing := [path for path in paths if not (images / path).is_file()]:
-        raise FileNotFoundError(f"{missing[0]} of {folder} is not in {images}")
-    splits = shared_out(len(paths), SHARES)
-    for word, file in zip(PARTITION_WORDS, ("parts_train.txt", "parts_validation.txt", "parts_test.txt"), strict=True):
-        if (root / file).is_file():
-            listed = {tuple(line.split()[:2]) for line in (root / file).read_text(encoding="utf-8").splitlines()}
-            own = [(stem.rsplit("_", 1)[0], str(int(stem.rsplit("_", 1)[1]))) in listed for stem in stems]
-            splits[np.array(own)] = word
-    masks = tuple(str((folder / f"{stem}.ppm").relative_to(root)) for stem in stems)
     return DenseSet(
         images,
-        paths,
-        splits,
+        [f"{masks[place].stem.rpartition('_')[0]}/{masks[place].stem}.jpg" for place in kept],
+        splits[kept],
         LFW_PARTS_REGIONS,
-        np.full((len(paths), 4), np.nan),
-        mask=partial(_coloured_parts, root, masks),
+        np.full((len(kept), 4), np.nan),
+        mask=partial(_coloured_parts, root, tuple(str(masks[place].relative_to(root)) for place in kept)),
     )
+
+
+def _lfw_splits(root: Path, stems: list[str]) -> NDArray[np.str_]:
+    """Return the split (n,) of the lists, "" for an image of none of them; one of ours where there is no list."""
+    files = {word: root / f"parts_{'validation' if word == 'val' else word}.txt" for word in PARTITION_WORDS}
+    if not any(file.is_file() for file in files.values()):
+        return shared_out(len(stems), SHARES)
+    named: dict[tuple[str, int], str] = {}
+    for word, file in files.items():
+        for person, number in _rows(file, 2) if file.is_file() else []:
+            if not number.isdigit():
+                raise ValueError(f"{file} must hold a person and a number a line, got {person} {number}")
+            if named.setdefault((person, int(number)), word) != word:
+                other = files[named[person, int(number)]]
+                raise ValueError(f"{person} {number} is in {other} and {file}: an image has one split")
+    own = [(stem.rpartition("_")[0], int(stem.rpartition("_")[2])) for stem in stems]
+    return np.array([named.get(image, "") for image in own], dtype="<U16")
 
 
 def _coloured_parts(root: Path, masks: tuple[str, ...], index: int) -> NDArray[np.uint8]:

@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 from transface.data.crops.dense_set import DenseSet
 from transface.data.crops.landmark_sets import LANDMARK_SETS, LandmarkSet
 from transface.data.labels.points import MIRRORED_POINTS
-from transface.images.files import IMAGE_SUFFIXES, files_below
+from transface.data.sampling.splits import SPLIT_WORDS
+from transface.images.files import IMAGE_SUFFIXES, files_below, list_lines
 
 BOX_SCALE = 1.25  # of HRNet's boxes around the points
-SPLIT_WORDS = {"train": "train", "trainset": "train", "val": "val", "valid": "val", "test": "test", "testset": "test"}
+# 300W's: iBUG is its challenging test set, the other two are those of the contest.
+TEST_FOLDERS = {"ibug": "test", "01_indoor": "test", "02_outdoor": "test"}
 
 
 def read_pts_files(root: str | Path) -> DenseSet:
     """Return the photographs below a folder that have a .pts beside them; a folder named train, val or test is a split,
-    all else is "train".
+    300W's iBUG and contest are "test", all else is "train".
 
     Raises:
         FileNotFoundError: no .pts file, or one without its photograph.
@@ -29,6 +31,7 @@ def read_pts_files(root: str | Path) -> DenseSet:
     found = sorted(name for name in files_below(root) if name.endswith(".pts"))
     if not found:
         raise FileNotFoundError(f"no .pts file below {root}: each photograph has one of its name beside it")
+    known = SPLIT_WORDS | TEST_FOLDERS
     paths, splits, boxes, points = [], [], [], []
     for name in found:
         stem = name.removesuffix(".pts")
@@ -39,7 +42,7 @@ def read_pts_files(root: str | Path) -> DenseSet:
         paths.append(image)
         points.append(own)
         boxes.append(_box(own))
-        words = [SPLIT_WORDS[part.lower()] for part in Path(name).parts[:-1] if part.lower() in SPLIT_WORDS]
+        words = [known[part.lower()] for part in Path(name).parts[:-1] if part.lower() in known]
         splits.append(words[-1] if words else "train")
     if len({len(own) for own in points}) > 1:
         odd = next(place for place, own in enumerate(points) if len(own) != len(points[0]))
@@ -70,7 +73,7 @@ def read_pts(path: Path) -> NDArray[np.float64]:
     Raises:
         ValueError: for another form, or another number of points than it states.
     """
-    lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in list_lines(path) if line.strip()]
     try:
         start, end = lines.index("{"), lines.index("}")
         stated = next(int(line.split(":")[1]) for line in lines[:start] if line.startswith("n_points"))
