@@ -23,6 +23,7 @@ FLOORS: list[list[str]] = [
         "distributed",
         "artifacts",
         "progress",
+        "told_once",
         "file_kinds",
         "matlab_files",
         "matlab_child",

@@ -54,6 +54,10 @@ class AgeLabels:
         """Return the targets as they are: a mirrored face is as old."""
         return targets
 
+    def subset(self, indices: Sequence[int] | NDArray[Any]) -> "AgeLabels":
+        """Return the ages of some images, in the order given."""
+        return AgeLabels(self.ages[np.asarray(indices, dtype=np.int64)])
+
     def facts(self) -> Mapping[str, Any]:
         """Return {}: a network needs to know nothing of the ages."""
         return {}

@@ -111,6 +111,10 @@ class ClassLabels:
         """
         return mirrored_classes(targets, self.names)
 
+    def subset(self, indices: Sequence[int] | NDArray[Any]) -> "ClassLabels":
+        """Return the classes of some images, in the order given."""
+        return ClassLabels(self.classes[np.asarray(indices, dtype=np.int64)], self.names)
+
     def facts(self) -> Mapping[str, Any]:
         """Return {"num_classes": C, "label_names": [...]}."""
         return {"num_classes": len(self.names), "label_names": list(self.names)}

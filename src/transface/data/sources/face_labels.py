@@ -8,7 +8,6 @@ Shapes: n images.
 
 import csv
 import logging
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -30,8 +29,8 @@ from transface.data.labels.expressions import (
     expression_word,
 )
 from transface.data.labels.label import Labels
+from transface.data.lists.repeated_names import first_of_each
 from transface.data.sampling.splits import SPLIT_WORDS
-from transface.data.sources.attributes.attribute_set import first_of_each
 from transface.data.sources.face_lists import SEVEN, ListForm, list_form_of, read_listed
 from transface.data.sources.fer2013 import (
     LISTS,
@@ -64,6 +63,7 @@ SetKind = Literal[
     "raf_db_lists",
     "ferplus_lists",
 ]
+PhotographLabels = ClassLabels | AgeLabels
 # age_gender_race_date; three files of the aligned release lack the race.
 UTKFACE_NAME = re.compile(r"(\d{1,3})_([01])_(?:([0-4])_)?(\d+)")
 _told: set[str] = set()  # roots whose rejected files were listed: a set is opened for training and for each protocol
@@ -88,7 +88,7 @@ class LabelledFiles(NamedTuple):
 
     root: Path
     paths: list[str]
-    labels: dict[str, Labels]
+    labels: dict[str, PhotographLabels]
     split: NDArray[np.str_]
     rejected: list[str]
     unused: Sequence[str] = ()
@@ -162,33 +162,21 @@ def _once_each(found: LabelledFiles, root: Path) -> LabelledFiles:
     Raises:
         ValueError: where lists say two things of one image, also two splits.
     """
-    numbers = [
-        np.nan_to_num(np.asarray(labels.take(range(len(found.paths))), dtype=np.float64), nan=-1)
-        for labels in found.labels.values()
-    ]
-    splits = np.unique(found.split, return_inverse=True)[1]
-    kept = first_of_each(
-        [os.path.normpath(path) for path in found.paths], np.stack([*numbers, splits], axis=1), where=root
-    )
+    said = [labels.take(range(len(found.paths))) for labels in found.labels.values()]
+    kept = first_of_each(found.paths, [*said, found.split], where=root)
     if len(kept) == len(found.paths):
         return found
     return found._replace(
         paths=[found.paths[place] for place in kept.tolist()],
-        labels={name: _at(labels, kept) for name, labels in found.labels.items()},
+        labels={name: labels.subset(kept) for name, labels in found.labels.items()},
         split=found.split[kept],
     )
-
-
-def _at(labels: Any, rows: NDArray[np.int64]) -> Labels:
-    if isinstance(labels, ClassLabels):
-        return ClassLabels(labels.classes[rows], labels.names)
-    return AgeLabels(labels.ages[rows])
 
 
 def read_lists(root: Path, form: ListForm) -> LabelledFiles:
     """Return the images of a folder with the lists that Faceptor was trained from: ages, or seven expressions."""
     listed = read_listed(root, form)
-    labels: dict[str, Labels]
+    labels: dict[str, PhotographLabels]
     if form in ("morph2", "utkface_lists"):
         labels = {"age": AgeLabels(listed.values)}
     else:
@@ -217,7 +205,7 @@ def read_utkface(root: Path) -> LabelledFiles:
             splits.append(own)
             ages.append(float(match[1]))
             genders.append(int(match[2]))
-    labels: dict[str, Labels] = {
+    labels: dict[str, PhotographLabels] = {
         "gender": ClassLabels(np.array(genders, dtype=np.int64), GENDERS),
         "age": AgeLabels(ages),
     }
@@ -276,7 +264,7 @@ def read_csv(path: Path) -> LabelledFiles:
     if missing := [row[place] for row in table if not (path.parent / row[place]).is_file()]:
         more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
         raise FileNotFoundError(f"{missing[0]}{more} of {path} are not there: paths are relative to {path.parent}")
-    labels: dict[str, Labels] = {}
+    labels: dict[str, PhotographLabels] = {}
     for name in wanted:
         cells = [(row.get(columns[name]) or "").strip() for row in table]
         labels["expression" if name == "label" else name] = (
@@ -469,7 +457,7 @@ def read_affectnet(root: Path) -> LabelledFiles:
                     split.append(own)
                 else:
                     unused.append(listed)
-    labels: dict[str, Labels] = {"expression": ClassLabels(np.array(classes, dtype=np.int64), AFFECTNET)}
+    labels: dict[str, PhotographLabels] = {"expression": ClassLabels(np.array(classes, dtype=np.int64), AFFECTNET)}
     return LabelledFiles(base, paths, labels, np.array(split, dtype="<U5"), rejected, unused)
 
 

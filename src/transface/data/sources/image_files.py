@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transface.data.batches import EncodedFaces, FaceBatch
+from transface.data.lists.repeated_names import first_of_each, name_hash
 from transface.data.loaders import face_batch
 from transface.data.recordio.index import IntArray
 from transface.data.sources.sparse_labels import count_anew
@@ -210,11 +211,12 @@ def open_list(
     fit: Fit = "refuse",
 ) -> FileFaces:
     """Return the images of a CSV or Parquet list (columns path, label), relative to `root` (default: the list's
-    folder).
+    folder). An image that it names again counts once.
 
     Raises:
         FileNotFoundError: no such list.
-        ValueError: columns missing, a line cut short, labels that are partly numbers and partly names.
+        ValueError: columns missing, a line cut short, labels that are partly numbers and partly names, an image under
+            two labels.
     """
     path = Path(path)
     if not path.is_file():
@@ -224,10 +226,10 @@ def open_list(
     paths = PathTable(below(home, name, source=path) for name in _keep_label(_read_rows(path), met))
     if not len(paths):
         raise ValueError(f"{path} holds no images: no lines below its header")
-    _refuse_two_labels(paths, met, path)
+    paths, rows = _once_each(paths, met, path)
     if len(paths) <= MOST_LOOKED_FOR:
         tell_unnamed(path, home, (paths[place] for place in range(len(paths))))
-    numbered = _number(met, path)
+    numbered = _number(list(met.places), rows, path)
     return FileFaces(
         home,
         paths,
@@ -253,26 +255,25 @@ class _Met(NamedTuple):
     hashes: "array[int]"
 
 
-def _refuse_two_labels(paths: PathTable, met: _Met, path: Path) -> None:
-    """Raise ValueError for an image that a list names under two labels; warn of those it names again."""
+def _once_each(paths: PathTable, met: _Met, path: Path) -> tuple[PathTable, IntArray]:
+    """Return the paths of a list and the places of their labels, each image once.
+
+    Raises:
+        ValueError: for an image under two labels.
+    """
+    rows = np.frombuffer(met.rows, dtype=np.int64)
+    labels = list(met.places)
     hashes = np.frombuffer(met.hashes, dtype=np.int64)
-    order = np.argsort(hashes, kind="stable")
-    again = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
-    for first, second in zip(order[again].tolist(), order[again + 1].tolist(), strict=True):
-        if paths[first] == paths[second] and met.rows[first] != met.rows[second]:
-            labels = list(met.places)
-            raise ValueError(
-                f"{path} names {paths[first]} twice, as {labels[met.rows[first]]} and as {labels[met.rows[second]]}:"
-                " an image has one label"
-            )
-    if len(again):
-        logger.warning("%s names %d images again, such as %s", path, len(again), paths[int(order[again[0]])])
+    kept = first_of_each(paths, [rows], where=path, hashes=hashes, words=lambda place: labels[rows[place]])
+    if len(kept) < len(paths):
+        paths, rows = PathTable(paths[place] for place in kept.tolist()), rows[kept]
+    return paths, rows
 
 
 def _keep_label(rows: Iterable[_Row], met: _Met) -> Iterator[str]:
     for row in rows:
         met.rows.append(met.places.setdefault(row.label, len(met.places)))
-        met.hashes.append(hash(row.path))
+        met.hashes.append(name_hash(row.path))
         yield row.path
 
 
@@ -334,9 +335,7 @@ class _Numbered(NamedTuple):
     people: list[str]
 
 
-def _number(met: _Met, path: Path) -> _Numbered:
-    labels = list(met.places)
-    rows = np.frombuffer(met.rows, dtype=np.int64) if labels else np.empty(0, dtype=np.int64)
+def _number(labels: list[str], rows: IntArray, path: Path) -> _Numbered:
     whole = [WHOLE_NUMBER.fullmatch(label.strip()) is not None for label in labels]
     if labels and all(whole):
         counted = count_anew(np.array([int(float(label)) for label in labels], dtype=np.int64), source=path)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.data.labels.attributes import AttributeLabels
+from transface.data.lists.repeated_names import first_of_each
 from transface.seeds import seed_from
 
 logger = logging.getLogger(__name__)
@@ -91,25 +92,15 @@ def put_val_aside(given: AttributeSet, share: float, *, seed: int = 0) -> Attrib
     return given._replace(splits=splits)
 
 
-def first_of_each(names: Sequence[str], rows: NDArray[Any], *, where: object) -> NDArray[np.int64]:
-    """Return the places of the names, of those that a list has several times the first, and warn of the others.
-
-    Args:
-        names: n.
-        rows: (n, ...) what the list says of each.
-        where: what an error calls the list.
+def once_each(given: AttributeSet, *, where: object) -> AttributeSet:
+    """Return the set with each image once.
 
     Raises:
-        ValueError: where a name comes again with something else said of it.
+        ValueError: for an image of which `where` says two things: other labels, another split or person.
     """
-    first: dict[str, int] = {}
-    again = [place for place, name in enumerate(names) if first.setdefault(name, place) != place]
-    for place in again:
-        if not np.array_equal(rows[place], rows[first[names[place]]]):
-            raise ValueError(f"{where} names {names[place]} twice, and says two things of it: keep one of the lines")
-    if again:
-        logger.warning("%s names %d images again, such as %s: each counts once", where, len(again), names[again[0]])
-    return np.array(list(first.values()), dtype=np.int64)
+    said = [given.labels.values, given.labels.known, given.splits]
+    kept = first_of_each(given.paths, said if given.identities is None else [*said, given.identities], where=where)
+    return given if len(kept) == len(given.paths) else given.taken(kept)
 
 
 def binary_labels(

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.data.labels.attributes import CELEBA_NAMES
-from transface.data.sources.attributes.attribute_set import AttributeSet, binary_labels, first_of_each
+from transface.data.lists.repeated_names import first_of_each
+from transface.data.sources.attributes.attribute_set import AttributeSet, binary_labels
 from transface.data.sources.attributes.text_lists import NumberedNames, head_lines, read_numbers
 
 logger = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ def _identities(root: Path, names: Sequence[str]) -> NDArray[np.int64] | None:
 def _once_each(rows: NumberedNames, path: Path) -> NumberedNames:
     if len(set(rows.names)) == len(rows.names):
         return rows
-    kept = first_of_each(rows.names, rows.numbers, where=path)
+    kept = first_of_each(rows.names, [rows.numbers], where=path)
     return NumberedNames([rows.names[place] for place in kept.tolist()], rows.numbers[kept])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transface.data.sources.attributes.attribute_set import TRAIN, VAL, AttributeSet, put_val_aside
+from transface.data.sources.attributes.attribute_set import TRAIN, VAL, AttributeSet, once_each, put_val_aside
 from transface.data.sources.attributes.celeba import is_celeba, read_celeba
 from transface.data.sources.attributes.label_pickle import is_label_pickle, read_label_pickle
 from transface.data.sources.attributes.lfwa import is_lfwa, read_lfwa
@@ -64,6 +64,7 @@ def open_attributes(
         )
     for path in found.paths:
         below(found.root, path, source=root)
+    found = once_each(found, where=root)
     tell_unnamed(root, found.root, found.paths)
     _tell_shared_people(root, found)
     found = found._replace(labels=found.labels.chosen(labels, without=without))

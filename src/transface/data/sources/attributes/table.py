@@ -6,6 +6,7 @@ Shapes: n images.
 """
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from transface.data.sources.attributes.attribute_set import (
     TRAIN,
     AttributeSet,
     binary_labels,
-    first_of_each,
 )
 from transface.images.files import list_lines
 
@@ -68,10 +68,8 @@ def read_table(path: str | Path, *, unknown: int | None = None, labels: Sequence
     names = [str(name) for name in table.column(path_column).to_pylist()]
     _check_images(path, names)
     found = _labels(table, wanted, path, unknown)
-    splits, people = _splits(table, split_column, path), _people(table, identity_column)
-    said = np.concatenate([found.values, found.known, splits[:, None]], axis=1)
-    kept = first_of_each(names, said, where=path)
-    return AttributeSet(path.parent, names, found, splits, people).taken(kept)
+    people = _people(table, identity_column, names)
+    return AttributeSet(path.parent, names, found, _splits(table, split_column, path), people)
 
 
 def _read(path: Path) -> Any:
@@ -134,12 +132,16 @@ def _splits(table: Any, column: str | None, path: Path) -> NDArray[np.int8]:
     return np.array([WORDS[word] for word in words], dtype=np.int8)
 
 
-def _people(table: Any, column: str | None) -> NDArray[np.int64] | None:
+def _people(table: Any, column: str | None, images: Sequence[str]) -> NDArray[np.int64] | None:
     if column is None:
         return None
     cells = table.column(column).to_pylist()
+    first: dict[str, int] = {}
     # An image of which nobody says who it is counts as a person of its own.
-    names = [f"\0{row}" if cell is None or str(cell) in ("", "nan") else str(cell) for row, cell in enumerate(cells)]
+    names = [
+        f"\0{first.setdefault(os.path.normpath(image), row)}" if cell is None or str(cell) in ("", "nan") else str(cell)
+        for row, (image, cell) in enumerate(zip(images, cells, strict=True))
+    ]
     number = {name: place for place, name in enumerate(sorted(set(names)))}
     return np.array([number[name] for name in names], dtype=np.int64)
 
