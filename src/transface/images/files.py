@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from transface.told_once import warn_once
+
 log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -75,9 +77,10 @@ def list_images(source: str | Path) -> ImageList:
 
 
 def log_unread(root: str | Path, unread: Sequence[str]) -> None:
-    """Tell how many pictures of a folder are of kinds that are not read, if any."""
+    """Tell once how many pictures of a folder are of kinds that are not read, if any."""
     if unread:
-        log.warning(
+        warn_once(
+            log,
             "%s: left out, because their kind is not read (GIF, HEIC, ...): %d, %s the first; convert"
             " them to PNG or JPEG",
             root,

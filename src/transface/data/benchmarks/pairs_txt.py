@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.images.files import below, files_below, is_image_name
+from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
-_told: set[str] = set()  # lists: each is read to look for what is missing, and to evaluate
 
 Side = tuple[str, int]  # a person and the number of an image
 
@@ -61,13 +61,11 @@ def read_pairs_txt(file: Path, root: Path) -> tuple[list[list[str]], NDArray[np.
 
 
 def tell_same_images(sides: Sequence[Sequence[str]], file: Path) -> None:
-    """Warn of pairs of an image with itself, which any network finds alike, and of pairs that come again."""
-    if str(file) in _told:
-        return
-    _told.add(str(file))
+    """Warn once of pairs of an image with itself, which any network finds alike, and of pairs that come again."""
     own = [pair[0] for pair in sides if pair[0] == pair[1]]
     if own:
-        logger.warning(
+        warn_once(
+            logger,
             "%s: %d of %d pairs are of an image with itself, %s the first: their similarity is 1 whatever the network",
             file,
             len(own),
@@ -75,7 +73,7 @@ def tell_same_images(sides: Sequence[Sequence[str]], file: Path) -> None:
             own[0],
         )
     if again := len(sides) - len({tuple(sorted(pair)) for pair in sides}):
-        logger.warning("%s: %d of %d pairs come again, and count each time", file, again, len(sides))
+        warn_once(logger, "%s: %d of %d pairs come again, and count each time", file, again, len(sides))
 
 
 def _words(line: str) -> list[str]:

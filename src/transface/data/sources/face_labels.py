@@ -46,6 +46,7 @@ from transface.data.sources.image_files import PATH_COLUMNS, WHOLE_NUMBER, Image
 from transface.data.sources.unnamed_images import tell_unnamed
 from transface.images.files import below, files_below, is_image_name, list_lines
 from transface.images.fit import Fit
+from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,6 @@ SetKind = Literal[
 PhotographLabels = ClassLabels | AgeLabels
 # age_gender_race_date; three files of the aligned release lack the race.
 UTKFACE_NAME = re.compile(r"(\d{1,3})_([01])_(?:([0-4])_)?(\d+)")
-_told: set[str] = set()  # roots whose rejected files were listed: a set is opened for training and for each protocol
 SPLIT_NUMBERS = {"0": "train", "1": "val", "2": "test"}
 SPLIT_COLUMNS = ("split", "partition", "usage")
 # What UTKFace's images lie in when not in one folder: its parts as they are published, and splits.
@@ -149,10 +149,9 @@ def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: s
             below(found.root, path, source=root)
         found = _once_each(found, root)
         tell_unnamed(root, found.root, [*found.paths, *found.unused])
-    if found.rejected and str(root) not in _told:
-        _told.add(str(root))
-        what = "files" if found.cells is None else "rows"
-        logger.warning("%s: %d %s are left out: %s", root, len(found.rejected), what, "; ".join(found.rejected[:5]))
+    if found.rejected:
+        first, what = "; ".join(found.rejected[:5]), "files" if found.cells is None else "rows"
+        warn_once(logger, "%s: %d %s are left out: %s", root, len(found.rejected), what, first)
     return found
 
 
@@ -321,9 +320,9 @@ def read_fer2013(root: Path, *, with_votes: bool = False) -> LabelledFiles:
         classes = np.array([vote.expression for vote in votes_of(found)], dtype=np.int64)
         used = classes >= 0
         logger.info("%s: %d images have no majority for an expression", root, int((~used).sum()))
-    elif (path.parent / VOTES).is_file() and str(path) not in _told:
-        _told.add(str(path))
-        logger.warning("%s: the expressions are FER2013's own; kind=ferplus takes those of %s beside it", path, VOTES)
+    elif (path.parent / VOTES).is_file():
+        said = "%s: the expressions are FER2013's own; kind=ferplus takes those of %s beside it"
+        warn_once(logger, said, path, VOTES)
     if any(found.usages):
         rejected += [
             f"row {row + 1}: its usage is {usage!r}, Training, PublicTest or PrivateTest is expected"
@@ -495,10 +494,9 @@ def _looks_like_utkface(root: Path) -> bool:
         return False
     folders = {part for name in own for part in name.split("/")[:-1]}
     others = sorted(part for part in folders if part.lower() not in SPLIT_WORDS and not UTKFACE_FOLDER.fullmatch(part))
-    told = f"{root}: folders taken as classes"  # beside the root itself, under which rejected files are listed once
-    if others and told not in _told:
-        _told.add(told)
-        logger.warning(
+    if others:
+        warn_once(
+            logger,
             "%s: images are named as UTKFace's, and their folders (%s) are taken as classes: kind=utkface reads the"
             " names",
             root,

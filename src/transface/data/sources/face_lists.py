@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from transface.data.labels.ages import OLDEST
 from transface.images.files import list_lines
+from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def _utkface(root: Path) -> Iterator[Row]:
     told = [(int(found[1]) - age) for _, _, name, age, _ in read if (found := TRUE_AGE.match(name.rsplit("/", 1)[-1]))]
     shift = 0 if told.count(0) > told.count(UTKFACE_SHIFT) else UTKFACE_SHIFT
     if not shift:
-        logger.warning("%s: its lists hold true years, as the names of the files say: nothing is added", root)
+        warn_once(logger, "%s: its lists hold true years, as the names of the files say: nothing is added", root)
     for path, number, name, age, split in read:
         found = TRUE_AGE.match(name.rsplit("/", 1)[-1])
         if not 0 <= age + shift <= OLDEST or (found and int(found[1]) != age + shift):

@@ -23,6 +23,7 @@ from transface.data.sources.sparse_labels import count_anew
 from transface.data.sources.unnamed_images import tell_unnamed
 from transface.images.files import IMAGE_SUFFIXES, below, files_below, is_image_name, is_other_picture, log_unread
 from transface.images.fit import Fit, check_fit
+from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112), f
         where = f"{len(loose)} images, {loose[0]} the first, lie in {root} itself and not in the folder of a person"
         if not counts:
             raise ValueError(f"{where}: expected one folder a person")
-        logger.warning("%s: they are left out", where)
+        warn_once(logger, "%s: they are left out", where)
     refuse_splits(root, list(counts))
     labels = np.repeat(np.arange(len(counts), dtype=np.int64), list(counts.values()))
     return FileFaces(root, paths, labels=labels, people=list(counts), image_size=image_size, fit=fit)

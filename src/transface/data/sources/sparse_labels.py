@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transface.data.recordio.index import IntArray
+from transface.told_once import warn_once
 
 log = logging.getLogger(__name__)
 FEW = 16  # empty numbers that cost nothing
@@ -36,7 +37,8 @@ def count_anew(labels: IntArray, *, source: object) -> CountedLabels:
     empty = int(used[-1]) + 1 - len(used)
     if empty <= max(MOST_EMPTY * len(used), FEW):
         return CountedLabels(labels, [])
-    log.warning(
+    warn_once(
+        log,
         "%s: its labels go up to %d and name %d people: they are counted anew, 0 to %d in ascending order",
         source,
         used[-1],

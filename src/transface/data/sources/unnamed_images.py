@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from transface.images.files import is_image_name
+from transface.told_once import is_first_search, warn_once
 
 logger = logging.getLogger(__name__)
-_told: set[str] = set()  # folders of sets: a set is opened for training and for each protocol
 
 
 def unnamed_images(folder: Path, named: Iterable[str]) -> list[str]:
@@ -41,11 +41,14 @@ def tell_unnamed(root: Path, folder: Path, named: Iterable[str]) -> None:
         folder: what the names are relative to.
         named: every image that a list names, also those that are not used.
     """
-    key = os.path.abspath(root)
-    if key in _told:
+    if not is_first_search("images that no list names", root):
         return
-    _told.add(key)
     if found := unnamed_images(folder, named):
-        logger.warning(
-            "%s: %d images in %s are named by no list and are not used, such as %s", root, len(found), folder, found[0]
+        warn_once(
+            logger,
+            "%s: %d images in %s are named by no list and are not used, such as %s",
+            root,
+            len(found),
+            folder,
+            found[0],
         )

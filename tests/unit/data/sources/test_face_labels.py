@@ -221,3 +221,12 @@ def test_numbers_of_eight_classes_are_no_words(tmp_path: Path) -> None:
         write(tmp_path / f"{k}.jpg")
     (tmp_path / "a.csv").write_text("path,expression\n" + "".join(f"{k}.jpg,{k}\n" for k in range(8)))
     assert open_label_files(tmp_path / "a.csv").labels["expression"].names == tuple("01234567")
+
+
+def test_folders_taken_as_classes_hold_no_other_warning_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("adults/20_0_0_1.jpg", "children/5_1_0_2.jpg", "70_0_0_3.jpg"):
+        write(tmp_path / name)
+    for _ in range(2):
+        assert open_label_files(tmp_path).rejected == ["70_0_0_3.jpg: in no folder of a class"]
+    assert caplog.text.count("(adults, children) are taken as classes: kind=utkface reads the names") == 1
+    assert caplog.text.count("1 files are left out: 70_0_0_3.jpg: in no folder of a class") == 1

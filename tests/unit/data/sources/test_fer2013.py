@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from transface.data.labels.expressions import FER2013, FERPLUS
-from transface.data.sources import face_labels
 from transface.data.sources.face_labels import open_label_files
 from transface.data.sources.fer2013 import LISTS, pixels_of
 from transface.data.sources.labelled_set import LabelledSet
@@ -22,11 +21,6 @@ from transface.synthetic.world.photographs import EXPRESSIONS
 @pytest.fixture(scope="module")
 def faces() -> Faces:
     return known_faces(40, seed=3)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_told_yet() -> None:
-    face_labels._told.clear()
 
 
 def row(emotion: object = 3, pixels: str | None = None, usage: str = "Training", *, count: int = 48 * 48) -> str:

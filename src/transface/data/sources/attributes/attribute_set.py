@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from transface.data.labels.attributes import AttributeLabels
 from transface.data.lists.repeated_names import first_of_each
 from transface.seeds import seed_from
+from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,8 @@ def binary_labels(
                 f"{where}: 0 occurs {zeros} times ({names[column]} the first) beside {negatives} times -1, so either"
                 " may mean that nobody knows: unknown=0 or unknown=-1 says which, labels=[...] leaves columns out"
             )
-        logger.warning(
+        warn_once(
+            logger,
             "%s: -1, 0 and 1 all occur: %d labels of %d are taken as not known, where it says %d",
             where,
             negatives if unknown == -1 else zeros,

@@ -17,6 +17,7 @@ from transface.data.labels.attributes import CELEBA_NAMES
 from transface.data.lists.repeated_names import first_of_each
 from transface.data.sources.attributes.attribute_set import AttributeSet, binary_labels
 from transface.data.sources.attributes.text_lists import NumberedNames, head_lines, read_numbers
+from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def read_celeba(root: str | Path) -> AttributeSet:
     if not rows.names:
         raise ValueError(f"{path} names no images")
     if path.suffix == ".txt" and (count := int(head_lines(path, 1)[0])) != len(rows.names):
-        logger.warning("%s says that it has %d images, and names %d: is it whole?", path, count, len(rows.names))
+        warn_once(logger, "%s says that it has %d images, and names %d: is it whole?", path, count, len(rows.names))
     rows = _once_each(rows, path)
     labels = binary_labels(rows.numbers, CELEBA_NAMES, where=path, rarer=True)
     splits = _splits(_require(root, PARTITION), rows.names)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.data.sources.attributes.attribute_set import TEST, TRAIN, VAL, AttributeSet, binary_labels
+from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def read_label_pickle(root: str | Path) -> AttributeSet:
     )
     if not len(left := np.flatnonzero(splits < 0)):
         return found
-    logger.warning("%s: its partition leaves out %d images, %s the first", path, len(left), names[left[0]])
+    warn_once(logger, "%s: its partition leaves out %d images, %s the first", path, len(left), names[left[0]])
     return found.taken(np.flatnonzero(splits >= 0))
 
 

@@ -1,7 +1,6 @@
 """Opens images with attributes by what lies at a path: a folder in CelebA's form or LFWA's, or a table."""
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from transface.data.sources.attributes.lfwa import is_lfwa, read_lfwa
 from transface.data.sources.attributes.table import read_table
 from transface.data.sources.unnamed_images import tell_unnamed
 from transface.images.files import below
+from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
-_told: set[str] = set()  # sets: each is opened for training and for each protocol
 
 
 def open_attributes(
@@ -73,13 +72,12 @@ def open_attributes(
 
 def _tell_shared_people(root: Path, found: AttributeSet) -> None:
     """Warn once of people who are in training and in val or test: what is measured there is not of unseen people."""
-    key = os.path.abspath(root)
-    if found.identities is None or key in _told:
+    if found.identities is None:
         return
-    _told.add(key)
     training = found.splits == TRAIN
     if len(shared := np.intersect1d(found.identities[training], found.identities[~training])):
-        logger.warning(
+        warn_once(
+            logger,
             "%s: %d people of the training images are in val or test too, person %d the first: figures there are not"
             " of unseen people",
             root,

@@ -4,7 +4,6 @@ Shapes: n images, P points.
 """
 
 import logging
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 
 from transface.data.crops.dense_set import DenseSet
 from transface.images.files import below
+from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
-_told: set[str] = set()  # sets: each is opened for training and for each protocol
 
 
 def checked(dense: DenseSet, root: Path) -> DenseSet:
@@ -79,21 +78,18 @@ def _once_each(dense: DenseSet, root: Path) -> DenseSet:
             again.append(place)
     training = {face for face, split in first if split == "train"}
     shared = {place: split for (face, split), place in first.items() if split != "train" and face in training}
-    key = os.path.abspath(root)
-    if key not in _told and (again or shared):
-        _told.add(key)
-        if again:
-            logger.warning(
-                "%s names %d faces again, such as %s: each counts once", root, len(again), dense.paths[again[0]]
-            )
-        if shared:
-            logger.warning(
-                "%s: %d faces are in train and in %s too, %s the first: figures there are not of unseen faces",
-                root,
-                len(shared),
-                ", ".join(sorted(set(shared.values()))),
-                dense.paths[min(shared)],
-            )
+    if again:
+        first_again = dense.paths[again[0]]
+        warn_once(logger, "%s names %d faces again, such as %s: each counts once", root, len(again), first_again)
+    if shared:
+        warn_once(
+            logger,
+            "%s: %d faces are in train and in %s too, %s the first: figures there are not of unseen faces",
+            root,
+            len(shared),
+            ", ".join(sorted(set(shared.values()))),
+            dense.paths[min(shared)],
+        )
     return dense if not again else taken(dense, np.setdiff1d(np.arange(len(dense.paths)), again))
 
 

@@ -16,6 +16,7 @@ from transface.data.crops.dense_set import DenseSet, shared_out
 from transface.data.crops.geometry import LAPA_POINTS
 from transface.data.labels.points import CELEBAMASK_REGIONS, LAPA_REGIONS, LFW_PARTS_REGIONS
 from transface.images.files import is_image_name, list_lines
+from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,8 @@ def _celeba_splits(root: Path, numbers: list[int]) -> NDArray[np.str_] | None:
     if not (mapping.is_file() and partition.is_file()):
         if mapping.is_file() or partition.is_file():
             lone = partition if mapping.is_file() else mapping
-            logger.warning(
+            warn_once(
+                logger,
                 "%s: no %s, so the split is one of ours and not CelebA's; with it test images are the published ones",
                 root,
                 lone.name,
@@ -205,7 +207,8 @@ def read_lfw_parts(root: str | Path) -> DenseSet:
             raise ValueError(f"{path} must be named after an image of LFW, such as Aaron_Peirsol_0001.ppm")
     splits = _lfw_splits(root, [path.stem for path in masks])
     if len(left := np.flatnonzero(splits == "")):
-        logger.warning(
+        warn_once(
+            logger,
             "%s: %d images are in none of the lists and are left out, %s the first",
             root,
             len(left),
