@@ -10,21 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 SPLITS = ("train", "val", "test")
-# Words for them in lists and names of folders; FER2013 tests on its two "tests".
-SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "trainset": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "publictest": "val",
-    "test": "test",
-    "testing": "test",
-    "testset": "test",
-    "privatetest": "test",
-}
 
 
 def stratified_split(

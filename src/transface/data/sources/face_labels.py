@@ -30,7 +30,7 @@ from transface.data.labels.expressions import (
 )
 from transface.data.labels.label import Labels
 from transface.data.lists.repeated_names import first_of_each
-from transface.data.sampling.splits import SPLIT_WORDS
+from transface.data.lists.split_words import SPLIT_COLUMNS, split_of_word, splits_of_cells
 from transface.data.sources.face_lists import SEVEN, ListForm, list_form_of, read_listed
 from transface.data.sources.fer2013 import (
     LISTS,
@@ -67,8 +67,6 @@ SetKind = Literal[
 PhotographLabels = ClassLabels | AgeLabels
 # age_gender_race_date; three files of the aligned release lack the race.
 UTKFACE_NAME = re.compile(r"(\d{1,3})_([01])_(?:([0-4])_)?(\d+)")
-SPLIT_NUMBERS = {"0": "train", "1": "val", "2": "test"}
-SPLIT_COLUMNS = ("split", "partition", "usage")
 # What UTKFace's images lie in when not in one folder: its parts as they are published, and splits.
 UTKFACE_FOLDER = re.compile(r"(crop_?)?part[_ -]?\d+|utkface.*|images?|data|faces?", re.IGNORECASE)
 
@@ -213,7 +211,7 @@ def read_utkface(root: Path) -> LabelledFiles:
 
 def _split_of_folders(name: str) -> str:
     """Return the split that the innermost folder named after one says, "" where there is none."""
-    found = [SPLIT_WORDS[part] for part in name.lower().split("/")[:-1] if part in SPLIT_WORDS]
+    found = [split for part in name.split("/")[:-1] if (split := split_of_word(part)) is not None]
     return found[-1] if found else ""
 
 
@@ -222,7 +220,7 @@ def read_class_folders(root: Path, *, output: str = "expression") -> LabelledFil
     as folders).
     """
     folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    splits = {name: SPLIT_WORDS[name.lower()] for name in folders if name.lower() in SPLIT_WORDS}
+    splits = {name: own for name in folders if (own := split_of_word(name)) is not None}
     paths, words, split = [], [], []
     for above, own in (splits or {"": ""}).items():
         base = root / above if above else root
@@ -270,26 +268,10 @@ def read_csv(path: Path) -> LabelledFiles:
             _ages(cells, path) if name == "age" else _classes(cells, name, path)
         )
     column = next((columns[name] for name in SPLIT_COLUMNS if name in columns), None)
-    split = [""] * len(table) if column is None else _splits([row.get(column) or "" for row in table], column, path)
+    split = [""] * len(table)
+    if column is not None:
+        split = splits_of_cells([row.get(column) for row in table], column=column, where=path)
     return LabelledFiles(path.parent, [row[place] for row in table], labels, np.array(split, dtype="<U5"), [])
-
-
-def _splits(cells: Sequence[str], column: str, path: Path) -> list[str]:
-    """Return the split of every row; all are "" where every cell is empty.
-
-    Raises:
-        ValueError: for a word that is no split, or a row without one among others.
-    """
-    words = [cell.strip().lower() for cell in cells]
-    if not any(words):
-        return words
-    known = SPLIT_NUMBERS if set(words) & set(SPLIT_NUMBERS) else SPLIT_WORDS
-    if odd := [cell for cell, word in zip(cells, words, strict=True) if word not in known]:
-        raise ValueError(
-            f"{path}: column {column} must say train, val or test in every row (0, 1, 2; Training, PublicTest,"
-            f" PrivateTest), got {odd[0]!r} in {len(odd)} of {len(cells)}"
-        )
-    return [known[word] for word in words]
 
 
 def read_fer2013(root: Path, *, with_votes: bool = False) -> LabelledFiles:
@@ -311,7 +293,7 @@ def read_fer2013(root: Path, *, with_votes: bool = False) -> LabelledFiles:
         )
     found = read_pixel_rows(path)
     names = [f"fer{row:07d}.png" for row in found.rows.tolist()]
-    split = [SPLIT_WORDS.get(usage.lower(), "") for usage in found.usages]
+    split = [split_of_word(usage) or "" for usage in found.usages]
     rejected = list(found.rejected)
     words: tuple[str, ...] = FER2013
     classes, used = found.emotions, np.ones(len(names), dtype=bool)
@@ -493,7 +475,7 @@ def _looks_like_utkface(root: Path) -> bool:
     if not own or 2 * len(own) <= len(names):
         return False
     folders = {part for name in own for part in name.split("/")[:-1]}
-    others = sorted(part for part in folders if part.lower() not in SPLIT_WORDS and not UTKFACE_FOLDER.fullmatch(part))
+    others = sorted(part for part in folders if not split_of_word(part) and not UTKFACE_FOLDER.fullmatch(part))
     if others:
         warn_once(
             logger,

@@ -17,6 +17,7 @@ import numpy as np
 
 from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.lists.repeated_names import first_of_each, name_hash
+from transface.data.lists.split_words import split_of_word
 from transface.data.loaders import face_batch
 from transface.data.recordio.index import IntArray
 from transface.data.sources.sparse_labels import count_anew
@@ -31,7 +32,6 @@ PATH_COLUMNS = ("path", "image", "file", "filename")
 MOST_LOOKED_FOR = 1_000_000  # images of a list whose folders are looked through for others
 LABEL_COLUMNS = ("label", "identity", "person", "id")
 LARGEST_FILE = 64 << 20
-SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval")
 WHOLE_NUMBER = re.compile(
     r"[0-9]{1,9}(\.0{0,9})?"
 )  # 3, and 3.0 as tables write a column of numbers in which one was missing
@@ -178,7 +178,8 @@ def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112), f
 
 def refuse_splits(root: Path, people: Sequence[str]) -> None:
     """Raise ValueError if what should be people are the parts of a split data set, with the people inside."""
-    if people and all(person.lower() in SPLITS for person in people):
+    # Which of val and test an eval/ is, nobody knows; that it is no person, everybody.
+    if people and all(split_of_word(person) or person.lower() == "eval" for person in people):
         inside = next((entry.name for entry in sorted((root / people[0]).iterdir()) if entry.is_dir()), None)
         if inside is not None:
             raise ValueError(

@@ -1,7 +1,7 @@
 """Attributes of one's own: a CSV or Parquet table with a column of paths and one column a label, of -1, 0, 1 or
 nothing.
 
-Columns `split` (train, val, test, or 0, 1, 2) and `identity` may stand among them. A cell that is empty is not known.
+Columns `split` (the words of data/lists/split_words.py) and `identity` may stand among them. An empty cell is unknown.
 Shapes: n images.
 """
 
@@ -19,7 +19,7 @@ import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
 from transface.data.labels.attributes import AttributeLabels
-from transface.data.sampling.splits import SPLIT_WORDS
+from transface.data.lists.split_words import SPLIT_COLUMNS, splits_of_cells
 from transface.data.sources.attributes.attribute_set import (
     SPLIT_NUMBERS,
     TRAIN,
@@ -29,13 +29,11 @@ from transface.data.sources.attributes.attribute_set import (
 from transface.images.files import list_lines
 
 PATH_COLUMNS = ("path", "image", "file", "filename", "image_id")
-SPLIT_COLUMNS = ("split", "partition")
 IDENTITY_COLUMNS = ("identity", "person", "id", "subject")
-WORDS = {word: SPLIT_NUMBERS[split] for word, split in SPLIT_WORDS.items()} | {"0": 0, "1": 1, "2": 2}
 
 
 def read_table(path: str | Path, *, unknown: int | None = None, labels: Sequence[str] | None = None) -> AttributeSet:
-    """Return the images of a table; paths are relative to its folder. Without a column of splits all images are train.
+    """Return the images of a table; paths are relative to its folder. Without splits all images are train.
 
     Args:
         unknown: see binary_labels.
@@ -126,10 +124,8 @@ def _is_number(cell: Any) -> bool:
 def _splits(table: Any, column: str | None, path: Path) -> NDArray[np.int8]:
     if column is None:
         return np.full(table.num_rows, TRAIN, dtype=np.int8)
-    words = [str(word).strip().lower() for word in table.column(column).to_pylist()]
-    if odd := sorted(set(words) - set(WORDS)):
-        raise ValueError(f"{path}: column {column} must hold train, val and test, got {odd[0]!r}")
-    return np.array([WORDS[word] for word in words], dtype=np.int8)
+    splits = splits_of_cells(table.column(column).to_pylist(), column=column, where=path)
+    return np.array([SPLIT_NUMBERS.get(split, TRAIN) for split in splits], dtype=np.int8)
 
 
 def _people(table: Any, column: str | None, images: Sequence[str]) -> NDArray[np.int64] | None:

@@ -15,6 +15,7 @@ from PIL import Image
 from transface.data.crops.dense_set import DenseSet, shared_out
 from transface.data.crops.geometry import LAPA_POINTS
 from transface.data.labels.points import CELEBAMASK_REGIONS, LAPA_REGIONS, LFW_PARTS_REGIONS
+from transface.data.lists.split_words import NUMBERED_SPLITS
 from transface.images.files import is_image_name, list_lines
 from transface.told_once import warn_once
 
@@ -22,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 IMAGES, MASKS = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno"
 PARTITION_WORDS = ("train", "val", "test")
-PARTITION_NUMBERS = {"0": "train", "1": "val", "2": "test"}
 IMAGES_A_FOLDER = 2000
 SHARES = (0.8, 0.1, 0.1)
 
@@ -95,12 +95,12 @@ def _celeba_splits(root: Path, numbers: list[int]) -> NDArray[np.str_] | None:
     found = []
     for number in numbers:
         part = parts.get(files.get(number, ""))
-        if part not in PARTITION_NUMBERS:
+        if part not in NUMBERED_SPLITS:
             raise ValueError(
                 f"{mapping} and {partition} must tell the split of image {number} of {root} as 0, 1 or 2: the one says"
                 f" that it is {files.get(number, 'nothing')}, the other {part or 'nothing'} of it"
             )
-        found.append(PARTITION_NUMBERS[part])
+        found.append(NUMBERED_SPLITS[part])
     return np.array(found, dtype="<U16")
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transface.data.crops.dense_set import DenseSet
 from transface.data.crops.landmark_sets import LANDMARK_SETS, LandmarkSet
 from transface.data.labels.points import MIRRORED_POINTS
-from transface.data.sampling.splits import SPLIT_WORDS
+from transface.data.lists.split_words import split_of_word
 from transface.images.files import IMAGE_SUFFIXES, files_below, list_lines
 
 BOX_SCALE = 1.25  # of HRNet's boxes around the points
@@ -31,7 +31,6 @@ def read_pts_files(root: str | Path) -> DenseSet:
     found = sorted(name for name in files_below(root) if name.endswith(".pts"))
     if not found:
         raise FileNotFoundError(f"no .pts file below {root}: each photograph has one of its name beside it")
-    known = SPLIT_WORDS | TEST_FOLDERS
     paths, splits, boxes, points = [], [], [], []
     for name in found:
         stem = name.removesuffix(".pts")
@@ -42,8 +41,8 @@ def read_pts_files(root: str | Path) -> DenseSet:
         paths.append(image)
         points.append(own)
         boxes.append(_box(own))
-        words = [known[part.lower()] for part in Path(name).parts[:-1] if part.lower() in known]
-        splits.append(words[-1] if words else "train")
+        own_splits = [split_of_word(part) or TEST_FOLDERS.get(part.lower()) for part in Path(name).parts[:-1]]
+        splits.append(next(filter(None, reversed(own_splits)), "train"))
     if len({len(own) for own in points}) > 1:
         odd = next(place for place, own in enumerate(points) if len(own) != len(points[0]))
         raise ValueError(f"{root / found[odd]} has {len(points[odd])} points, {root / found[0]} has {len(points[0])}")
