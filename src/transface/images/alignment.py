@@ -42,6 +42,12 @@ def inverse_points(transforms: Tensor, places: Tensor) -> Tensor:
     return (places.to(inverse) - transforms[..., 2:].to(inverse).mT) @ inverse.mT
 
 
+def are_usable(points: Tensor) -> Tensor:
+    """Return whether the points (B, P, 2) of each face are finite and not all in one place, (B,)."""
+    spread = (points.double() - points.double().mean(-2, keepdim=True)).square().sum((-2, -1))
+    return torch.isfinite(spread) & (spread >= 1e-6)
+
+
 def similarity_transforms(points: Tensor, target: Tensor | None = None) -> Tensor:
     """Return (B, 2, 3) float64: rotation, one scale and shift, no reflection, that bring `points` nearest to `target`.
 
@@ -63,7 +69,7 @@ def similarity_transforms(points: Tensor, target: Tensor | None = None) -> Tenso
     mean_z, mean_w = z.mean(-2, keepdim=True), w.mean(-2, keepdim=True)
     z, w = z - mean_z, (w - mean_w).expand_as(z)
     spread = z.square().sum((-2, -1))
-    unusable = ~torch.isfinite(spread) | (spread < 1e-6)
+    unusable = ~are_usable(points)
     if unusable.any():
         raise ValueError(
             f"the points of face {int(unusable.nonzero()[0])} are not finite or all in one place:"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from transface.images.alignment import FACE_SIZE, inverse_points, similarity_transforms, template_points
+from transface.images.alignment import FACE_SIZE, are_usable, inverse_points, similarity_transforms, template_points
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,7 @@ REFUSED_RESIDUAL = 0.4  # of the distance between the eyes
 SUSPECT_RESIDUAL = 0.25
 OUTSIDE = 0.3  # share of the crop beyond the picture
 NAMED = 5
+UNUSABLE = "the points are not finite or all in one place"
 ORDER = "expected x, y of left eye, right eye, nose, left and right mouth corner, as the viewer sees them"
 
 
@@ -71,6 +72,10 @@ def refusals(points: Tensor, *, picture: tuple[int, int] | None = None) -> list[
     Args:
         picture: its (height, width): faces mostly outside it are refused too.
     """
+    usable = are_usable(points)
+    if not bool(usable.all()):  # these have no fit
+        others = iter(refusals(points[usable], picture=picture))
+        return [next(others) if good else UNUSABLE for good in usable.tolist()]
     found = fit_of_points(points)
     outside = share_outside(points, picture) if picture is not None else torch.zeros(len(points))
     reasons: list[str | None] = []

@@ -95,9 +95,11 @@ def detect_faces(
     scales = [_scale(image.shape[:2], max_side) for image in images]
     seen = [_scaled(image, scale) for image, scale in zip(images, scales, strict=True)]
     found = []
-    for faces, scale in zip(_detect_each(detector, seen), scales, strict=True):
-        # Pixel i of the picture lies at (i + 1/2) * scale - 1/2 of what the detector saw.
-        boxes, points = (faces.boxes + 0.5) / scale - 0.5, (faces.points + 0.5) / scale - 0.5
+    for faces, image, small in zip(_detect_each(detector, seen), images, seen, strict=True):
+        # Pixel i of the picture lies at (i + 1/2) * scale - 1/2 of what the detector saw. Sides are whole pixels, so
+        # the two scales of a narrow picture differ.
+        scale = np.array([small.shape[1] / image.shape[1], small.shape[0] / image.shape[0]])
+        boxes, points = (faces.boxes + 0.5) / np.tile(scale, 2) - 0.5, (faces.points + 0.5) / scale - 0.5
         own = Faces(boxes.astype(np.float32), points.astype(np.float32), faces.scores, faces.failed)
         eyes = np.linalg.norm(own.points[:, 1] - own.points[:, 0], axis=-1)
         found.append(own.take(np.flatnonzero(eyes >= min_eye_distance).tolist()))

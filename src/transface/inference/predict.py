@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transface.backbones.parts.sound_answers import BrokenAnswersError
 from transface.images.alignment import align_image, similarity_transforms, template_points
 from transface.images.alignment_check import check_points
 from transface.images.detection import Detector, Policy
@@ -45,11 +46,12 @@ class FoundFace(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """One picture: its name, its faces, and why it failed ("" where it did not)."""
+    """One picture: its name, its faces, why it failed ("" where it did not), and its (height, width), upright."""
 
     image: str
     faces: list[FoundFace]
     error: str = ""
+    size: tuple[int, int] | None = None
 
 
 class _Cut(NamedTuple):
@@ -91,7 +93,8 @@ def predict_pictures(
         progress: told how many pictures are done.
 
     Raises:
-        ValueError: for a name the model does not answer, or points and a detector.
+        ValueError: for a name the model does not answer, points and a detector, or answers that are no numbers for any
+            face; where they are for others, those pictures fail.
     """
     if points is not None and detector is not None:
         raise ValueError("give points or a detector, not both")
@@ -102,25 +105,37 @@ def predict_pictures(
         group = pictures[start : start + batch_size]
         cuts: list[list[_Cut]] = []
         errors: list[str] = []
+        sizes: list[tuple[int, int] | None] = []
         for name, picture in group:
+            cuts.append([])
+            errors.append("")
+            sizes.append(None)
             try:
-                cuts.append(
-                    _cut(model, name, picture, points=points, fit=fit)
+                pixels = read_picture(picture, name=name)
+                sizes[-1] = (int(pixels.shape[1]), int(pixels.shape[2]))
+                cuts[-1] = (
+                    _cut(model, name, pixels, points=points, fit=fit)
                     if detector is None
-                    else _found(model, name, picture, detector, faces)
+                    else _found(model, name, pixels, detector, faces)
                 )
-                errors.append("")
             except (ValueError, OSError) as error:
-                cuts.append([])
-                errors.append(" ".join(str(error).split()))
+                errors[-1] = " ".join(str(error).split())
         shown = [cut for own in cuts for cut in own]
         num_unaligned += sum(cut.points is None and not torch.equal(cut.back, as_it_is) for cut in shown)
         rows = _answered(model, shown, wanted, batch_size)
+        if rows and all(isinstance(row, str) for row in rows) and not any(one.faces for one in found):
+            raise ValueError(f"{group[0][0]} and all others: {rows[0]}")
         taken = 0
-        for (name, _), own, reason in zip(group, cuts, errors, strict=True):
-            answers = [_face(model, wanted, cut, rows[taken + place]) for place, cut in enumerate(own)]
+        for (name, _), own, reason, size in zip(group, cuts, errors, sizes, strict=True):
+            answers = rows[taken : taken + len(own)]
             taken += len(own)
-            found.append(Prediction(name, answers, reason))
+            reason = next((answer for answer in answers if isinstance(answer, str)), reason)
+            told = [
+                _face(model, wanted, cut, answer)
+                for cut, answer in zip(own, answers, strict=True)
+                if not reason and not isinstance(answer, str)
+            ]
+            found.append(Prediction(name, told, reason, size))
         progress(len(group))
     if num_unaligned and fit != "center_crop" and any(model.outputs[name].kind == "embedding" for name in wanted):
         log.warning(
@@ -134,8 +149,7 @@ def predict_pictures(
     return found
 
 
-def _cut(model: FaceModel, name: str, picture: Any, *, points: Mapping[str, Any] | None, fit: Fit) -> list[_Cut]:
-    pixels = read_picture(picture, name=name)
+def _cut(model: FaceModel, name: str, pixels: Tensor, *, points: Mapping[str, Any] | None, fit: Fit) -> list[_Cut]:
     if points is None:
         image = fitted(pixels[None], model.image_size, fit=fit, name=name)[0]
         move = fit_matrix((pixels.shape[1], pixels.shape[2]), model.image_size, fit=fit)
@@ -153,16 +167,18 @@ def _cut(model: FaceModel, name: str, picture: Any, *, points: Mapping[str, Any]
     return [_Cut(image, _inverse(move), own) for image, move, own in zip(images, forward, rows, strict=True)]
 
 
-def _found(model: FaceModel, name: str, picture: Any, detector: Detector, faces: Policy) -> list[_Cut]:
+def _found(model: FaceModel, name: str, pixels: Tensor, detector: Detector, faces: Policy) -> list[_Cut]:
     ((found, reason),) = find_faces(
         detector,
-        [as_bytes(read_picture(picture, name=name))],
+        [as_bytes(pixels)],
         take=faces,
         size=model.image_size,
         margin=face_margin(model),
     )
     if not found:
         raise ValueError(reason)
+    if reason is not None and faces == "all":
+        log.warning("%s: %d faces are answered; %s", name, len(found), reason)
     points = torch.from_numpy(np.stack([face.points for face in found])).double()
     forward = similarity_transforms(points, template_points(model.image_size, margin=face_margin(model)))
     return [
@@ -183,11 +199,20 @@ def _inverse(transform: Tensor) -> Tensor:
 
 def _answered(
     model: FaceModel, faces: Sequence[_Cut], wanted: Sequence[str], batch_size: int
-) -> list[dict[str, Tensor]]:
+) -> list[dict[str, Tensor] | str]:
+    """Return the answers to every face, or why there are none: numbers that are none cost a picture and not the
+    others.
+    """
     if not faces:
         return []
     stacked = torch.stack([cut.image if cut.image.dtype == torch.uint8 else cut.image.float() for cut in faces])
-    answers = model.predict(stacked, outputs=wanted, batch_size=batch_size)
+    try:
+        answers = model.predict(stacked, outputs=wanted, batch_size=batch_size)
+    except BrokenAnswersError as error:
+        if len(faces) > 1:
+            halves = (faces[: len(faces) // 2], faces[len(faces) // 2 :])
+            return [answer for half in halves for answer in _answered(model, half, wanted, batch_size)]
+        return [f"its {error.name} is NaN, infinite or zero: broken weights, or a precision too low for them"]
     return [{name: rows[place] for name, rows in answers.items()} for place in range(len(faces))]
 
 

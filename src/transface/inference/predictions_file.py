@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from transface.artifacts import write_whole, writing_path
 from transface.backbones.features import Output
@@ -23,6 +23,8 @@ from transface.inference.predict import FoundFace, Prediction
 
 TEXT_WIDTH = 320  # pixels beside the picture
 LEAST_HEIGHT = 220
+LARGEST_SIDE = 2048  # of a picture in an overlay
+USUAL_SIDE = 640  # the longer side up to which points and words have their usual size
 
 
 def as_json(predictions: Sequence[Prediction], regions: dict[str, str] | None = None) -> list[dict[str, Any]]:
@@ -55,7 +57,8 @@ def as_json(predictions: Sequence[Prediction], regions: dict[str, str] | None = 
 
 
 def write_predictions(predictions: Sequence[Prediction], path: str | Path) -> Path:
-    """Write predictions to a .json or .parquet file, maps of regions as PNGs in the folder <stem>_regions beside it.
+    """Write predictions to a .json or .parquet file, maps of regions as PNGs of the size of their picture, upright, in
+    the folder <stem>_regions beside it: the number of the region of each pixel, 0 outside what the network saw.
 
     A Parquet file has a row a face: image, box, points, error, and a column a label ("attributes.Smiling"), class
     ("expression.label") or number.
@@ -104,8 +107,10 @@ def _write_regions(predictions: Sequence[Prediction], path: Path) -> dict[str, s
             for name, value in face.outputs.items():
                 if isinstance(value, torch.Tensor):
                     file = path.with_name(f"{path.stem}_regions") / f"{flat_name(prediction.image)}_{place}_{name}.png"
+                    own = value.numpy()
+                    shown = own if prediction.size is None else regions_of_picture(own, face.back, prediction.size)
                     with writing_path(file) as partial:
-                        Image.fromarray(value.numpy()).save(partial, format="PNG")
+                        Image.fromarray(shown).save(partial, format="PNG")
                     written[f"{prediction.image}/{place}/{name}"] = str(file.relative_to(path.parent))
     return written
 
@@ -117,40 +122,62 @@ def flat_name(image: str) -> str:
 
 def write_overlay(prediction: Prediction, picture: Any, folder: str | Path, *, outputs: dict[str, Output]) -> Path:
     """Write <folder>/<picture>.png: the picture with boxes, points and regions drawn on it, and the answers in words
-    beside it.
+    beside it. Small pictures are enlarged for it, those of more than 2,048 pixels a side reduced.
     """
     pixels = read_picture(picture, name=prediction.image)
     pixels = pixels if pixels.dtype == torch.uint8 else to_uint8(pixels)
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    scale = max(1, round(LEAST_HEIGHT / image.height))
-    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS)
+    to_page, size = _page_of((image.height, image.width))
+    image = image.resize(size[::-1], Image.Resampling.LANCZOS)
+    mark = max(1.0, max(size) / USUAL_SIDE)
     for face in prediction.faces:
-        image = _with_regions(image, face, outputs, scale)
-        _draw_geometry(ImageDraw.Draw(image), face, outputs, scale)
+        image = _with_regions(image, face, outputs, to_page)
+        _draw_geometry(ImageDraw.Draw(image), face, outputs, to_page, mark)
     lines = [
         line
         for place, face in enumerate(prediction.faces)
         for line in _lines(place, face, outputs, several=len(prediction.faces) > 1)
     ]
     lines = lines or [prediction.error or "no face"]
-    page = Image.new("RGB", (image.width + TEXT_WIDTH, max(image.height, 16 * len(lines) + 16)), "white")
+    row_height, text_width = round(16 * mark), round(TEXT_WIDTH * mark)
+    page = Image.new("RGB", (image.width + text_width, max(image.height, row_height * (len(lines) + 1))), "white")
     page.paste(image, (0, 0))
     drawing = ImageDraw.Draw(page)
+    font = ImageFont.load_default(size=10 * mark)
     for row, line in enumerate(lines):
-        drawing.text((image.width + 10, 8 + 16 * row), line, fill="black")
+        drawing.text((image.width + 10 * mark, row_height * (row + 0.5)), line, fill="black", font=font)
     target = Path(folder) / f"{flat_name(prediction.image)}.png"
     with writing_path(target) as partial:
         page.save(partial, format="PNG")
     return target
 
 
-def _draw_geometry(drawing: ImageDraw.ImageDraw, face: FoundFace, outputs: dict[str, Output], scale: int) -> None:
+def _page_of(size: tuple[int, int]) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """Return the (2, 3) transform from the pixels of a picture of (height, width) to those it is drawn at, and their
+    (height, width).
+    """
+    wanted = max(1, round(LEAST_HEIGHT / size[0]))
+    scale = min(wanted, LARGEST_SIDE / max(size)) if max(size) * wanted > LARGEST_SIDE else wanted
+    drawn = tuple(max(1, round(side * scale)) for side in size)
+    y, x = (own / side for own, side in zip(drawn, size, strict=True))
+    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]]), (drawn[0], drawn[1])
+
+
+def _draw_geometry(
+    drawing: ImageDraw.ImageDraw,
+    face: FoundFace,
+    outputs: dict[str, Output],
+    to_page: NDArray[np.float64],
+    mark: float,
+) -> None:
+    radius = round(2 * mark)
     if face.box is not None:
-        drawing.rectangle([side * scale for side in face.box], outline=(255, 160, 0), width=2)
+        corners = np.reshape(face.box, (2, 2)) @ to_page[:, :2].T + to_page[:, 2]
+        drawing.rectangle(np.rint(corners).ravel().tolist(), outline=(255, 160, 0), width=radius)
     for name, value in face.outputs.items():
         if outputs[name].kind == "points":
-            for x, y in value:
-                drawing.ellipse([x * scale - 2, y * scale - 2, x * scale + 2, y * scale + 2], fill=(0, 220, 90))
+            for x, y in np.rint(np.reshape(value, (-1, 2)) @ to_page[:, :2].T + to_page[:, 2]):  # Pillow cuts off
+                drawing.ellipse([x - radius, y - radius, x + radius, y + radius], fill=(0, 220, 90))
 
 
 def region_colours(names: Sequence[str]) -> NDArray[np.uint8]:
@@ -174,29 +201,33 @@ def regions_of_picture(
         back: (2, 3) from the network's pixels to the picture's; None: the whole picture is the network's image.
     """
     height, width = regions.shape
-    rows, columns = np.mgrid[: size[0], : size[1]].astype(np.float64)
     if back is None:
-        x, y = (columns + 0.5) * width / size[1] - 0.5, (rows + 0.5) * height / size[0] - 0.5
+        x, y = width / size[1], height / size[0]
+        forward = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]])
     else:
-        forward = np.linalg.inv(np.vstack([np.asarray(back, np.float64), [0.0, 0.0, 1.0]]))
-        x = forward[0, 0] * columns + forward[0, 1] * rows + forward[0, 2]
-        y = forward[1, 0] * columns + forward[1, 1] * rows + forward[1, 2]
-    x, y = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    found = regions[y.clip(0, height - 1), x.clip(0, width - 1)]
-    return np.where(inside, found, 0).astype(np.uint8)
+        forward = np.linalg.inv(np.vstack([np.asarray(back, np.float64), [0.0, 0.0, 1.0]]))[:2]
+    columns = np.arange(size[1], dtype=np.float64)
+    shown = np.zeros(size, dtype=np.uint8)
+    for row in range(size[0]):  # a row at a time: a photograph may have 80 million pixels
+        x = np.rint(forward[0, 0] * columns + (forward[0, 1] * row + forward[0, 2]))
+        y = np.rint(forward[1, 0] * columns + (forward[1, 1] * row + forward[1, 2]))
+        inside = np.flatnonzero((x >= 0) & (x < width) & (y >= 0) & (y < height))
+        shown[row, inside] = regions[y[inside].astype(np.int64), x[inside].astype(np.int64)]
+    return shown
 
 
-def _with_regions(image: Image.Image, face: FoundFace, outputs: dict[str, Output], scale: int) -> Image.Image:
+def _with_regions(
+    image: Image.Image, face: FoundFace, outputs: dict[str, Output], to_page: NDArray[np.float64]
+) -> Image.Image:
     for name, value in face.outputs.items():
         if outputs[name].kind != "regions":
             continue
-        size = (image.height // scale, image.width // scale)
-        shown = regions_of_picture(value.numpy(), face.back, size)
-        painted = Image.fromarray(region_colours(outputs[name].names)[shown]).resize(
-            image.size, Image.Resampling.NEAREST
-        )
-        cover = Image.fromarray(((shown > 0) * 110).astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
+        back = None
+        if face.back is not None:
+            back = (np.vstack([to_page, [0, 0, 1]]) @ np.vstack([face.back, [0, 0, 1]]))[:2].tolist()
+        shown = regions_of_picture(value.numpy(), back, (image.height, image.width))
+        painted = Image.fromarray(region_colours(outputs[name].names)[shown])
+        cover = Image.fromarray(((shown > 0) * 110).astype(np.uint8))
         image = Image.composite(painted, image, cover)
     return image
 

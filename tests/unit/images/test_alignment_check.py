@@ -122,3 +122,12 @@ def test_a_large_picture_is_averaged_before_it_shrinks() -> None:
     aligned = align_image(ramp, template_points() * 8.3 + 60.0)[0]
     x = torch.arange(112) * 8.3 + 60.0
     assert (aligned[0, 50] - x * 255 / 1199).abs()[2:-2].max() < 0.2
+
+
+@pytest.mark.parametrize("odd", [0.0, float("nan"), float("inf")])
+def test_a_face_without_places_costs_itself_and_not_its_list(odd: float, caplog: pytest.LogCaptureFixture) -> None:
+    points = torch.stack([GOOD[0], torch.full((5, 2), odd), GOOD[0], GOOD[0]])
+    reasons = refusals(points, picture=(260, 260))
+    assert [reason is None for reason in reasons] == [True, False, True, True]
+    check_listed_points(points, ["a", "b", "c", "d"], source="points.csv")
+    assert "b: the points are not finite or all in one place" in caplog.text

@@ -11,6 +11,14 @@ DIFFERENT_IMAGES = 2.0 / 127.5  # mean difference of pixels in [-1, 1] from whic
 SAME_DIRECTION = 1e-6
 
 
+class BrokenAnswersError(ValueError):
+    """An answer is NaN, infinite or a zero embedding; `name` is the output's."""
+
+    def __init__(self, message: str, *, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 def check_answers(name: str, rows: Tensor, *, of: str, is_embedding: bool = False, first: int = 0) -> Tensor:
     """Return answers (N, ...).
 
@@ -21,7 +29,7 @@ def check_answers(name: str, rows: Tensor, *, of: str, is_embedding: bool = Fals
         first: the index of the first image, for the message.
 
     Raises:
-        ValueError: naming the first image whose answer is NaN, infinite or a zero embedding.
+        BrokenAnswersError: naming the first image whose answer is NaN, infinite or a zero embedding.
     """
     if not len(rows):
         return rows
@@ -31,9 +39,10 @@ def check_answers(name: str, rows: Tensor, *, of: str, is_embedding: bool = Fals
         broken, words = ~flat.any(1), "zero: they have no direction"
     if broken.any():
         what = "embeddings" if is_embedding else f"answers ({name})"
-        raise ValueError(
+        raise BrokenAnswersError(
             f"{int(broken.sum())} of {len(rows)} {what} are {words}, the first is image"
-            f" {first + int(torch.argmax(broken.int()))} of {of}: broken weights, or a precision too low for them"
+            f" {first + int(torch.argmax(broken.int()))} of {of}: broken weights, or a precision too low for them",
+            name=name,
         )
     return rows
 
