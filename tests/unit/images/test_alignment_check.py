@@ -126,7 +126,7 @@ def test_a_large_picture_is_averaged_before_it_shrinks() -> None:
 
 @pytest.mark.parametrize("odd", [0.0, float("nan"), float("inf")])
 def test_a_face_without_places_costs_itself_and_not_its_list(odd: float, caplog: pytest.LogCaptureFixture) -> None:
-    points = torch.stack([GOOD[0], torch.full((5, 2), odd), GOOD[0], GOOD[0]])
+    points = torch.stack([GOOD, torch.full((5, 2), odd, dtype=torch.float64), GOOD, GOOD])
     reasons = refusals(points, picture=(260, 260))
     assert [reason is None for reason in reasons] == [True, False, True, True]
     check_listed_points(points, ["a", "b", "c", "d"], source="points.csv")
