@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from importlib import metadata
@@ -39,7 +40,7 @@ def writing_path(path: str | Path) -> Iterator[Path]:
 
     The bytes reach the disk before the move, and the move before this returns. The folder is made if need be. Whoever
     may read the folder may read the file. For libraries that want a path; `writing_file` is for those that take an open
-    file.
+    file, `staging_path` for a file that is opened by its name before it takes its place.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +55,36 @@ def writing_path(path: str | Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def staging_path(path: str | Path) -> Iterator[Path]:
+    """Give a path of the same name in a folder beside `path` to write to, and to look at under that name; once the
+    block ends, move what lies there to `path`. Of one that fails nothing is left.
+
+    Files that were written beside it in that folder, and that it names, come to lie beside `path`: they need names of
+    their own there. All are on the disk before the move.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        staged = Path(folder) / path.name
+        yield staged
+        files = sorted(Path(folder).iterdir())
+        for file in files:
+            sync(file)
+        moved = []
+        try:
+            for file in files:
+                if file != staged:
+                    moved.append(file.replace(path.with_name(file.name)))
+            sync(path.parent)
+            staged.replace(path)
+        except BaseException:
+            for file in moved:
+                file.unlink(missing_ok=True)
+            raise
+        sync(path.parent)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from transface.artifacts import cache_folder, kept_path, replace_folder, writing_file
+from transface.artifacts import cache_folder, kept_path, replace_folder, staging_path, writing_file
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +73,51 @@ def test_a_folder_that_cannot_be_replaced_is_there_again(tmp_path: Path, monkeyp
     replace_folder(tmp_path / "new", tmp_path / "old")
     assert (tmp_path / "old" / "file").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_staged_file_is_opened_by_its_name_and_takes_its_place_with_what_lies_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "model.onnx"
+    with staging_path(path) as staged:
+        assert staged.name == path.name
+        assert staged.parent.parent == path.parent
+        staged.write_text("model")
+        staged.with_name("model.data").write_text("weights")
+        assert not path.exists()
+    assert {file.name: file.read_text() for file in path.parent.iterdir()} == {
+        "model.onnx": "model",
+        "model.data": "weights",
+    }
+
+
+@pytest.mark.parametrize("fails", ["block", "sync", "first move", "last move"])
+def test_a_file_that_cannot_be_staged_leaves_the_older_one_alone(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_text("older")
+    replace, moves = Path.replace, []
+
+    def broken_move(file: Path, target: Path) -> Path:
+        moves.append(target)
+        if len(moves) == (1 if fails == "first move" else 2):
+            raise OSError("the disk is broken")
+        return replace(file, target)
+
+    def broken(_: Path) -> None:
+        raise OSError("the disk is broken")
+
+    def stage() -> None:
+        with staging_path(path) as staged:
+            staged.write_text("model")
+            staged.with_name("model.data").write_text("weights")
+            if fails == "block":
+                broken(staged)
+            if fails == "sync":
+                monkeypatch.setattr("transface.artifacts.sync", broken)
+            if fails.endswith("move"):
+                monkeypatch.setattr(Path, "replace", broken_move)
+
+    with pytest.raises(OSError, match="broken"):
+        stage()
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    assert path.read_text() == "older"

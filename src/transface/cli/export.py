@@ -10,7 +10,6 @@ from typing import Any
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from transface.artifacts import sync
 from transface.cli.config.compose import instantiate, run_verb
 from transface.cli.config.errors import UserError
 from transface.cli.config.model_options import open_model
@@ -54,19 +53,14 @@ def export(cfg: DictConfig) -> None:
     if path.exists() and not cfg.overwrite:
         raise FileExistsError(f"{path} is there already: choose another output, or overwrite=true")
     verification = Verification(cfg, model)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if cfg.format == "safetensors":
         publish_folder(cfg, model, path)
         return
     # An older export stays until the new one is written and checked.
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        writing = Path(folder) / path.name
-        if cfg.format == "torch_export":
-            export_program_file(cfg, model, writing)
-        else:
-            export_onnx_file(cfg, model, writing)
-        verification.check(writing)
-        move_export(writing, path)
+    if cfg.format == "torch_export":
+        export_program_file(cfg, model, path, verification)
+    else:
+        export_onnx_file(cfg, model, path, verification)
     if cfg.format == "onnx":
         outputs = cfg.output_name if list(model.outputs) == ["embedding"] else ", ".join(model.outputs)
         print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB, input {cfg.input_name}, output {outputs}")
@@ -135,29 +129,19 @@ def publish_folder(cfg: DictConfig, model: Any, path: Path) -> None:
     print(f"{path}: model.safetensors, config.json, README.md with {len(results)} results")
 
 
-def move_export(written: Path, path: Path) -> None:
-    """Give a written and checked file its name; an ONNX file brings the weights that lie beside it."""
-    if path.suffix == ".onnx":
-        import onnx
-
-        from transface.export.to_onnx import save_graph
-
-        save_graph(onnx.load(written), path)
-    else:
-        sync(written)
-        written.replace(path)
-        sync(path.parent)
-
-
-def export_program_file(cfg: DictConfig, model: Any, path: Path) -> None:
-    """Write a torch.export program."""
+def export_program_file(cfg: DictConfig, model: Any, path: Path, verification: "Verification") -> None:
+    """Write a torch.export program that passes the verification."""
     from transface.export.to_torch_export import export_program
 
-    print(export_program(model.backbone, path, tolerance=cfg.tolerance, faces=real_faces(cfg, model, 16)))
+    def check(written: Path, agreement: Any) -> None:
+        print(agreement)
+        verification.check(written)
+
+    export_program(model.backbone, path, tolerance=cfg.tolerance, faces=real_faces(cfg, model, 16), check=check)
 
 
-def export_onnx_file(cfg: DictConfig, model: Any, path: Path) -> None:
-    """Write an ONNX file of the wanted precision."""
+def export_onnx_file(cfg: DictConfig, model: Any, path: Path, verification: "Verification") -> None:
+    """Write an ONNX file of the wanted precision that passes the verification."""
     from transface.export.low_precision import to_float16, to_int8
     from transface.export.to_onnx import export_onnx
 
@@ -172,16 +156,23 @@ def export_onnx_file(cfg: DictConfig, model: Any, path: Path) -> None:
         "tolerance": cfg.tolerance,
     }
     faces = real_faces(cfg, model, 16)
+
+    def check(written: Path, agreement: Any) -> None:
+        print(f"float32: {agreement}")
+        if cfg.precision == "float32":
+            verification.check(written)
+
+    def check_smaller(written: Path) -> None:
+        report_agreement(cfg, model, written, faces)
+        verification.check(written)
+
     with tempfile.TemporaryDirectory() as folder:
         full = path if cfg.precision == "float32" else Path(folder) / "full.onnx"
-        agreement = export_onnx(model.backbone, full, faces=faces, metadata=metadata, **settings)
-        print(f"float32: {agreement}")
+        export_onnx(model.backbone, full, faces=faces, metadata=metadata, check=check, **settings)
         if cfg.precision == "float16":
-            to_float16(full, path)
+            to_float16(full, path, check=check_smaller)
         elif cfg.precision == "int8":
-            to_int8(full, path, real_faces(cfg, model, cfg.num_calibration_images))
-    if cfg.precision != "float32":
-        report_agreement(cfg, model, path, faces)
+            to_int8(full, path, real_faces(cfg, model, cfg.num_calibration_images), check=check_smaller)
 
 
 def report_agreement(cfg: DictConfig, model: Any, path: Path, faces: Any) -> None:
@@ -189,12 +180,13 @@ def report_agreement(cfg: DictConfig, model: Any, path: Path, faces: Any) -> Non
     `min_cosine`.
     """
     from transface.export.agreement import ExportError, compare
+    from transface.export.input_range import SIGNED
     from transface.export.onnx_backbone import OnnxBackbone
     from transface.export.to_onnx import comparison_faces, on_the_cpu, runner
 
     original, image_size = on_the_cpu(model.backbone)
     compared = faces if faces is not None else comparison_faces(image_size, None)
-    agreement = compare(runner(original), runner(OnnxBackbone(path)), compared)
+    agreement = compare(runner(original), runner(OnnxBackbone(path, input_range=SIGNED)), compared)
     print(f"{cfg.precision}: {agreement}")
     if agreement.min_cosine < cfg.min_cosine:
         raise ExportError(

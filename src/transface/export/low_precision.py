@@ -4,7 +4,7 @@ Shapes: N faces, H x W pixels. Input and output stay float32, so that the same t
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from torch import Tensor
 
 from transface.export.quiet import quiet
-from transface.export.to_onnx import describe, hide_pixel_scaling_names, save_graph
+from transface.export.to_onnx import describe, hide_pixel_scaling_names, writing_graph
 
+Check = Callable[[Path], None]  # of a file that is written, and not yet in its place
 CALIBRATION_BATCH = 8
 FEWEST_CALIBRATION_FACES = 32
 QUANTIZED_OPERATORS = ["Conv", "MatMul", "Gemm"]
@@ -42,19 +43,26 @@ class CalibrationFaces(CalibrationDataReader):
         return None if batch is None else {self.input_name: batch}
 
 
-def to_float16(source: str | Path, path: str | Path) -> None:
-    """Write the ONNX model `source` with half-precision weights and arithmetic to `path`."""
+def to_float16(source: str | Path, path: str | Path, *, check: Check | None = None) -> None:
+    """Write the ONNX model `source` with half-precision weights and arithmetic to `path`.
+
+    Args:
+        check: called with the file before it takes its place; may raise.
+    """
     with quiet():
         graph = convert_float_to_float16(onnx.load(source), keep_io_types=True)
         OnnxModel(graph).topological_sort()  # the casts of input and output were put at the end
-    _finish(graph, Path(path), {"precision": "float16"})
+    _finish(graph, Path(path), {"precision": "float16"}, check)
 
 
-def to_int8(source: str | Path, path: str | Path, calibration_faces: Tensor) -> None:
+def to_int8(source: str | Path, path: str | Path, calibration_faces: Tensor, *, check: Check | None = None) -> None:
     """Write the ONNX model `source` with 8-bit convolutions and matrix products to `path`.
 
     Ranges of activations are the extremes over `calibration_faces` (N, 3, H, W), float in [-1, 1]; weights have one
     scale per output channel. Norms, softmax and the gate stay float.
+
+    Args:
+        check: called with the file before it takes its place; may raise.
 
     Raises:
         ValueError: if there are fewer than 32 calibration faces: ranges of noise or of a few faces ruin a recogniser.
@@ -83,10 +91,12 @@ def to_int8(source: str | Path, path: str | Path, calibration_faces: Tensor) -> 
         graph = onnx.load(written)
     words = {entry.key: entry.value for entry in onnx.load(source, load_external_data=False).metadata_props}
     onnx.helper.set_model_props(graph, words)
-    _finish(graph, Path(path), {"precision": "int8", "calibration_faces": len(calibration_faces)})
+    _finish(graph, Path(path), {"precision": "int8", "calibration_faces": len(calibration_faces)}, check)
 
 
-def _finish(graph: onnx.ModelProto, path: Path, words: Mapping[str, Any]) -> None:
+def _finish(graph: onnx.ModelProto, path: Path, words: Mapping[str, Any], check: Check | None) -> None:
     describe(graph, words)
     hide_pixel_scaling_names(graph)
-    save_graph(graph, path)
+    with writing_graph(graph, path) as written:
+        if check is not None:
+            check(written)

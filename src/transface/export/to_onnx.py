@@ -5,12 +5,12 @@ One input (N, 3, H, W), RGB float in [-1, 1], batch size free; of a recogniser o
 other network its outputs by their names. The metadata say so.
 """
 
+import contextlib
 import copy
 import json
 import re
-import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from transface.artifacts import sync, write_whole
+from transface.artifacts import staging_path
 from transface.export.agreement import Agreement, compare, random_faces, require
 from transface.export.export_view import ExportView
+from transface.export.input_range import SIGNED
 from transface.export.onnx_backbone import OnnxBackbone
 from transface.export.onnx_network import OnnxNetwork
 from transface.export.quiet import quiet
@@ -46,6 +47,7 @@ def export_onnx(
     tolerance: float = TOLERANCE,
     faces: Tensor | None = None,
     metadata: Mapping[str, Any] | None = None,
+    check: Callable[[Path, Agreement], None] | None = None,
 ) -> Agreement:
     """Write `backbone` to `path` (.onnx) and return how well onnxruntime agrees with PyTorch on random faces and on
     `faces`.
@@ -55,9 +57,10 @@ def export_onnx(
         tolerance: the largest difference allowed in any number, relative to the norm of the embedding.
         faces: real ones to compare on besides, (N, 3, H, W) float in [-1, 1].
         metadata: more words for the file, e.g. where the model comes from.
+        check: called with the file before it takes its place, and with its Agreement; may raise.
 
     Raises:
-        ExportError: if the numbers differ beyond the tolerance; then no file is left.
+        ExportError: if the numbers differ beyond the tolerance; then no file is left, and an older one stays.
         ValueError: if opset or path cannot be.
     """
     path = checked_path(path, opset=opset)
@@ -76,14 +79,13 @@ def export_onnx(
         },
     )
     hide_pixel_scaling_names(found)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        writing = Path(folder) / path.name
-        save_graph(found, writing)
-        opened = OnnxBackbone(writing, batch_size=None) if alone else OnnxNetwork(writing)
+    with writing_graph(found, path) as written:
+        opened = OnnxBackbone(written, batch_size=None, input_range=SIGNED) if alone else OnnxNetwork(written)
         kinds = [output.kind for output in model.outputs.values()]
         agreement = compare(runner(model), runner(opened), comparison_faces(image_size, faces), kinds=kinds)
         require(agreement, tolerance, what=path.name)
-    save_graph(found, path)
+        if check is not None:
+            check(written, agreement)
     return agreement
 
 
@@ -160,17 +162,29 @@ def hide_pixel_scaling_names(graph: onnx.ModelProto) -> None:
 
 
 def save_graph(graph: onnx.ModelProto, path: Path) -> None:
-    """Write a checked model, whole or not at all, in place of an older one.
+    """Write a checked model, whole or not at all, in place of an older one."""
+    with writing_graph(graph, path):
+        pass
+
+
+@contextlib.contextmanager
+def writing_graph(graph: onnx.ModelProto, path: Path) -> Iterator[Path]:
+    """Write a checked model beside `path`, give where it lies, and let it take the place of an older one once the block
+    ends; of one that fails nothing is left.
 
     Weights that protobuf cannot hold go into `<name>.data` beside it; into `<name>.<id>.data` where an older model
     still needs a file of that name, which is removed once the new model is there.
     """
-    beside = _files_of_weights(path)
-    if graph.ByteSize() < INLINE_LIMIT:
-        onnx.checker.check_model(graph)
-        write_whole(path, graph.SerializeToString())
-    else:
-        _save_with_weights_beside(graph, path, name=f"{path.name}.{uuid.uuid4().hex[:8] + '.' if beside else ''}data")
+    with staging_path(path) as staged:
+        beside = _files_of_weights(path)
+        if graph.ByteSize() < INLINE_LIMIT:
+            onnx.checker.check_model(graph)
+            staged.write_bytes(graph.SerializeToString())
+        else:
+            weights = f"{path.name}.{uuid.uuid4().hex[:8] + '.' if beside else ''}data"
+            onnx.save(copy.deepcopy(graph), staged, save_as_external_data=True, location=weights, size_threshold=1024)
+            onnx.checker.check_model(staged)
+        yield staged
     for file in beside:
         file.unlink(missing_ok=True)
 
@@ -179,20 +193,6 @@ def _files_of_weights(path: Path) -> list[Path]:
     """Return the files beside a model that hold weights of it."""
     name = re.compile(re.escape(path.name) + r"(\.[0-9a-f]{8})?\.data")
     return [file for file in path.parent.iterdir() if name.fullmatch(file.name)]
-
-
-def _save_with_weights_beside(graph: onnx.ModelProto, path: Path, *, name: str) -> None:
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        writing, weights = Path(folder) / path.name, Path(folder) / name
-        onnx.save(copy.deepcopy(graph), writing, save_as_external_data=True, location=name, size_threshold=1024)
-        onnx.checker.check_model(writing)
-        sync(weights)
-        moved = weights.replace(path.with_name(name))
-        try:
-            write_whole(path, writing.read_bytes())
-        except BaseException:
-            moved.unlink()
-            raise
 
 
 def _graph_of(

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from transface.__main__ import main
+from transface.backbones.face_vit import FaceViT
 from transface.backbones.headed import HeadedNetwork
 from transface.backbones.timm_encoder import TimmEncoder
 from transface.cli import export
@@ -100,6 +101,17 @@ def test_a_file_whose_numbers_moved_too_far_is_not_let_out_and_an_older_one_stay
     words.append("overwrite=true")
     assert main(["export", f"checkpoint={room}/model", "format=torch_export", *words]) == 2
     assert [path.read_text() for path in Path("exports").iterdir()] == ["older"]
+
+
+@pytest.mark.parametrize("words", [["precision=float32"], ["precision=float16", "min_cosine=0.5"]])
+def test_the_verified_file_is_the_written_one_and_no_copy(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(3)
+    publish(FaceModel(FaceViT(embed_dim=16, depth=1, num_heads=2, embedding_size=8)), Path("model"))
+    seen: list[int] = []
+    monkeypatch.setattr(export.Verification, "check", lambda self, path: seen.append(path.stat().st_ino))
+    assert main(["export", "checkpoint=model", "output=exports/a.onnx", *words]) == 0
+    assert seen == [Path("exports/a.onnx").stat().st_ino]
+    assert len(list(Path("exports").iterdir())) == 1
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transface.backbones.face_vit import FaceViT
 from transface.backbones.features import FaceFeatures
 from transface.export import to_onnx
-from transface.export.agreement import ExportError, random_faces
+from transface.export.agreement import Agreement, ExportError, random_faces
+from transface.export.onnx_backbone import OnnxBackbone, open_session
 from transface.export.to_onnx import export_onnx, hide_pixel_scaling_names
 
 
@@ -131,3 +132,40 @@ def test_an_old_model_stays_whole_where_the_new_one_cannot_be_written(
     with pytest.raises(OSError, match="No space left"):
         to_onnx.save_graph(graph, path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("inline_limit", [1000, 1 << 30], ids=["weights beside", "one file"])
+def test_a_file_is_checked_where_it_was_written_and_an_older_one_stays_where_it_does_not_pass(
+    backbone: FaceViT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inline_limit: int
+) -> None:
+    monkeypatch.setattr(to_onnx, "INLINE_LIMIT", inline_limit)
+    path = tmp_path / "face.onnx"
+    export_onnx(backbone, path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    looked_at = []
+
+    def refuse(written: Path, agreement: Agreement) -> None:
+        assert agreement.max_difference <= 1e-4
+        looked_at.append(OnnxBackbone(written).embedding_size)
+        raise ExportError("not as good as the older one")
+
+    with pytest.raises(ExportError, match="not as good"):
+        export_onnx(backbone, path, check=refuse)
+    assert looked_at == [16]
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_model_is_written_once_and_read_by_the_comparison_alone(
+    backbone: FaceViT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, written = [], []
+    monkeypatch.setattr(onnx, "load", lambda *_, **__: pytest.fail("the graph is at hand"))
+    monkeypatch.setattr(
+        "transface.export.onnx_backbone.open_session", lambda path: opened.append(path) or open_session(path)
+    )
+    write_bytes = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", lambda path, data: written.append(path) or write_bytes(path, data))
+    export_onnx(backbone, tmp_path / "face.onnx")
+    assert opened == written
+    assert len(written) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["face.onnx"]
