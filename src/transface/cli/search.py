@@ -45,6 +45,11 @@ def search(cfg: DictConfig) -> None:
         raise UserError(f"{page} is a folder: output names the page, e.g. {page / 'search.html'}")
     limit = chosen_threshold(cfg)
     stored = {name: is_embeddings(cfg[name]) for name in ("gallery", "query")}
+    if cfg.points is not None and not isinstance(cfg.points, str) and not any(stored.values()):
+        raise UserError(
+            "points=[...] are those of one folder's pictures, and gallery and query are two: give points=FILE.csv with"
+            " the points of both, or detector="
+        )
     model = None if all(stored.values()) else open_model(cfg)
     if model is not None:
         check_threshold(limit, model, cfg)
@@ -53,9 +58,7 @@ def search(cfg: DictConfig) -> None:
         found, gallery = stored_faces(cfg.gallery, cfg.pictures)
     else:
         gallery = open_pictures(cfg.gallery)
-        if isinstance(points, dict):
-            points = points_by_picture(points, gallery)
-        found = gallery_embeddings(cfg, model, gallery, points)
+        found = gallery_embeddings(cfg, model, gallery, points_by_picture(points, gallery))
     if stored["query"]:
         asked, queries = stored_faces(cfg.query, cfg.pictures)
     else:

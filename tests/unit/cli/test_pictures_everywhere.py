@@ -77,6 +77,29 @@ def test_export_is_checked_on_the_faces_of_a_pack(room: Path, capsys: pytest.Cap
     assert "m.onnx" in capsys.readouterr().out
 
 
+def test_search_finds_the_points_of_both_folders_in_one_file(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = open_pictures(room / "easy.bin")
+    five = ",".join(str(float(value)) for value in template_points().flatten())
+    for folder, names in (("gallery/ann", listed.names[:2]), ("queries", listed.names[2:3])):
+        Path(folder).mkdir(parents=True)
+        for name in names:
+            Path(folder, f"{name}.png").write_bytes(listed.picture(name))
+    words = ["search", f"checkpoint={room}/model", "gallery=gallery", "query=queries", "engine=exact", "top_k=1"]
+    lines = [f"ann/{listed.names[0]}.png,{five}", f"{listed.names[1]}.png,{five}"]
+    Path("points.csv").write_text("\n".join(lines))
+    assert main([*words, "points=points.csv"]) == 2
+    assert f"there are no points for {listed.names[2]}.png" in capsys.readouterr().err
+    Path("points.csv").write_text("\n".join([*lines, f"{listed.names[2]}.png,{five}"]))
+    assert main([*words, "points=points.csv"]) == 0
+    points = f"points={[template_points().tolist()]}".replace(" ", "")
+    assert main([*words, points]) == 2
+    assert "gallery and query are two: give points=FILE.csv" in capsys.readouterr().err
+    assert main(["embed", "images=gallery", f"checkpoint={room}/model", "output=g.npz"]) == 0
+    assert (
+        main(["search", f"checkpoint={room}/model", "gallery=g.npz", "pictures=gallery", "query=queries", points]) == 0
+    )
+
+
 def test_compare_takes_points_as_a_list(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pack = IdentityPack(room / "pack")
     for number in (0, 1):

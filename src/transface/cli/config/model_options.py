@@ -137,8 +137,8 @@ def points_for(points: Any, names: list[str], picture_of: Callable[[str], Any]) 
 
 
 def points_by_picture(points: Any, listed: Any) -> Any:
-    """Return points as {name: (5, 2)} of the pictures of a list: those of a list of points go to them in their order;
-    None without points.
+    """Return points as {name: (5, 2)} of the pictures of a list, those that have some: of a points file they are found
+    by path or file name, those of a list of points go to the pictures in their order; None without points.
 
     Raises:
         ValueError: if the points of an image are those of another one.
@@ -149,7 +149,8 @@ def points_by_picture(points: Any, listed: Any) -> Any:
         return None
     if isinstance(points, ListedPoints):
         points.check(listed.names, listed.picture)
-        return points
+        keys = {name: points.key_of(name) for name in listed.names}
+        return {name: points[key] for name, key in keys.items() if key is not None}
     return dict(zip(listed.names, points_for(points, listed.names, listed.picture), strict=True))
 
 
