@@ -29,7 +29,16 @@ from transface.images.detection import (
 )
 from transface.images.detectors.opening import open_detector
 from transface.images.pixels import to_uint8
-from transface.images.user_images import Colours, in_groups, is_array, many, read_picture
+from transface.images.user_images import (
+    Colours,
+    ContentMark,
+    content_mark,
+    encoded_bytes,
+    in_groups,
+    is_array,
+    many,
+    read_picture,
+)
 
 BATCH = 8  # pictures a detector is given at once
 
@@ -60,6 +69,19 @@ class FoundFaces(NamedTuple):
 
     faces: list[FoundFace]
     reason: str | None = None
+
+
+class FoundInFile(NamedTuple):
+    """What was found in one file.
+
+    Attributes:
+        faces, reason: as FoundFaces has them.
+        mark: of the bytes that were read; None of a file that could not be.
+    """
+
+    faces: list[FoundFace]
+    reason: str | None = None
+    mark: ContentMark | None = None
 
 
 def faces(
@@ -205,26 +227,34 @@ def find_in_files(
     num_threads: int = 1,
     ahead: int = 4,
     **settings: Any,
-) -> Iterator[FoundFaces]:
+) -> Iterator[FoundInFile]:
     """Yield what is found in each file, in order; threads read and look at groups of them, each with a detector of its
-    own.
+    own. Each file is read once.
 
     A file that cannot be read is one without faces, with the reason.
     """
     own = threading.local()
 
-    def look(group: Sequence[Any]) -> list[FoundFaces]:
+    def look(group: Sequence[Any]) -> list[FoundInFile]:
         if not hasattr(own, "detector"):
             own.detector = make_detector()
         pictures: list[Tensor | str] = []
+        marks: list[ContentMark | None] = []
         for path in group:
+            encoded = None
+            name = os.fsdecode(path) if isinstance(path, str | os.PathLike) else "the image"
             try:
-                pictures.append(as_bytes(read_picture(path)))
+                encoded = encoded_bytes(path)
+                pictures.append(as_bytes(read_picture(path if encoded is None else encoded, name=name)))
             except (ValueError, OSError) as error:
                 pictures.append(str(error))
+            marks.append(None if encoded is None else content_mark(encoded))
         readable = [picture for picture in pictures if isinstance(picture, Tensor)]
         found = iter(find_faces(own.detector, readable, **settings))
-        return [FoundFaces([], picture) if isinstance(picture, str) else next(found) for picture in pictures]
+        return [
+            FoundInFile(*(FoundFaces([], picture) if isinstance(picture, str) else next(found)), mark)
+            for picture, mark in zip(pictures, marks, strict=True)
+        ]
 
     groups = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
     with ThreadPoolExecutor(num_threads, thread_name_prefix="detect") as pool:

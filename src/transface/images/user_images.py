@@ -6,10 +6,11 @@ in [-1, 1].
 
 import os
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -117,6 +118,18 @@ def encoded_bytes(image: Any) -> bytes | None:
     if not path.is_file():
         raise FileNotFoundError(f"no image at {path}")
     return path.read_bytes()
+
+
+class ContentMark(NamedTuple):
+    """What tells a file from another of its name: the number of its bytes, and their CRC-32 in hexadecimal."""
+
+    num_bytes: str
+    crc32: str
+
+
+def content_mark(encoded: bytes) -> ContentMark:
+    """Return the mark of a file's bytes."""
+    return ContentMark(str(len(encoded)), f"{zlib.crc32(encoded):08x}")
 
 
 def as_pictures(array: Any, *, colours: Colours = "rgb", name: str = "images") -> Tensor:

@@ -3,7 +3,6 @@
 Shapes: N faces, B of them in a batch, H x W the size the backbone takes.
 """
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from transface.images.alignment import align_faces, five_points, read_points
 from transface.images.alignment_check import check_points
-from transface.images.user_images import Colours, in_groups, is_array, joined, many, read_picture
+from transface.images.user_images import Colours, content_mark, in_groups, is_array, joined, many, read_picture
 
 NUM_COMPARED = 64  # pictures whose content is compared with what a points file says of it
 
@@ -145,7 +144,7 @@ def _is_marked(picture: Path | bytes, num_bytes: str, crc32: str) -> bool:
     size = len(picture) if isinstance(picture, bytes) else picture.stat().st_size
     if str(size) != num_bytes or not crc32:
         return str(size) == num_bytes
-    return f"{zlib.crc32(picture if isinstance(picture, bytes) else picture.read_bytes()):08x}" == crc32
+    return content_mark(picture if isinstance(picture, bytes) else picture.read_bytes()).crc32 == crc32
 
 
 def points_by_name(path: str | Path) -> ListedPoints:

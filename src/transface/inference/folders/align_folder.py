@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import math
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -20,7 +19,7 @@ from torchvision.io import encode_jpeg, encode_png
 from transface.artifacts import write_whole
 from transface.images.detection import Policy
 from transface.images.detectors.opening import open_detector
-from transface.images.faces import FoundFaces, find_in_files
+from transface.images.faces import FoundInFile, find_in_files
 from transface.images.files import ImageList, list_images, log_unread
 from transface.images.sources import hash_files
 
@@ -107,7 +106,6 @@ def align_folder(
     with (output / UNFINISHED).open("a", encoding="utf-8", newline="") as table:
         for picture, faces in zip(left, found, strict=True):
             written = list(_write_faces(output, picture, faces, detector=name, named=named, kind=kind, quality=quality))
-            written = [row | _mark_of(images.root / picture) for row in written]
             _append(table, written)
             rows += written
             progress(1)
@@ -141,23 +139,26 @@ def _whole_pictures(rows: Sequence[dict[str, str]], names: Sequence[str]) -> lis
 def _write_faces(
     output: Path,
     picture: str,
-    found: FoundFaces,
+    found: FoundInFile,
     *,
     detector: str,
     named: Callable[[str, int], str],
     kind: str,
     quality: int,
 ) -> Iterator[dict[str, str]]:
+    mark = found.mark or ("", "")  # so that its points are not taken for those of another picture
     if not found.faces:
-        yield dict.fromkeys(COLUMNS, "") | {"file": picture, "detector": detector, "reason": found.reason or ""}
+        row = {"file": picture, "detector": detector, "reason": found.reason or "", "bytes": mark[0], "crc32": mark[1]}
+        yield dict.fromkeys(COLUMNS, "") | row
     for number, face in enumerate(found.faces):
         target = named(picture, number)
         path = output / target
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(_encoded(face.image, kind, quality))
         numbers = [*face.points.reshape(-1).tolist(), *face.box.tolist(), face.score]
-        words = [picture, str(number), *(f"{value:.3f}" for value in numbers), detector, target, found.reason or ""]
-        yield dict(zip(COLUMNS, words, strict=False))
+        values = [f"{value:.3f}" for value in numbers]
+        words = [picture, str(number), *values, detector, target, found.reason or "", *mark]
+        yield dict(zip(COLUMNS, words, strict=True))
 
 
 def _face_names(pictures: Sequence[str], *, kind: str, many: bool) -> Callable[[str, int], str]:
@@ -176,15 +177,6 @@ def _face_names(pictures: Sequence[str], *, kind: str, many: bool) -> Callable[[
         return f"{stem}.{kind}"
 
     return named
-
-
-def _mark_of(path: Path) -> dict[str, str]:
-    """Return what the table keeps of a picture, so that its points are not taken for those of another one."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return {}
-    return {"bytes": str(len(data)), "crc32": f"{zlib.crc32(data):08x}"}
 
 
 def _encoded(face: Tensor, kind: str, quality: int) -> bytes:

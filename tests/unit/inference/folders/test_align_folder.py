@@ -1,5 +1,7 @@
 """Aligned faces of a folder of photographs: written, listed, resumed; what failed is listed and shown."""
 
+import csv
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,23 @@ def test_the_table_is_a_points_file_that_gives_the_same_faces(folder: Path, smal
         torch.testing.assert_close(
             by_points, small_model.embed(folder / face.path, detector=BrightSquares()), atol=2e-2, rtol=0
         )
+
+
+def test_the_table_marks_the_bytes_that_were_looked_at_and_each_picture_is_read_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, names = Path.read_bytes, []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: names.append(path) or read(path))
+    done = align(folder, num_threads=2)
+    monkeypatch.undo()
+    pictures = sorted(folder.rglob("*.png"))
+    assert sorted(name for name in names if folder in name.parents) == pictures
+    with (done.output / "faces.csv").open(newline="") as table:
+        marks = {row["file"]: (int(row["bytes"]), row["crc32"]) for row in csv.DictReader(table)}
+    assert marks == {
+        str(path.relative_to(folder)): (path.stat().st_size, f"{zlib.crc32(path.read_bytes()):08x}")
+        for path in pictures  # of those without a face and the broken one too
+    }
 
 
 def test_a_stopped_run_goes_on(folder: Path) -> None:
