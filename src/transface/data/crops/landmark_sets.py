@@ -58,10 +58,16 @@ def of_cofw_row(row: Floats) -> tuple[Floats, Floats]:
     square around them.
     """
     points = np.asarray(row, np.float64).reshape(3, -1)[:2].T
+    return square_around(points).astype(np.float32), points
+
+
+def square_around(points: Floats) -> NDArray[np.float64]:
+    """Return the box (4,) of HRNet's lists around points (P, 2) as their set counts them: the square of whole pixels
+    that holds them.
+    """
     low, high = np.floor(points.min(0)), np.ceil(points.max(0))
-    centre, half = (low + high) / 2, (high - low).max() / 2
-    (x, y) = centre
-    return np.array([y - half, x - half, y + half, x + half], np.float32), points
+    (x, y), half = (low + high) / 2, (high - low).max() / 2
+    return np.array([y - half, x - half, y + half, x + half], np.float64)
 
 
 def of_aflw_row(box: Floats, row: Floats) -> tuple[Floats, Floats]:

@@ -12,6 +12,7 @@ import scipy.io
 from numpy.typing import NDArray
 from PIL import Image
 
+from transface.data.crops.landmark_sets import square_around
 from transface.data.labels.points import CELEBAMASK_REGIONS, LAPA_REGIONS
 from transface.synthetic.world.landmarks import in_order
 from transface.synthetic.world.photographs import draw_known_album, photographed
@@ -69,11 +70,11 @@ def write_hrnet_lists(root: str | Path, which: str, taken: Sequence[Shot]) -> Pa
             )
             for number, shot in rows:
                 points = in_order(shot.points, count) + offset
-                low, high = points.min(0), points.max(0)
-                scale = 1.25 * float((high - low).max()) / 200
+                top, left, bottom, right = square_around(points)
                 name = f"made_up/{number:05d}.jpg"
                 _write(root / "data" / name, shot.jpeg)
-                centre = (low + high) / 2
+                centre = ((left + right) / 2, (top + bottom) / 2)
+                scale = (right - left) / 200
                 writer.writerow([name, f"{scale:.6f}", *(f"{value:.4f}" for value in (*centre, *points.ravel()))])
     return root
 

@@ -16,7 +16,7 @@ from transface.synthetic.whole_folders import write_whole
 from transface.synthetic.world import dense_forms, label_forms
 from transface.synthetic.world.label_forms import Faces, known_faces
 
-DRAWING = 1  # counts changes of the world's looks: in the manifest, so that older data is made again
+DRAWING = 2  # counts changes of the world's looks: in the manifest, so that older data is made again
 
 
 class WorldSettings(NamedTuple):

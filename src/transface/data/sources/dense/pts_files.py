@@ -1,6 +1,8 @@
 """Points in .pts files, one beside each photograph, as iBUG publishes 300W, AFW, Helen and LFPW.
 
-Coordinates count from 1; boxes are squares around the points as HRNet's lists have them. Shapes: n images, P points.
+Coordinates count from 1; boxes are squares around the points as HRNet's lists have them. Those lists hold the very
+numbers of these files, and are moved by 2 as published (landmark_sets.py), these by 1: points of one form lie a pixel
+from those of the other. Shapes: n images, P points.
 """
 
 from pathlib import Path
@@ -9,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.data.crops.dense_set import DenseSet
-from transface.data.crops.landmark_sets import LANDMARK_SETS, LandmarkSet
+from transface.data.crops.landmark_sets import LANDMARK_SETS, LandmarkSet, square_around
 from transface.data.labels.points import MIRRORED_POINTS
 from transface.data.lists.split_words import split_of_word
 from transface.images.files import IMAGE_SUFFIXES, files_below, list_lines
 
-BOX_SCALE = 1.25  # of HRNet's boxes around the points
 # 300W's: iBUG is its challenging test set, the other two are those of the contest.
 TEST_FOLDERS = {"ibug": "test", "01_indoor": "test", "02_outdoor": "test"}
 
@@ -37,10 +38,10 @@ def read_pts_files(root: str | Path) -> DenseSet:
         image = next((f"{stem}{end}" for end in _endings() if (root / f"{stem}{end}").is_file()), None)
         if image is None:
             raise FileNotFoundError(f"no photograph beside {root / name}: expected {stem}.jpg or .png")
-        own = read_pts(root / name) - 1
+        own = read_pts(root / name)
         paths.append(image)
-        points.append(own)
-        boxes.append(_box(own))
+        points.append(own - 1)
+        boxes.append(square_around(own) - 1)
         own_splits = [split_of_word(part) or TEST_FOLDERS.get(part.lower()) for part in Path(name).parts[:-1]]
         splits.append(next(filter(None, reversed(own_splits)), "train"))
     if len({len(own) for own in points}) > 1:
@@ -84,12 +85,6 @@ def read_pts(path: Path) -> NDArray[np.float64]:
             f"{path} is no .pts file: expected 'version: 1', 'n_points: P', and P lines of x y between braces"
         ) from None
     return points
-
-
-def _box(points: NDArray[np.float64]) -> list[float]:
-    low, high = points.min(0), points.max(0)
-    (x, y), half = (low + high) / 2, BOX_SCALE * float((high - low).max()) / 2
-    return [y - half, x - half, y + half, x + half]
 
 
 def _endings() -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import scipy.io
 from PIL import Image
 
 from transface.data.crops.canvases import Canvases
+from transface.data.crops.landmark_sets import square_around
 from transface.data.sources.dense.opening import open_dense
 from transface.synthetic.world.dense_forms import Shot, shots
 from transface.synthetic.world.sets import FORMS
@@ -353,3 +354,23 @@ def test_every_form_is_silent_about_a_whole_set(
         FORMS[name](tmp_path / name, taken)
         open_dense(tmp_path / name)
     assert not caplog.text
+
+
+def test_boxes_of_points_files_are_those_of_the_lists_of_the_same_points(write: Callable[[str], Path]) -> None:
+    """HRNet's lists of 300W have the numbers of the .pts files, and squares of whole pixels around them."""
+    lists, files = open_dense(write("300w")), open_dense(write("pts"))
+    order = [lists.paths.index(f"made_up/{Path(path).name}") for path in files.paths]
+    assert np.abs(files.points - lists.points[order]).max() < 1e-3
+    # Made-up lists are written moved by the 2 pixels that are taken off again, so whole pixels begin elsewhere.
+    assert np.abs(files.boxes - lists.boxes[order]).max() <= 1
+    sides, extents = files.boxes[:, 2] - files.boxes[:, 0], np.ptp(files.points, axis=1).max(1)
+    assert ((sides >= extents) & (sides < extents + 2)).all()
+
+
+def test_real_lists_of_300w_have_the_boxes_that_points_files_are_given(shared: Path) -> None:
+    path = shared / "data" / "real" / "300w"
+    if not path.is_dir():
+        pytest.skip(f"no photographs at {path}")
+    found = open_dense(path)
+    for box, points in zip(found.boxes, found.points + 2, strict=True):
+        assert np.abs(square_around(points.astype(np.float32)) - 2 - box).max() <= 1.001
