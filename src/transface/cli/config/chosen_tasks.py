@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from transface.cli.config.errors import UserError
 
@@ -27,32 +27,44 @@ def refuse_repeated_tasks(overrides: Sequence[str]) -> None:
 
 
 def leave_out_unchosen_tasks(cfg: DictConfig, overrides: Sequence[str], folders: Sequence[Path]) -> None:
-    """Take out of a config what its experiment says of tasks that are not in `data.tasks`: their own settings, their
-    weights, and the classifier where no task is of identity. What the command line says of them stays, and is refused
-    as what nothing reads.
+    """Take out of a config what its experiment says of tasks that are not in `data.tasks`: their own settings, and what
+    the system does not read beside the tasks that are. What the command line says of them stays, and is refused.
 
     Raises:
-        UserError: for a classifier given for no task of identity.
+        UserError: for a setting of the command line that the system does not read.
     """
     rows = cfg.get("data", {}).get("tasks")
     if not isinstance(rows, DictConfig):
         return
+    from transface.systems.generalist.tasks import unread_settings
+
     known = {file.stem for folder in folders for file in (folder / "task").glob("*.yaml")}
-    weights = cfg.get("balance", {}).get("names")
-    told = ", ".join(map(str, rows))
+    others = known - {str(row) for row in rows} - {str(one) for one in cfg.data.get("sets") or ()}
+    kinds = {str(name): str(row.get("kind")) for name, row in rows.items() if isinstance(row, DictConfig)}
     with open_dict(cfg):
-        for name in known - {str(row) for row in rows} - {str(one) for one in cfg.data.get("sets") or ()}:
-            if name in cfg and not any(re.match(rf"[+~]*{re.escape(name)}[.=]", word) for word in overrides):
+        for name in others & set(map(str, cfg)):
+            if not _words_about(name, overrides):
                 del cfg[name]
-            if isinstance(weights, DictConfig) and name in weights and not _weighed(name, overrides):
-                del weights[name]
-        people = any(isinstance(row, DictConfig) and row.get("kind") == "identity" for row in rows.values())
-        if rows and not people:
-            if asked := [word for word in overrides if word.startswith("classifier") and cfg.get("classifier")]:
-                raise UserError(f"{asked[0]}: only tasks of identity have a classifier, and none of {told} is one")
-            cfg.classifier = None
+        for setting, why in unread_settings(kinds, others).items():
+            if OmegaConf.select(cfg, setting) is None:
+                continue
+            if words := _words_about(setting, overrides):
+                raise UserError(f"{words[0]}: {why}")
+            above, _, key = setting.rpartition(".")
+            if above:
+                del OmegaConf.select(cfg, above)[key]
+            else:
+                cfg[key] = None  # the system refers to its parts
 
 
-def _weighed(name: str, overrides: Sequence[str]) -> bool:
-    """Return whether a command line gives a task its weight."""
-    return any(re.search(rf"balance\.names\b.*\b{re.escape(name)}\b", word) for word in overrides)
+def _words_about(setting: str, overrides: Sequence[str]) -> list[str]:
+    """Return the words of a command line that give a setting, one below it, or a mapping above with its name."""
+    found = []
+    for word in overrides:
+        key, _, value = word.lstrip("+~").partition("=")
+        last = setting.rpartition(".")[2]
+        if f"{key}.".startswith(f"{setting}.") or (
+            setting.startswith(f"{key}.") and re.search(rf"\b{re.escape(last)}\b", value)
+        ):
+            found.append(word)
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from transface.images.fit import Fit
-from transface.systems.generalist.task_data import TaskFacts
+from transface.systems.generalist.task_data import NoRootError, TaskFacts
 from transface.systems.generalist.tasks import Task, as_tasks
 from transface.training.datamodule import JointTrainingData, TrainingData
 
@@ -21,7 +21,7 @@ class GeneralistData(JointTrainingData):
     Args:
         tasks: rows, by name; `num_outputs` and `names` that are left out are the data's.
         sets: by task, what makes its data: (image_size=..., total_batch_size=..., **settings) -> TrainingData whose
-            facts are those of task_data.TaskFacts.
+            facts are those of task_data.TaskFacts; without a root it raises NoRootError.
         image_size: of tasks that state none.
         fit: what happens to images of another size; dense tasks cut their own crops of images of any size.
         steps_per_epoch: as of JointTrainingData.
@@ -57,10 +57,10 @@ class GeneralistData(JointTrainingData):
             if row["kind"] == "identity":
                 own["first_label"] = self.num_identities
             size = row.get("image_size") or image_size
-            stated = getattr(sets[name], "keywords", {})
-            if "root" in stated and stated["root"] is None and not stated.get("sources"):
-                raise ValueError(f"task {name!r} has no data: {name}.root is null, give a folder or a list")
-            opened[name] = sets[name](image_size=size, total_batch_size=row.get("batch_size", 1), **own)
+            try:
+                opened[name] = sets[name](image_size=size, total_batch_size=row.get("batch_size", 1), **own)
+            except NoRootError as error:
+                raise ValueError(f"task {name!r} has no data: {name}.root is null, give a folder or a list") from error
             facts = TaskFacts(**opened[name].facts())
             found.append(_row(row, facts))
             self.num_identities += facts.num_identities

@@ -36,6 +36,10 @@ class TaskFacts(NamedTuple):
     num_identities: int = 0
 
 
+class NoRootError(ValueError):
+    """A task's data was not given: its root is None."""
+
+
 def task_data(dataset: Any, facts: TaskFacts, **settings: Any) -> TrainingData:
     """Return TrainingData of a data set with the facts of its task."""
     plain = facts._asdict() | {"names": list(facts.names)}
@@ -64,7 +68,9 @@ def identity_data(
     Raises:
         FileNotFoundError, ValueError: as the sources say, or both or neither of root and sources.
     """
-    if (root is not None) == bool(sources):
+    if root is None and not sources:
+        raise NoRootError("an identity task needs its root, or sources=[...]")
+    if root is not None and sources:
         raise ValueError("an identity task needs its root, or sources=[...], and not both")
     size = image_sides(image_size)
     opened: Any
@@ -78,7 +84,7 @@ def identity_data(
 
 
 def attribute_data(
-    root: str | Path,
+    root: str | Path | None,
     *,
     labels: Sequence[str] | None = None,
     without: Sequence[str] = (),
@@ -96,7 +102,7 @@ def attribute_data(
         fit: what happens to images of another size.
     """
     opened = open_attributes(
-        root, labels=labels, without=without, val_identity_share=val_identity_share, unknown=unknown
+        _given(root), labels=labels, without=without, val_identity_share=val_identity_share, unknown=unknown
     )
     size = image_sides(image_size)
     images = ImageFiles(opened.root, PathTable(opened.paths), image_size=size, fit=fit)
@@ -109,7 +115,7 @@ def attribute_data(
 
 
 def labelled_data(
-    root: str | Path,
+    root: str | Path | None,
     *,
     column: str,
     kind: SetKind | None = None,
@@ -137,7 +143,7 @@ def labelled_data(
         ValueError: for a word that the data does not have.
     """
     opened = LabelledSet(
-        root,
+        _given(root),
         kind=kind,
         columns=[column],
         image_size=image_size,
@@ -157,7 +163,7 @@ def labelled_data(
 
 
 def dense_data(
-    root: str | Path,
+    root: str | Path | None,
     *,
     form: DenseForm | None = None,
     split: str = "train",
@@ -175,11 +181,17 @@ def dense_data(
         image_size: side in pixels of the crops.
         room: side of the canvas over that of the crop; None: 1.5, of warped crops 2.5.
     """
-    opened = open_dense(root, form)
+    opened = open_dense(_given(root), form)
     opened = opened._replace(splits=split_off_val(opened.splits, val_share, seed=split_seed))
     kind: TaskKind = "landmarks" if opened.mask is None else "parsing"
     canvases = Canvases(opened, split=split, side=image_size, room=room or (2.5 if opened.warp else 1.5))
     return task_data(canvases, TaskFacts(kind, len(opened.names), opened.names), **settings)
+
+
+def _given(root: str | Path | None) -> str | Path:
+    if root is None:
+        raise NoRootError("root is None: give a folder or a list")
+    return root
 
 
 def in_words(labels: ClassLabels, words: Sequence[str], where: object) -> tuple[Any, tuple[str, ...]]:

@@ -134,6 +134,21 @@ def as_tasks(rows: Iterable[Any]) -> tuple[Task, ...]:
     return tuple(tasks)
 
 
+def unread_settings(kinds: Mapping[str, str], others: Iterable[str]) -> dict[str, str]:
+    """Return the settings of a generalist, by name, that nothing reads beside its tasks, each with the reason: weights
+    of other tasks, and a classifier where no task is of identity.
+
+    Args:
+        kinds: of the tasks, by name.
+        others: names of tasks that are not there.
+    """
+    told = ", ".join(kinds)
+    unread = {f"balance.names.{name}": f"{name} is none of the tasks {told}" for name in sorted(others)}
+    if kinds and "identity" not in kinds.values():
+        unread["classifier"] = f"only tasks of identity have a classifier, and none of {told} is one"
+    return unread
+
+
 def _checked(task: Task) -> Task:
     """Return a task whose names, size and region may be.
 

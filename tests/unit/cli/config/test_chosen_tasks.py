@@ -36,7 +36,9 @@ def test_an_experiment_with_all_its_tasks_stays_as_it_is() -> None:
 
 def test_what_the_command_line_says_of_a_task_that_is_not_there_stays_to_be_refused() -> None:
     assert chosen("experiment=faceptor/demo", "task=[age]", "parsing.root=x").parsing.root == "x"
-    assert chosen("experiment=faceptor/demo", "task=[age]", "balance.names.parsing=2").balance.names.parsing == 2
+    for word in ("balance.names.parsing=2", "balance.names={age:1,parsing:2}"):
+        with pytest.raises(UserError, match=r"balance\.names.*: parsing is none of the tasks age"):
+            chosen("experiment=faceptor/demo", "task=[age]", word)
     with pytest.raises(UserError, match="classifier=partial_fc: only tasks of identity have a classifier"):
         chosen("experiment=faceptor/demo", "task=[age]", "classifier=partial_fc")
 
