@@ -230,11 +230,25 @@ def read_class_folders(root: Path, *, output: str = "expression") -> LabelledFil
                 paths.append(f"{prefix}/{name}")
                 words.append(folder.name)
                 split.append(own)
+    _refuse_lower_classes(root, paths, words)
     left = set(_images_below(root)) - set(paths)
     rejected = [f"{name}: in no folder of a {'split and a class' if splits else 'class'}" for name in sorted(left)]
     names = _class_names(words, root)
     classes = np.array([names.index(_said(word)) for word in words], dtype=np.int64)
     return LabelledFiles(root, paths, {output: ClassLabels(classes, names)}, np.array(split, dtype="<U5"), rejected)
+
+
+def _refuse_lower_classes(root: Path, paths: Sequence[str], words: Sequence[str]) -> None:
+    """Raise ValueError where the folders are no expressions, and those in them are: a root one folder too high."""
+    if any(_is_expression(word) for word in words):
+        return
+    for path, word in zip(paths, words, strict=True):
+        inner = path.split(f"{word}/", 1)[1].split("/")[:-1]
+        if inner and _is_expression(inner[0]):
+            raise ValueError(
+                f"{root}: {word} holds folders of expressions, {inner[0]} the first, and is no class itself: give"
+                f" {root / path.split('/')[0]}, or call its folders train, val and test"
+            )
 
 
 def read_csv(path: Path) -> LabelledFiles:
@@ -491,8 +505,12 @@ def _images_below(root: Path) -> list[str]:
     return [name for name in files_below(root) if is_image_name(name)]
 
 
+def _is_expression(word: str) -> bool:
+    return word.strip().lower() in {*ALIASES, *FERPLUS}
+
+
 def _said(word: str) -> str:
-    return expression_word(word) if word.strip().lower() in {*ALIASES, *FERPLUS} else word.strip()
+    return expression_word(word) if _is_expression(word) else word.strip()
 
 
 def _class_names(words: Sequence[str], where: Path) -> list[str]:

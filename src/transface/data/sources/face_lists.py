@@ -26,6 +26,7 @@ UTKFACE_SHIFT = 21  # CORAL's lists have ages counted from 21
 RAF_DB_ORDER = {1: 3, 2: 4, 3: 5, 4: 1, 5: 2, 6: 6, 7: 0}
 FERPLUS_ORDER = (0, 1, 3, 2, 6, 5, 4, 7)
 CONTEMPT, NO_FACE = 7, 10  # 8 and 9 are AffectNet's "none" and "uncertain"
+FER_NAME = re.compile(r"fer\d+\.", re.IGNORECASE)
 TRUE_AGE = re.compile(r"(\d{1,3})_[01]_")  # of a name of UTKFace
 NO_PLACE = -math.inf  # of an expression that is none of the seven
 
@@ -43,7 +44,11 @@ class ListedFaces(NamedTuple):
 
 
 def list_form_of(root: Path) -> ListForm | None:
-    """Return the form of a folder by its lists, None where it has none of them."""
+    """Return the form of a folder by its lists, None where it has none of them.
+
+    Raises:
+        ValueError: for lists in train, val and test that are not of FER+'s names: their expressions have some order.
+    """
     marks: Mapping[ListForm, str] = {
         "morph2": "label/RANDOM_80_20",
         "utkface_lists": "label/train.csv",
@@ -51,7 +56,15 @@ def list_form_of(root: Path) -> ListForm | None:
         "affectnet_lists": "label/train.txt",
         "raf_db_lists": "label.txt",
     }
-    return next((form for form, mark in marks.items() if (root / mark).exists()), None)
+    found = next((form for form, mark in marks.items() if (root / mark).exists()), None)
+    if found == "ferplus_lists":
+        first = next((line.split()[0] for line in list_lines(root / marks[found]) if line.strip()), "")
+        if not FER_NAME.match(first.rsplit("/", 1)[-1]):
+            raise ValueError(
+                f"{root / marks[found]} names {first[:80]!r}, and FER+'s images are called fer0000000.png: say the"
+                " order of its expressions by kind=affectnet_lists or kind=ferplus_lists"
+            )
+    return found
 
 
 def read_listed(root: Path, form: ListForm) -> ListedFaces:

@@ -149,7 +149,7 @@ def write_ferplus(root: str | Path, faces: Faces) -> Path:
     for split in SPLITS:
         lines = []
         for place in faces.of(split):
-            name = f"{split}/{place:06d}.jpg"
+            name = f"{split}/fer{place:07d}.jpg"
             _write(root / "data" / name, faces.jpegs[place])
             lines.append(f"{name} {FERPLUS_ORDER.index(int(faces.album.expressions[place]))}")
         _lines(root / "label" / f"{split}.txt", lines)

@@ -323,3 +323,40 @@ def test_a_list_of_ages_with_a_mark_and_spaces_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfpath,age\r\na b.jpg, 30 \r\nc.jpg,31\r\n")
     found = LabelledSet(tmp_path / "a.csv", image_size=16)
     assert found.columns["age"].take([0, 1]).tolist() == [30, 31]
+
+
+def test_lists_of_other_names_than_fers_are_not_guessed_to_be_fer_plus(write: Callable[[str], Path]) -> None:
+    """AffectNet's lists with a val.txt beside have FER+'s look, and another order of expressions."""
+    assert len(open_label_files(write("ferplus_lists")).paths) == 20
+    root = write("affectnet_lists")
+    before = said(root)
+    lists = root / "label"
+    moved = (lists / "train.txt").read_text().splitlines()
+    (lists / "val.txt").write_text(moved[0] + "\n")
+    (lists / "train.txt").write_text("\n".join(moved[1:]) + "\n")
+    with pytest.raises(ValueError, match="kind=affectnet_lists or kind=ferplus_lists"):
+        open_label_files(root)
+    found = open_label_files(root, "affectnet_lists")
+    order = [before[0].index(path) for path in found.paths]
+    assert found.labels["expression"].take(range(len(order))).tolist() == [before[2][0][place] for place in order]
+    assert found.split[found.paths.index(moved[0].split()[0])] == "val"
+
+
+@pytest.mark.parametrize("folders", [("train_data", "test_data"), ("fold1", "fold2"), ("UTKFace", "other")])
+def test_folders_of_expressions_one_folder_lower_are_told(folders: tuple[str, ...], tmp_path: Path) -> None:
+    for above in folders:
+        for word in ("happy", "sad"):
+            path = tmp_path / above / word / "a.jpg"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(f"{above}{word}".encode())
+    with pytest.raises(ValueError, match=f"{min(folders)} holds folders of expressions, happy"):
+        open_label_files(tmp_path, "classes")
+
+
+def test_folders_inside_classes_are_no_classes(tmp_path: Path) -> None:
+    for word in ("happy", "sad"):
+        for who in ("S010", "S011"):
+            path = tmp_path / word / who / "a.png"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(f"{word}{who}".encode())
+    assert len(open_label_files(tmp_path).paths) == 4
