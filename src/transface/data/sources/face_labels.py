@@ -429,9 +429,12 @@ def read_affectnet(root: Path) -> LabelledFiles:
         for file in sorted(
             (root / folder / "annotations").glob("*_exp.npy"), key=lambda path: (len(path.name), path.name)
         ):
-            expression = int(np.load(file, allow_pickle=False))
+            expression = _number_in(file)
             image = root / folder / "images" / f"{file.name.removesuffix('_exp.npy')}.jpg"
-            if not image.is_file():
+            if expression is None:
+                rejected.append(f"{file.name}: holds no number")
+                unused.append(str(image.relative_to(root)))
+            elif not image.is_file():
                 rejected.append(f"{image.name}: labelled, and not there")
             elif 0 <= expression < len(AFFECTNET):
                 paths.append(str(image.relative_to(root)))
@@ -454,6 +457,14 @@ def read_affectnet(root: Path) -> LabelledFiles:
                     unused.append(listed)
     labels: dict[str, PhotographLabels] = {"expression": ClassLabels(np.array(classes, dtype=np.int64), AFFECTNET)}
     return LabelledFiles(base, paths, labels, np.array(split, dtype="<U5"), rejected, unused)
+
+
+def _number_in(path: Path) -> int | None:
+    """Return the one number of a .npy file, None where it holds something else."""
+    try:
+        return int(np.load(path, allow_pickle=False).item())
+    except (ValueError, EOFError, OSError, TypeError):
+        return None
 
 
 def _affectnet_rows(path: Path) -> Iterable[tuple[str, int]]:

@@ -360,3 +360,19 @@ def test_folders_inside_classes_are_no_classes(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True)
             path.write_bytes(f"{word}{who}".encode())
     assert len(open_label_files(tmp_path).paths) == 4
+
+
+def test_annotations_of_affectnet_that_are_no_number_are_left_out_by_name(tmp_path: Path) -> None:
+    (tmp_path / "train_set" / "annotations").mkdir(parents=True)
+    (tmp_path / "train_set" / "images").mkdir()
+    given = [np.array("1"), np.array(2), np.array([3]), np.array("x"), np.array([1, 2]), b"", b"\x93NUMPY"]
+    for place, value in enumerate(given):
+        (tmp_path / "train_set" / "images" / f"{place}.jpg").write_bytes(bytes([place]))
+        path = tmp_path / "train_set" / "annotations" / f"{place}_exp.npy"
+        if isinstance(value, bytes):
+            path.write_bytes(value)
+        else:
+            np.save(path, value)
+    found = open_label_files(tmp_path)
+    assert found.labels["expression"].take([0, 1, 2]).tolist() == [1, 2, 3]
+    assert [name.split(":")[0] for name in found.rejected] == [f"{place}_exp.npy" for place in range(3, 7)]

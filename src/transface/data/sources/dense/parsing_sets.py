@@ -5,8 +5,10 @@ Shapes: n images, H x W pixels.
 
 import logging
 import os
+import struct
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +126,7 @@ def _painted(folder: Path, numbers: tuple[int, ...], index: int) -> NDArray[np.u
     for value, part in enumerate(CELEBAMASK_REGIONS[1:], start=1):
         path = place / f"{number:05d}_{part}.png"
         if path.is_file():
-            on = np.asarray(Image.open(path).convert("L")) > 0
+            on = _pixels(path, mode="L") > 0
             found = np.zeros(on.shape, dtype=np.uint8) if found is None else found
             if on.shape != found.shape:
                 raise ValueError(f"{path} is {on.shape}, other parts of the image are {found.shape}")
@@ -244,16 +246,30 @@ def _lfw_splits(root: Path, stems: list[str]) -> NDArray[np.str_]:
 
 
 def _coloured_parts(root: Path, masks: tuple[str, ...], index: int) -> NDArray[np.uint8]:
-    colours = np.asarray(Image.open(root / masks[index]).convert("RGB"))
+    colours = _pixels(root / masks[index], mode="RGB")
     strongest = colours.argmax(-1)
     return np.array([2, 1, 0], dtype=np.uint8)[strongest]  # red: hair, green: skin, blue: background
 
 
 def _label_image(root: Path, labels: tuple[str, ...], num_regions: int, index: int) -> NDArray[np.uint8]:
     path = root / labels[index]
-    found = np.asarray(Image.open(path))
+    found = _pixels(path)
     if found.ndim != 2 or found.max(initial=0) >= num_regions:
         raise ValueError(
             f"{path} must be grey with numbers 0..{num_regions - 1}, got {found.shape}, up to {found.max()}"
         )
     return found.astype(np.uint8)
+
+
+def _pixels(path: Path, *, mode: str | None = None) -> NDArray[Any]:
+    """Return the pixels of a mask in a mode of Pillow, by default its own: numbers of a palette stay numbers.
+
+    Raises:
+        ValueError: naming the file, if it is no whole image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image if mode is None else image.convert(mode))
+    except (OSError, SyntaxError, ValueError, TypeError, struct.error, Image.DecompressionBombError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"mask {path} cannot be read: {reason}") from None

@@ -374,3 +374,17 @@ def test_real_lists_of_300w_have_the_boxes_that_points_files_are_given(shared: P
     found = open_dense(path)
     for box, points in zip(found.boxes, found.points + 2, strict=True):
         assert np.abs(square_around(points.astype(np.float32)) - 2 - box).max() <= 1.001
+
+
+@pytest.mark.parametrize("kept", [0, 20, 70, 0.7])
+@pytest.mark.parametrize("name", ["celebamask_hq", "lapa", "lfw_parts"])
+def test_a_broken_mask_is_told_by_its_name(name: str, kept: float, write: Callable[[str], Path]) -> None:
+    root = write(name)
+    endings = {"celebamask_hq": "*_hair.png", "lapa": "labels/*.png", "lfw_parts": "*.ppm"}
+    for path in root.rglob(endings[name]):
+        content = path.read_bytes()
+        path.write_bytes(content[: int(kept * len(content) if kept == 0.7 else kept)])
+    dense = open_dense(root)
+    with pytest.raises(ValueError, match=r"\.(png|ppm)") as told:
+        [dense.mask(place) for place in range(len(dense.paths))]
+    assert "mask" in str(told.value)
