@@ -34,9 +34,11 @@ def predict(cfg: DictConfig) -> int:
     from transface.data.sources.picture_list import open_pictures
     from transface.images.detectors.opening import open_detector
     from transface.inference.predict import predict_pictures
-    from transface.inference.predictions_file import as_json, write_overlay, write_predictions
+    from transface.inference.predictions_file import as_json, refuse_one_name, write_overlay, write_predictions
 
     listed = open_pictures(cfg.images)
+    if cfg.output is not None or cfg.overlay is not None:
+        refuse_one_name(listed.names)
     pictures = [(name, listed.picture(name)) for name in listed.names]
     model = open_model(cfg)
     with working("predicting", len(pictures)) as progress:

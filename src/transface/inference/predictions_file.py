@@ -120,6 +120,17 @@ def flat_name(image: str) -> str:
     return Path(image).as_posix().strip("/").replace("/", "__")
 
 
+def refuse_one_name(images: Sequence[str]) -> None:
+    """Raise ValueError for two pictures whose overlays or maps would be one file."""
+    first: dict[str, str] = {}
+    for image in images:
+        if first.setdefault(flat_name(image), image) != image:
+            raise ValueError(
+                f"the files of {first[flat_name(image)]} and {image} would have one name, {flat_name(image)}: rename"
+                " one of the pictures"
+            )
+
+
 def write_overlay(prediction: Prediction, picture: Any, folder: str | Path, *, outputs: dict[str, Output]) -> Path:
     """Write <folder>/<picture>.png: the picture with boxes, points and regions drawn on it, and the answers in words
     beside it. Small pictures are enlarged for it, those of more than 2,048 pixels a side reduced.

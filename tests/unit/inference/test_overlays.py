@@ -21,7 +21,7 @@ from transface.images.alignment import template_points
 from transface.images.detection import Faces, detect_faces, sorted_faces
 from transface.inference.face_model import FaceModel
 from transface.inference.predict import Prediction, predict_pictures
-from transface.inference.predictions_file import write_overlay, write_predictions
+from transface.inference.predictions_file import refuse_one_name, write_overlay, write_predictions
 
 COLOURS = ("red", "green", "blue")
 PLACES = np.array([[0.3, 0.3], [0.7, 0.4], [0.45, 0.75]])  # of the spots, as shares of width and height
@@ -280,3 +280,9 @@ def test_faces_of_reduced_pictures_end_where_the_picture_ends(size: tuple[int, i
     (found,) = detect_faces(Corners(), [np.zeros((*size, 3), dtype=np.uint8)])
     assert found.boxes[0].tolist() == pytest.approx([-0.5, -0.5, size[1] - 0.5, size[0] - 0.5], abs=1e-2)
     assert found.points[0][4].tolist() == pytest.approx([size[1] - 0.5, size[0] - 0.5], abs=1e-2)
+
+
+def test_pictures_whose_files_would_have_one_name_are_refused() -> None:
+    refuse_one_name(["a/b.jpg", "a_b.jpg", "b.jpg", "a/b.png"])
+    with pytest.raises(ValueError, match=r"a/b\.jpg and a__b\.jpg"):
+        refuse_one_name(["a/b.jpg", "c.jpg", "a__b.jpg"])

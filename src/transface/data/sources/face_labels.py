@@ -50,6 +50,8 @@ from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
 
+FOLDERS_LOOKED_INTO = 100  # of a root without lists, for one that has them
+
 SetKind = Literal[
     "utkface",
     "classes",
@@ -480,6 +482,16 @@ def _affectnet_rows(path: Path) -> Iterable[tuple[str, int]]:
 def _kind_of(root: Path) -> SetKind:
     if root.is_file():
         return "csv" if pixel_list(root) is None else "fer2013"
+    if (kind := _kind_by_lists(root)) is not None:
+        return kind
+    if list(root.glob("**/list_patition_label.txt")):
+        return "raf_db"
+    _refuse_without_lists(root)
+    return "utkface" if _looks_like_utkface(root) else "classes"
+
+
+def _kind_by_lists(root: Path) -> SetKind | None:
+    """Return the kind of a folder by the lists at its top, None where it has none of them."""
     if (form := list_form_of(root)) is not None:
         return form
     if _has_ferplus_folders(root):
@@ -488,9 +500,22 @@ def _kind_of(root: Path) -> SetKind:
         return "fer2013"
     if (root / "train_set" / "annotations").is_dir() or list(root.glob("Manually_Annotated*")):
         return "affectnet"
-    if list(root.glob("**/list_patition_label.txt")):
-        return "raf_db"
-    return "utkface" if _looks_like_utkface(root) else "classes"
+    return "raf_db" if (root / "EmoLabel" / "list_patition_label.txt").is_file() else None
+
+
+def _refuse_without_lists(root: Path) -> None:
+    """Raise ValueError where the folder above or one in a root has the lists of a set: without them folders of its
+    images would be classes, and its splits lost.
+    """
+    above = root.absolute().parent
+    near = [above] if root.absolute().name in ("data", "Image") else []
+    inside = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    for folder in [*near, *sorted(inside)[:FOLDERS_LOOKED_INTO]]:
+        if (kind := _kind_by_lists(folder)) is not None:
+            raise ValueError(
+                f"{root} has no lists, and {folder} has those of {kind}: give that folder, or kind=classes (or"
+                " utkface) to take the images here without them"
+            )
 
 
 def _looks_like_utkface(root: Path) -> bool:

@@ -376,3 +376,43 @@ def test_annotations_of_affectnet_that_are_no_number_are_left_out_by_name(tmp_pa
     found = open_label_files(tmp_path)
     assert found.labels["expression"].take([0, 1, 2]).tolist() == [1, 2, 3]
     assert [name.split(":")[0] for name in found.rejected] == [f"{place}_exp.npy" for place in range(3, 7)]
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_a_root_one_folder_too_high_or_too_low_names_the_one_meant(
+    name: str, write: Callable[[str], Path], tmp_path: Path
+) -> None:
+    root = write(name)
+    (tmp_path / "another" / "set").mkdir(parents=True)  # with it there are two "classes"
+    shutil.copy(next((root / "data").rglob("*.jpg")), tmp_path / "another" / "set" / "a.jpg")
+    for given in (tmp_path, root / "data"):
+        with pytest.raises(ValueError, match=f"{root} has those of {name}: give that folder, or kind="):
+            open_label_files(given)
+
+
+def test_images_of_raf_db_without_its_lists_are_no_classes(tmp_path: Path) -> None:
+    names = ["aligned/train_00001_aligned.jpg", "original/train_00001.jpg"]
+    root = raf_db(tmp_path, ["train_00001.jpg 4"], names)
+    with pytest.raises(ValueError, match="has those of raf_db"):
+        open_label_files(root / "basic" / "Image")
+
+
+def test_classes_beside_other_sets_are_classes(tmp_path: Path, write: Callable[[str], Path]) -> None:
+    write("morph2")
+    for word in ("happy", "sad"):
+        path = tmp_path / "mine" / word / "a.jpg"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(word.encode())
+    assert len(open_label_files(tmp_path / "mine").paths) == 2
+
+
+@pytest.mark.parametrize("writer", [label_forms.write_celeba, label_forms.write_label_pickle])
+def test_attributes_one_folder_too_high_or_too_low_name_the_one_meant(
+    writer: Callable[..., Any], faces: Faces, tmp_path: Path
+) -> None:
+    root = tmp_path / "celeba"
+    writer(root, faces)
+    lower = next(path for path in root.iterdir() if path.is_dir())
+    for given in (tmp_path, lower):
+        with pytest.raises(ValueError, match=rf"{root} has them: give that folder"):
+            open_attributes(given)

@@ -17,6 +17,8 @@ from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
 
+FOLDERS_LOOKED_INTO = 100  # of a root without lists, for one that has them
+
 
 def open_attributes(
     root: str | Path,
@@ -59,7 +61,7 @@ def open_attributes(
     else:
         raise ValueError(
             f"{root} holds no attributes: expected list_attr_celeba.txt or .csv (CelebA), lfw_att_40.mat (LFWA), or"
-            " give a .csv or .parquet table"
+            f" give a .csv or .parquet table{_near(root)}"
         )
     for path in found.paths:
         below(found.root, path, source=root)
@@ -68,6 +70,15 @@ def open_attributes(
     _tell_shared_people(root, found)
     found = found._replace(labels=found.labels.chosen(labels, without=without))
     return found if (found.splits == VAL).any() else put_val_aside(found, val_identity_share, seed=seed)
+
+
+def _near(root: Path) -> str:
+    """Return a hint where the folder above or one in a root has the lists."""
+    inside = sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    for folder in [root.absolute().parent, *inside[:FOLDERS_LOOKED_INTO]]:
+        if is_label_pickle(folder) or is_celeba(folder) or is_lfwa(folder):
+            return f"; {folder} has them: give that folder"
+    return ""
 
 
 def _tell_shared_people(root: Path, found: AttributeSet) -> None:
