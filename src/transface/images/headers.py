@@ -29,11 +29,23 @@ def image_size(encoded: bytes | memoryview) -> tuple[int, int]:
         ValueError: if these are not the bytes of an image of a known kind, with what they are where that can be told.
     """
     if encoded[:3] == JPEG:
-        return _jpeg_size(encoded)
+        (height, width), turned = _jpeg_size(encoded)
+        return (width, height) if turned else (height, width)
     if encoded[:8] == PNG and len(encoded) >= 24 and encoded[12:16] == b"IHDR":
         width, height = struct.unpack_from(">II", encoded, 16)
         return (width, height) if _png_is_turned(encoded) else (height, width)
     return _other_size(bytes(encoded))
+
+
+def turns_by_exif(encoded: bytes | memoryview) -> bool:
+    """Return whether the EXIF of a JPEG or PNG exchanges its height and width.
+
+    Raises:
+        ValueError: for a JPEG without its size.
+    """
+    if encoded[:3] == JPEG:
+        return _jpeg_size(encoded)[1]
+    return encoded[:8] == PNG and _png_is_turned(encoded)
 
 
 def is_plain(encoded: bytes | memoryview) -> bool:
@@ -79,7 +91,8 @@ def _other_size(encoded: bytes) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def _jpeg_size(encoded: bytes | memoryview) -> tuple[int, int]:
+def _jpeg_size(encoded: bytes | memoryview) -> tuple[tuple[int, int], bool]:
+    """Return (height, width) as they are stored, and whether its EXIF exchanges them."""
     at, end, turned = 2, len(encoded) - 9, False
     while at <= end:
         marker = encoded[at + 1]
@@ -87,7 +100,7 @@ def _jpeg_size(encoded: bytes | memoryview) -> tuple[int, int]:
             break
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = int.from_bytes(encoded[at + 5 : at + 7]), int.from_bytes(encoded[at + 7 : at + 9])
-            return (width, height) if turned else (height, width)
+            return (height, width), turned
         if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD8:  # padding, and markers that carry nothing
             at += 1 if marker == 0xFF else 2
             continue

@@ -3,6 +3,7 @@
 Shapes: B images, S side of a crop, C side of a canvas. Images are RGB, uint8.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,10 @@ from transface.data.crops.geometry import apply_matrix, sample_bilinear, sample_
 from transface.data.labels.points import CanvasTargets
 from transface.images.alignment import warp
 from transface.images.decoding import decode_images
+from transface.images.headers import turns_by_exif
+
+logger = logging.getLogger(__name__)
+_told: set[str] = set()  # folders of sets of which photographs that are turned were told
 
 
 class Canvases:
@@ -61,7 +66,7 @@ class Canvases:
         return FaceBatch(images, targets, torch.tensor([int(index) for index in indices], dtype=torch.int64))
 
     def _canvas(self, row: int) -> tuple[Tensor, Tensor, Tensor]:
-        picture = decode_images([self.dense.bytes_of(row)], names=[self.dense.name(row)])
+        picture = upright_photograph(self.dense, row)[None]
         size = (int(picture.shape[2]), int(picture.shape[3]))
         matrix = self.matrix(row, size)
         canvas = warp(picture, torch.from_numpy(matrix[None, :2]), size=self.image_size)[0]
@@ -80,6 +85,35 @@ class Canvases:
         moved = self.dense.matrix(row, self.side, size).copy()
         moved[:2, 2] += (self.canvas_side - self.side) / 2
         return moved
+
+
+def upright_photograph(dense: DenseSet, row: int) -> Tensor:
+    """Return the photograph `row` (3, H, W) uint8, turned as its EXIF says; which is told once of a set, as its points
+    may be those of the photograph as it is stored.
+
+    Raises:
+        ValueError: if it cannot be read, or its points lie beyond it and within the stored one.
+    """
+    encoded = dense.bytes_of(row)
+    picture = decode_images([encoded], names=[dense.name(row)])[0]
+    if not turns_by_exif(encoded):
+        return picture
+    places = dense.points if dense.points is not None else dense.anchors
+    if places is not None:
+        middle, sides = places[row].mean(0), np.array([picture.shape[2], picture.shape[1]])
+        if not (middle < sides).all() and (middle < sides[::-1]).all():
+            raise ValueError(
+                f"{dense.name(row)}: its points are those of the photograph before its EXIF turns it: store it upright,"
+                " or without its EXIF"
+            )
+    if (key := str(dense.root)) not in _told:
+        _told.add(key)
+        logger.warning(
+            "%s is turned by its EXIF: points and regions are taken as those of the upright photograph, here and"
+            " wherever else in its set",
+            dense.name(row),
+        )
+    return picture
 
 
 def mask_of_size(mask: NDArray[np.uint8], size: tuple[int, int], *, name: object = "image") -> NDArray[np.uint8]:
@@ -143,7 +177,7 @@ class CropSource:
         return torch.stack([self._crop(int(self.rows[int(index)]), size[0]) for index in indices])
 
     def _crop(self, row: int, side: int) -> Tensor:
-        picture = decode_images([self.dense.bytes_of(row)], names=[self.dense.name(row)])[0]
+        picture = upright_photograph(self.dense, row)
         self._sizes[row] = (int(picture.shape[1]), int(picture.shape[2]))
         positions = sampling_map(self.matrix(row, side), (side, side), self.dense.warp)
         crop = sample_bilinear(picture.permute(1, 2, 0).numpy(), positions)
@@ -156,7 +190,7 @@ class CropSource:
     def size(self, row: int) -> tuple[int, int]:
         """Return height and width of a photograph."""
         if row not in self._sizes:
-            picture = decode_images([self.dense.bytes_of(row)], names=[self.dense.name(row)])[0]
+            picture = upright_photograph(self.dense, row)
             self._sizes[row] = (int(picture.shape[1]), int(picture.shape[2]))
         return self._sizes[row]
 

@@ -11,7 +11,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from transface.data.crops.canvases import Canvases
+from transface.data.crops.canvases import Canvases, CropSource
 from transface.data.crops.landmark_sets import square_around
 from transface.data.sources.dense.opening import open_dense
 from transface.synthetic.world.dense_forms import Shot, shots
@@ -388,3 +388,54 @@ def test_a_broken_mask_is_told_by_its_name(name: str, kept: float, write: Callab
     with pytest.raises(ValueError, match=r"\.(png|ppm)") as told:
         [dense.mask(place) for place in range(len(dense.paths))]
     assert "mask" in str(told.value)
+
+
+def turn(path: Path, *, left: int) -> None:
+    """Write a photograph with black to its right, or to its left, and an EXIF that turns it by a quarter."""
+    with Image.open(path) as image:
+        wide = Image.new("RGB", (2 * image.width, image.height))
+        wide.paste(image, (left, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    wide.save(path, exif=exif)
+
+
+@pytest.mark.parametrize("name", ["300w", "pts", "aflw"])
+def test_points_of_photographs_that_their_exif_turns_are_told(
+    name: str, write: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write(name)
+    for path in root.rglob("*.jpg"):
+        turn(path, left=0)
+    dense = open_dense(root)
+    Canvases(dense, side=24).__getitems__([0, 1])
+    CropSource(name, dense, "train").read([0, 1], (24, 24))
+    assert caplog.text.count("is turned by its EXIF") == 1
+
+
+def test_points_of_the_photograph_before_its_exif_turns_it_are_refused(write: Callable[[str], Path]) -> None:
+    root = write("300w")
+    for path in root.rglob("*.jpg"):
+        turn(path, left=48)
+    for path in root.glob("*.csv"):
+        change(
+            path,
+            lambda lines: [
+                lines[0],
+                *(
+                    ",".join(
+                        f"{float(cell) + 48}" if place >= 2 and place % 2 == 0 else cell
+                        for place, cell in enumerate(line.split(","))
+                    )
+                    for line in lines[1:]
+                ),
+            ],
+        )
+    dense = open_dense(root)
+    for read in (
+        lambda: Canvases(dense, side=24).__getitems__([0]),
+        lambda: CropSource("300w", dense, "train").read([0], (24, 24)),
+        lambda: CropSource("300w", dense, "train").size(0),
+    ):
+        with pytest.raises(ValueError, match=r"\.jpg: .* before its EXIF turns it"):
+            read()
