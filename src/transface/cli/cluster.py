@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
 from transface.cli.config.errors import UserError
-from transface.cli.config.model_options import quoted, words_and_keys
+from transface.cli.config.model_options import quoted, telling_replaced, words_and_keys
 
 NAMED = 10
 
@@ -48,7 +48,8 @@ def cluster(cfg: DictConfig) -> None:
         [name, label, f"{value:.4f}"]
         for name, label, value in zip(names, clusters.labels, clusters.probabilities, strict=True)
     )
-    write_whole(cfg.output, text.getvalue())
+    with telling_replaced(cfg.output):
+        write_whole(cfg.output, text.getvalue())
     count = int(clusters.labels.max(initial=-1)) + 1
     print(f"{cfg.output}: {len(names)} faces in {count} clusters, {int((clusters.labels < 0).sum())} in none")
     for merge in clusters.merges[:NAMED]:

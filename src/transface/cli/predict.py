@@ -13,6 +13,7 @@ from transface.cli.config.model_options import (
     open_model,
     points_by_picture,
     points_of,
+    telling_replaced,
 )
 from transface.progress import working
 
@@ -60,7 +61,8 @@ def predict(cfg: DictConfig) -> int:
                 write_overlay(prediction, picture, cfg.overlay, outputs=model.outputs)
     failed = [prediction for prediction in chosen if prediction.error]
     if cfg.output is not None:
-        write_predictions(chosen, cfg.output)
+        with telling_replaced(cfg.output):
+            write_predictions(chosen, cfg.output)
         print(
             f"{cfg.output}: {len(chosen) - len(failed)} pictures answered{f', {len(failed)} failed' if failed else ''}"
         )

@@ -17,6 +17,7 @@ from transface.cli.config.model_options import (
     points_for,
     points_of,
     quoted,
+    telling_replaced,
     words_and_keys,
 )
 from transface.progress import working
@@ -92,7 +93,8 @@ def search(cfg: DictConfig) -> None:
         f" {'people' if cfg.templates else 'faces'} of"
         f" {gallery.root.name or cfg.gallery}"
     )
-    write_whole(page, search_page(answers, title=title, threshold=None if limit is None else limit.cosine))
+    with telling_replaced(page):
+        write_whole(page, search_page(answers, title=title, threshold=None if limit is None else limit.cosine))
     print(f"{page}: the same with thumbnails ({index.engine} search)")
 
 

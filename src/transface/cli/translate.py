@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
 from transface.cli.config.errors import UserError
-from transface.cli.config.model_options import quoted, words_and_keys
+from transface.cli.config.model_options import quoted, telling_replaced, words_and_keys
 
 
 def main(argv: list[str]) -> int:
@@ -54,7 +54,8 @@ def fit(cfg: DictConfig, old: Any, new: Any) -> None:
         listed = [people.get(str(name), "") for name in old.names]
         numbers = np.unique(listed, return_inverse=True)[1]
     found = fit_translation(old, new, kind=cfg.kind, people=numbers, seed=cfg.seed)
-    write_translation(output, found)
+    with telling_replaced(output):
+        write_translation(output, found)
     strength = "" if found.about["strength"] is None else f" of strength {found.about['strength']:g}"
     print(f"{output}: {found.kind}{strength}, fitted on {found.about['num_pictures']} pictures")
     if people is None:
@@ -104,6 +105,7 @@ def carry_over(cfg: DictConfig, old: Any, found: Any) -> None:
 
     output = checked_output(cfg.output or "carried.npz")
     moved = carried_over(old, found, name=str(cfg.old), map_name=str(cfg.map))
-    write_embeddings(output, moved)
+    with telling_replaced(output):
+        write_embeddings(output, moved)
     print(f"{output}: {len(moved.names)} embeddings of {moved.vectors.shape[1]} numbers, carried over")
     print("note: a threshold is set anew for them, and an embedding that can be carried over is not anonymous")

@@ -37,6 +37,14 @@ def test_people_are_written_and_scored(embeddings: Path, capsys: pytest.CaptureF
     assert len({line.split(",")[1] for line in lines[1:6]}) == 1
 
 
+def test_clusters_of_other_faces_are_told_where_they_are_replaced(
+    embeddings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, is_told in (((), False), ((), False), (("min_cluster_size=6",), True)):
+        assert main(["cluster", str(embeddings), *words]) == 0
+        assert ("note: people.csv held something else, written" in capsys.readouterr().out) == is_told
+
+
 def test_a_list_that_lacks_a_face_is_refused_in_one_line(embeddings: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (embeddings.parent / "few.csv").write_text("name,person\np0/0.jpg,a\n")
     assert main(["cluster", str(embeddings), "people=few.csv"]) == 2

@@ -62,11 +62,34 @@ def test_embed_writes_the_embeddings_of_a_folder(room: Path, tmp_path: Path, cap
     assert (
         main(["embed", f"checkpoint={room}/model", f"images={room}/faces", "output=out/faces.npz", "batch_size=7"]) == 0
     )
+    assert (
+        main(["embed", f"checkpoint={room}/model", f"images={room}/faces", "output=out/faces.npz", "flip=sum"]) == 2
+    ), "embeddings are refused, for they may have taken hours"
     assert "40 embeddings of 8 numbers" in capsys.readouterr().out
     found = read_embeddings("out/faces.npz")
     wanted = transface.load(room / "model").embed([room / "faces" / name for name in found.names])
     np.testing.assert_allclose(found.vectors, wanted.numpy(), atol=1e-5)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("ending", ["json", "parquet"])
+def test_answers_of_other_pictures_or_another_model_are_told_where_they_are_replaced(
+    room: Path, tmp_path: Path, capsys: pytest.CaptureFixture, ending: str
+) -> None:
+    for folder, names in (("a", ("00.png", "01.png")), ("b", ("02.png", "03.png"))):
+        (tmp_path / folder).mkdir()
+        for place, name in enumerate(names):  # of the same names
+            (tmp_path / folder / f"{place}.png").write_bytes((room / "faces" / "a b" / name).read_bytes())
+    publish(FaceModel(FaceViT(embed_dim=16, depth=1, num_heads=2, embedding_size=8)), "other")
+    told = "note: x.{} held something else, written"
+    for folder, model, is_told in (
+        ("a", f"{room}/model", False),
+        ("a", f"{room}/model", False),
+        ("b", f"{room}/model", True),
+        ("b", "other", True),
+    ):
+        assert main(["predict", folder, f"checkpoint={model}", f"output=x.{ending}"]) == 0
+        assert (told.format(ending) in capsys.readouterr().out) == is_told, (folder, model)
 
 
 def test_compare_takes_two_words_and_gives_a_verdict(room: Path, capsys: pytest.CaptureFixture) -> None:

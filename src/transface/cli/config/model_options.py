@@ -1,11 +1,14 @@
 """What the verbs that use a model share: opening it where the config says, words beside keys."""
 
-from collections.abc import Callable
+import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from transface.artifacts import hash_file
 from transface.cli.config.errors import UserError
 
 
@@ -68,6 +71,20 @@ def chosen_device(device: str) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def telling_replaced(path: str | Path) -> Iterator[None]:
+    """Print a line where what is written to `path` within the body replaces something else: answers about other
+    pictures, of another model or by other settings. The same again is not told.
+    """
+    path = Path(path)
+    before = hash_file(path) if path.is_file() else None
+    written = path.stat().st_mtime if before else 0.0
+    yield
+    if before is not None and hash_file(path) != before:
+        when = datetime.datetime.fromtimestamp(written).isoformat(" ", "minutes")
+        print(f"note: {path} held something else, written {when}, which is replaced")
 
 
 def words_and_keys(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -194,7 +211,6 @@ def check_threshold(limit: Any, model: Any, cfg: DictConfig) -> None:
 
 def checkpoint_hash(checkpoint: str) -> str:
     """Return the SHA-256 of the file that `checkpoint` means."""
-    from transface.artifacts import hash_file
     from transface.backbones.weights.hub import local_path
     from transface.training.checkpoints.reader import find_checkpoint
 
