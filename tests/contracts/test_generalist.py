@@ -185,6 +185,19 @@ def test_every_task_is_measured_by_its_own_protocol(room: Path, trained: Path, c
     assert kinds == {"pairs", "classes", "values", "points", "regions"}
 
 
+def test_protocols_that_fit_are_told_in_words_that_work(
+    trained: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("evaluate", f"checkpoint={trained}") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "answers embedding, " in line
+    told = line.partition(": give ")[2].split(" or ")
+    assert len(told) == 6
+    for number, words in enumerate(told):
+        given = words.replace("[a.bin,b.bin]", "[world/identity/easy.bin]").split()
+        assert call("evaluate", f"checkpoint={trained}", *given, f"output=told/{number}") == 0, words
+
+
 def test_predict_gives_all_answers_with_points_in_the_picture_and_an_overlay(
     room: Path, trained: Path, call: Callable[..., int]
 ) -> None:

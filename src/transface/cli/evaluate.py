@@ -12,6 +12,7 @@ from transface.artifacts import code_commit
 from transface.cli.config.compose import instantiate, plain, run_verb
 from transface.cli.config.errors import UserError
 from transface.cli.config.model_options import checkpoint_hash, chosen_device, open_model
+from transface.cli.runs.fitting_protocols import fitting_protocols
 from transface.cli.runs.run_folder import run_name
 from transface.cli.runs.trained_images import refuse_trained
 from transface.cli.screen import print_results
@@ -48,7 +49,7 @@ def evaluate(cfg: DictConfig) -> None:
 
     protocol = instantiate(cfg.protocol)
     if isinstance(protocol, PairSets) and not protocol.files and cfg.checkpoint != PIXELS:
-        refuse_without_embedding(cfg)
+        refuse_without_protocol(cfg)
     protocol.prepare()
     subject = open_subject(cfg)
     if hasattr(protocol, "check_images"):  # of faces, to be embedded
@@ -84,21 +85,19 @@ def evaluate(cfg: DictConfig) -> None:
     print(f"results: {', '.join(str(path) for path in paths)}")
 
 
-def refuse_without_embedding(cfg: DictConfig) -> None:
-    """Raise UserError where no protocol was chosen and the model gives no embedding, naming the protocols for it."""
-    outputs = open_model(cfg).outputs
-    if "embedding" in outputs:
+def refuse_without_protocol(cfg: DictConfig) -> None:
+    """Raise UserError where no protocol was chosen and the model answers other things than an embedding, naming the
+    protocols for them.
+    """
+    model = open_model(cfg)
+    if all(output.kind == "embedding" for output in model.outputs.values()):
         return
-    kinds = {output.kind for output in outputs.values()}
-    fitting = {
-        "several_of": "protocol=attributes protocol.root=FOLDER",
-        "one_of": "protocol=photographs protocol.root=FOLDER protocol.column=...",
-        "number": "protocol=photographs protocol.root=FOLDER protocol.column=...",
-        "points": "protocol=points protocol.root=FOLDER",
-        "regions": "protocol=regions protocol.root=FOLDER",
-    }
-    advice = " or ".join(dict.fromkeys(words for kind, words in fitting.items() if kind in kinds))
-    raise UserError(f"{cfg.checkpoint} answers {', '.join(outputs)} and gives no embedding of faces: give {advice}")
+    trained = trained_config(str(cfg.checkpoint)) or model.provenance.get("recipe") or {}
+    nothing = "" if "embedding" in model.outputs else " and gives no embedding of faces"
+    raise UserError(
+        f"{cfg.checkpoint} answers {', '.join(model.outputs)}{nothing}: give"
+        f" {' or '.join(fitting_protocols(model.outputs, trained))}"
+    )
 
 
 def keypoint_setting(cfg: DictConfig) -> dict[str, str]:
