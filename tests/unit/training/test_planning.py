@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from transface import distributed
+from transface.__main__ import main
 from transface.classifiers.full_softmax import FullSoftmax
 from transface.classifiers.head_costs import HeadTraffic, head_memory, head_traffic
 from transface.classifiers.partial_fc import PartialFC
@@ -220,3 +221,37 @@ def test_other_systems_are_planned_with_what_is_known(words: list[str], wanted: 
     else:
         with pytest.raises(UserError, match=wanted):
             column_of(with_facts(cfg, facts), 4, None, facts)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "example", "facts"),
+    [
+        ("mzts/small", "label_names: 40", "{num_images: 9999, label_names: 3}"),
+        ("occlusion/utkface", "outputs: {age:", "{num_images: 9999, outputs: {age: {kind: number, unit: years}}}"),
+        (
+            "faceptor/real",
+            "num_identities: C, num_outputs: {attributes: N, expression: N, landmarks: N, parsing: N}",
+            "{num_images: 9999, num_identities: 9,"
+            " num_outputs: {attributes: 3, expression: 3, landmarks: 68, parsing: 19}}",
+        ),
+    ],
+)
+def test_a_plan_needs_no_data_where_its_facts_are_given(
+    experiment: str, example: str, facts: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ["train", f"experiment={experiment}", "plan=[2]"]
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "no value for " in line
+    assert "or the facts of data that is not here, plan_facts='{num_images: N, " in line
+    assert example in line
+    assert main([*words, f"plan_facts={facts}"]) == 0
+    assert "facts as given" in capsys.readouterr().out
+
+
+def test_a_task_whose_number_of_outputs_nobody_says_is_named() -> None:
+    facts = "{num_images: 9999, num_identities: 9, num_outputs: {parsing: 19, attributes: 3}}"
+    cfg = compose("train", ["experiment=faceptor/real", "plan=[2]", f"plan_facts={facts}"])
+    with pytest.raises(UserError, match="needs the number of outputs of expression, landmarks: plan_facts="):
+        print_plan(editable(cfg), with_facts=with_facts)

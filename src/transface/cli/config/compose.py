@@ -12,7 +12,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from transface.cli.config.absent_files import refuse_absent
 from transface.cli.config.chosen_tasks import leave_out_unchosen_tasks, refuse_repeated_tasks
@@ -48,7 +48,8 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
             refuse_repeated_tasks(overrides)
             leave_out_unchosen_tasks(cfg, overrides, config_folders())
             refuse_unknown(cfg, root)
-            refuse_missing(cfg)
+            if not cfg.get("plan"):  # what a plan needs of the data depends on the facts that are given
+                refuse_missing(cfg)
             refuse_absent(cfg, root, overrides)
             refuse_wrong_kinds(cfg)
             if root != "train":
@@ -128,11 +129,26 @@ def refuse_missing(cfg: DictConfig) -> None:
     Raises:
         UserError: naming every key that needs a value.
     """
-    missing = sorted(name for name in OmegaConf.missing_keys(cfg) if not name.startswith("hydra."))
-    if missing:
+    if missing := missing_names(cfg):
         raise UserError(
             f"no value for {', '.join(missing)}: give {'one' if len(missing) == 1 else 'them'}, e.g. {missing[0]}=..."
         )
+
+
+def missing_names(cfg: DictConfig) -> list[str]:
+    """Return the names of the keys whose value is still `???`, sorted; not of those that refer to one."""
+    return sorted(name for name in _missing_below(cfg) if not name.startswith("hydra."))
+
+
+def _missing_below(node: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the names of a node's missing values; nothing is resolved, for a reference to a missing one cannot be."""
+    for key in range(len(node)) if isinstance(node, ListConfig) else list(node):
+        value = node._get_node(key)
+        name = f"{prefix}[{key}]" if isinstance(node, ListConfig) else f"{prefix}.{key}".removeprefix(".")
+        if value._is_missing():
+            yield name
+        elif isinstance(value, DictConfig | ListConfig) and not value._is_none() and not value._is_interpolation():
+            yield from _missing_below(value, name)
 
 
 def words_given() -> list[str]:
@@ -224,7 +240,7 @@ def _plain_settings(cfg: DictConfig) -> list[str]:
         names.append(name)
         node = cfg._get_node(name, validate_access=False)
         if isinstance(node, DictConfig) and not node._is_none() and "_target_" not in node:
-            names += [name + "." + str(key) for key, value in node.items() if not _is_part(value)]
+            names += [f"{name}.{key}" for key in node if not _is_part(_value_in(node, key))]
     return names
 
 
@@ -238,6 +254,11 @@ def _keys_of_group(name: str) -> list[str]:
         for key in file
         if "_target_" not in file and not isinstance(file._get_node(key), DictConfig)
     ]
+
+
+def _value_in(node: DictConfig, key: Any) -> Any:
+    """Return a value of a node; one that is still to be given is no part."""
+    return "" if OmegaConf.is_missing(node, key) else node[key]
 
 
 def _is_part(value: Any) -> bool:

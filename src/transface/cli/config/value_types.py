@@ -8,6 +8,7 @@ from typing import Any
 
 import hydra
 from omegaconf import DictConfig, ListConfig, Node, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 
 from transface.cli.config.errors import UserError
 
@@ -37,7 +38,7 @@ def refuse_wrong_kinds(cfg: DictConfig) -> None:
         stated = parameter_kinds(str(node["_target_"]))
         for name in map(str, node):
             kinds = stated.get(name)
-            value = None if kinds is None or OmegaConf.is_missing(node, name) else node[name]
+            value = None if kinds is None or OmegaConf.is_missing(node, name) else _value_of(node, name)
             if kinds is None or value is None or is_of(value, kinds):
                 continue
             wanted = " or ".join(
@@ -45,6 +46,14 @@ def refuse_wrong_kinds(cfg: DictConfig) -> None:
             )
             nothing = " or null" if type(None) in kinds else ""
             raise UserError(f"{home_of(node, name)} must be {wanted}{nothing}, got {value!r}")
+
+
+def _value_of(node: DictConfig, name: str) -> Any:
+    """Return a value, None where it is one that is still to be given: a plan needs no data."""
+    try:
+        return node[name]
+    except InterpolationToMissingValueError:
+        return None
 
 
 def refuse_wrong_kinds_of_verb(cfg: DictConfig, defaults: DictConfig) -> None:

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from transface.cli.config.compose import instantiate, plain
+from transface.cli.config.compose import instantiate, missing_names, plain
 from transface.cli.config.errors import UserError
 from transface.cli.config.value_types import parts
 
@@ -18,6 +18,12 @@ PUBLISHED = {
     "ms1mv2": {"num_images": 5_822_653, "num_identities": 85_742},
     "glint360k": {"num_images": 17_091_657, "num_identities": 360_232},
     "webface42m": {"num_images": 42_474_558, "num_identities": 2_059_906},
+}
+# What systems leave to their data, as an example of plan_facts.
+EXAMPLES = {
+    "num_identities": "num_identities: C",
+    "label_names": "label_names: 40",
+    "outputs": "outputs: {age: {kind: number, unit: years}}",
 }
 UNSTATED = (64, 256)  # ranks that are told of where none are named
 RECKONED = ("H100", "A100")  # devices whose hours are reckoned
@@ -34,6 +40,7 @@ def print_plan(cfg: DictConfig, *, with_facts: Callable[[DictConfig, Facts], Dic
     from rich.console import Console
     from rich.table import Table
 
+    refuse_missing_facts(cfg)
     data, facts, origin = facts_of(cfg)
     told = with_facts(cfg, facts)
     columns = [column_of(told, ranks, data, facts) for ranks in ranks_of(cfg)]
@@ -55,7 +62,7 @@ def print_plan(cfg: DictConfig, *, with_facts: Callable[[DictConfig, Facts], Dic
 
 def ranks_of(cfg: DictConfig) -> list[int]:
     """Return the numbers of ranks that are asked about; of devices=auto those of two usual clusters."""
-    asked = plain(cfg)["plan"]
+    asked = plain(cfg.plan)
     if asked is True:
         if cfg.devices == "auto":  # those of the machine on which is planned say nothing of a cluster
             return list(UNSTATED)
@@ -71,15 +78,66 @@ def ranks_of(cfg: DictConfig) -> list[int]:
     return list(numbers)
 
 
+def refuse_missing_facts(cfg: DictConfig) -> None:
+    """Raise where neither the data nor its facts are named.
+
+    Raises:
+        UserError: saying what to give.
+    """
+    missing = missing_names(cfg)
+    if missing and not cfg.plan_facts:
+        raise UserError(
+            f"no value for {', '.join(missing)}: give {'it' if len(missing) == 1 else 'them'}, or the facts of data"
+            f" that is not here, plan_facts='{example_facts(cfg)}'"
+        )
+
+
+def example_facts(cfg: DictConfig) -> str:
+    """Return the facts that the parts of a system leave to its data, as plan_facts takes them."""
+    left = {name for node in parts(cfg) for name in (*EXAMPLES, "tasks") if name in node and node[name] is None}
+    facts = ["num_images: N", *(EXAMPLES[name] for name in EXAMPLES if name in left)]
+    if "tasks" in left and (unknown := [name for name, row in cfg.data.tasks.items() if not row.get("num_outputs")]):
+        facts.append(outputs_to_give(unknown))
+    return f"{{{', '.join(facts)}}}"
+
+
+def outputs_to_give(tasks: Sequence[str]) -> str:
+    """Return what plan_facts has to say of tasks whose number of outputs the data tells."""
+    return f"num_outputs: {{{', '.join(f'{name}: N' for name in tasks)}}}"
+
+
+def as_facts(cfg: DictConfig, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts that plan_facts mean: a number of labels stands for so many names, numbers of outputs complete
+    the rows of tasks.
+
+    Raises:
+        UserError: for a task whose number of outputs nobody says.
+    """
+    facts = dict(given)
+    if isinstance(number := facts.get("label_names"), int):
+        facts["label_names"] = [f"label_{place + 1}" for place in range(number)]
+    rows = plain(cfg.data.tasks) if OmegaConf.is_dict(cfg.data) and "tasks" in cfg.data else {}
+    if rows and "tasks" not in facts:
+        numbers = facts.pop("num_outputs", None) or {}
+        numbers = {name: numbers.get(name, row.get("num_outputs")) for name, row in rows.items()}
+        if open_ones := [name for name, number in numbers.items() if not number]:
+            raise UserError(
+                f"plan_facts needs the number of outputs of {', '.join(open_ones)}: plan_facts='{{num_images: N,"
+                f" {outputs_to_give(open_ones)}}}'"
+            )
+        facts["tasks"] = [{**row, "name": name, "num_outputs": numbers[name]} for name, row in rows.items()]
+    return facts
+
+
 def facts_of(cfg: DictConfig) -> tuple[Any, Facts, str]:
     """Return the data where it is here (else None), its facts, and where these come from."""
     given = dict(plain(cfg.plan_facts) or {})
-    root = cfg.data.get("root") if OmegaConf.is_dict(cfg.data) else None
+    root = OmegaConf.select(cfg, "data.root", throw_on_missing=False)
     choice = HydraConfig.get().runtime.choices.get("data") if HydraConfig.initialized() else None
     name = str(choice) if choice in PUBLISHED else Path(str(root)).name
     known = PUBLISHED.get(name, {})
     if given:
-        return None, {**known, **given}, "facts as given"
+        return None, {**known, **as_facts(cfg, given)}, "facts as given"
     if known and not (root and Path(str(root)).exists()):
         return None, known, f"facts of {name} as published, the data is not here"
     try:
@@ -87,9 +145,7 @@ def facts_of(cfg: DictConfig) -> tuple[Any, Facts, str]:
     except InstantiationException as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
-        raise UserError(
-            f"{error.__cause__}; without the data give plan_facts='{{num_images: N, num_identities: C}}'"
-        ) from error
+        raise UserError(f"{error.__cause__}; without the data give plan_facts='{example_facts(cfg)}'") from error
     sets = getattr(data, "datasets", None)
     opened = list(sets.values()) if isinstance(sets, Mapping) else [data]
     num_images = max(len(part.dataset) for part in opened if hasattr(part, "dataset"))

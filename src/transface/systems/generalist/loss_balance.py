@@ -48,7 +48,8 @@ class FixedWeights(nn.Module):
         if unknown := sorted(set(names or {}) - set(self.names)):
             raise ValueError(f"balance.names has {', '.join(unknown)}, the tasks are {', '.join(self.names)}")
         own = dict.fromkeys(self.names, 1.0) if kinds is None else task_weights(tasks, dict(kinds))
-        values = torch.tensor([float({**own, **(names or {})}[name]) for name in self.names])
+        # On the CPU, so that a plan can look at them, which builds the rest without numbers.
+        values = torch.tensor([float({**own, **(names or {})}[name]) for name in self.names], device="cpu")
         if not (values > 0).all():
             raise ValueError(
                 f"weights of tasks must be positive, got {dict(zip(self.names, values.tolist(), strict=True))}"
