@@ -9,6 +9,7 @@ Shapes: n images.
 import csv
 import logging
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -223,21 +224,24 @@ def read_class_folders(root: Path, *, output: str = "expression") -> LabelledFil
     """
     folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     splits = {name: own for name in folders if (own := split_of_word(name)) is not None}
-    paths, words, split = [], [], []
+    paths, words, split, empty = [], [], [], []
     for above, own in (splits or {"": ""}).items():
         base = root / above if above else root
         for folder in sorted(path for path in base.iterdir() if path.is_dir() and not path.name.startswith(".")):
             prefix = f"{above}/{folder.name}" if above else folder.name
-            for name in sorted(_images_below(folder)):
+            images = sorted(_images_below(folder))
+            empty += [] if images else [prefix]
+            for name in images:
                 paths.append(f"{prefix}/{name}")
                 words.append(folder.name)
                 split.append(own)
     _refuse_lower_classes(root, paths, words)
     left = set(_images_below(root)) - set(paths)
     rejected = [f"{name}: in no folder of a {'split and a class' if splits else 'class'}" for name in sorted(left)]
-    names = _class_names(words, root)
-    classes = np.array([names.index(_said(word)) for word in words], dtype=np.int64)
-    return LabelledFiles(root, paths, {output: ClassLabels(classes, names)}, np.array(split, dtype="<U5"), rejected)
+    known = _named_classes(words, root)
+    labels = ClassLabels(np.array([known.places[word] for word in words], dtype=np.int64), known.names)
+    _tell_absent_classes(root, labels, split, empty)
+    return LabelledFiles(root, paths, {output: labels}, np.array(split, dtype="<U5"), rejected)
 
 
 def _refuse_lower_classes(root: Path, paths: Sequence[str], words: Sequence[str]) -> None:
@@ -549,14 +553,59 @@ def _said(word: str) -> str:
     return expression_word(word) if _is_expression(word) else word.strip()
 
 
-def _class_names(words: Sequence[str], where: Path) -> list[str]:
-    """Return the names of classes: FER+'s words in FER+'s order where all are expressions, else sorted."""
-    said = {_said(word) for word in words}
-    if len(said) < 2:
-        raise ValueError(
-            f"{where} must hold at least two classes, each a folder or a word of its list, got {sorted(said)}"
-        )
-    return [name for name in FERPLUS if name in said] if said <= set(FERPLUS) else sorted(said)
+class _Classes(NamedTuple):
+    """The names of classes in their order, and the place among them that each word as it is written means."""
+
+    names: list[str]
+    places: dict[str, int]
+
+
+def _named_classes(words: Iterable[str], where: Path) -> _Classes:
+    """Return what words name as classes: FER+'s in FER+'s order where all are expressions, whole numbers by their size,
+    else sorted. Words that differ by case alone, or by how letters are encoded, are one class; that is told once.
+
+    Raises:
+        ValueError: for fewer than two classes.
+    """
+    said = {word: _said(word) for word in sorted(set(words))}
+    if said and all(WHOLE_NUMBER.fullmatch(name) for name in said.values()):
+        said = {word: str(int(float(name))) for word, name in said.items()}
+    first: dict[str, str] = {}
+    meant = {word: first.setdefault(_folded(name), name) for word, name in said.items()}
+    names = sorted(set(meant.values()))
+    if len(names) < 2:
+        raise ValueError(f"{where} must hold at least two classes, each a folder or a word of its list, got {names}")
+    if merged := [f"{name} ({', '.join(own)})" for name in names if len(own := _words_of(name, meant, said)) > 1]:
+        warn_once(logger, "%s: words that differ by their spelling alone are one class: %s", where, "; ".join(merged))
+    if set(names) <= set(FERPLUS):
+        names = [name for name in FERPLUS if name in names]
+    elif all(WHOLE_NUMBER.fullmatch(name) for name in names):
+        names = sorted(names, key=int)
+    return _Classes(names, {word: names.index(name) for word, name in meant.items()})
+
+
+def _words_of(name: str, meant: Mapping[str, str], said: Mapping[str, str]) -> list[str]:
+    """Return the spellings of a class that differ by more than the words of expressions do."""
+    return sorted({said[word] for word, own in meant.items() if own == name})
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _tell_absent_classes(root: Path, found: ClassLabels, split: Sequence[str], empty: Sequence[str]) -> None:
+    """Warn of classes of which a split has no image, and of folders without any."""
+    own = np.array(split)
+    told = [
+        f"{name} of {part}"
+        for part in ("train", "val", "test")
+        for place, name in enumerate(found.names)
+        if (own == part).any() and not (found.classes[own == part] == place).any()
+    ]
+    if told:
+        warn_once(logger, "%s: there are no images of %s", root, ", ".join(told))
+    if empty:
+        warn_once(logger, "%s: folders without an image are no class: %s", root, ", ".join(empty))
 
 
 def _classes(cells: Sequence[str], name: str, path: Path) -> ClassLabels:
@@ -571,8 +620,9 @@ def _classes(cells: Sequence[str], name: str, path: Path) -> ClassLabels:
         numbers = [int(float(cell)) if cell else -1 for cell in cells]
         # Never words: 0 is neutral in some data sets, anger in others.
         return ClassLabels(np.array(numbers, dtype=np.int64), [str(k) for k in range(max(2, max(numbers) + 1))])
-    names = _class_names(given, path)
-    return ClassLabels(np.array([names.index(_said(cell)) if cell else -1 for cell in cells], dtype=np.int64), names)
+    known = _named_classes(given, path)
+    places = [known.places[cell] if cell else -1 for cell in cells]
+    return ClassLabels(np.array(places, dtype=np.int64), known.names)
 
 
 def _ages(cells: Sequence[str], path: Path) -> AgeLabels:

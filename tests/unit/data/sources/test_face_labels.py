@@ -230,3 +230,67 @@ def test_folders_taken_as_classes_hold_no_other_warning_back(tmp_path: Path, cap
         assert open_label_files(tmp_path).rejected == ["70_0_0_3.jpg: in no folder of a class"]
     assert caplog.text.count("(adults, children) are taken as classes: kind=utkface reads the names") == 1
     assert caplog.text.count("1 files are left out: 70_0_0_3.jpg: in no folder of a class") == 1
+
+
+def test_numbers_are_classes_in_their_order_and_alike_in_all_splits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for split, numbers in (("train", range(12)), ("test", (2, 10, 11))):
+        for number in numbers:
+            write(tmp_path / split / str(number) / f"{split}.jpg")
+    with caplog.at_level("WARNING"):
+        found = open_label_files(tmp_path)
+    labels = found.labels["expression"]
+    assert labels.names == tuple(map(str, range(12)))
+    for place, path in enumerate(found.paths):
+        assert labels.names[int(labels.take([place])[0])] == path.split("/")[1]
+    assert "there are no images of 0 of test, 1 of test, 3 of test" in caplog.text
+
+
+def test_numbers_written_in_two_ways_are_one_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for split, words in (("train", ("00", "01")), ("test", ("0", "1"))):
+        for word in words:
+            write(tmp_path / split / word / "a.jpg")
+    found = open_label_files(tmp_path)
+    assert found.labels["expression"].names == ("0", "1")
+    assert sorted(found.labels["expression"].take(range(4)).tolist()) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("in_train", "in_test"),
+    [("Fröhlich", "fröhlich"), ("Fro\u0308hlich", "Fr\u00f6hlich"), ("ÄRGER", "ärger")],
+)
+def test_classes_of_other_spellings_are_one_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, in_train: str, in_test: str
+) -> None:
+    for split, word in (("train", in_train), ("test", in_test)):
+        for name in (word, "traurig"):
+            write(tmp_path / "set" / split / name / f"{split}.jpg")
+    with caplog.at_level("WARNING"):
+        found = open_label_files(tmp_path / "set")
+    labels = found.labels["expression"]
+    assert len(labels.names) == 2
+    by_split = {split: set(labels.take(np.flatnonzero(found.split == split)).tolist()) for split in ("train", "test")}
+    assert by_split == {"train": {0, 1}, "test": {0, 1}}
+    assert "words that differ by their spelling alone are one class" in caplog.text
+    for place, word in enumerate((in_train, in_test, "traurig")):
+        write(tmp_path / f"{place}.jpg")
+        with (tmp_path / "list.csv").open("a") as file:
+            file.write(("path,label\n" if place == 0 else "") + f"{place}.jpg,{word}\n")
+    own = open_label_files(tmp_path / "list.csv").labels["expression"].take([0, 1, 2]).tolist()
+    assert own[0] == own[1] != own[2]
+
+
+def test_folders_without_images_and_classes_without_training_images_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for split, words in (("train", ("happy", "sad")), ("test", ("happy", "sad", "angry"))):
+        for word in words:
+            write(tmp_path / split / word / f"{split}.jpg")
+    (tmp_path / "train" / "disgust").mkdir()
+    with caplog.at_level("WARNING"):
+        found = open_label_files(tmp_path)
+        open_label_files(tmp_path)
+    assert found.labels["expression"].names == ("happiness", "sadness", "anger")
+    assert caplog.text.count("there are no images of anger of train") == 1
+    assert caplog.text.count("folders without an image are no class: train/disgust") == 1
