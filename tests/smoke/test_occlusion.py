@@ -147,3 +147,17 @@ def test_images_of_the_training_are_not_measured_on(
     assert call("train", *single, "stage=teacher", "name=anew", "hydra.mode=RUN", "protocol.split_seed=1") == 2
     assert "this run's data.split_seed=0" in capsys.readouterr().err
     assert not (room / "runs" / "anew" / "config.yaml").exists()
+
+
+def test_a_measure_that_is_never_taken_is_told_before_the_first_step(
+    call: Callable[..., int], room: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    single = [word for word in SMALL if not word.startswith("stage=")]
+    words = ("train", *single, "stage=teacher", "name=of_age", "hydra.mode=RUN", "data.columns=[age]")
+    assert call(*words) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "monitor=val/mean/accuracy is never measured: this run measures val/regression/mean/mae" in line
+    assert "give monitor= one of them" in line
+    assert not (room / "runs" / "of_age" / "config.yaml").exists()
+    assert call(*words, "monitor=val/mean/mae") == 0
+    assert (room / "runs" / "of_age" / "checkpoints" / "best").exists()

@@ -187,3 +187,34 @@ def test_the_recorded_command_names_the_folder_of_ones_own_configs(room: Path) -
     assert main(["train", "--config-dir", "own", *words]) == 0
     told = json.loads(Path("runs/tiny/environment.json").read_text())["command"]
     assert main(told[1:]) == 0
+
+
+@pytest.mark.parametrize("logger", ["csv", "csv_tensorboard"])
+def test_a_run_refused_before_its_first_step_leaves_no_run(
+    room: Path, capsys: pytest.CaptureFixture[str], logger: str
+) -> None:
+    words = ("trainer.max_epochs=1", f"logger={logger}")
+    assert train(room, *words, "schedule.warmup_epochs=9") == 2
+    assert "warm-up of 27 steps must be in 0..2" in capsys.readouterr().err
+    left = {path.name for path in Path("runs/tiny").iterdir()}
+    assert left <= {".hydra", ".running", "train.log"}
+    assert train(room, *words) == 0
+    assert "held an earlier run" not in capsys.readouterr().out
+    assert (Path("runs/tiny/tensorboard").exists()) == (logger == "csv_tensorboard")
+
+
+def test_a_run_refused_before_its_first_step_leaves_the_earlier_run_as_it_was(
+    room: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(room, "trainer.max_epochs=1") == 0
+    before = {path: path.read_bytes() for path in sorted(Path("runs/tiny").rglob("*")) if path.is_file()}
+    for resume in ("false", "true"):
+        assert train(room, "trainer.max_epochs=2", "schedule.warmup_epochs=9", f"resume={resume}") == 2
+    assert not Path("runs/tiny/previous").exists()
+    for path, content in before.items():
+        if path.suffix != ".log" and ".hydra" not in path.parts:
+            assert path.read_bytes() == content, path
+    assert train(room, "trainer.max_epochs=2", "resume=true") == 0
+    assert "resuming from" in capsys.readouterr().out
+    assert train(room, "trainer.max_epochs=1") == 0
+    assert "held an earlier run: moved to runs/tiny/previous/1" in capsys.readouterr().out

@@ -22,13 +22,15 @@ from transface.cli.runs.child_processes import children_repeat, refuse_machine_a
 from transface.cli.runs.loggers import log_config, make_loggers
 from transface.cli.runs.planned_run import print_plan
 from transface.cli.runs.recorded_run import repeat_of
-from transface.cli.runs.run_folder import checkpoint_of, prepare_folder, record_environment, record_run
+from transface.cli.runs.run_folder import checkpoint_of, environment_of, prepare_folder, record_environment, record_run
 from transface.cli.runs.sizes_from_weights import take_sizes_from_weights
 from transface.cli.runs.trained_images import names_of_data, refuse_trained
 from transface.cli.runs.trained_model import record_trained
 from transface.cli.runs.trials import in_trials
 
 log = logging.getLogger(__name__)
+NUM_CLASSES = 20  # named of an answer at the start
+NUM_MEASURES = 16  # named where one is asked for that there is not
 
 
 def main(argv: list[str]) -> int:
@@ -65,6 +67,7 @@ def train(cfg: DictConfig) -> float | None:
 
     import lightning
 
+    from transface.cli.runs.run_start import RunStart
     from transface.training.checkpoints.reader import read_checkpoint
     from transface.training.parallel.synced_batch_norm import check_batch_norms
 
@@ -88,6 +91,7 @@ def train(cfg: DictConfig) -> float | None:
         part.prepare(module.network)
         part.told_before = partial(write_before, cfg)
         refuse_trained_images(cfg, part.protocols, data)
+    refuse_unmeasured(cfg, trainer, module)
     changes: list[str] = []
     if resume is not None:
         stored = read_checkpoint(resume)
@@ -96,19 +100,49 @@ def train(cfg: DictConfig) -> float | None:
             print(ended, flush=True)
             return None
         changes = changed_settings((stored.get("transface") or {}).get("config") or {}, plain(cfg))
-    prepare_folder(folder, resume)
-    record_run(folder, plain(cfg), composed=cfg)
-    record_environment(folder, world_size=trainer.world_size, cfg=cfg)
-    if trainer.is_global_zero:
-        if changes:
-            print(f"changed since the checkpoint: {told(changes)}", flush=True)
-        log_config(trainer.loggers, plain(cfg), folder=folder)
+    environment = environment_of(world_size=trainer.world_size, cfg=cfg)  # the command as it was given
+    said = [*classes_told(module.network), *([f"changed since the checkpoint: {told(changes)}"] if changes else [])]
+    start = RunStart.put_before(
+        trainer, partial(begin_run, cfg, trainer, resume, said, environment, loggers=trainer.loggers)
+    )
     started = time.perf_counter()
     with children_repeat(cfg):
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
+        start.begin(trainer)  # of a run that had ended before, which takes no step
         if trainer.is_global_zero:
             record_trained(folder, module, data, trainer, started=started, resumed=resume is not None)
         return finish(cfg, trainer, module)
+
+
+def begin_run(
+    cfg: DictConfig,
+    trainer: Any,
+    resume: Path | None,
+    said: list[str],
+    environment: dict[str, Any],
+    *,
+    loggers: list[Any],
+) -> None:
+    """Make the run's folder ready, record in it what is run, and print what there is to say of it."""
+    folder = Path(cfg.paths.run)
+    prepare_folder(folder, resume)
+    record_run(folder, plain(cfg), composed=cfg)
+    record_environment(folder, environment)
+    if trainer.is_global_zero:
+        for line in said:
+            print(line, flush=True)
+        log_config(loggers, plain(cfg), folder=folder)
+
+
+def classes_told(network: Any) -> list[str]:
+    """Return a line for each answer of one of several classes: which they are, in their order."""
+    outputs = getattr(network, "outputs", {})
+    named = {name: list(output.names) for name, output in outputs.items() if output.kind == "one_of"}
+    return [
+        f"{name} is one of {', '.join(words[:NUM_CLASSES])}"
+        + (f" and {len(words) - NUM_CLASSES} more" if len(words) > NUM_CLASSES else "")
+        for name, words in named.items()
+    ]
 
 
 def refuse_trained_images(cfg: DictConfig, protocols: Iterable[Any], data: Any) -> None:
@@ -124,6 +158,31 @@ def refuse_trained_images(cfg: DictConfig, protocols: Iterable[Any], data: Any) 
                 who="this run",
                 names_in=lambda own: names_of_data(sets.get(own.home.rpartition(".")[2], data)),
             )
+
+
+def refuse_unmeasured(cfg: DictConfig, trainer: Any, module: Any) -> None:
+    """Raise where a measure that chooses the best checkpoint, or stops the run, is none of those that validation gives.
+
+    Raises:
+        UserError: naming those that there will be.
+    """
+    from transface.training.callbacks.early_stopping import EarlyStopping
+    from transface.training.checkpoints.writer import CheckpointWriter
+
+    found = [part.will_measure(module.network) for part in validations_of(trainer)]
+    measured = [name for names in found for name in names or ()]
+    if None in found or not measured:
+        return
+    monitors = {"monitor": cfg.monitor}
+    for part in trainer.callbacks:
+        if isinstance(part, CheckpointWriter):
+            monitors["checkpoint.monitor"] = part.monitor
+        if isinstance(part, EarlyStopping):
+            monitors["callbacks.early_stopping.monitor"] = part.monitor
+    for name, value in monitors.items():
+        if str(value).startswith("val/") and value not in measured:
+            shown = ", ".join(measured[:NUM_MEASURES]) + (", ..." if len(measured) > NUM_MEASURES else "")
+            raise UserError(f"{name}={value} is never measured: this run measures {shown}; give {name}= one of them")
 
 
 def leave_out_unfit_parts(cfg: DictConfig) -> None:

@@ -13,6 +13,7 @@ from transface.backbones.features import FACE_OUTPUTS
 from transface.distributed import copy_from_first
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import BenchmarkProtocol, run_protocol
+from transface.evaluation.rehearsal import rehearsed
 from transface.evaluation.results import Better, Measure, Result
 from transface.evaluation.runner import ModelRunner
 from transface.progress import working
@@ -73,6 +74,15 @@ class ProtocolValidation(Callback):
             check = getattr(protocol, "check_images", None)
             if check is not None and size is not None:
                 check((int(size[0]), int(size[1])))
+
+    def will_measure(self, network: nn.Module) -> list[str] | None:
+        """Return the names of the values that validations will log, means first; None where they are not known before,
+        [] where nothing is validated.
+        """
+        if not self._is_wanted():
+            return []
+        results = rehearsed(self.protocols, network)
+        return None if results is None else sorted(logged_values(results), key=lambda name: "/mean/" not in name)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.prepare()

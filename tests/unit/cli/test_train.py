@@ -2,10 +2,12 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from transface.cli.train import write_report
+from transface.backbones.features import Output
+from transface.cli.train import classes_told, write_report
 
 
 @pytest.mark.parametrize(
@@ -23,3 +25,15 @@ def test_a_report_that_fails_costs_the_run_nothing(
     (record,) = caplog.records
     assert record.levelno == level
     assert f"no report of {tmp_path}" in record.getMessage()
+
+
+def test_the_classes_of_an_answer_are_told_in_their_order() -> None:
+    outputs = {
+        "expression": Output("one_of", ("neutral", "anger")),
+        "age": Output("number", unit="years"),
+        "kind": Output("one_of", tuple(map(str, range(23)))),
+    }
+    first, second = classes_told(SimpleNamespace(outputs=outputs))
+    assert first == "expression is one of neutral, anger"
+    assert second.endswith("18, 19 and 3 more")
+    assert classes_told(object()) == []

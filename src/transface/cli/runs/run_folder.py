@@ -185,13 +185,11 @@ def record_run(folder: Path, config: dict[str, Any], *, composed: DictConfig | N
         write_whole(folder / COMPOSED, OmegaConf.to_yaml(composed, resolve=False))
 
 
-def record_environment(folder: Path, *, world_size: int, cfg: DictConfig | None = None) -> None:
-    """Write environment.json into the run's folder: versions, commit, machine, command, and the variables that bear on
-    a run. `cfg` is the run's config: of a trial it holds the place.
+def environment_of(*, world_size: int, cfg: DictConfig | None = None) -> dict[str, Any]:
+    """Return what environment.json says: versions, commit, machine, command, and the variables that bear on a run.
+    `cfg` is the run's config: of a trial it holds the place.
     """
-    if not is_main_process():
-        return
-    environment = {
+    return {
         "versions": package_versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -203,7 +201,12 @@ def record_environment(folder: Path, *, world_size: int, cfg: DictConfig | None 
         "variables": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(VARIABLES)},
         "packages": dict(sorted((str(part.metadata["Name"]), part.version) for part in metadata.distributions())),
     }
-    write_whole(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
+
+
+def record_environment(folder: Path, environment: dict[str, Any]) -> None:
+    """Write environment.json into the run's folder."""
+    if is_main_process():
+        write_whole(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
 
 
 def command_of_run(cfg: Any = None) -> list[str]:

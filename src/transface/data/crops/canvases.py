@@ -194,6 +194,10 @@ class CropSource:
             self._sizes[row] = (int(picture.shape[1]), int(picture.shape[2]))
         return self._sizes[row]
 
+    def suppose_size(self, size: tuple[int, int]) -> None:
+        """Take every photograph to be of (height, width), so that none is read: where answers are no real ones."""
+        self._sizes = dict.fromkeys(self.rows.tolist(), size)
+
     def thumbnail(self, index: int) -> bytes:
         """Return the crop of one image as PNG."""
         return bytes(encode_png(self.read([index], (112, 112))[0]).numpy())

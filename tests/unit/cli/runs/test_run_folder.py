@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from transface.cli.config.errors import UserError
-from transface.cli.runs.run_folder import checkpoint_of, prepare_folder, record_environment, run_name, set_aside
+from transface.cli.runs.run_folder import (
+    checkpoint_of,
+    environment_of,
+    prepare_folder,
+    record_environment,
+    run_name,
+    set_aside,
+)
 
 HEADER = "step,train/loss,val/mean/accuracy"
 
@@ -116,7 +123,7 @@ def test_the_environment_tells_code_packages_devices_and_variables(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("API_TOKEN", "secret")
-    record_environment(tmp_path, world_size=8)
+    record_environment(tmp_path, environment_of(world_size=8))
     text = (tmp_path / "environment.json").read_text()
     told = json.loads(text)
     assert {"versions", "python", "platform", "devices", "cpu_count", "commit", "command"} < set(told)
