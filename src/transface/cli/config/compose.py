@@ -240,7 +240,7 @@ def _plain_settings(cfg: DictConfig) -> list[str]:
         names.append(name)
         node = cfg._get_node(name, validate_access=False)
         if isinstance(node, DictConfig) and not node._is_none() and "_target_" not in node:
-            names += [f"{name}.{key}" for key in node if not _is_part(_value_in(node, key))]
+            names += [f"{name}.{key!s}" for key in node if not _is_part(_value_in(node, key))]
     return names
 
 

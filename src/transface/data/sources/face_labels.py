@@ -620,9 +620,9 @@ def _classes(cells: Sequence[str], name: str, path: Path) -> ClassLabels:
         numbers = [int(float(cell)) if cell else -1 for cell in cells]
         # Never words: 0 is neutral in some data sets, anger in others.
         return ClassLabels(np.array(numbers, dtype=np.int64), [str(k) for k in range(max(2, max(numbers) + 1))])
-    known = _named_classes(given, path)
-    places = [known.places[cell] if cell else -1 for cell in cells]
-    return ClassLabels(np.array(places, dtype=np.int64), known.names)
+    named = _named_classes(given, path)
+    places = [named.places[cell] if cell else -1 for cell in cells]
+    return ClassLabels(np.array(places, dtype=np.int64), named.names)
 
 
 def _ages(cells: Sequence[str], path: Path) -> AgeLabels:
