@@ -20,9 +20,9 @@ from transface.data.labels.points import CanvasTargets
 from transface.images.alignment import warp
 from transface.images.decoding import decode_images
 from transface.images.headers import turns_by_exif
+from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
-_told: set[str] = set()  # folders of sets of which photographs that are turned were told
 
 
 class Canvases:
@@ -106,13 +106,11 @@ def upright_photograph(dense: DenseSet, row: int) -> Tensor:
                 f"{dense.name(row)}: its points are those of the photograph before its EXIF turns it: store it upright,"
                 " or without its EXIF"
             )
-    if (key := str(dense.root)) not in _told:
-        _told.add(key)
-        logger.warning(
-            "%s is turned by its EXIF: points and regions are taken as those of the upright photograph, here and"
-            " wherever else in its set",
-            dense.name(row),
-        )
+    warn_once(
+        logger,
+        "%s: a photograph is turned by its EXIF: points and regions are taken as those of the upright one",
+        dense.root,
+    )
     return picture
 
 

@@ -7,7 +7,7 @@ import csv
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -107,10 +107,10 @@ def _words(path: Path, split: str, most: float, what: str) -> Iterator[Row]:
     """
     if not path.is_file():
         return
-    for number, line in enumerate(list_lines(path), 1):
+    lines = [(number, line) for number, line in enumerate(list_lines(path), 1) if line.strip()]
+    _tell_empty(path, lines)
+    for number, line in lines:
         words = line.split()
-        if not words:
-            continue
         try:
             value = float(words[1])
         except (IndexError, ValueError):
@@ -118,6 +118,11 @@ def _words(path: Path, split: str, most: float, what: str) -> Iterator[Row]:
         if not 0 <= value <= most:
             raise ValueError(f"{path}: line {number} must hold {what} 0..{most:g}, got {line[:80]!r}")
         yield words[0].replace("\\", "/"), value, split
+
+
+def _tell_empty(path: Path, rows: Sequence[object]) -> None:
+    if not rows:
+        warn_once(logger, "%s names no image", path)
 
 
 def _morph2(root: Path) -> Iterator[Row]:
@@ -146,9 +151,13 @@ def _utkface(root: Path) -> Iterator[Row]:
 def _utkface_lines(root: Path, split: str) -> Iterator[tuple[Path, tuple[int, str, int, str]]]:
     """Yield path of the list, and number, name, age as it stands and split of its lines."""
     path = root / "label" / f"{split}.csv"
-    for number, row in enumerate(csv.reader(list_lines(path)) if path.is_file() else (), 1):
-        if not row or (number == 1 and not row[-1].strip().lstrip("-").isdigit()):
-            continue  # the head
+    if not path.is_file():
+        return
+    rows = [(number, row) for number, row in enumerate(csv.reader(list_lines(path)), 1) if row]
+    if rows and not rows[0][1][-1].strip().lstrip("-").isdigit():
+        rows.pop(0)  # the head
+    _tell_empty(path, rows)
+    for number, row in rows:
         try:
             yield path, (number, row[1].replace("\\", "/"), int(row[2]), split)
         except (IndexError, ValueError):

@@ -416,3 +416,14 @@ def test_attributes_one_folder_too_high_or_too_low_name_the_one_meant(
     for given in (tmp_path, lower):
         with pytest.raises(ValueError, match=rf"{root} has them: give that folder"):
             open_attributes(given)
+
+
+@pytest.mark.parametrize("name", ["morph2", "utkface_lists", "affectnet_lists", "ferplus_lists"])
+def test_an_empty_list_is_told(name: str, write: Callable[[str], Path], caplog: pytest.LogCaptureFixture) -> None:
+    root = write(name)
+    open_label_files(root)
+    assert "names no image" not in caplog.text
+    test = (root / TRAIN[name]).with_name(Path(TRAIN[name]).name.replace("train", "test"))
+    change(test, lambda lines: lines[:1] if name == "utkface_lists" else [])
+    open_label_files(root)
+    assert f"{test} names no image" in caplog.text
