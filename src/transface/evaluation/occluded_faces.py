@@ -15,6 +15,7 @@ from torchvision.io import encode_jpeg
 from transface.backbones.features import Output
 from transface.data.augment.occluders import Occluder, numbers_of_samples, points_in_pixels
 from transface.data.labels.expressions import ClassLabels
+from transface.data.sampling.splits import SHARES
 from transface.data.sources.face_labels import SetKind
 from transface.data.sources.labelled import LabelledImages
 from transface.data.sources.labelled_set import LabelledSet
@@ -93,7 +94,7 @@ class OccludedFaces:
         columns: Sequence[str] | None = None,
         image_size: int | Sequence[int] = 112,
         fit: Fit = "refuse",
-        shares: Sequence[float] = (0.7, 0.1, 0.2),
+        shares: Sequence[float] = SHARES,
         split_seed: int = 0,
         name: str | None = None,
         points: Sequence[Sequence[float]] | None = None,

@@ -12,6 +12,7 @@ import numpy as np
 
 from transface.backbones.features import Output
 from transface.data.labels.expressions import ClassLabels
+from transface.data.sampling.splits import SHARES
 from transface.data.sources.face_labels import SetKind
 from transface.data.sources.labelled import LabelledImages
 from transface.data.sources.labelled_set import LabelledSet
@@ -48,7 +49,7 @@ class Photographs:
         kind: SetKind | None = None,
         split: str = "test",
         fit: Fit = "refuse",
-        shares: Sequence[float] = (0.7, 0.1, 0.2),
+        shares: Sequence[float] = SHARES,
         split_seed: int = 0,
         tolerances: Sequence[float] = (5.0,),
         num_bootstraps: int = 1000,

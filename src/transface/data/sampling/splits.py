@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 SPLITS = ("train", "val", "test")
+SHARES = (0.7, 0.1, 0.2)  # of the three, of a set that brings no split
 
 
 def stratified_split(
-    strata: ArrayLike, groups: Sequence[str], *, shares: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0
+    strata: ArrayLike, groups: Sequence[str], *, shares: Sequence[float] = SHARES, seed: int = 0
 ) -> NDArray[np.str_]:
     """Return (n,) "train", "val" or "test" of every image.
 

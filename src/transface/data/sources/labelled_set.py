@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.data.labels.table import LabelTable
-from transface.data.sampling.splits import split_hash, stratified_split
+from transface.data.sampling.splits import SHARES, split_hash, stratified_split
 from transface.data.sources.face_labels import LabelledFiles, SetKind, chosen_labels, open_label_files
 from transface.data.sources.labelled import LabelledImages
 from transface.images.fit import Fit
@@ -44,7 +44,7 @@ class LabelledSet:
         columns: Sequence[str] | None = None,
         image_size: int | Sequence[int] = 112,
         fit: Fit = "refuse",
-        shares: Sequence[float] = (0.7, 0.1, 0.2),
+        shares: Sequence[float] = SHARES,
         split_seed: int = 0,
         max_per_class: int | None = None,
         name: str | None = None,

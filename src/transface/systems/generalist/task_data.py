@@ -13,6 +13,7 @@ from transface.backbones.features import image_sides
 from transface.data.crops.canvases import Canvases
 from transface.data.crops.dense_set import split_off_val
 from transface.data.labels.expressions import ClassLabels
+from transface.data.sampling.splits import SHARES
 from transface.data.sources.attributes.opening import open_attributes
 from transface.data.sources.dense.opening import DenseForm, open_dense
 from transface.data.sources.face_labels import SetKind
@@ -123,7 +124,7 @@ def labelled_data(
     split: str = "train",
     image_size: int,
     fit: Fit = "refuse",
-    shares: Sequence[float] = (0.7, 0.1, 0.2),
+    shares: Sequence[float] = SHARES,
     split_seed: int = 0,
     max_per_class: int | None = None,
     num_years: int = OLDEST_YEAR + 1,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from transface.data.sampling.splits import SHARES
 from transface.data.sources.face_labels import SetKind
 from transface.data.sources.labelled_set import LabelledSet
 from transface.images.fit import Fit
@@ -29,7 +30,7 @@ class OcclusionData(TrainingData):
         columns: Sequence[str] | None = None,
         image_size: int | Sequence[int] = 112,
         fit: Fit = "refuse",
-        shares: Sequence[float] = (0.7, 0.1, 0.2),
+        shares: Sequence[float] = SHARES,
         split_seed: int = 0,
         max_per_class: int | None = None,
         name: str | None = None,
