@@ -433,7 +433,7 @@ def read_affectnet(root: Path) -> LabelledFiles:
     paths, classes, split, rejected, unused = [], [], [], [], []
     for folder, own in (("train_set", "train"), ("val_set", "test")):
         for file in sorted(
-            (root / folder / "annotations").glob("*_exp.npy"), key=lambda path: (len(path.name), path.name)
+            (root / folder / "annotations").glob("[!.]*_exp.npy"), key=lambda path: (len(path.name), path.name)
         ):
             expression = _number_in(file)
             image = root / folder / "images" / f"{file.name.removesuffix('_exp.npy')}.jpg"

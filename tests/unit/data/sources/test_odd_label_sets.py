@@ -365,6 +365,7 @@ def test_folders_inside_classes_are_no_classes(tmp_path: Path) -> None:
 def test_annotations_of_affectnet_that_are_no_number_are_left_out_by_name(tmp_path: Path) -> None:
     (tmp_path / "train_set" / "annotations").mkdir(parents=True)
     (tmp_path / "train_set" / "images").mkdir()
+    (tmp_path / "train_set" / "annotations" / "._0_exp.npy").write_bytes(b"\0\5\26\7")  # of an archive of macOS
     given = [np.array("1"), np.array(2), np.array([3]), np.array("x"), np.array([1, 2]), b"", b"\x93NUMPY"]
     for place, value in enumerate(given):
         (tmp_path / "train_set" / "images" / f"{place}.jpg").write_bytes(bytes([place]))

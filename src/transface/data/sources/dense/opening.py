@@ -9,8 +9,9 @@ from transface.data.sources.dense.checks import checked
 from transface.data.sources.dense.hrnet_lists import read_hrnet_lists
 from transface.data.sources.dense.matlab_sets import read_aflw, read_cofw
 from transface.data.sources.dense.parsing_sets import read_celebamask_hq, read_lapa, read_lfw_parts
-from transface.data.sources.dense.pts_files import read_pts_files
+from transface.data.sources.dense.pts_files import is_points_file, read_pts_files
 from transface.data.sources.unnamed_images import tell_unnamed
+from transface.images.files import files_below
 
 DenseForm = Literal["300w", "wflw", "cofw", "aflw", "pts", "celebamask_hq", "lapa", "lfw_parts"]
 _READERS: Mapping[str, Callable[[Path], DenseSet]] = {
@@ -62,7 +63,7 @@ def form_of(root: Path) -> str:
     Raises:
         ValueError: if it is none of those known.
     """
-    found = _form_at(root) or ("pts" if next(root.glob("**/*.pts"), None) is not None else None)
+    found = _form_at(root) or ("pts" if any(is_points_file(name) for name in files_below(root)) else None)
     if found is None:
         raise ValueError(
             f"{root} holds no points or regions of a known form: {', '.join(get_args(DenseForm))}{_near(root)}"

@@ -18,7 +18,7 @@ from transface.data.crops.dense_set import DenseSet, shared_out
 from transface.data.crops.geometry import LAPA_POINTS
 from transface.data.labels.points import CELEBAMASK_REGIONS, LAPA_REGIONS, LFW_PARTS_REGIONS
 from transface.data.lists.split_words import NUMBERED_SPLITS
-from transface.images.files import is_image_name, list_lines
+from transface.images.files import IMAGE_SUFFIXES, list_lines
 from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def read_celebamask_hq(root: str | Path, *, seed: int = 0) -> DenseSet:
         if not (root / folder).is_dir():
             raise FileNotFoundError(f"no {folder} in {root}: CelebAMask-HQ has {IMAGES} and {MASKS}")
     names = sorted(
-        (path.name for path in (root / IMAGES).iterdir() if is_image_name(path.name) and path.stem.isdigit()),
+        (path.name for path in _files_in(root / IMAGES, IMAGE_SUFFIXES) if path.stem.isdigit()),
         key=lambda name: int(Path(name).stem),
     )
     if not names:
@@ -58,6 +58,12 @@ def read_celebamask_hq(root: str | Path, *, seed: int = 0) -> DenseSet:
         np.full((len(names), 4), np.nan),
         mask=partial(_painted, root / MASKS, tuple(numbers)),
     )
+
+
+def _files_in(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """Return the files of a folder with one of some endings, sorted, without those that begin with a dot."""
+    names = (path.name for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(folder / name for name in names if name.lower().endswith(endings))
 
 
 def _refuse_unmasked(folder: Path, numbers: list[int]) -> None:
@@ -150,7 +156,7 @@ def read_lapa(root: str | Path) -> DenseSet:
         folder = root / split
         if not (folder / "images").is_dir():
             continue
-        for image in sorted(path for path in (folder / "images").iterdir() if is_image_name(path.name)):
+        for image in _files_in(folder / "images", IMAGE_SUFFIXES):
             label, points = folder / "labels" / f"{image.stem}.png", folder / "landmarks" / f"{image.stem}.txt"
             for path in (label, points):
                 if not path.is_file():
@@ -202,7 +208,7 @@ def read_lfw_parts(root: str | Path) -> DenseSet:
     folder = root / "parts_lfw_funneled_gt_images"
     if not folder.is_dir():
         raise FileNotFoundError(f"no parts_lfw_funneled_gt_images in {root}: LFW's parts have it beside lfw_funneled")
-    masks = sorted(path for path in folder.iterdir() if path.suffix in (".ppm", ".png"))
+    masks = _files_in(folder, (".ppm", ".png"))
     for path in masks:
         person, _, number = path.stem.rpartition("_")
         if not person or not number.isdigit():

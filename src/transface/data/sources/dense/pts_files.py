@@ -20,6 +20,11 @@ from transface.images.files import IMAGE_SUFFIXES, files_below, list_lines
 TEST_FOLDERS = {"ibug": "test", "01_indoor": "test", "02_outdoor": "test"}
 
 
+def is_points_file(name: str) -> bool:
+    """Return whether a file of this name should hold points."""
+    return name.lower().endswith(".pts")
+
+
 def read_pts_files(root: str | Path) -> DenseSet:
     """Return the photographs below a folder that have a .pts beside them; a folder named train, val or test is a split,
     300W's iBUG and contest are "test", all else is "train".
@@ -29,12 +34,12 @@ def read_pts_files(root: str | Path) -> DenseSet:
         ValueError: a file of another form, or files of other numbers of points.
     """
     root = Path(root)
-    found = sorted(name for name in files_below(root) if name.endswith(".pts"))
+    found = sorted(name for name in files_below(root) if is_points_file(name))
     if not found:
         raise FileNotFoundError(f"no .pts file below {root}: each photograph has one of its name beside it")
     paths, splits, boxes, points = [], [], [], []
     for name in found:
-        stem = name.removesuffix(".pts")
+        stem = name[: -len(".pts")]
         image = next((f"{stem}{end}" for end in _endings() if (root / f"{stem}{end}").is_file()), None)
         if image is None:
             raise FileNotFoundError(f"no photograph beside {root / name}: expected {stem}.jpg or .png")

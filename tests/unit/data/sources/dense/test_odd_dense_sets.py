@@ -439,3 +439,32 @@ def test_points_of_the_photograph_before_its_exif_turns_it_are_refused(write: Ca
     ):
         with pytest.raises(ValueError, match=r"\.jpg: .* before its EXIF turns it"):
             read()
+
+
+@pytest.mark.parametrize("name", ["300w", "wflw", "pts", "celebamask_hq", "lapa", "lfw_parts"])
+def test_what_archives_of_other_systems_leave_behind_is_no_image(
+    name: str, write: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write(name)
+    before = open_dense(root)
+    for path in [path for path in root.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
+        (path.parent / "Thumbs.db").write_bytes(b"")
+    (root / "__MACOSX" / "train").mkdir(parents=True)
+    (root / "__MACOSX" / "train" / "._00000.pts").write_bytes(b"\0\5\26\7")
+    after = open_dense(root)
+    assert after.paths == before.paths
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("name", ["pts", "lfw_parts"])
+def test_endings_in_capitals_are_endings(name: str, write: Callable[[str], Path]) -> None:
+    root = write(name)
+    before = open_dense(root)
+    ending = ".pts" if name == "pts" else ".ppm"
+    for path in sorted(root.rglob(f"*{ending}"))[::2]:
+        path.rename(path.with_suffix(ending.upper()))
+    after = open_dense(root)
+    assert sorted(after.paths) == sorted(before.paths)
+    if after.mask is not None and before.mask is not None:
+        after.mask(0)
