@@ -23,6 +23,7 @@ from transface.inference.predict import FoundFace, Prediction
 
 TEXT_WIDTH = 320  # pixels beside the picture
 LEAST_HEIGHT = 220
+BOX_COLOUR = (255, 160, 0)
 LARGEST_SIDE = 2048  # of a picture in an overlay
 USUAL_SIDE = 640  # the longer side up to which points and words have their usual size
 
@@ -133,7 +134,8 @@ def refuse_one_name(images: Sequence[str]) -> None:
 
 def write_overlay(prediction: Prediction, picture: Any, folder: str | Path, *, outputs: dict[str, Output]) -> Path:
     """Write <folder>/<picture>.png: the picture with boxes, points and regions drawn on it, and the answers in words
-    beside it. Small pictures are enlarged for it, those of more than 2,048 pixels a side reduced.
+    beside it; several faces have the numbers that stand there. Small pictures are enlarged for it, those of more than
+    2,048 pixels a side reduced.
     """
     pixels = read_picture(picture, name=prediction.image)
     pixels = pixels if pixels.dtype == torch.uint8 else to_uint8(pixels)
@@ -141,9 +143,14 @@ def write_overlay(prediction: Prediction, picture: Any, folder: str | Path, *, o
     to_page, size = _page_of((image.height, image.width))
     image = image.resize(size[::-1], Image.Resampling.LANCZOS)
     mark = max(1.0, max(size) / USUAL_SIDE)
-    for face in prediction.faces:
+    font = ImageFont.load_default(size=10 * mark)
+    for place, face in enumerate(prediction.faces, 1):
         image = _with_regions(image, face, outputs, to_page)
-        _draw_geometry(ImageDraw.Draw(image), face, outputs, to_page, mark)
+        drawing = ImageDraw.Draw(image)
+        _draw_geometry(drawing, face, outputs, to_page, mark)
+        if face.box is not None and len(prediction.faces) > 1:
+            left, top = np.asarray(face.box[:2]) @ to_page[:, :2].T + to_page[:, 2]
+            drawing.text((max(left, 0) + 4 * mark, max(top, 0) + 2 * mark), str(place), fill=BOX_COLOUR, font=font)
     lines = [
         line
         for place, face in enumerate(prediction.faces)
@@ -154,7 +161,6 @@ def write_overlay(prediction: Prediction, picture: Any, folder: str | Path, *, o
     page = Image.new("RGB", (image.width + text_width, max(image.height, row_height * (len(lines) + 1))), "white")
     page.paste(image, (0, 0))
     drawing = ImageDraw.Draw(page)
-    font = ImageFont.load_default(size=10 * mark)
     for row, line in enumerate(lines):
         drawing.text((image.width + 10 * mark, row_height * (row + 0.5)), line, fill="black", font=font)
     target = Path(folder) / f"{flat_name(prediction.image)}.png"
@@ -184,7 +190,7 @@ def _draw_geometry(
     radius = round(2 * mark)
     if face.box is not None:
         corners = np.reshape(face.box, (2, 2)) @ to_page[:, :2].T + to_page[:, 2]
-        drawing.rectangle(np.rint(corners).ravel().tolist(), outline=(255, 160, 0), width=radius)
+        drawing.rectangle(np.rint(corners).ravel().tolist(), outline=BOX_COLOUR, width=radius)
     for name, value in face.outputs.items():
         if outputs[name].kind == "points":
             for x, y in np.rint(np.reshape(value, (-1, 2)) @ to_page[:, :2].T + to_page[:, 2]):  # Pillow cuts off

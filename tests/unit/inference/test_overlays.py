@@ -227,7 +227,13 @@ def test_points_and_regions_of_several_turned_faces_lie_on_each(
         assert regions.shape == (300, 600)
         assert [int(regions[round(y), round(x)]) for x, y in own] == [1, 2, 3]
         assert [int(regions[round(y), round(x)]) for x, y in other] == [0, 0, 0]
-    write_overlay(one, picture, tmp_path, outputs=model.outputs)
+    pages = [
+        np.asarray(Image.open(write_overlay(own, picture, tmp_path, outputs=model.outputs)))
+        for own in (one, one._replace(faces=one.faces[:1]))
+    ]
+    left, top = (round(side) for side in one.faces[0].box[:2])  # type: ignore[index]
+    corners = [page[top + 3 : top + 14, left + 3 : left + 14] for page in pages]
+    assert [bool((corner[..., 0] > 180).any()) for corner in corners] == [True, False]  # its number, in orange
 
 
 def test_an_answer_that_is_no_number_costs_its_picture_alone(model: FaceModel, tmp_path: Path) -> None:
