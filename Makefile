@@ -35,7 +35,7 @@ demo: $(STAMP) ## made-up people, a small TransFace trained on the CPU, verified
 	$(BIN)/transface report runs/demo
 
 test: $(STAMP) ## run the fast tests (under 10 minutes on 2 cores)
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --max-worker-restart=0
 
 test-slow: $(STAMP) ## run the long tests too (minutes to an hour)
 	$(ONE_THREAD) $(BIN)/python -m pytest -m 'slow or not slow'
