@@ -154,10 +154,15 @@ def test_a_measure_that_is_never_taken_is_told_before_the_first_step(
 ) -> None:
     single = [word for word in SMALL if not word.startswith("stage=")]
     words = ("train", *single, "stage=teacher", "name=of_age", "hydra.mode=RUN", "data.columns=[age]")
-    assert call(*words) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "monitor=val/mean/accuracy is never measured: this run measures val/regression/mean/mae" in line
-    assert "give monitor= one of them" in line
+    told = "monitor=val/mean/accuracy is never measured: this run measures val/regression/mean/mae"
+    assert call(*words, "monitor=val/mean/accuracy") == 2
+    told_lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("transface: ")]
+    assert len(told_lines) == 1
+    assert told in told_lines[0]
+    assert "give monitor= one of them" in told_lines[0]
     assert not (room / "runs" / "of_age" / "config.yaml").exists()
+    assert call(*words, "name=by_itself") == 0  # nobody named it: it is the experiment's
+    assert told in capsys.readouterr().err
+    assert not (room / "runs" / "by_itself" / "checkpoints" / "best").exists()
     assert call(*words, "monitor=val/mean/mae") == 0
     assert (room / "runs" / "of_age" / "checkpoints" / "best").exists()

@@ -91,7 +91,7 @@ def train(cfg: DictConfig) -> float | None:
         part.prepare(module.network)
         part.told_before = partial(write_before, cfg)
         refuse_trained_images(cfg, part.protocols, data)
-    refuse_unmeasured(cfg, trainer, module)
+    check_monitors(cfg, trainer, module)
     changes: list[str] = []
     if resume is not None:
         stored = read_checkpoint(resume)
@@ -160,11 +160,12 @@ def refuse_trained_images(cfg: DictConfig, protocols: Iterable[Any], data: Any) 
             )
 
 
-def refuse_unmeasured(cfg: DictConfig, trainer: Any, module: Any) -> None:
-    """Raise where a measure that chooses the best checkpoint, or stops the run, is none of those that validation gives.
+def check_monitors(cfg: DictConfig, trainer: Any, module: Any) -> None:
+    """Look, before the first step, whether validation gives the measure that chooses the best checkpoint or stops the
+    run; warn where it does not and nobody named that measure: it came with the experiment.
 
     Raises:
-        UserError: naming those that there will be.
+        UserError: for one that the command line names, with those that there will be.
     """
     from transface.training.callbacks.early_stopping import EarlyStopping
     from transface.training.checkpoints.writer import CheckpointWriter
@@ -179,10 +180,15 @@ def refuse_unmeasured(cfg: DictConfig, trainer: Any, module: Any) -> None:
             monitors["checkpoint.monitor"] = part.monitor
         if isinstance(part, EarlyStopping):
             monitors["callbacks.early_stopping.monitor"] = part.monitor
-    for name, value in monitors.items():
-        if str(value).startswith("val/") and value not in measured:
-            shown = ", ".join(measured[:NUM_MEASURES]) + (", ..." if len(measured) > NUM_MEASURES else "")
-            raise UserError(f"{name}={value} is never measured: this run measures {shown}; give {name}= one of them")
+    chosen = {word.lstrip("+").partition("=")[0] for word in words_given()}
+    absent = {name: value for name, value in monitors.items() if str(value).startswith("val/") and value not in measured}
+    for name, value in absent.items():
+        shown = ", ".join(measured[:NUM_MEASURES]) + (", ..." if len(measured) > NUM_MEASURES else "")
+        told = f"{name}={value} is never measured: this run measures {shown}; give {name}= one of them"
+        if name in chosen:
+            raise UserError(told)
+        if trainer.is_global_zero and (name == "monitor" or value != cfg.monitor):
+            log.warning("%s, or no checkpoint is the best and nothing stops early", told)
 
 
 def leave_out_unfit_parts(cfg: DictConfig) -> None:
