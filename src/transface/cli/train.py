@@ -188,7 +188,7 @@ def check_monitors(cfg: DictConfig, trainer: Any, module: Any) -> None:
         if name in chosen:
             raise UserError(told)
         if trainer.is_global_zero and (name == "monitor" or value != cfg.monitor):
-            log.warning("%s, or no checkpoint is the best and nothing stops early", told)
+            log.warning("%s, or the last checkpoint is taken as the best and nothing stops early", told)
 
 
 def leave_out_unfit_parts(cfg: DictConfig) -> None:
