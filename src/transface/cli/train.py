@@ -181,7 +181,9 @@ def check_monitors(cfg: DictConfig, trainer: Any, module: Any) -> None:
         if isinstance(part, EarlyStopping):
             monitors["callbacks.early_stopping.monitor"] = part.monitor
     chosen = {word.lstrip("+").partition("=")[0] for word in words_given()}
-    absent = {name: value for name, value in monitors.items() if str(value).startswith("val/") and value not in measured}
+    absent = {
+        name: value for name, value in monitors.items() if str(value).startswith("val/") and value not in measured
+    }
     for name, value in absent.items():
         shown = ", ".join(measured[:NUM_MEASURES]) + (", ..." if len(measured) > NUM_MEASURES else "")
         told = f"{name}={value} is never measured: this run measures {shown}; give {name}= one of them"
