@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from transface.artifacts import code_commit, package_versions
+from transface.images.files import folders_in
 
 NAMED = 12  # data sets on the screen of one folder
 GIB = 2**30
@@ -168,10 +169,8 @@ def data_sets(folder: Path) -> list[dict[str, str]]:
     it.
     """
     found = []
-    own = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
-    below = [
-        entry for one in own for entry in sorted(one.iterdir()) if entry.is_dir() and not entry.name.startswith(".")
-    ]
+    own = folders_in(folder)
+    below = [entry for one in own for entry in folders_in(one)]
     for place in (folder, *own, *below):
         found += [{"path": str(place), "kind": kind, "use": use.format(place)} for kind, use in kinds_of(place)]
     return found

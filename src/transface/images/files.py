@@ -11,6 +11,7 @@ from transface.told_once import warn_once
 
 log = logging.getLogger(__name__)
 
+FOLDERS_LOOKED_INTO = 100  # of a root without lists, for one that has them
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 OTHER_SUFFIXES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".svg")  # pictures of kinds that are not read
 LIST_SUFFIXES = (".txt", ".lst")
@@ -121,6 +122,11 @@ def list_lines(path: str | Path) -> list[str]:
         raise ValueError(f"{path} is UTF-16: save it as UTF-8")
     text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
     return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n") if text else []
+
+
+def folders_in(folder: str | Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without those whose names begin with a dot."""
+    return sorted(entry for entry in Path(folder).iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def files_below(folder: str | Path, *, above: frozenset[str] = frozenset()) -> Iterator[str]:

@@ -45,13 +45,11 @@ from transface.data.sources.fer2013 import (
 )
 from transface.data.sources.image_files import PATH_COLUMNS, WHOLE_NUMBER, ImageFiles, PathTable
 from transface.data.sources.unnamed_images import tell_unnamed
-from transface.images.files import below, files_below, is_image_name, list_lines
+from transface.images.files import FOLDERS_LOOKED_INTO, below, files_below, folders_in, is_image_name, list_lines
 from transface.images.fit import Fit
 from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
-
-FOLDERS_LOOKED_INTO = 100  # of a root without lists, for one that has them
 
 SetKind = Literal[
     "utkface",
@@ -222,12 +220,11 @@ def read_class_folders(root: Path, *, output: str = "expression") -> LabelledFil
     """Return the images of folders named after classes, or of such folders in train/, val/ and test/ (FER2013, RAF-DB
     as folders).
     """
-    folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    splits = {name: own for name in folders if (own := split_of_word(name)) is not None}
+    splits = {path.name: own for path in folders_in(root) if (own := split_of_word(path.name)) is not None}
     paths, words, split, empty = [], [], [], []
     for above, own in (splits or {"": ""}).items():
         base = root / above if above else root
-        for folder in sorted(path for path in base.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        for folder in folders_in(base):
             prefix = f"{above}/{folder.name}" if above else folder.name
             images = sorted(_images_below(folder))
             empty += [] if images else [prefix]
@@ -513,8 +510,7 @@ def _refuse_without_lists(root: Path) -> None:
     """
     above = root.absolute().parent
     near = [above] if root.absolute().name in ("data", "Image") else []
-    inside = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    for folder in [*near, *sorted(inside)[:FOLDERS_LOOKED_INTO]]:
+    for folder in [*near, *folders_in(root)[:FOLDERS_LOOKED_INTO]]:
         if (kind := _kind_by_lists(folder)) is not None:
             raise ValueError(
                 f"{root} has no lists, and {folder} has those of {kind}: give that folder, or kind=classes (or"

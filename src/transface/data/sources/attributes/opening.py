@@ -12,12 +12,10 @@ from transface.data.sources.attributes.label_pickle import is_label_pickle, read
 from transface.data.sources.attributes.lfwa import is_lfwa, read_lfwa
 from transface.data.sources.attributes.table import read_table
 from transface.data.sources.unnamed_images import tell_unnamed
-from transface.images.files import below
+from transface.images.files import FOLDERS_LOOKED_INTO, below, folders_in
 from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
-
-FOLDERS_LOOKED_INTO = 100  # of a root without lists, for one that has them
 
 
 def open_attributes(
@@ -74,7 +72,7 @@ def open_attributes(
 
 def _near(root: Path) -> str:
     """Return a hint where the folder above or one in a root has the lists."""
-    inside = sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    inside = folders_in(root) if root.is_dir() else []
     for folder in [root.absolute().parent, *inside[:FOLDERS_LOOKED_INTO]]:
         if is_label_pickle(folder) or is_celeba(folder) or is_lfwa(folder):
             return f"; {folder} has them: give that folder"

@@ -11,7 +11,7 @@ from transface.data.sources.dense.matlab_sets import read_aflw, read_cofw
 from transface.data.sources.dense.parsing_sets import read_celebamask_hq, read_lapa, read_lfw_parts
 from transface.data.sources.dense.pts_files import is_points_file, read_pts_files
 from transface.data.sources.unnamed_images import tell_unnamed
-from transface.images.files import files_below
+from transface.images.files import files_below, folders_in
 
 DenseForm = Literal["300w", "wflw", "cofw", "aflw", "pts", "celebamask_hq", "lapa", "lfw_parts"]
 _READERS: Mapping[str, Callable[[Path], DenseSet]] = {
@@ -77,7 +77,7 @@ def _form_at(root: Path) -> str | None:
 
 def _near(root: Path) -> str:
     """Return a hint where the folder in or above a root has a known form, as archives have a folder of their own."""
-    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
+    for folder in folders_in(root):
         if (form := _form_at(folder)) is not None:
             return f"; {folder.name} in it has that of {form}: give that folder"
     form = _form_at(root.absolute().parent)
