@@ -92,11 +92,10 @@ def refuse_without_protocol(cfg: DictConfig) -> None:
     model = open_model(cfg)
     if all(output.kind == "embedding" for output in model.outputs.values()):
         return
-    trained = trained_config(str(cfg.checkpoint)) or model.provenance.get("recipe") or {}
     nothing = "" if "embedding" in model.outputs else " and gives no embedding of faces"
     raise UserError(
         f"{cfg.checkpoint} answers {', '.join(model.outputs)}{nothing}: give"
-        f" {' or '.join(fitting_protocols(model.outputs, trained))}"
+        f" {' or '.join(fitting_protocols(model.outputs, trained_config(str(cfg.checkpoint), model)))}"
     )
 
 
@@ -128,23 +127,24 @@ def open_subject(cfg: DictConfig) -> Subject:
         cfg.name or run_name(Path(cfg.checkpoint)),
         str(cfg.checkpoint),
         checkpoint_hash(cfg.checkpoint),
-        trained_config(str(cfg.checkpoint)) or model.provenance.get("recipe") or {},
+        trained_config(str(cfg.checkpoint), model),
     )
 
 
-def trained_config(checkpoint: str) -> Mapping[str, Any] | None:
-    """Return the config that a checkpoint of ours holds; None where it is none, such as an exported folder, which has
-    the recipe.
+def trained_config(checkpoint: str, model: Any) -> Mapping[str, Any]:
+    """Return the config of a model's training: that which a checkpoint of ours holds, else the recipe of an exported
+    folder, which names no folders; {} where neither is there.
     """
     from transface.backbones.weights.files import trainer_file
     from transface.training.checkpoints.reader import read_checkpoint
 
     path = Path(checkpoint)
     file = trainer_file(path) if path.is_dir() else path if path.suffix == ".ckpt" else None
-    if file is None or not zipfile.is_zipfile(file):
-        return None
-    found = (read_checkpoint(file).get("transface") or {}).get("config")
-    return found if isinstance(found, Mapping) else None
+    if file is not None and zipfile.is_zipfile(file):
+        found = (read_checkpoint(file).get("transface") or {}).get("config")
+        if found and isinstance(found, Mapping):
+            return found
+    return dict(model.provenance.get("recipe") or {})
 
 
 def results_folder(cfg: DictConfig) -> Path:

@@ -58,9 +58,7 @@ def changed_dealing(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[s
     """
     found = {}
     for name in DEALING:
-        old, new = (
-            list(own[name]) if isinstance(own.get(name), list | tuple) else own.get(name) for own in (before, now)
-        )
+        old, new = (as_list(own.get(name)) for own in (before, now))
         by_look = name in FOUND_BY_LOOK and None in (old, new)
         if name in before and name in now and old != new and not by_look:
             found[name] = (old, new)
@@ -89,6 +87,19 @@ def told(changes: list[str]) -> str:
     return f"{shown} and {len(changes) - NUM_TOLD} more" if len(changes) > NUM_TOLD else shown
 
 
+def pasteable(value: Any) -> str:
+    """Return a value as the command line takes it."""
+    return str(list(value)).replace(" ", "") if isinstance(value, list | tuple) else _shown(value)
+
+
 def _word(config: Mapping[str, Any], name: str) -> str:
-    value = config.get(name)
+    return _shown(config.get(name))
+
+
+def _shown(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def as_list(value: Any) -> Any:
+    """Return a tuple as a list, so that the two compare; another value as it is."""
+    return list(value) if isinstance(value, list | tuple) else value

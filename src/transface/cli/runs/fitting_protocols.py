@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from transface.cli.config.folder import conf_folder
-from transface.cli.runs.changed_settings import DEALING
+from transface.cli.runs.changed_settings import DEALING, as_list, pasteable
 from transface.cli.runs.trained_images import sets_of_training
 
 PROTOCOLS = {
@@ -51,15 +51,7 @@ def _words(output: str, kind: str, settings: Mapping[str, Any]) -> str:
     if output != given.get("column", usual.get("output") or protocol):
         given["output"] = output
     for name in TAKEN:
-        if name in usual and settings.get(name) is not None and _plain(settings[name]) != _plain(usual[name]):
+        if name in usual and settings.get(name) is not None and as_list(settings[name]) != as_list(usual[name]):
             given[name] = settings[name]
-    words = [f"{'' if name in usual else '+'}protocol.{name}={_word(value)}" for name, value in given.items()]
+    words = [f"{'' if name in usual else '+'}protocol.{name}={pasteable(value)}" for name, value in given.items()]
     return " ".join([f"protocol={protocol}", *words])
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, list | tuple) else value
-
-
-def _word(value: Any) -> str:
-    return str(list(value)).replace(" ", "") if isinstance(value, list | tuple) else str(value)

@@ -14,7 +14,7 @@ from hydra.errors import InstantiationException
 
 from transface.cli.config.compose import instantiate
 from transface.cli.config.errors import UserError, one_line
-from transface.cli.runs.changed_settings import changed_dealing
+from transface.cli.runs.changed_settings import changed_dealing, pasteable
 
 log = logging.getLogger(__name__)
 OF_TRAINING = ("train", "trainval", "all")  # who asks for these splits means images of the training
@@ -144,7 +144,7 @@ def _compare(
     known = {_key(name, root, measured.root) for name in names}
     shared = [name for name in tested if _key(name, measured.root, root) in known]
     told = {
-        name: (f"{trained.home}.{name}={_word(old)}", f"{measured.home}.{name}={_word(new)}")
+        name: (f"{trained.home}.{name}={pasteable(old)}", f"{measured.home}.{name}={pasteable(new)}")
         for name, (old, new) in changed.items()
     }
     others = " and ".join(now for _, now in told.values())
@@ -164,7 +164,7 @@ def _compare(
         why, advice = f"{who} was trained on {root}, which has them too", f"{measured.home}.root={root}"
     elif changed:
         why = f"{others} {'deals' if len(told) == 1 else 'deal'} others to it than {who}'s {before}"
-        advice = " ".join(f"{measured.home}.{name}={_word(old)}" for name, (old, _) in changed.items())
+        advice = " ".join(f"{measured.home}.{name}={pasteable(old)}" for name, (old, _) in changed.items())
     else:
         why, advice = f"{who} was trained on {trained.home}.split={trained.split}", f"{measured.home}.split=test"
     raise UserError(
@@ -197,13 +197,3 @@ def names_of_data(data: Any) -> list[str]:
     """Return the names of the images of a TrainingData."""
     source = data.dataset.source
     return [source.name(place) for place in range(len(source))]
-
-
-def _word(value: Any) -> str:
-    return (
-        "null"
-        if value is None
-        else str(list(value)).replace(" ", "")
-        if isinstance(value, list | tuple)
-        else str(value)
-    )
