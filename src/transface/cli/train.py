@@ -102,9 +102,7 @@ def train(cfg: DictConfig) -> float | None:
         changes = changed_settings((stored.get("transface") or {}).get("config") or {}, plain(cfg))
     environment = environment_of(world_size=trainer.world_size, cfg=cfg)  # the command as it was given
     said = [*classes_told(module.network), *([f"changed since the checkpoint: {told(changes)}"] if changes else [])]
-    start = RunStart.put_before(
-        trainer, partial(begin_run, cfg, trainer, resume, said, environment, loggers=trainer.loggers)
-    )
+    start = RunStart.put_before(trainer, partial(begin_run, cfg, trainer, resume, said, environment))
     started = time.perf_counter()
     with children_repeat(cfg):
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
@@ -120,7 +118,6 @@ def begin_run(
     resume: Path | None,
     said: list[str],
     environment: dict[str, Any],
-    *,
     loggers: list[Any],
 ) -> None:
     """Make the run's folder ready, record in it what is run, and print what there is to say of it."""

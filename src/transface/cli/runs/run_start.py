@@ -11,17 +11,17 @@ class RunStart(Callback):
     soon as they are used. It must be the first callback.
 
     Args:
-        begin: makes the folder ready and records the run in it; every rank calls it.
+        begin: makes the folder ready and records the run in it; every rank calls it, with the loggers.
         loggers: of the trainer.
     """
 
-    def __init__(self, begin: Callable[[], None], loggers: list[Any]) -> None:
+    def __init__(self, begin: Callable[[list[Any]], None], loggers: list[Any]) -> None:
         self._begin = begin
         self._loggers = loggers
         self._begun = False
 
     @classmethod
-    def put_before(cls, trainer: Any, begin: Callable[[], None]) -> "RunStart":
+    def put_before(cls, trainer: Any, begin: Callable[[list[Any]], None]) -> "RunStart":
         """Take the loggers of a trainer until its first step, and return the callback that it begins with."""
         made = cls(begin, list(trainer.loggers))
         trainer.loggers = []
@@ -33,7 +33,7 @@ class RunStart(Callback):
         if self._begun:
             return
         self._begun = True
-        self._begin()
+        self._begin(self._loggers)
         trainer.strategy.barrier("the run's folder is ready")
         trainer.loggers = self._loggers
 

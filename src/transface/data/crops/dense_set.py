@@ -67,6 +67,14 @@ class DenseSet(NamedTuple):
         """Return what an error calls an image."""
         return str(self.root / self.paths[index]) if self.encoded is None else f"image {index} of {self.root}"
 
+    def image_names(self, split: str) -> list[str]:
+        """Return what errors call the images of a split.
+
+        Raises:
+            ValueError: as rows.
+        """
+        return [self.name(int(row)) for row in self.rows(split)]
+
     def bytes_of(self, index: int) -> bytes:
         """Return the encoded bytes of an image.
 

@@ -24,6 +24,7 @@ LISTS = ("fer2013.csv", "icml_face_data.csv")
 VOTES = "fer2013new.csv"  # FER+: rows in the order of FER2013's
 LONGEST = 1 << 16  # bytes of a row: 2,304 numbers take at most 9,216
 SPACE, ZERO = 32, 48
+EMOTIONS = frozenset(str(number).encode() for number in range(len(FER2013)))  # as a cell has them
 
 
 class PixelCells(NamedTuple):
@@ -188,7 +189,7 @@ def _wrong_row(cells: Sequence[bytes], num_columns: int, emotion: int) -> str | 
     if len(cells) != num_columns:
         return f"it has {len(cells)} cells, {num_columns} are expected"
     word = cells[emotion].strip(b'" ')
-    if word not in {str(number).encode() for number in range(len(FER2013))}:
+    if word not in EMOTIONS:
         return f"its emotion is {word.decode('utf-8', 'replace')[:20]!r}, 0 to {len(FER2013) - 1} is expected"
     return None
 

@@ -77,8 +77,7 @@ class Parsing:
 
     def image_names(self) -> list[str]:
         """Return the names of the images that are measured on, as errors have them."""
-        opened = self.opened()
-        return [opened.name(int(row)) for row in opened.rows(self.split)]
+        return self.opened().image_names(self.split)
 
     def evaluate(self, runner: ModelRunner, *, detailed: bool = True) -> list[Result]:
         """Return the Result: mean F1 without the background, F1 of each region, share of pixels that are right.
