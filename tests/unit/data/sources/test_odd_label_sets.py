@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.data.sources.changed_lists import change
 
 from transface.data.sources.attributes.opening import open_attributes
 from transface.data.sources.face_labels import open_label_files
@@ -43,12 +44,6 @@ def write(faces: Faces, tmp_path: Path) -> Callable[[str], Path]:
         return tmp_path / name
 
     return written
-
-
-def change(path: Path, what: Callable[[list[str]], list[str]], *, end: str = "\n", mark: bool = False) -> None:
-    """Write the lines of a text file anew."""
-    lines = what(path.read_text(encoding="utf-8").splitlines())
-    path.write_bytes((b"\xef\xbb\xbf" if mark else b"") + (end.join(lines) + end).encode())
 
 
 def said(root: Path) -> tuple[Any, ...]:

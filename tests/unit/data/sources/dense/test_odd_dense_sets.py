@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.io
 from PIL import Image
+from tests.unit.data.sources.changed_lists import change
 
 from transface.data.crops.canvases import Canvases, CropSource
 from transface.data.crops.landmark_sets import square_around
@@ -32,12 +33,6 @@ def write(taken: list[Shot], tmp_path: Path) -> Callable[[str], Path]:
         return tmp_path / name
 
     return written
-
-
-def change(path: Path, what: Callable[[list[str]], list[str]], *, end: str = "\n", mark: bool = False) -> None:
-    """Write the lines of a text file anew."""
-    lines = what(path.read_text(encoding="utf-8").splitlines())
-    path.write_bytes((b"\xef\xbb\xbf" if mark else b"") + (end.join(lines) + end).encode())
 
 
 TEXTS = {
