@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import functools
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -245,15 +246,17 @@ def _plain_settings(cfg: DictConfig) -> list[str]:
 
 
 def _keys_of_group(name: str) -> list[str]:
-    files: list[Any] = [
-        OmegaConf.load(path) for folder in config_folders() for path in sorted((folder / name).rglob("*.yaml"))
-    ]
-    return [
-        str(key)
-        for file in files
-        for key in file
-        if "_target_" not in file and not isinstance(file._get_node(key), DictConfig)
-    ]
+    files = [path for folder in config_folders() for path in sorted((folder / name).rglob("*.yaml"))]
+    return [key for path in files for key in _keys_of_file(path, path.stat().st_mtime_ns)]
+
+
+@functools.cache
+def _keys_of_file(path: Path, _changed_ns: int) -> tuple[str, ...]:
+    """Return the plain keys of a group's file, read once as long as it is not changed: each trial of a sweep asks."""
+    file: Any = OmegaConf.load(path)
+    if "_target_" in file:
+        return ()
+    return tuple(str(key) for key in file if not isinstance(file._get_node(key), DictConfig))
 
 
 def _value_in(node: DictConfig, key: Any) -> Any:
