@@ -14,10 +14,12 @@ from transface.cli.config.model_options import (
     points_for,
     points_of,
     quoted,
+    refuse_unread,
     words_and_keys,
 )
 
 SHOWN = 20  # pairs of two files
+OF_PICTURES = {"points", "detector", "faces", "fit", "flip"}
 
 
 def main(argv: list[str]) -> int:
@@ -34,13 +36,14 @@ def compare(cfg: DictConfig) -> None:
     """Print the cosine of two faces and, where a threshold is known, the verdict."""
     from transface.inference.similarity import similarity
 
-    limit = chosen_threshold(cfg)
-    if any(Path(name).suffix in (".npz", ".parquet") for name in (cfg.first, cfg.second)):
+    stored = any(Path(name).suffix in (".npz", ".parquet") for name in (cfg.first, cfg.second))
+    limit = chosen_threshold(cfg, flip=None if stored else cfg.flip)
+    if stored:
         compare_files(cfg, limit)
         return
     names = [str(cfg.first), str(cfg.second)]
     model = open_model(cfg)
-    check_threshold(limit, model, cfg)
+    check_threshold(limit, model, cfg, flip=cfg.flip)
     vectors = model.embed(
         names,
         points=points_for(points_of(cfg), names, Path),
@@ -63,14 +66,17 @@ def compare(cfg: DictConfig) -> None:
 
 def compare_files(cfg: DictConfig, limit: Any) -> None:
     """Print the most alike of two files of embeddings, which must be of one model."""
-    from transface.inference.folders.embeddings_file import read_embeddings, require_one_model
+    from transface.inference.folders.embeddings_file import read_embeddings, require_models_equal, require_one_model
     from transface.inference.search.face_index import FaceIndex
     from transface.inference.similarity import similarity
 
     if other := [name for name in (cfg.first, cfg.second) if Path(name).suffix not in (".npz", ".parquet")]:
         raise UserError(f"a file of embeddings is compared with another one: 'transface embed' makes one of {other[0]}")
+    refuse_unread(OF_PICTURES, "both are files of embeddings")
     files = [read_embeddings(cfg.first), read_embeddings(cfg.second)]
     require_one_model(files, [cfg.first, cfg.second])
+    if cfg.checkpoint is not None:
+        require_models_equal(files[0].about, cfg.first, open_model(cfg).about(), cfg.checkpoint)
     if limit is not None:
         limit.check(files[0], flip=files[0].about.get("flip"))
     names = [[str(name) for name in file.names] for file in files]

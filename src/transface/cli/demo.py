@@ -51,13 +51,15 @@ def handlers_of(cfg: DictConfig) -> Any:
     from transface.inference.folders.embeddings_file import SUFFIXES, read_embeddings
     from transface.inference.folders.folder_embedding import embed_folder
 
-    limit = chosen_threshold(cfg)
+    limit = chosen_threshold(cfg, flip=cfg.flip)
     model = open_model(cfg)
-    check_threshold(limit, model, cfg)
+    check_threshold(limit, model, cfg, flip=cfg.flip)
     detector = None if cfg.detector is None else open_detector(cfg.detector, device=model.device)
     found, pictures = None, None if cfg.pictures is None else Path(cfg.pictures)
     if cfg.gallery is not None and Path(cfg.gallery).suffix in SUFFIXES:
         found = read_embeddings(cfg.gallery)
+        if limit is not None:
+            limit.check(found, flip=found.about.get("flip"))
     elif cfg.gallery is not None:
         images = list_images(cfg.gallery)
         pictures = images.root
@@ -79,4 +81,6 @@ def handlers_of(cfg: DictConfig) -> Any:
         threshold=None if limit is None else limit.cosine,
         gallery=found,
         pictures=pictures,
+        flip=cfg.flip,
+        fit=cfg.fit,
     )

@@ -17,10 +17,14 @@ from transface.cli.config.model_options import (
     points_for,
     points_of,
     quoted,
+    refuse_unread,
     telling_replaced,
     words_and_keys,
 )
 from transface.progress import working
+
+OF_GALLERY = {"index", "unreadable", "flip"}  # how a folder's faces are embedded and kept
+OF_PICTURES = {"points", "detector", "faces", "fit", "quality"}
 
 
 def main(argv: list[str]) -> int:
@@ -44,28 +48,35 @@ def search(cfg: DictConfig) -> None:
     page = Path(cfg.output)
     if page.is_dir():
         raise UserError(f"{page} is a folder: output names the page, e.g. {page / 'search.html'}")
-    limit = chosen_threshold(cfg)
     stored = {name: is_embeddings(cfg[name]) for name in ("gallery", "query")}
+    limit = chosen_threshold(cfg, flip=None if stored["gallery"] else cfg.flip)
+    if all(stored.values()):
+        refuse_unread(OF_PICTURES | OF_GALLERY, "gallery and query are files of embeddings")
+    elif stored["gallery"]:
+        refuse_unread(OF_GALLERY, "gallery is a file of embeddings")
     if cfg.points is not None and not isinstance(cfg.points, str) and not any(stored.values()):
         raise UserError(
             "points=[...] are those of one folder's pictures, and gallery and query are two: give points=FILE.csv with"
             " the points of both, or detector="
         )
-    model = None if all(stored.values()) else open_model(cfg)
-    if model is not None:
-        check_threshold(limit, model, cfg)
-    points = points_of(cfg)
+    model = None if all(stored.values()) and cfg.checkpoint is None else open_model(cfg)
+    points, flip = points_of(cfg), cfg.flip
     if stored["gallery"]:
         found, gallery = stored_faces(cfg.gallery, cfg.pictures)
-    else:
+        flip = found.about.get("flip") or flip
+    if model is not None and not all(stored.values()):
+        check_threshold(limit, model, cfg, flip=flip)
+    if not stored["gallery"]:
         gallery = open_pictures(cfg.gallery)
         found = gallery_embeddings(cfg, model, gallery, points_by_picture(points, gallery))
     if stored["query"]:
         asked, queries = stored_faces(cfg.query, cfg.pictures)
     else:
         queries = open_pictures(cfg.query)
-        asked = query_embeddings(cfg, model, queries, points, flip=found.about.get("flip") or cfg.flip)
+        asked = query_embeddings(cfg, model, queries, points, flip=flip)
     require_models_equal(found.about, cfg.gallery, asked.about, cfg.query if stored["query"] else cfg.checkpoint)
+    if model is not None:
+        require_models_equal(found.about, cfg.gallery, model.about(), cfg.checkpoint)
     if limit is not None and stored["gallery"]:
         limit.check(found, flip=found.about.get("flip"))
     if cfg.min_quality is not None:
@@ -159,7 +170,7 @@ def query_embeddings(cfg: DictConfig, model: Any, queries: Any, points: Any, *, 
         rated.vectors.numpy(),
         rated.norms.numpy(),
         np.array([], np.str_),
-        {"model": model.fingerprint(), "source": model.provenance.get("source")},
+        model.about(),
         None if kind is None else rated.quality.numpy(),
     )
 

@@ -248,6 +248,10 @@ class FaceModel(
         """Return the SHA-256 of all weights with their names: equal for equal models, whatever file they came from."""
         return fingerprint_of(self.backbone)
 
+    def about(self) -> dict[str, Any]:
+        """Return what embeddings of this model say of it: its fingerprint, and where it was opened from."""
+        return {"model": self.fingerprint(), "source": self.provenance.get("source")}
+
     def config(self) -> dict[str, Any]:
         """Return what config.json of a published model holds: enough to build it again.
 

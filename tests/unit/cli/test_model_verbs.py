@@ -146,6 +146,29 @@ def test_a_threshold_holds_for_the_mode_of_a_stored_gallery(room: Path, capsys: 
         words = ["search", face, f"gallery={flip}.npz", f"checkpoint={room}/model", f"result={path}", "far=0.5"]
         assert main(words) == code
     assert "was measured with flip=sum, the embeddings are of flip=none" in capsys.readouterr().err
+    path = write_result(replace(result, mode="F0", provenance=Provenance(), arrays=scores), "results")
+    assert main([*words[:4], f"result={path}", "far=0.5"]) == 0, "the flip is the stored gallery's"
+
+
+def test_settings_of_pictures_are_refused_where_files_of_embeddings_are_searched(
+    room: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["embed", f"{room}/faces", f"checkpoint={room}/model", "output=a.npz"]) == 0
+    face = str(room / "faces" / "a b" / "00.png")
+    Path("p.csv").touch()
+    both = (["search", "a.npz", "gallery=a.npz", f"pictures={room}/faces"], ["compare", "a.npz", "a.npz"])
+    for words in both:
+        assert main(words) == 0
+        assert main([*words, f"checkpoint={room}/model"]) == 0, "the file's model is the one that is named"
+        for word in ("points=p.csv", "detector=mtcnn", "flip=none", "fit=resize", "faces=central"):
+            capsys.readouterr()
+            assert main([*words, word]) == 2
+            assert f"{word.split('=')[0]}= is not read" in capsys.readouterr().err
+    one = ["search", face, "gallery=a.npz", f"checkpoint={room}/model", f"pictures={room}/faces"]
+    assert main([*one, "fit=resize"]) == 0
+    for word in ("index=i.npz", "flip=sum"):
+        assert main([*one, word]) == 2
+        assert "gallery is a file of embeddings" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What the verbs that use a model share: opening it where the config says, words beside keys."""
 
 import datetime
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from transface.artifacts import hash_file
+from transface.cli.config.compose import words_given
 from transface.cli.config.errors import UserError
 
 
@@ -114,6 +115,17 @@ def quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
+def refuse_unread(names: Collection[str], why: str) -> None:
+    """Raise where the command line gives one of the settings that nothing reads here.
+
+    Raises:
+        UserError: naming the setting, and `why` it is not read.
+    """
+    given = [name for name in (word.lstrip("+").partition("=")[0] for word in words_given()) if name in names]
+    if given:
+        raise UserError(f"{given[0]}= is not read, because {why}, made with settings of their own: leave it out")
+
+
 def points_of(cfg: DictConfig) -> Any:
     """Return the points of each image that the file `points` holds, those of a list (N, 5, 2) as they are, or None."""
     if cfg.points is None:
@@ -171,8 +183,10 @@ def points_by_picture(points: Any, listed: Any) -> Any:
     return dict(zip(listed.names, points_for(points, listed.names, listed.picture), strict=True))
 
 
-def chosen_threshold(cfg: DictConfig) -> Any:
+def chosen_threshold(cfg: DictConfig, *, flip: str | None) -> Any:
     """Return the Threshold that `result` and `far`, or `threshold`, ask for, or None.
+
+    `flip` is that of the embeddings; None: of stored ones, whose own it is held against once they are read.
 
     Raises:
         UserError: if both are given.
@@ -185,12 +199,14 @@ def chosen_threshold(cfg: DictConfig) -> Any:
     if cfg.result is None:
         return None if cfg.threshold is None else Threshold(float(cfg.threshold), float("nan"), float("nan"), 0)
     limit = threshold(cfg.result, cfg.far)
-    limit.check(flip=cfg.flip)
+    limit.check(flip=flip)
     return limit
 
 
-def check_threshold(limit: Any, model: Any, cfg: DictConfig) -> None:
+def check_threshold(limit: Any, model: Any, cfg: DictConfig, *, flip: str) -> None:
     """Hold a Threshold against the model it is used with, and print why not to trust it.
+
+    `flip` is that of the embeddings.
 
     Raises:
         ValueError: if it was measured with another model.
@@ -198,7 +214,7 @@ def check_threshold(limit: Any, model: Any, cfg: DictConfig) -> None:
     if limit is None:
         return
     prepared = {"fit": cfg.fit, "detector": cfg.detector, "points": cfg.points}
-    said = [limit.warning, limit.check(model, flip=cfg.flip, preparation=prepared)]
+    said = [limit.warning, limit.check(model, flip=flip, preparation=prepared)]
     mode = limit.mode
     if not mode.model and mode.checkpoint_hash and mode.checkpoint_hash != checkpoint_hash(cfg.checkpoint):
         said.append(

@@ -4,7 +4,7 @@ Shapes: H x W pixels of a face, N = rows x columns patches.
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from transface.backbones.parts.evaluating import evaluating
 from transface.images.detection import Detector
 from transface.images.faces import find_faces
-from transface.images.fit import fit_image
+from transface.images.fit import Fit, fit_image
 from transface.images.pixels import normalise
 from transface.inference.face_model import FaceModel
 from transface.inference.folders.embeddings_file import NamedEmbeddings, require_models_equal
@@ -47,6 +47,8 @@ class Handlers:
         threshold: the cosine from which two faces count as one person, or None: no verdict.
         gallery: embedded faces to search in, or None.
         pictures: where the pictures of the gallery lie.
+        flip: of compared faces, "none" or "sum": what the threshold was measured with.
+        fit: how pictures without a detector become faces, as `fit_image` takes it.
 
     Raises:
         ValueError: if the gallery is of another model.
@@ -60,13 +62,15 @@ class Handlers:
         threshold: float | None = None,
         gallery: NamedEmbeddings | None = None,
         pictures: Path | None = None,
+        flip: Literal["none", "sum"] = "sum",
+        fit: Fit = "letterbox",
     ) -> None:
         self.model, self.detector, self.threshold = model, detector, threshold
+        self.flip, self.fit = flip, fit
         self.gallery, self.pictures = gallery, pictures
         self.index: FaceIndex | None = None
         if gallery is not None:
-            about = {"model": model.fingerprint(), "source": model.provenance.get("source")}
-            require_models_equal(gallery.about, "the gallery", about, "the model")
+            require_models_equal(gallery.about, "the gallery", model.about(), "the model")
             self.index = FaceIndex(gallery.vectors, engine="exact")
 
     def face(self, picture: Picture | None) -> torch.Tensor:
@@ -79,7 +83,7 @@ class Handlers:
             raise ValueError("choose a photograph first")
         pixels = torch.from_numpy(np.ascontiguousarray(picture[..., :3])).permute(2, 0, 1)
         if self.detector is None:
-            return fit_image(pixels, self.model.image_size, fit="letterbox", name="the photograph")
+            return fit_image(pixels, self.model.image_size, fit=self.fit, name="the photograph")
         (found,) = find_faces(self.detector, [pixels], size=self.model.image_size)
         if not found.faces:
             raise ValueError(str(found.reason))
@@ -89,7 +93,7 @@ class Handlers:
         """Compare the faces of two photographs."""
         try:
             faces = torch.stack([self.face(first), self.face(second)])
-            vectors = self.model.embed(faces, flip="sum")
+            vectors = self.model.embed(faces, flip=self.flip)
         except ValueError as error:
             return Compared(str(error), None, None)
         cosine = float(similarity(vectors[0], vectors[1]))
@@ -125,7 +129,7 @@ class Handlers:
             return {"failed": "choose a photograph first"}
         pixels = torch.from_numpy(np.ascontiguousarray(picture[..., :3])).permute(2, 0, 1)
         try:
-            found = predict_pictures(self.model, [("photograph", pixels)], detector=self.detector, fit="letterbox")
+            found = predict_pictures(self.model, [("photograph", pixels)], detector=self.detector, fit=self.fit)
         except ValueError as error:
             return {"failed": str(error)}
         (answer,) = as_json(found)

@@ -15,6 +15,7 @@ from transface.images.detection import Faces, no_faces, sorted_faces
 from transface.inference.demo.handlers import Handlers
 from transface.inference.face_model import FaceModel
 from transface.inference.folders.embeddings_file import NamedEmbeddings
+from transface.inference.similarity import similarity
 
 
 class OneFace:
@@ -53,6 +54,18 @@ def test_two_photographs_are_compared_with_a_verdict_and_their_patches(small_mod
     assert said == "similarity 1.0000: same person (the threshold is 0.9900)"
     assert first.shape == second.shape == (224, 224, 3)
     assert not np.array_equal(first[::2, ::2], face_of(photograph(0)).permute(1, 2, 0).numpy())
+
+
+def test_faces_are_embedded_as_the_threshold_was_measured_and_fitted_as_asked(small_model: FaceModel) -> None:
+    faces = torch.stack([face_of(photograph(number)) for number in (0, 1)])
+    for flip in ("none", "sum"):
+        vectors = small_model.embed(faces, flip=flip)
+        expected = float(similarity(vectors[0], vectors[1]))
+        handlers = Handlers(small_model, detector=OneFace(), flip=flip)
+        assert handlers.compare(photograph(0), photograph(1)).said == f"similarity {expected:.4f}"
+    wide = np.zeros((112, 150, 3), np.uint8)
+    assert "112" in Handlers(small_model, fit="refuse").compare(wide, wide).said
+    assert Handlers(small_model).compare(wide, wide).said == "similarity 1.0000"
 
 
 def test_a_mistake_is_a_sentence(small_model: FaceModel) -> None:
