@@ -3,7 +3,7 @@
 import codecs
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,6 +107,25 @@ def below(root: str | Path, name: str, *, source: object) -> str:
         f"{source} names {name!r}, which lies outside {root}: a list may name files below its root alone; give the"
         " folder above them as root (/ for absolute paths)"
     )
+
+
+def require_images(folder: str | Path, names: Iterable[str], *, source: object, hint: str = "") -> None:
+    """Raise where an image that a list names is not in its folder.
+
+    Args:
+        folder: what the names are relative to.
+        names: of images.
+        source: what lists them, as the message names it.
+        hint: what to do, behind the message.
+
+    Raises:
+        FileNotFoundError: naming the first one that is missing, and how many others are.
+    """
+    if missing := [name for name in names if not os.path.isfile(os.path.join(folder, name))]:
+        which = f"{missing[0]} and {len(missing) - 1} more" if len(missing) > 1 else missing[0]
+        raise FileNotFoundError(
+            f"{which} of {source} {'are' if len(missing) > 1 else 'is'} not in {folder}{hint and f': {hint}'}"
+        )
 
 
 def list_lines(path: str | Path) -> list[str]:

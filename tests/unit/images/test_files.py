@@ -1,6 +1,7 @@
 """Pictures of a folder: those of kinds that are not read are counted, never passed over in silence."""
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from torchvision.io import encode_jpeg
 
 from transface.data.sources.picture_list import open_pictures
 from transface.images.decoding import ImageError, decode_images
-from transface.images.files import list_images
+from transface.images.files import list_images, require_images
 
 
 def test_pictures_of_other_kinds_are_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -31,3 +32,12 @@ def test_a_torn_jpeg_is_told_without_the_decoder_s_own_paths() -> None:
         decode_images([torn])
     assert "truncated" in str(told.value)
     assert ".cpp" not in str(told.value)
+
+
+def test_missing_images_of_a_list_are_told_with_their_number_and_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    require_images(tmp_path, ["a.jpg"], source="x.csv")
+    with pytest.raises(FileNotFoundError, match=rf"^b\.jpg of x\.csv is not in {re.escape(str(tmp_path))}: fetch it$"):
+        require_images(tmp_path, ["a.jpg", "b.jpg"], source="x.csv", hint="fetch it")
+    with pytest.raises(FileNotFoundError, match=r"^b\.jpg and 1 more of x\.csv are not in"):
+        require_images(tmp_path, ["b.jpg", "c.jpg"], source="x.csv")

@@ -45,7 +45,15 @@ from transface.data.sources.fer2013 import (
 )
 from transface.data.sources.image_files import PATH_COLUMNS, WHOLE_NUMBER, ImageFiles, PathTable
 from transface.data.sources.unnamed_images import tell_unnamed
-from transface.images.files import FOLDERS_LOOKED_INTO, below, files_below, folders_in, is_image_name, list_lines
+from transface.images.files import (
+    FOLDERS_LOOKED_INTO,
+    below,
+    files_below,
+    folders_in,
+    is_image_name,
+    list_lines,
+    require_images,
+)
 from transface.images.fit import Fit
 from transface.told_once import warn_once
 
@@ -275,9 +283,7 @@ def read_csv(path: Path) -> LabelledFiles:
         table = [row for row in rows if row.get(place)]
     if {"expression", "label"} <= set(wanted):
         raise ValueError(f"{path} has columns expression and label, which are two names of one: leave one out")
-    if missing := [row[place] for row in table if not (path.parent / row[place]).is_file()]:
-        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise FileNotFoundError(f"{missing[0]}{more} of {path} are not there: paths are relative to {path.parent}")
+    require_images(path.parent, [row[place] for row in table], source=path, hint="paths are relative to it")
     labels: dict[str, PhotographLabels] = {}
     for name in wanted:
         cells = [(row.get(columns[name]) or "").strip() for row in table]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.data.labels.ages import OLDEST
-from transface.images.files import list_lines
+from transface.images.files import list_lines, require_images
 from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
@@ -79,9 +79,7 @@ def read_listed(root: Path, form: ListForm) -> ListedFaces:
     if not rows:
         raise FileNotFoundError(f"{root} holds no list of the form {form}: see docs/papers/faceptor.md")
     folder = folder_of(root)
-    if missing := [path for path, _, _ in rows if not (folder / path).is_file()]:
-        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise FileNotFoundError(f"{missing[0]}{more} of the lists in {root} are not in {folder}")
+    require_images(folder, [path for path, _, _ in rows], source=f"the lists in {root}")
     return ListedFaces(
         folder,
         [path for path, _, _ in rows],

@@ -202,7 +202,7 @@ def test_the_splits_of_a_list_are_those_it_says(tmp_path: Path, head: str, cells
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [
-        (["path,age", "0.jpg,3", "9.jpg,4"], "9.jpg of .* not there"),
+        (["path,age", "0.jpg,3", "9.jpg,4"], "9.jpg of .* not in"),
         (["path,age", "0.jpg,3", "0.jpg,4"], "0.jpg twice, and says two things"),
         (["path,expression,label", "0.jpg,happy,sad"], "two names of one"),
     ],

@@ -17,6 +17,7 @@ from transface.data.labels.attributes import CELEBA_NAMES
 from transface.data.lists.repeated_names import first_of_each
 from transface.data.sources.attributes.attribute_set import AttributeSet, binary_labels
 from transface.data.sources.attributes.text_lists import NumberedNames, head_lines, read_numbers
+from transface.images.files import require_images
 from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
@@ -166,11 +167,7 @@ def _images_of(root: Path, names: Sequence[str]) -> Path:
     folders = [root / name for name in IMAGE_FOLDERS if (root / name).is_dir()]
     present = [(folder, {entry.name for entry in os.scandir(folder)}) for folder in folders]
     best, found = max(present, key=lambda pair: sum(name in pair[1] for name in names[:100]))
-    missing = [name for name in names if name not in found and not (best / name).is_file()]
-    if missing:
-        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise FileNotFoundError(
-            f"{missing[0]}{more} of {root}'s list are not in {best}: fetch the images, or take their lines out of the"
-            " lists"
-        )
+    unseen = (name for name in names if name not in found)
+    hint = "fetch the images, or take their lines out of the lists"
+    require_images(best, unseen, source=f"{root}'s list", hint=hint)
     return best

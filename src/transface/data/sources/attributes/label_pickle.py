@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.data.sources.attributes.attribute_set import TEST, TRAIN, VAL, AttributeSet, binary_labels
+from transface.images.files import require_images
 from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
@@ -69,9 +70,7 @@ def read_label_pickle(root: str | Path) -> AttributeSet:
         )
     splits = _splits(parts, len(names), path)
     folder = root / "data" if (root / "data").is_dir() else root
-    if missing := [name for name in names if not (folder / name).is_file()]:
-        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise FileNotFoundError(f"{missing[0]}{more} of {path} are not in {folder}")
+    require_images(folder, names, source=path)
     unknown = -1 if (given == 0).any() else None  # without any 0, -1 is CelebA's own no
     found = AttributeSet(
         folder, names, binary_labels(given.astype(np.int64), labels, where=path, unknown=unknown), splits, None

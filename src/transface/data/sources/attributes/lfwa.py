@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from transface.data.labels.attributes import CELEBA_NAMES
 from transface.data.sources.attributes.attribute_set import TEST, TRAIN, AttributeSet, binary_labels
+from transface.images.files import require_images
 from transface.matlab_files import hdf5_file, is_hdf5
 
 logger = logging.getLogger(__name__)
@@ -146,10 +147,5 @@ def _underscored(name: str) -> str:
 def _images_of(root: Path, paths: list[str]) -> Path:
     folders = [root / name for name in IMAGE_FOLDERS if (root / name).is_dir()]
     best = max(folders, key=lambda folder: sum((folder / path).is_file() for path in paths[:100]))
-    missing = [path for path in paths if not (best / path).is_file()]
-    if missing:
-        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise FileNotFoundError(
-            f"{missing[0]}{more} of {root}'s list are not in {best}: LFWA needs LFW's photographs beside its lists"
-        )
+    require_images(best, paths, source=f"{root}'s list", hint="LFWA needs LFW's photographs beside its lists")
     return best

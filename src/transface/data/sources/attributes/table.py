@@ -26,7 +26,7 @@ from transface.data.sources.attributes.attribute_set import (
     AttributeSet,
     binary_labels,
 )
-from transface.images.files import list_lines
+from transface.images.files import list_lines, require_images
 
 PATH_COLUMNS = ("path", "image", "file", "filename", "image_id")
 IDENTITY_COLUMNS = ("identity", "person", "id", "subject")
@@ -64,7 +64,7 @@ def read_table(path: str | Path, *, unknown: int | None = None, labels: Sequence
     if not table.num_rows:
         raise ValueError(f"{path} names no images: no lines below its header")
     names = [str(name) for name in table.column(path_column).to_pylist()]
-    _check_images(path, names)
+    require_images(path.parent, names, source=path, hint="paths are relative to it")
     found = _labels(table, wanted, path, unknown)
     people = _people(table, identity_column, names)
     return AttributeSet(path.parent, names, found, _splits(table, split_column, path), people)
@@ -140,10 +140,3 @@ def _people(table: Any, column: str | None, images: Sequence[str]) -> NDArray[np
     ]
     number = {name: place for place, name in enumerate(sorted(set(names)))}
     return np.array([number[name] for name in names], dtype=np.int64)
-
-
-def _check_images(path: Path, names: Sequence[str]) -> None:
-    missing = [name for name in names if not (path.parent / name).is_file()]
-    if missing:
-        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise FileNotFoundError(f"{missing[0]}{more} of {path} are not there: paths are relative to {path.parent}")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.data.crops.dense_set import DenseSet
-from transface.images.files import below
+from transface.images.files import below, require_images
 from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
@@ -38,10 +38,8 @@ def checked(dense: DenseSet, root: Path) -> DenseSet:
 
 
 def _refuse_missing(dense: DenseSet, root: Path) -> None:
-    missing = [path for path in dense.paths if not (dense.root / below(dense.root, path, source=root)).is_file()]
-    if missing:
-        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise FileNotFoundError(f"{missing[0]}{more} of the lists in {root} are not in {dense.root}")
+    names = [below(dense.root, path, source=root) for path in dense.paths]
+    require_images(dense.root, names, source=f"the lists in {root}")
 
 
 def _refuse_numbers(dense: DenseSet) -> None:
