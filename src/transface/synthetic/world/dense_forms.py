@@ -79,6 +79,25 @@ def write_hrnet_lists(root: str | Path, which: str, taken: Sequence[Shot]) -> Pa
     return root
 
 
+def write_wflw_lists(root: str | Path, taken: Sequence[Shot]) -> Path:
+    """Write WFLW as its authors publish it: 98 points, the box around them, six flags and the image a line."""
+    root = Path(root)
+    lists = root / "WFLW_annotations" / "list_98pt_rect_attr_train_test"
+    lists.mkdir(parents=True, exist_ok=True)
+    lines: dict[str, list[str]] = {"train": [], "test": []}
+    for number, shot in enumerate(taken):
+        points = in_order(shot.points, 98)
+        box = [*np.floor(points.min(0)).astype(int), *np.ceil(points.max(0)).astype(int)]
+        flags = [int(number % 6 == place) for place in range(6)]
+        name = f"0--Made_up/0_Made_up_{number:05d}.jpg"
+        _write(root / "WFLW_images" / name, shot.jpeg)
+        words = [*(f"{value:.6f}" for value in points.ravel()), *map(str, (*box, *flags)), name]
+        lines["test" if shot.split == "test" else "train"].append(" ".join(words))
+    for split, own in lines.items():
+        (lists / f"list_98pt_rect_attr_{split}.txt").write_text("\n".join([*own, ""]), encoding="utf-8")
+    return root
+
+
 def write_pts_files(root: str | Path, taken: Sequence[Shot], *, num_points: int = 68) -> Path:
     """Write photographs with a .pts beside each, in train/, val/ and test/; points count from 1."""
     root = Path(root)

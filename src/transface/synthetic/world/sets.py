@@ -51,12 +51,13 @@ FORMS: Mapping[str, Callable[[Path, Any], Path]] = {
     "lapa": dense_forms.write_lapa,
     "300w": lambda root, taken: dense_forms.write_hrnet_lists(root, "300w", taken),
     "wflw": lambda root, taken: dense_forms.write_hrnet_lists(root, "wflw", taken),
+    "wflw_lists": dense_forms.write_wflw_lists,
     "cofw": dense_forms.write_cofw,
     "aflw": dense_forms.write_aflw,
     "lfw_parts": dense_forms.write_lfw_parts,
     "pts": dense_forms.write_pts_files,
 }
-DENSE = ("celebamask_hq", "lapa", "300w", "wflw", "cofw", "aflw", "lfw_parts", "pts")
+DENSE = ("celebamask_hq", "lapa", "300w", "wflw", "wflw_lists", "cofw", "aflw", "lfw_parts", "pts")
 
 
 def write_world(root: str | Path, settings: WorldSettings | None = None) -> Path:

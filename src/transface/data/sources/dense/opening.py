@@ -10,13 +10,14 @@ from transface.data.sources.dense.hrnet_lists import read_hrnet_lists
 from transface.data.sources.dense.matlab_sets import read_aflw, read_cofw
 from transface.data.sources.dense.parsing_sets import read_celebamask_hq, read_lapa, read_lfw_parts
 from transface.data.sources.dense.pts_files import is_points_file, read_pts_files
+from transface.data.sources.dense.wflw_lists import LIST_FOLDERS, NAMES, read_wflw_lists, wflw_lists
 from transface.data.sources.unnamed_images import tell_unnamed
 from transface.images.files import files_below, folders_in
 
 DenseForm = Literal["300w", "wflw", "cofw", "aflw", "pts", "celebamask_hq", "lapa", "lfw_parts"]
 _READERS: Mapping[str, Callable[[Path], DenseSet]] = {
     "300w": lambda root: read_hrnet_lists(root, "300w"),
-    "wflw": lambda root: read_hrnet_lists(root, "wflw"),
+    "wflw": lambda root: read_wflw_lists(root) if wflw_lists(root) else read_hrnet_lists(root, "wflw"),
     "cofw": read_cofw,
     "aflw": read_aflw,
     "pts": read_pts_files,
@@ -45,15 +46,15 @@ def open_dense(root: str | Path, form: DenseForm | None = None) -> DenseSet:
     return opened
 
 
-# What a folder of each form holds, the first that is there.
-_MARKS: Mapping[str, str] = {
-    "300w": "face_landmarks_300w_*.csv",
-    "wflw": "face_landmarks_wflw_*.csv",
-    "cofw": "COFW_*_color.mat",
-    "aflw": "AFLWinfo_release.mat",
-    "celebamask_hq": "CelebAMask-HQ-mask-anno",
-    "lapa": "*/landmarks",
-    "lfw_parts": "parts_lfw_funneled_gt_images",
+# What a folder of each form holds, one or the other; the first that is there.
+_MARKS: Mapping[str, tuple[str, ...]] = {
+    "300w": ("face_landmarks_300w_*.csv",),
+    "wflw": ("face_landmarks_wflw_*.csv", *(f"{folder}/{NAMES}" for folder in LIST_FOLDERS)),
+    "cofw": ("COFW_*_color.mat",),
+    "aflw": ("AFLWinfo_release.mat",),
+    "celebamask_hq": ("CelebAMask-HQ-mask-anno",),
+    "lapa": ("*/landmarks",),
+    "lfw_parts": ("parts_lfw_funneled_gt_images",),
 }
 
 
@@ -72,7 +73,7 @@ def form_of(root: Path) -> str:
 
 
 def _form_at(root: Path) -> str | None:
-    return next((form for form, mark in _MARKS.items() if next(root.glob(mark), None) is not None), None)
+    return next((form for form, marks in _MARKS.items() if any(any(root.glob(mark)) for mark in marks)), None)
 
 
 def _near(root: Path) -> str:

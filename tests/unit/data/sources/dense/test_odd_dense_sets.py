@@ -38,6 +38,7 @@ def write(taken: list[Shot], tmp_path: Path) -> Callable[[str], Path]:
 TEXTS = {
     "300w": "face_landmarks_300w_*.csv",
     "wflw": "face_landmarks_wflw_*.csv",
+    "wflw_lists": "WFLW_annotations/*/*.txt",
     "pts": "**/*.pts",
     "lapa": "*/landmarks/*.txt",
     "celebamask_hq": "*.txt",
@@ -111,6 +112,47 @@ def set_number(name: str, root: Path, number: float) -> None:
         held = {key: value for key, value in scipy.io.loadmat(path).items() if not key.startswith("__")}
         held["data"][1, 3] = number
         scipy.io.savemat(path, held)
+
+
+WFLW_TRAIN = Path("WFLW_annotations", "list_98pt_rect_attr_train_test", "list_98pt_rect_attr_train.txt")
+WFLW_TEST = WFLW_TRAIN.with_name("list_98pt_rect_attr_test.txt")
+
+
+def test_wflw_of_its_authors_has_subsets_of_its_flags_and_every_face_of_a_photograph(
+    write: Callable[[str], Path],
+) -> None:
+    root = write("wflw_lists")
+    whole = open_dense(root)
+    cells = [line.split() for line in (root / WFLW_TEST).read_text().splitlines()]
+    for place, subset in enumerate(("largepose", "expression", "illumination", "makeup", "occlusion", "blur")):
+        wanted = [row[-1] for row in cells if row[200 + place] == "1"]
+        found = np.flatnonzero(whole.splits == f"test_{subset}")
+        assert [whole.paths[row] for row in found] == wanted
+    assert (whole.splits == "test").sum() == len(cells)
+    second = [str(float(value) + 1) for value in cells[0][:196]]
+    box = [str(int(value) + 1) for value in cells[0][196:200]]
+    change(root / WFLW_TEST, lambda lines: [*lines, " ".join([*second, *box, *cells[0][200:]])])
+    assert (open_dense(root).splits == "test").sum() == len(cells) + 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (lambda row: row[1:], r"line 2 must hold 196 numbers of points, 4 of the box, 6 flags and an image"),
+        (lambda row: ["x", *row[1:]], r"line 2 holds something that is no number"),
+        (lambda row: [*row[:200], "2", *row[201:]], r"line 2: its six flags must be 0 or 1, got 2 "),
+        (lambda row: [*row[:-1], "gone.jpg"], r"gone\.jpg of the lists in .* is not in"),
+        (lambda row: ["nan", *row[1:]], "finite"),
+        (lambda row: [*row[:198], *row[196:198], *row[200:]], "must have an area"),
+    ],
+)
+def test_broken_lines_of_wflw_s_own_lists_are_told(
+    cells: Callable[[list[str]], list[str]], message: str, write: Callable[[str], Path]
+) -> None:
+    root = write("wflw_lists")
+    change(root / WFLW_TRAIN, lambda lines: [lines[0], " ".join(cells(lines[1].split())), *lines[2:]])
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        open_dense(root)
 
 
 @pytest.mark.parametrize("name", ["300w", "wflw", "pts", "lapa", "cofw", "aflw"])
