@@ -23,7 +23,7 @@ def template_points(size: int | tuple[int, int] = FACE_SIZE, *, margin: float = 
         margin: how much more is seen around the face, as a share of its size: 0.2 shows a fifth more.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1 or margin <= -1:
+    if min(height, width) < 1 or not -1 < margin < float("inf"):
         raise ValueError(f"size must be at least 1 pixel and margin above -1, got {size} and {margin}")
     points = torch.tensor(TEMPLATE, dtype=torch.float64)
     if height == width and height % 128 == 0 and height % 112:

@@ -6,7 +6,7 @@ import sys
 from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
-from transface.cli.config.model_options import chosen_device, images_from_words
+from transface.cli.config.model_options import chosen_device, images_from_words, refuse_unread
 from transface.progress import working
 
 NAMED = 10
@@ -21,10 +21,14 @@ def main(argv: list[str]) -> int:
 def align(cfg: DictConfig) -> None:
     """Align the faces of the folder; a stopped run resumes."""
     from transface.images.files import list_images
+    from transface.inference.face_model import usable_device
     from transface.inference.folders.align_folder import SHEET, TABLE, align_folder
 
+    if cfg.kind == "png":
+        refuse_unread({"quality"}, "kind=png loses nothing")
     size = cfg.size if isinstance(cfg.size, int) else tuple(cfg.size)
-    with working("aligning", len(list_images(cfg.images).names)) as progress:
+    device = usable_device(chosen_device(cfg.device))
+    with working("aligning", len(list_images(cfg.images).outside(cfg.output).names)) as progress:
         done = align_folder(
             cfg.images,
             cfg.output,
@@ -35,8 +39,8 @@ def align(cfg: DictConfig) -> None:
             min_eye_distance=cfg.min_eye_distance,
             kind=cfg.kind,
             quality=cfg.quality,
-            num_threads=cfg.workers or os.cpu_count() or 1,
-            device=str(chosen_device(cfg.device)),
+            num_threads=(os.cpu_count() or 1) if cfg.workers is None else cfg.workers,
+            device=str(device),
             progress=progress,
         )
     print(

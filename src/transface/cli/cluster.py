@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
 from transface.cli.config.errors import UserError
-from transface.cli.config.model_options import quoted, telling_replaced, words_and_keys
+from transface.cli.config.model_options import named_words, quoted, telling_replaced, words_and_keys
 
 NAMED = 10
 
@@ -16,6 +16,7 @@ NAMED = 10
 def main(argv: list[str]) -> int:
     """Run `transface cluster faces.npz output=people.csv`."""
     words, keys = words_and_keys(argv)
+    named_words(["embeddings"], words, keys)
     files = [f"embeddings=[{','.join(quoted(word) for word in words)}]"] if words else []
     run_verb("cluster", [*files, *keys], cluster)
     return 0

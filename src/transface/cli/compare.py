@@ -10,11 +10,12 @@ from transface.cli.config.errors import UserError
 from transface.cli.config.model_options import (
     check_threshold,
     chosen_threshold,
+    named_words,
     open_model,
     points_for,
     points_of,
-    quoted,
     refuse_unread,
+    refuse_unread_of_pictures,
     words_and_keys,
 )
 
@@ -27,8 +28,7 @@ def main(argv: list[str]) -> int:
     words, keys = words_and_keys(argv)
     if words and len(words) != 2:
         raise UserError(f"compare takes two pictures, got {len(words)}: transface compare a.jpg b.jpg checkpoint=...")
-    pictures = [f"{name}={quoted(word)}" for name, word in zip(("first", "second"), words, strict=False)]
-    run_verb("compare", [*pictures, *keys], compare)
+    run_verb("compare", [*named_words(["first", "second"], words, keys), *keys], compare)
     return 0
 
 
@@ -41,6 +41,7 @@ def compare(cfg: DictConfig) -> None:
     if stored:
         compare_files(cfg, limit)
         return
+    refuse_unread_of_pictures(cfg)
     names = [str(cfg.first), str(cfg.second)]
     model = open_model(cfg)
     check_threshold(limit, model, cfg, flip=cfg.flip)
@@ -72,7 +73,7 @@ def compare_files(cfg: DictConfig, limit: Any) -> None:
 
     if other := [name for name in (cfg.first, cfg.second) if Path(name).suffix not in (".npz", ".parquet")]:
         raise UserError(f"a file of embeddings is compared with another one: 'transface embed' makes one of {other[0]}")
-    refuse_unread(OF_PICTURES, "both are files of embeddings")
+    refuse_unread(OF_PICTURES, "both are files of embeddings, made with settings of their own")
     files = [read_embeddings(cfg.first), read_embeddings(cfg.second)]
     require_one_model(files, [cfg.first, cfg.second])
     if cfg.checkpoint is not None:

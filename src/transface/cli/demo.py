@@ -7,7 +7,13 @@ from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
 from transface.cli.config.errors import UserError
-from transface.cli.config.model_options import check_threshold, chosen_threshold, open_model
+from transface.cli.config.model_options import (
+    check_threshold,
+    chosen_threshold,
+    open_model,
+    refuse_unread,
+    refuse_unread_of_pictures,
+)
 from transface.progress import working
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -51,6 +57,8 @@ def handlers_of(cfg: DictConfig) -> Any:
     from transface.inference.folders.embeddings_file import SUFFIXES, read_embeddings
     from transface.inference.folders.folder_embedding import embed_folder
 
+    refuse_unread({"points"}, "pictures come from the page")
+    refuse_unread_of_pictures(cfg)
     limit = chosen_threshold(cfg, flip=cfg.flip)
     model = open_model(cfg)
     check_threshold(limit, model, cfg, flip=cfg.flip)

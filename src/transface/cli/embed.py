@@ -3,7 +3,13 @@
 from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
-from transface.cli.config.model_options import images_from_words, open_model, points_by_picture, points_of
+from transface.cli.config.model_options import (
+    images_from_words,
+    open_model,
+    points_by_picture,
+    points_of,
+    refuse_unread_of_pictures,
+)
 from transface.progress import working
 
 
@@ -19,6 +25,7 @@ def embed(cfg: DictConfig) -> None:
     from transface.inference.folders.folder_embedding import embed_folder
     from transface.inference.keypoints import setting_of
 
+    refuse_unread_of_pictures(cfg)
     images = open_pictures(cfg.images)
     model = open_model(cfg)
     with working("embedding", len(images.names)) as progress:

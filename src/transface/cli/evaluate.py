@@ -11,7 +11,13 @@ from omegaconf import DictConfig
 from transface.artifacts import code_commit
 from transface.cli.config.compose import instantiate, plain, run_verb
 from transface.cli.config.errors import UserError
-from transface.cli.config.model_options import checkpoint_hash, chosen_device, open_model
+from transface.cli.config.model_options import (
+    checkpoint_hash,
+    chosen_device,
+    open_model,
+    refuse_unread,
+    refuse_unread_of_protocol,
+)
 from transface.cli.runs.fitting_protocols import fitting_protocols
 from transface.cli.runs.run_folder import run_name
 from transface.cli.runs.trained_images import refuse_trained
@@ -47,7 +53,10 @@ def evaluate(cfg: DictConfig) -> None:
     from transface.evaluation.results import write_result
     from transface.evaluation.runner import answering, require_outputs
 
+    refuse_unread_of_protocol(cfg.protocol)
     protocol = instantiate(cfg.protocol)
+    if getattr(protocol, "quality", None) == "tokens":
+        refuse_unread({"cache"}, "the tokens of every face are rated, which no kept embedding holds")
     if isinstance(protocol, PairSets) and not protocol.files and cfg.checkpoint != PIXELS:
         refuse_without_protocol(cfg)
     protocol.prepare()

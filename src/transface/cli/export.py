@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from transface.cli.config.compose import instantiate, run_verb
 from transface.cli.config.errors import UserError
-from transface.cli.config.model_options import open_model
+from transface.cli.config.model_options import open_model, refuse_unread
 from transface.cli.runs.run_folder import run_name
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ""}
@@ -96,11 +96,34 @@ def check_settings(cfg: DictConfig) -> None:
             f"keypoints_from={cfg.keypoints_from} is found outside the network, and no exported file holds it: leave it"
             " out, which exports the template of aligned faces"
         )
+    refuse_unread_of_export(cfg)
     if cfg.precision == "int8" and not cfg.images:
         raise UserError(
             "precision=int8 is calibrated on real faces: give images=FOLDER (or a .bin pair set) with a few hundred"
             " aligned ones"
         )
+
+
+def refuse_unread_of_export(cfg: DictConfig) -> None:
+    """Raise where the command line gives a setting that the format and the precision leave unread.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    card = {"card.training_data", "card.data_licence", "card.licence", "card.results"}
+    if cfg.format == "safetensors":
+        names = {"images", "tolerance", "verify_tolerance", "batch_size"}
+        refuse_unread(names, "a folder of format=safetensors holds the weights themselves")
+    else:
+        refuse_unread(card, f"the card is of a folder of format=safetensors, and the format is {cfg.format}")
+    if cfg.format != "onnx":
+        refuse_unread({"opset", "input_name", "output_name"}, f"it is of format=onnx, and the format is {cfg.format}")
+    if cfg.precision == "float32":
+        refuse_unread({"min_cosine"}, "precision=float32 is held against tolerance=")
+    if cfg.precision != "int8":
+        refuse_unread({"num_calibration_images"}, "precision=int8 alone is calibrated")
+    if not cfg.get("verify"):
+        refuse_unread({"verify_tolerance", "batch_size"}, "there is no verify=")
 
 
 def output_path(cfg: DictConfig) -> Path:

@@ -13,6 +13,8 @@ from transface.cli.config.model_options import (
     open_model,
     points_by_picture,
     points_of,
+    refuse_unread,
+    refuse_unread_of_pictures,
     telling_replaced,
 )
 from transface.progress import working
@@ -32,14 +34,31 @@ def predict(cfg: DictConfig) -> int:
         raise UserError(f"output must end in .json or .parquet, got {cfg.output}")
     if not Path(cfg.images).exists():
         raise FileNotFoundError(f"no picture, folder or pack at {cfg.images}")
+    refuse_unread_of_pictures(cfg)
+    if cfg.output is not None:
+        refuse_unread({"json"}, "the answers go to output=")
     from transface.data.sources.picture_list import open_pictures
     from transface.images.detectors.opening import open_detector
+    from transface.images.files import ImageList, require_utf8
     from transface.inference.predict import predict_pictures
-    from transface.inference.predictions_file import as_json, refuse_one_name, write_overlay, write_predictions
+    from transface.inference.predictions_file import (
+        as_json,
+        refuse_one_name,
+        regions_folder,
+        write_overlay,
+        write_predictions,
+    )
 
     listed = open_pictures(cfg.images)
+    if isinstance(listed, ImageList):  # those that the last run has written are no photographs
+        if cfg.overlay is not None and Path(cfg.overlay).resolve() == listed.root.resolve():
+            raise UserError(f"overlay={cfg.overlay} is the folder of the pictures: name another")
+        for folder in filter(None, (cfg.overlay, None if cfg.output is None else regions_folder(cfg.output))):
+            listed = listed.outside(folder)
     if cfg.output is not None or cfg.overlay is not None:
         refuse_one_name(listed.names)
+    if cfg.output is not None and Path(cfg.output).suffix == ".parquet":
+        require_utf8(listed.names, kind="a .parquet file")
     pictures = [(name, listed.picture(name)) for name in listed.names]
     model = open_model(cfg)
     with working("predicting", len(pictures)) as progress:

@@ -12,12 +12,13 @@ from transface.cli.config.model_options import (
     check_threshold,
     chosen_device,
     chosen_threshold,
+    named_words,
     open_model,
     points_by_picture,
     points_for,
     points_of,
-    quoted,
     refuse_unread,
+    refuse_unread_of_pictures,
     telling_replaced,
     words_and_keys,
 )
@@ -32,7 +33,7 @@ def main(argv: list[str]) -> int:
     words, keys = words_and_keys(argv)
     if len(words) > 1:
         raise UserError(f"search takes one query (a picture or a folder), got {', '.join(words)}")
-    run_verb("search", [*(f"query={quoted(word)}" for word in words), *keys], search)
+    run_verb("search", [*named_words(["query"], words, keys), *keys], search)
     return 0
 
 
@@ -51,9 +52,14 @@ def search(cfg: DictConfig) -> None:
     stored = {name: is_embeddings(cfg[name]) for name in ("gallery", "query")}
     limit = chosen_threshold(cfg, flip=None if stored["gallery"] else cfg.flip)
     if all(stored.values()):
-        refuse_unread(OF_PICTURES | OF_GALLERY, "gallery and query are files of embeddings")
+        refuse_unread(
+            OF_PICTURES | OF_GALLERY, "gallery and query are files of embeddings, made with settings of their own"
+        )
     elif stored["gallery"]:
-        refuse_unread(OF_GALLERY, "gallery is a file of embeddings")
+        refuse_unread(OF_GALLERY, "gallery is a file of embeddings, made with settings of its own")
+    if not any(stored.values()):
+        refuse_unread({"pictures"}, "gallery and query are pictures themselves")
+    refuse_unread_of_pictures(cfg)
     if cfg.points is not None and not isinstance(cfg.points, str) and not any(stored.values()):
         raise UserError(
             "points=[...] are those of one folder's pictures, and gallery and query are two: give points=FILE.csv with"

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
 from transface.cli.config.errors import UserError
-from transface.cli.config.model_options import quoted, telling_replaced, words_and_keys
+from transface.cli.config.model_options import named_words, refuse_unread, telling_replaced, words_and_keys
 
 
 def main(argv: list[str]) -> int:
@@ -20,8 +20,7 @@ def main(argv: list[str]) -> int:
     words, keys = words_and_keys(argv)
     if len(words) > 2:
         raise UserError(f"translate takes two files of embeddings, old and new, got {', '.join(words)}")
-    named = [f"{name}={quoted(word)}" for name, word in zip(("old", "new"), words, strict=False)]
-    run_verb("translate", [*named, *keys], translate)
+    run_verb("translate", [*named_words(["old", "new"], words, keys), *keys], translate)
     return 0
 
 
@@ -32,6 +31,8 @@ def translate(cfg: DictConfig) -> None:
 
     if (cfg.new is None) == (cfg.map is None):
         raise UserError("give the new model's embeddings to fit a map, or map=... to carry embeddings over by it")
+    if cfg.map is not None:
+        refuse_unread({"kind", "people", "results", "num_bootstraps", "seed"}, "map= is fitted already")
     old = read_embeddings(cfg.old)
     if cfg.map is None:
         fit(cfg, old, read_embeddings(cfg.new))

@@ -8,7 +8,7 @@ P points.
 import csv
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import Tensor
 from transface.face_template import FACE_SIZE as FACE_SIZE
 from transface.face_template import TEMPLATE as TEMPLATE
 from transface.face_template import template_points as template_points
+from transface.images.files import list_lines
 
 
 def five_points(points: Tensor) -> Tensor:
@@ -169,6 +170,10 @@ def align_image(
     return align_faces(image[None].expand(len(points), -1, -1, -1), points, size=size, margin=margin)
 
 
+NAMES = ("file", "image", "path", "name")  # of the column that says which picture
+USUAL_COLUMNS = [f"{axis}{number}" for number in range(1, 6) for axis in "xy"]
+
+
 class FacePoints(NamedTuple):
     """A line of a points file: a face of an image; the image's bytes and CRC-32, "" where the file does not say."""
 
@@ -182,8 +187,8 @@ def read_points(path: str | Path) -> list[FacePoints]:
     """Return the faces listed in a CSV file of lines `image,x1,y1,...,x5,y5` (or ...,x68,y68); a first line of names is
     passed over.
 
-    A file whose first line names the columns file, x1, y1, ..., x5, y5 may have others too: `transface align` writes
-    such.
+    A file whose first line names the columns file (or image, path, name), x1, y1, ..., x5, y5 may have them in any
+    order, and others too: `transface align` writes such.
 
     Raises:
         FileNotFoundError: no such file.
@@ -192,25 +197,32 @@ def read_points(path: str | Path) -> list[FacePoints]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no points file {path}")
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    names = [name.strip().lower() for name in lines[0].split(",")] if lines else []
-    if "x1" in names and len(names) != 11 and names[0] in ("file", "image", "path"):
-        return list(_parse_table(lines, names, path))
+    lines = list_lines(path)
+    rows = csv.reader([f"{line}\n" for line in lines])  # a quoted name may hold a comma, or go on in the next line
+    names = [name.strip().lower() for name in next(rows, [])]
+    if "x1" in names and (names[1:] != USUAL_COLUMNS or lines[0].startswith('"')):
+        return list(_parse_table(rows, names, path))
     return list(_parse_points(lines, path))
 
 
-def _parse_table(lines: list[str], names: list[str], path: Path) -> Iterable[FacePoints]:
+def _parse_table(rows: Any, names: list[str], path: Path) -> Iterable[FacePoints]:
     columns = [f"{axis}{number}" for number in range(1, 69) for axis in "xy" if f"{axis}{number}" in names]
-    for number, row in enumerate(csv.reader(lines[1:]), 2):
+    holder = next((names.index(name) for name in NAMES if name in names), None)
+    if holder is None:
+        raise ValueError(f"{path} must have a column {' or '.join(NAMES)} beside x1..y5, it has {', '.join(names)}")
+    for row in rows:
+        number = rows.line_num
         if not row:
             continue
+        if len(row) != len(names):
+            raise ValueError(f"{path}: line {number} has {len(row)} values, its first line names {len(names)} columns")
         words = dict(zip(names, row, strict=False))
         values = [words.get(column, "") for column in columns]
         if not any(values):  # a picture in which no face was found
             continue
         try:
             yield FacePoints(
-                row[0],
+                row[holder],
                 five_points(torch.tensor([float(value) for value in values], dtype=torch.float64).reshape(-1, 2)),
                 words.get("bytes", ""),
                 words.get("crc32", ""),

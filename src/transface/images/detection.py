@@ -30,7 +30,8 @@ class Faces(NamedTuple):
         boxes: (n, 4) float32: x1, y1, x2, y2; they may leave the picture.
         points: (n, 5, 2) float32: left eye, right eye, nose, left and right mouth corner, as the viewer sees them.
         scores: (n,) float32.
-        failed: why the detector could not look at the picture, None if it could.
+        failed: why there is none although a policy has yet to choose: the detector could not look at the picture, or
+            all are too small; else None.
     """
 
     boxes: NDArray[np.float32]
@@ -101,9 +102,20 @@ def detect_faces(
         scale = np.array([small.shape[1] / image.shape[1], small.shape[0] / image.shape[0]])
         boxes, points = (faces.boxes + 0.5) / np.tile(scale, 2) - 0.5, (faces.points + 0.5) / scale - 0.5
         own = Faces(boxes.astype(np.float32), points.astype(np.float32), faces.scores, faces.failed)
-        eyes = np.linalg.norm(own.points[:, 1] - own.points[:, 0], axis=-1)
-        found.append(own.take(np.flatnonzero(eyes >= min_eye_distance).tolist()))
+        found.append(_of_size(own, min_eye_distance))
     return found
+
+
+def _of_size(faces: Faces, min_eye_distance: float) -> Faces:
+    """Return the faces with so many pixels between the eyes; where all have fewer, `failed` says so."""
+    eyes = np.linalg.norm(faces.points[:, 1] - faces.points[:, 0], axis=-1)
+    kept = faces.take(np.flatnonzero(eyes >= min_eye_distance).tolist())
+    if len(kept) or not len(faces):
+        return kept
+    what = "the face has" if len(faces) == 1 else f"the largest of {len(faces)} faces has"
+    return no_faces(
+        f"{what} {eyes.max():.1f} pixels between the eyes, fewer than min_eye_distance={min_eye_distance:g}"
+    )
 
 
 def _scale(size: tuple[int, ...], max_side: int) -> float:

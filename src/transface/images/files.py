@@ -15,6 +15,7 @@ FOLDERS_LOOKED_INTO = 100  # of a root without lists, for one that has them
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 OTHER_SUFFIXES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".svg")  # pictures of kinds that are not read
 LIST_SUFFIXES = (".txt", ".lst")
+ALIGNED_MARK, ALIGNED_SHEET = ".align", "failed.jpg"  # in a folder of `transface align`: its mark, and what failed
 
 
 def is_image_name(name: str) -> bool:
@@ -45,6 +46,15 @@ class ImageList(NamedTuple):
         """Return the path of one of the images."""
         return self.root / name
 
+    def outside(self, folder: str | Path) -> "ImageList":
+        """Return the images that do not lie in a folder within the root: where a verb writes pictures, those of its
+        last run are none of its input.
+        """
+        within, root = os.path.abspath(folder) + os.sep, os.path.abspath(self.root) + os.sep
+        if root.startswith(within):
+            return self
+        return self._replace(names=[n for n in self.names if not os.path.abspath(self.root / n).startswith(within)])
+
     def files(self) -> list[Path]:
         """Return the files that hold the images: their paths."""
         return self.paths
@@ -64,8 +74,10 @@ def list_images(source: str | Path) -> ImageList:
         unread = tuple(name for name in below if is_other_picture(name))
         found = ImageList(source, [name for name in below if is_image_name(name)], unread)
     elif source.is_file() and source.suffix.lower() in LIST_SUFFIXES:
-        lines = (line.strip() for line in source.read_text(encoding="utf-8-sig").splitlines())
-        found = ImageList(source.parent, [line for line in lines if line])
+        lines = [name for line in list_lines(source) if (name := line.strip())]
+        found = ImageList(source.parent, list(dict.fromkeys(lines)))
+        if again := len(lines) - len(found.names):
+            warn_once(log, "%s: %d of its %d lines name a picture again; each is taken once", source, again, len(lines))
     elif source.is_file():
         found = ImageList(source.parent, [source.name])
     else:
@@ -143,6 +155,18 @@ def list_lines(path: str | Path) -> list[str]:
     return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n") if text else []
 
 
+def require_utf8(names: Sequence[str], *, kind: str) -> None:
+    """Raise ValueError for a name that is no UTF-8, as those of files may be, where a kind of file holds such alone."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"the name of {name!a} is no UTF-8, and {kind} holds no other: rename it, or choose another"
+                " kind of output"
+            ) from None
+
+
 def folders_in(folder: str | Path) -> list[Path]:
     """Return the folders in a folder, sorted, without those whose names begin with a dot."""
     return sorted(entry for entry in Path(folder).iterdir() if entry.is_dir() and not entry.name.startswith("."))
@@ -150,7 +174,7 @@ def folders_in(folder: str | Path) -> list[Path]:
 
 def files_below(folder: str | Path, *, above: frozenset[str] = frozenset()) -> Iterator[str]:
     """Yield the files of a folder and of the folders in it, as paths relative to it; names that begin with a dot are
-    passed over.
+    passed over, and the sheet of what failed that `transface align` leaves beside its faces.
 
     Links are followed, also to folders, but not from a folder (`above`: its parent folders) back into itself.
     """
@@ -158,8 +182,12 @@ def files_below(folder: str | Path, *, above: frozenset[str] = frozenset()) -> I
     if real in above:
         return
     with os.scandir(folder) as entries:
-        found = [entry for entry in entries if not entry.name.startswith(".")]
+        listed = list(entries)
+    is_aligned = any(entry.name == ALIGNED_MARK for entry in listed)
+    found = [entry for entry in listed if not entry.name.startswith(".")]
     for entry in found:
+        if is_aligned and entry.name == ALIGNED_SHEET:
+            continue
         if entry.is_dir():
             yield from (f"{entry.name}/{name}" for name in files_below(entry.path, above=above | {real}))
         else:  # a link to nothing too: reading it says what is missing

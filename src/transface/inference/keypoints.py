@@ -165,4 +165,5 @@ def setting_of(source: str | None) -> str:
     if source in (None, TEMPLATE):
         return ""
     assert source is not None
-    return f"{source} {hash_file(Path(source))}" if Path(source).is_file() else source
+    file = Path(source.partition(":")[2] or source)  # of a detector, yunet:FILE.onnx, or the source itself
+    return f"{source} {hash_file(file)}" if file.is_file() else source

@@ -107,13 +107,18 @@ def _write_regions(predictions: Sequence[Prediction], path: Path) -> dict[str, s
         for place, face in enumerate(prediction.faces):
             for name, value in face.outputs.items():
                 if isinstance(value, torch.Tensor):
-                    file = path.with_name(f"{path.stem}_regions") / f"{flat_name(prediction.image)}_{place}_{name}.png"
+                    file = regions_folder(path) / f"{flat_name(prediction.image)}_{place}_{name}.png"
                     own = value.numpy()
                     shown = own if prediction.size is None else regions_of_picture(own, face.back, prediction.size)
                     with writing_path(file) as partial:
                         Image.fromarray(shown).save(partial, format="PNG")
                     written[f"{prediction.image}/{place}/{name}"] = str(file.relative_to(path.parent))
     return written
+
+
+def regions_folder(path: str | Path) -> Path:
+    """Return the folder beside a file of predictions that holds their maps of regions."""
+    return Path(path).with_name(f"{Path(path).stem}_regions")
 
 
 def flat_name(image: str) -> str:

@@ -1,7 +1,7 @@
 """What the verbs that use a model share: opening it where the config says, words beside keys."""
 
 import datetime
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,9 @@ def take_keypoints(backbone: Any, cfg: DictConfig) -> None:
     source = cfg.get("keypoints_from")
     if source is None:
         return
-    cut = next((name for name in ("points", "detector") if cfg.get(name) is not None), None)
+    protocol = cfg.get("protocol")
+    parts = [part for part in (cfg, protocol) if part is not None]
+    cut = next((name for name in ("points", "detector") for part in parts if part.get(name) is not None), None)
     if cut is not None and str(source).endswith(".csv"):
         raise UserError(
             f"keypoints_from={source} are points in whole pictures, and {cut}= cuts faces out of them and aligns them:"
@@ -60,7 +62,6 @@ def take_keypoints(backbone: Any, cfg: DictConfig) -> None:
         )
     from transface.inference.keypoints import use_keypoints
 
-    protocol = cfg.get("protocol")
     fit: Any = cfg.get("fit") or (protocol.get("fit") if protocol is not None else None) or "refuse"
     use_keypoints(backbone, str(source), fit=fit)
 
@@ -106,7 +107,21 @@ def images_from_words(verb: str, argv: list[str]) -> list[str]:
             f"{verb} takes one picture, folder or list, got {', '.join(words)}: put the pictures into a folder or a"
             " .txt list"
         )
-    return [*keys, *(f"images={quoted(word)}" for word in words)]
+    return [*keys, *named_words(["images"], words, keys)]
+
+
+def named_words(names: Sequence[str], words: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Return plain words as overrides of the keys they stand for, in their order.
+
+    Raises:
+        UserError: for one that the command line gives as a key too.
+    """
+    named = dict(zip(names, words, strict=False))
+    for key in keys:
+        name = key.lstrip("+").partition("=")[0]
+        if name in named:
+            raise UserError(f"{name} is given twice, as {named[name]} and as {key}: leave one out")
+    return [f"{name}={quoted(word)}" for name, word in named.items()]
 
 
 def quoted(value: str) -> str:
@@ -123,7 +138,42 @@ def refuse_unread(names: Collection[str], why: str) -> None:
     """
     given = [name for name in (word.lstrip("+").partition("=")[0] for word in words_given()) if name in names]
     if given:
-        raise UserError(f"{given[0]}= is not read, because {why}, made with settings of their own: leave it out")
+        raise UserError(f"{given[0]}= is not read, because {why}: leave it out")
+
+
+def refuse_unread_of_pictures(cfg: DictConfig) -> None:
+    """Raise where the command line says how pictures become faces in a way that another of its settings replaces.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    cut = next((name for name in ("detector", "points") if cfg.get(name) is not None), None)
+    if cfg.get("detector") is None:
+        refuse_unread({"faces"}, "without detector= no faces are found that one could be chosen of")
+    if cut is not None:
+        refuse_unread({"fit"}, f"{cut}= cuts each face out at the model's size")
+
+
+def refuse_unread_of_protocol(protocol: Any) -> None:
+    """Raise where the command line gives a setting of a protocol's config that another of its settings replaces.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    files = protocol.get("files") or []
+    folders = [Path(str(file)).is_dir() for file in ([files] if isinstance(files, str) else files)]
+    has = set(protocol)
+    if "detector" in has and protocol.get("detector") is None:
+        refuse_unread({"protocol.faces", "protocol.missing"}, "without protocol.detector= no faces are looked for")
+    elif "detector" in has:
+        refuse_unread({"protocol.fit"}, "protocol.detector= cuts each face out at the model's size")
+    if {"files", "root"} <= has and folders:
+        names = {f"protocol.{name}" for name in ("max_impostors", "detector", "faces", "missing")}
+        refuse_unread(names, "protocol.files are pair sets: their pairs and their aligned faces are given")
+    if "sides" in has and folders and all(folders):
+        refuse_unread({"protocol.sides", "protocol.occluder.wear"}, "no masks are drawn on the images of folders")
+    if "sides" in has and not any(folders):
+        refuse_unread({"protocol.image_size"}, "images of .bin files are taken as they are")
 
 
 def points_of(cfg: DictConfig) -> Any:
@@ -196,6 +246,10 @@ def chosen_threshold(cfg: DictConfig, *, flip: str | None) -> Any:
 
     if cfg.result is not None and cfg.threshold is not None:
         raise UserError("give result=... (with far=...) or threshold=..., not both")
+    if cfg.threshold is not None and not -1 <= cfg.threshold <= 1:
+        raise UserError(f"threshold is a cosine in -1..1, got {cfg.threshold}")
+    if cfg.result is None:
+        refuse_unread({"far"}, "it chooses the threshold of a result, and there is no result=")
     if cfg.result is None:
         return None if cfg.threshold is None else Threshold(float(cfg.threshold), float("nan"), float("nan"), 0)
     limit = threshold(cfg.result, cfg.far)

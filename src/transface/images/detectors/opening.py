@@ -17,9 +17,9 @@ def open_detector(detector: str | Detector, *, device: str | torch.device = "cpu
         ValueError: for another name, a missing package or no file, with what to do.
         FileNotFoundError: if the file is not there.
     """
-    if not isinstance(detector, str):
+    if not isinstance(detector, str) and hasattr(detector, "detect"):
         return detector
-    name, _, file = detector.partition(":")
+    name, _, file = str(detector).partition(":")
     if name == "mtcnn" and not file:
         return MtcnnDetector(device=device)
     if name == "yunet" and file:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.ops import nms
 
+from transface.artifacts import hash_file
 from transface.images.detection import Faces, no_faces, sorted_faces
 from transface.images.fit import resize
 
@@ -74,7 +75,8 @@ class ScrfdDetector:
             (sides[0], sides[1]) if all(isinstance(side, int) for side in sides) else (DEFAULT_SIDE, DEFAULT_SIDE)
         )
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
-        self.name = f"scrfd ({Path(file).name}, {self.size[0]}x{self.size[1]}, scores from {score_threshold:g})"
+        size = f"{self.size[0]}x{self.size[1]}"
+        self.name = f"scrfd ({Path(file).name} {hash_file(file)[:12]}, {size}, scores from {score_threshold:g})"
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Faces]:
         """Return the faces of each picture."""

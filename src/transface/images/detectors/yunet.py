@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from transface.artifacts import hash_file
 from transface.images.detection import Faces, no_faces, sorted_faces
 from transface.images.fit import resize
 
@@ -42,7 +43,8 @@ class YunetDetector:
             raise ValueError(
                 f"{file} cannot be opened by OpenCV's FaceDetectorYN: {str(error).strip().splitlines()[0]}"
             ) from None
-        self.name = f"yunet ({Path(file).name}, OpenCV {cv2.__version__}, scores from {score_threshold:g})"
+        network = f"{Path(file).name} {hash_file(file)[:12]}"
+        self.name = f"yunet ({network}, OpenCV {cv2.__version__}, scores from {score_threshold:g})"
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Faces]:
         """Return the faces of each picture."""

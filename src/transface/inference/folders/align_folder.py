@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -20,10 +21,11 @@ from transface.artifacts import write_whole
 from transface.images.detection import Policy
 from transface.images.detectors.opening import open_detector
 from transface.images.faces import FoundInFile, find_in_files
-from transface.images.files import ImageList, list_images, log_unread
+from transface.images.files import ALIGNED_MARK, ALIGNED_SHEET, ImageList, list_images, log_unread
 from transface.images.sources import hash_files
 
-TABLE, UNFINISHED, SHEET = "faces.csv", "faces.partial.csv", "failed.jpg"
+TABLE, UNFINISHED, SHEET = "faces.csv", "faces.partial.csv", ALIGNED_SHEET
+LARGEST_SIZE = 8192  # pixels of a face written
 POINTS = tuple(f"{axis}{number}" for number in range(1, 6) for axis in "xy")
 BOX = ("left", "top", "right", "bottom", "score")
 COLUMNS = ("file", "face", *POINTS, *BOX, "detector", "aligned", "reason", "bytes", "crc32")
@@ -64,7 +66,10 @@ def align_folder(
     device: str = "cpu",
     progress: Progress = lambda _: None,
 ) -> Aligned:
-    """Write the faces of all photographs of a folder (or list) below `output`, under the names of their pictures.
+    """Write the faces of all photographs of a folder (or list) below `output`, under the names of their pictures; where
+    a list names pictures outside its own folder, under what follows the folder that all of them lie in.
+
+    Pictures in `output` itself are none of those looked at.
 
     Args:
         kind: "jpg" or "png" of the files written.
@@ -74,21 +79,22 @@ def align_folder(
         FileExistsError: if `output` holds faces of other pictures or settings, or files of another origin.
         ValueError, FileNotFoundError: for settings that cannot be, or no pictures.
     """
-    if kind not in ("jpg", "png") or not 1 <= quality <= 100:
-        raise ValueError(f"kind must be jpg or png, and quality in 1..100, got {kind!r} and {quality}")
+    check_align_settings(size, kind=kind, quality=quality, min_eye_distance=min_eye_distance, num_threads=num_threads)
     images, output = list_images(source), Path(output)
     log_unread(images.root, images.unread)
     if output.resolve() == images.root.resolve():
         raise ValueError(f"output must be another folder than the pictures', got {output}")
+    images = images.outside(output)
+    named = _face_names(_places(images), kind=kind, many=take == "all")
     name = open_detector(detector, device=device).name
     state = hash_files([str(path) for path in images.paths])
     settings = [name, take, size, margin, min_eye_distance, kind, quality, images.names, state]
     key = hashlib.sha256(json.dumps(settings).encode("utf-8", "surrogateescape")).hexdigest()
     rows = _begin(output, key)
-    if (output / TABLE).is_file():
+    if (output / TABLE).is_file() and all(_is_there(output, row) for row in rows):
         progress(len(images.names))
         return _summary(output, rows)
-    done = _whole_pictures(rows, images.names)
+    done = _whole_pictures(output, rows, images.names)
     progress(len(done))
     left = images.names[len(done) :]
     found = find_in_files(
@@ -100,10 +106,10 @@ def align_folder(
         margin=margin,
         min_eye_distance=min_eye_distance,
     )
-    rows = [row for row in rows if row["file"] in set(done)]
-    named = _face_names(images.names, kind=kind, many=take == "all")
+    whole = set(done)
+    rows = [row for row in rows if row["file"] in whole]
     _write_rows(output / UNFINISHED, rows)
-    with (output / UNFINISHED).open("a", encoding="utf-8", newline="") as table:
+    with (output / UNFINISHED).open("a", encoding="utf-8", errors="surrogateescape", newline="") as table:
         for picture, faces in zip(left, found, strict=True):
             written = list(_write_faces(output, picture, faces, detector=name, named=named, kind=kind, quality=quality))
             _append(table, written)
@@ -115,9 +121,42 @@ def align_folder(
     return summary
 
 
+def check_align_settings(
+    size: int | tuple[int, int], *, kind: str, quality: int, min_eye_distance: float, num_threads: int
+) -> None:
+    """Raise ValueError for settings of `align_folder` that cannot be."""
+    if kind not in ("jpg", "png") or not 1 <= quality <= 100:
+        raise ValueError(f"kind must be jpg or png, and quality in 1..100, got {kind!r} and {quality}")
+    sides = [size, size] if isinstance(size, int) else list(size)
+    if len(sides) != 2 or not all(isinstance(side, int) and 1 <= side <= LARGEST_SIZE for side in sides):
+        raise ValueError(f"size must be one side, or [height,width], each in 1..{LARGEST_SIZE} pixels, got {size}")
+    if not 0 <= min_eye_distance < math.inf:
+        raise ValueError(f"min_eye_distance must be pixels, 0 or more, got {min_eye_distance}")
+    if num_threads < 1:
+        raise ValueError(f"at least 1 thread is needed, got {num_threads}")
+
+
+def _places(images: ImageList) -> dict[str, str]:
+    """Return where below the output the face of each picture goes, by the name of the picture.
+
+    Raises:
+        ValueError: naming two pictures that are one.
+    """
+    places = {name: os.path.normpath(name) for name in images.names}
+    if any(os.path.isabs(place) or place.split(os.sep)[0] == ".." for place in places.values()):
+        whole = {name: os.path.abspath(images.root / name) for name in images.names}
+        shared = os.path.commonpath([os.path.dirname(path) for path in whole.values()])
+        places = {name: os.path.relpath(path, shared) for name, path in whole.items()}
+    first: dict[str, str] = {}
+    for name, place in places.items():
+        if first.setdefault(place, name) != name:
+            raise ValueError(f"{first[place]} and {name} are one picture: name it once")
+    return places
+
+
 def _begin(output: Path, key: str) -> list[dict[str, str]]:
     """Make the folder, or return the rows that a run of the same pictures and settings left in it."""
-    mark = output / ".align"
+    mark = output / ALIGNED_MARK
     if output.is_dir() and any(output.iterdir()) and not (mark.is_file() and mark.read_text(encoding="ascii") == key):
         what = "faces of other pictures or settings" if mark.is_file() else "other files"
         raise FileExistsError(f"{output} holds {what}: choose another output, or remove it")
@@ -125,14 +164,22 @@ def _begin(output: Path, key: str) -> list[dict[str, str]]:
     write_whole(mark, key)
     for path in (output / TABLE, output / UNFINISHED):
         if path.is_file():
-            with path.open(encoding="utf-8", newline="") as stream:
+            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
                 return [row for row in csv.DictReader(stream) if None not in row.values()]
     return []
 
 
-def _whole_pictures(rows: Sequence[dict[str, str]], names: Sequence[str]) -> list[str]:
-    """The pictures done so far: all that have rows but the last, of which some may be missing."""
-    seen = list(dict.fromkeys(row["file"] for row in rows))[:-1]
+def _is_there(output: Path, row: dict[str, str]) -> bool:
+    return not row["aligned"] or (output / row["aligned"]).is_file()
+
+
+def _whole_pictures(output: Path, rows: Sequence[dict[str, str]], names: Sequence[str]) -> list[str]:
+    """The pictures done so far: all that have rows but the last, of which some may be missing, up to the first whose
+    face was taken away.
+    """
+    seen = list(dict.fromkeys(row["file"] for row in rows))
+    gone = {row["file"] for row in rows if not _is_there(output, row)}
+    seen = seen[: next((place for place, name in enumerate(seen) if name in gone), len(seen) - 1)]
     return seen if seen == list(names[: len(seen)]) else []
 
 
@@ -161,17 +208,20 @@ def _write_faces(
         yield dict(zip(COLUMNS, words, strict=True))
 
 
-def _face_names(pictures: Sequence[str], *, kind: str, many: bool) -> Callable[[str, int], str]:
-    """Return what a face of a picture is called: as the picture where that is of the kind written, else the name with
-    the kind behind it; `.face` stands between where that is the name of another picture.
+def _face_names(places: dict[str, str], *, kind: str, many: bool) -> Callable[[str, int], str]:
+    """Return what a face of a picture is called: as its place where that is of the kind written, else that with the
+    kind behind it; `.face` stands between where that is the place of another picture.
+
+    The sheet of what failed keeps its name.
     """
     kept = {f".{kind}", ".jpeg"} if kind == "jpg" else {f".{kind}"}
-    taken = set(pictures)
+    taken = {*places.values(), SHEET}
 
     def named(picture: str, number: int) -> str:
-        if not many and Path(picture).suffix.lower() in kept:
-            return picture
-        stem = f"{picture}.{number}" if many else picture
+        place = places[picture]
+        if not many and Path(place).suffix.lower() in kept and place != SHEET:
+            return place
+        stem = f"{place}.{number}" if many else place
         while f"{stem}.{kind}" in taken:
             stem += ".face"
         return f"{stem}.{kind}"

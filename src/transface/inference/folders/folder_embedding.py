@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from transface.data.sources.picture_list import PictureList, all_pictures
 from transface.images.detection import Detector, Policy
 from transface.images.detectors.opening import open_detector
+from transface.images.files import require_utf8
 from transface.images.fit import Fit, check_fit
 from transface.images.sources import hash_files
 from transface.inference.face_model import FaceModel
@@ -81,6 +82,8 @@ def embed_folder(
         raise ValueError(f'flip must be "none" or "sum", got {flip!r}')
     check_fit(fit)
     check_quality(quality)
+    if output.suffix == ".parquet":
+        require_utf8(images.names, kind="a .parquet file")
     opened = None if detector is None else open_detector(detector, device=model.device)
     about = _about(model, images, flip=flip, fit=fit, points=points)
     if opened is not None:

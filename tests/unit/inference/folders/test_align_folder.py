@@ -1,6 +1,7 @@
 """Aligned faces of a folder of photographs: written, listed, resumed; what failed is listed and shown."""
 
 import csv
+import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from transface.images.alignment import read_points, template_points
 from transface.images.decoding import decode_image
 from transface.images.detection import Faces, no_faces, sorted_faces
 from transface.images.detectors import locating
+from transface.images.files import list_images
 from transface.images.user_points import points_by_name
 from transface.inference.face_model import FaceModel
 from transface.inference.folders import align_folder as home
@@ -207,3 +209,78 @@ def test_points_of_other_pictures_of_the_same_names_are_refused(folder: Path) ->
     points["0.png"] = points["a/0.png"]
     with pytest.raises(ValueError, match=r"x/0.png and y/0.png are two pictures"):
         points.check(["x/0.png", "y/0.png"], Path)
+
+
+@pytest.mark.parametrize("names", ["absolute", "relative"])
+def test_a_list_of_pictures_elsewhere_leaves_them_as_they_are(folder: Path, names: str) -> None:
+    pictures = sorted(folder.rglob("*.png"))[:5]
+    before = [picture.read_bytes() for picture in pictures]
+    (folder.parent / "lists").mkdir()
+    listed = folder.parent / "lists" / "list.txt"
+    lines = [str(path) if names == "absolute" else f"../in/{path.relative_to(folder)}" for path in pictures]
+    listed.write_text("\n".join([*lines, lines[0]]) + "\n")
+    done = align_folder(listed, folder.parent / "out", "any", kind="png")
+    assert [picture.read_bytes() for picture in pictures] == before, "the photographs themselves were written over"
+    written = sorted(str(path.relative_to(done.output)) for path in done.output.rglob("*.png"))
+    assert written == ["a/0.png", "a/1.png", "a/2.png", "a/3.png", "b/0.png"]
+    assert {face.path for face in read_points(done.output / "faces.csv")} == set(lines), "found by the list's names"
+    (folder.parent / "lists" / "a.txt").write_text(f"{pictures[0]}\n{folder}/./a/0.png\n")
+    with pytest.raises(ValueError, match="are one picture"):
+        align_folder(folder.parent / "lists" / "a.txt", folder.parent / "other", "any")
+
+
+def test_faces_in_a_folder_of_the_photographs_are_no_photographs(folder: Path) -> None:
+    first = align_folder(folder, folder / "aligned", "any")
+    assert align_folder(folder, folder / "aligned", "any") == first
+    assert first.num_pictures == 12
+
+
+def test_the_sheet_replaces_no_face_and_is_none_itself(folder: Path) -> None:
+    (folder / "a" / "0.png").rename(folder / "failed.jpg")
+    done = align(folder)
+    assert decode_image((done.output / "failed.jpg.jpg").read_bytes()).shape == (3, 112, 112)
+    assert decode_image((done.output / "failed.jpg").read_bytes()).shape != (3, 112, 112)
+    assert "failed.jpg" not in list_images(done.output).names
+    assert len(list_images(done.output).names) == done.num_faces
+
+
+def test_a_face_that_was_taken_away_is_written_again(folder: Path) -> None:
+    done = align(folder)
+    kept = {path: path.read_bytes() for path in done.output.rglob("*") if path.is_file()}
+    (done.output / "b" / "2.png.jpg").unlink()
+    assert align(folder) == done
+    assert {path: path.read_bytes() for path in done.output.rglob("*") if path.is_file()} == kept
+
+
+def test_names_of_any_bytes_are_written_and_read_again(folder: Path, small_model: FaceModel) -> None:
+    names = [b"a, b.png", b'q"uote.png', b"new\nline.png", b"bad\xffname.png", "u\u2028\u00e4.png".encode()]
+    odd = folder.parent / "odd"
+    odd.mkdir()
+    for number, name in enumerate(names):
+        Path(os.fsdecode(os.fsencode(odd) + b"/" + name)).write_bytes((folder / "a" / f"{number % 4}.png").read_bytes())
+    done = align_folder(odd, folder.parent / "out", "any", kind="png")
+    points = points_by_name(done.output / "faces.csv")
+    assert set(points) == set(list_images(odd).names)
+    points.check(list_images(odd).names, lambda name: odd / name)
+    assert align_folder(odd, folder.parent / "out", "any", kind="png") == done
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"size": (112,)},
+        {"size": 100_000},
+        {"margin": float("nan")},
+        {"min_eye_distance": float("nan")},
+        {"num_threads": 0},
+    ],
+)
+def test_settings_that_cannot_be_are_refused(folder: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"must be|at least 1 thread"):
+        align(folder, **wrong)
+
+
+def test_faces_that_are_all_too_small_are_told_as_such(folder: Path) -> None:
+    done = align(folder, min_eye_distance=500)
+    assert "pixels between the eyes, fewer than min_eye_distance=500" in done.failed["a/0.png"]
+    assert done.failed["b/1.png"] == "no face was found"

@@ -1,0 +1,139 @@
+"""A setting on the command line that nothing would read is refused by its name, before anything is read."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from transface.__main__ import main
+from transface.backbones.face_vit import FaceViT
+from transface.images.detectors import opening
+from transface.inference.face_model import FaceModel
+from transface.inference.publishing import publish
+
+EVALUATE = ("evaluate", "checkpoint=model")
+UNREAD = {
+    "align quality": ["align", "faces", "output=out", "kind=png", "quality=10"],
+    "embed faces": ["embed", "faces", "checkpoint=model", "output=e.npz", "faces=central"],
+    "embed fit": ["embed", "faces", "checkpoint=model", "output=e.npz", "detector=mtcnn", "fit=resize"],
+    "embed fit, points": ["embed", "faces", "checkpoint=model", "output=e.npz", "points=p.csv", "fit=resize"],
+    "compare faces": ["compare", "faces/0.png", "faces/1.png", "checkpoint=model", "faces=only"],
+    "compare far": ["compare", "faces/0.png", "faces/1.png", "checkpoint=model", "far=0.1"],
+    "search far": ["search", "faces/0.png", "checkpoint=model", "gallery=faces", "far=0.1", "threshold=0.2"],
+    "search pictures": ["search", "faces/0.png", "checkpoint=model", "gallery=faces", "pictures=faces"],
+    "predict faces": ["predict", "faces", "checkpoint=model", "faces=largest"],
+    "predict fit": ["predict", "faces", "checkpoint=model", "detector=mtcnn", "fit=resize"],
+    "predict json": ["predict", "faces", "checkpoint=model", "output=a.json", "--json"],
+    "demo points": ["demo", "checkpoint=model", "points=p.csv"],
+    "demo fit": ["demo", "checkpoint=model", "detector=mtcnn", "fit=resize"],
+    "translate kind": ["translate", "old.npz", "map=map.npz", "kind=ridge"],
+    "translate results": ["translate", "old.npz", "map=map.npz", "results=out"],
+    "evaluate protocol.faces": [*EVALUATE, "protocol=folder", "protocol.root=.", "protocol.faces=score"],
+    "evaluate protocol.missing": [*EVALUATE, "protocol=pairs_csv", "protocol.file=p.csv", "protocol.missing=center"],
+    "evaluate protocol.fit": [
+        *EVALUATE,
+        "protocol=low_far",
+        "protocol.root=.",
+        "protocol.detector=mtcnn",
+        "protocol.fit=resize",
+    ],
+    "evaluate protocol.max_impostors": [
+        *EVALUATE,
+        "protocol=error_discard",
+        "protocol.files=[p.csv]",
+        "protocol.max_impostors=9",
+    ],
+    "evaluate protocol.sides": [*EVALUATE, "protocol=masked_pairs", "protocol.files=[faces]", "protocol.sides=[one]"],
+    "evaluate protocol.image_size": [
+        *EVALUATE,
+        "protocol=masked_pairs",
+        "protocol.files=[p.csv]",
+        "protocol.image_size=96",
+    ],
+    "evaluate cache": [*EVALUATE, "protocol=error_discard", "protocol.root=.", "cache=kept"],
+    "export min_cosine": ["export", "checkpoint=model", "min_cosine=0.5"],
+    "export opset": ["export", "checkpoint=model", "format=torch_export", "opset=17"],
+    "export card.licence": ["export", "checkpoint=model", "card.licence=MIT"],
+    "export tolerance": ["export", "checkpoint=model", "format=safetensors", "tolerance=0.1"],
+    "export num_calibration_images": ["export", "checkpoint=model", "num_calibration_images=3"],
+    "export verify_tolerance": ["export", "checkpoint=model", "verify_tolerance=0.5"],
+}
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("room")
+    torch.manual_seed(0)
+    publish(FaceModel(FaceViT(embed_dim=16, depth=1, num_heads=2, embedding_size=8)), root / "model")
+    rng = np.random.default_rng(0)
+    (root / "faces").mkdir()
+    for number in range(3):
+        Image.fromarray(rng.integers(0, 256, (112, 112, 3), dtype=np.uint8)).save(root / "faces" / f"{number}.png")
+    for name in ("old.npz", "map.npz", "p.csv"):
+        (root / name).write_bytes(b"")
+    return root
+
+
+@pytest.mark.parametrize("case", UNREAD)
+def test_a_setting_that_nothing_reads_is_refused(
+    room: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, case: str
+) -> None:
+    monkeypatch.chdir(room)
+    before = sorted(room.rglob("*"))
+    assert main(UNREAD[case]) == 2
+    name = case.split()[1].rstrip(",")
+    assert f"transface: {name}= is not read, because " in capsys.readouterr().err
+    assert sorted(room.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["embed", "faces", "images=faces", "checkpoint=model", "output=e.npz"],
+        ["compare", "faces/0.png", "faces/1.png", "first=faces/2.png", "checkpoint=model"],
+        ["search", "faces/0.png", "query=faces", "gallery=faces", "checkpoint=model"],
+        ["cluster", "old.npz", "embeddings=[map.npz]"],
+        ["translate", "old.npz", "map.npz", "new=old.npz"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_word_and_its_key_are_not_both_taken(
+    room: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, words: list[str]
+) -> None:
+    monkeypatch.chdir(room)
+    assert main(words) == 2
+    assert "is given twice" in capsys.readouterr().err
+
+
+def test_overlays_of_the_last_run_are_no_photographs(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    shutil.copytree(room / "faces", tmp_path / "faces")
+    monkeypatch.chdir(tmp_path)
+    words = ["predict", "faces", f"checkpoint={room}/model", "overlay=faces/drawn", "output=a.json"]
+    assert main(words) == 0
+    assert main(words) == 0
+    assert "3 pictures answered\na.json" in capsys.readouterr().out.replace(" held something else", "")
+    assert len(list((tmp_path / "faces" / "drawn").iterdir())) == 3
+    assert main([*words[:3], "overlay=faces"]) == 2
+
+
+def test_two_detector_files_of_one_name_are_two_detectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2 = pytest.importorskip("cv2")
+    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: object())
+    names = []
+    for content in (b"one", b"two"):
+        (tmp_path / "yunet.onnx").write_bytes(content)
+        names.append(opening.open_detector(f"yunet:{tmp_path}/yunet.onnx").name)
+    assert len(set(names)) == 2, "faces that one found are kept, and would be taken for the other's"
+
+
+def test_a_threshold_is_a_cosine(room: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.chdir(room)
+    words = ("compare", "faces/0.png", "faces/1.png", "checkpoint=model")
+    for wrong in ("2", "nan"):
+        assert main([*words, f"threshold={wrong}"]) == 2
+        assert "threshold is a cosine in -1..1" in capsys.readouterr().err
