@@ -13,7 +13,6 @@ from transface.cli.config.model_options import (
     open_model,
     points_by_picture,
     points_of,
-    refuse_unread,
     refuse_unread_of_pictures,
     telling_replaced,
 )
@@ -35,8 +34,6 @@ def predict(cfg: DictConfig) -> int:
     if not Path(cfg.images).exists():
         raise FileNotFoundError(f"no picture, folder or pack at {cfg.images}")
     refuse_unread_of_pictures(cfg)
-    if cfg.output is not None:
-        refuse_unread({"json"}, "the answers go to output=")
     from transface.data.sources.picture_list import open_pictures
     from transface.images.detectors.opening import open_detector
     from transface.images.files import ImageList, require_utf8
@@ -82,11 +79,11 @@ def predict(cfg: DictConfig) -> int:
     if cfg.output is not None:
         with telling_replaced(cfg.output):
             write_predictions(chosen, cfg.output)
-        print(
-            f"{cfg.output}: {len(chosen) - len(failed)} pictures answered{f', {len(failed)} failed' if failed else ''}"
-        )
-    elif cfg.json:
+    if cfg.json:
         print(json.dumps(as_json(chosen), indent=1, allow_nan=False))
+    elif cfg.output is not None:
+        told = f", {len(failed)} failed" if failed else ""
+        print(f"{cfg.output}: {len(chosen) - len(failed)} pictures answered{told}")
     else:
         show(chosen, model.outputs)
     if failed and not cfg.json:

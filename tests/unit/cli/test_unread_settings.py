@@ -1,5 +1,6 @@
 """A setting on the command line that nothing would read is refused by its name, before anything is read."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -18,28 +19,16 @@ EVALUATE = ("evaluate", "checkpoint=model")
 UNREAD = {
     "align quality": ["align", "faces", "output=out", "kind=png", "quality=10"],
     "embed faces": ["embed", "faces", "checkpoint=model", "output=e.npz", "faces=central"],
-    "embed fit": ["embed", "faces", "checkpoint=model", "output=e.npz", "detector=mtcnn", "fit=resize"],
-    "embed fit, points": ["embed", "faces", "checkpoint=model", "output=e.npz", "points=p.csv", "fit=resize"],
     "compare faces": ["compare", "faces/0.png", "faces/1.png", "checkpoint=model", "faces=only"],
     "compare far": ["compare", "faces/0.png", "faces/1.png", "checkpoint=model", "far=0.1"],
     "search far": ["search", "faces/0.png", "checkpoint=model", "gallery=faces", "far=0.1", "threshold=0.2"],
     "search pictures": ["search", "faces/0.png", "checkpoint=model", "gallery=faces", "pictures=faces"],
     "predict faces": ["predict", "faces", "checkpoint=model", "faces=largest"],
-    "predict fit": ["predict", "faces", "checkpoint=model", "detector=mtcnn", "fit=resize"],
-    "predict json": ["predict", "faces", "checkpoint=model", "output=a.json", "--json"],
     "demo points": ["demo", "checkpoint=model", "points=p.csv"],
-    "demo fit": ["demo", "checkpoint=model", "detector=mtcnn", "fit=resize"],
     "translate kind": ["translate", "old.npz", "map=map.npz", "kind=ridge"],
     "translate results": ["translate", "old.npz", "map=map.npz", "results=out"],
     "evaluate protocol.faces": [*EVALUATE, "protocol=folder", "protocol.root=.", "protocol.faces=score"],
     "evaluate protocol.missing": [*EVALUATE, "protocol=pairs_csv", "protocol.file=p.csv", "protocol.missing=center"],
-    "evaluate protocol.fit": [
-        *EVALUATE,
-        "protocol=low_far",
-        "protocol.root=.",
-        "protocol.detector=mtcnn",
-        "protocol.fit=resize",
-    ],
     "evaluate protocol.max_impostors": [
         *EVALUATE,
         "protocol=error_discard",
@@ -119,6 +108,14 @@ def test_overlays_of_the_last_run_are_no_photographs(
     assert "3 pictures answered\na.json" in capsys.readouterr().out.replace(" held something else", "")
     assert len(list((tmp_path / "faces" / "drawn").iterdir())) == 3
     assert main([*words[:3], "overlay=faces"]) == 2
+
+
+def test_answers_are_printed_as_json_and_written_where_both_are_asked_for(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["predict", f"{room}/faces", f"checkpoint={room}/model", "output=a.json", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(Path("a.json").read_text())
 
 
 def test_two_detector_files_of_one_name_are_two_detectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,16 +142,14 @@ def refuse_unread(names: Collection[str], why: str) -> None:
 
 
 def refuse_unread_of_pictures(cfg: DictConfig) -> None:
-    """Raise where the command line says how pictures become faces in a way that another of its settings replaces.
+    """Raise where the command line chooses one of the faces that nothing finds. `fit` beside a detector or points is no
+    fault: faces that are cut out at the model's size need none.
 
     Raises:
         UserError: naming the setting.
     """
-    cut = next((name for name in ("detector", "points") if cfg.get(name) is not None), None)
     if cfg.get("detector") is None:
         refuse_unread({"faces"}, "without detector= no faces are found that one could be chosen of")
-    if cut is not None:
-        refuse_unread({"fit"}, f"{cut}= cuts each face out at the model's size")
 
 
 def refuse_unread_of_protocol(protocol: Any) -> None:
@@ -165,8 +163,6 @@ def refuse_unread_of_protocol(protocol: Any) -> None:
     has = set(protocol)
     if "detector" in has and protocol.get("detector") is None:
         refuse_unread({"protocol.faces", "protocol.missing"}, "without protocol.detector= no faces are looked for")
-    elif "detector" in has:
-        refuse_unread({"protocol.fit"}, "protocol.detector= cuts each face out at the model's size")
     if {"files", "root"} <= has and folders:
         names = {f"protocol.{name}" for name in ("max_impostors", "detector", "faces", "missing")}
         refuse_unread(names, "protocol.files are pair sets: their pairs and their aligned faces are given")
