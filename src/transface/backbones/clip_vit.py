@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from transface.backbones.features import EncodedImages, image_sides
 from transface.backbones.parts.attention import MultiHeadAttention
 from transface.backbones.weights.rebuild import rebuildable
-from transface.backbones.weights.state_dicts import read_state_dict
+from transface.backbones.weights.state_dicts import load_strictly, read_state_dict
 
 
 def resize_positions(positions: Tensor, grid_size: tuple[int, int]) -> Tensor:
@@ -207,20 +207,10 @@ def load_clip_tower(tower: ClipViT, state: Mapping[str, Tensor]) -> None:
     """
     state = state.get("state_dict", state)  # type: ignore[assignment]
     visual = {key.split("visual.", 1)[1]: value for key, value in state.items() if "visual." in key} or dict(state)
-    own = tower.state_dict()
     if "positional_embedding" in visual:
         side = round((len(tower.positional_embedding) - 1) ** 0.5)
         visual["positional_embedding"] = resize_positions(visual["positional_embedding"].float(), (side, side))
-    wrong = sorted(
-        key
-        for key in own.keys() | visual.keys()
-        if getattr(visual.get(key), "shape", None) != getattr(own.get(key), "shape", None)
-    )
-    if wrong:
-        raise ValueError(
-            f"not the weights of this tower: {len(wrong)} tensors differ in name or shape, first {', '.join(wrong[:3])}"
-        )
-    tower.load_state_dict(visual)
+    load_strictly(tower, visual, origin="weights of CLIP's image tower")
 
 
 def _initialise(transformer: ClipTransformer, width: int, depth: int) -> None:

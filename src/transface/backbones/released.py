@@ -16,12 +16,30 @@ from transface.backbones.iresnet import WIDTHS, IResNet
 from transface.backbones.mobilefacenet import MobileFaceNet
 from transface.backbones.parts.keypoint_positions import NUM_BUCKETS
 from transface.backbones.weights.rebuild import config_of
-from transface.backbones.weights.released_families import OWN_FAMILY, Channels, State, read_released
+from transface.backbones.weights.released_families import OWN_FAMILY, Channels, Family, State, num_units, read_released
 from transface.backbones.weights.state_dicts import load_strictly
 
 log = logging.getLogger(__name__)
 NARROW = 128
 FACE_HEIGHT = 112
+SQUARE_SIDES = (112, 224, 96, 128, 160, 192, 256)  # of images in use, the usual first
+# Axes of the weights from which sizes are read.
+RANKS: dict[str, dict[str, int]] = {
+    "face_vit": {
+        "patch_embed.proj.weight": 4,
+        "pos_embed": 3,
+        "blocks.0.mlp.fc1.weight": 2,
+        "neck.embed.weight": 2,
+        "register_tokens": 3,
+        "keypoint_positions.linear.weight": 2,
+    },
+    "iresnet": {"fc.weight": 2},
+    "mobilefacenet": {
+        "layers.0.layers.0.weight": 4,
+        "features.layers.0.layers.0.weight": 4,
+        "features.layers.2.weight": 2,
+    },
+}
 
 
 def load_released(
@@ -60,28 +78,51 @@ def load_released(
             " num_heads=... says otherwise"
         )
     is_vit = family.architecture == "face_vit"
+    _check_ranks(state, family)
     model = build_vit(state, num_heads, image_size=image_size) if is_vit else BUILDERS[family.architecture](state)
     # Models trained without token drop have no mask token; evaluation needs none.
-    load_strictly(model, state, origin=f"{family.name} weights", may_be_absent=("mask_token",))
+    load_strictly(
+        model,
+        state,
+        origin=f"{family.name} weights",
+        may_be_absent=("mask_token",),
+        called=lambda key: family.prefix + family.to_theirs(key, state),
+    )
     if "mask_token" not in state and isinstance(model, FaceViT):
         nn.init.zeros_(model.get_parameter("mask_token"))  # not as it was drawn: a file has one fingerprint
     return model.eval()
+
+
+def _check_ranks(state: State, family: Family) -> None:
+    """Raise ValueError for weights from which sizes are read, where they have too few or too many dimensions for it."""
+    for key, axes in RANKS[family.architecture].items():
+        if key in state and state[key].ndim != axes:
+            name = family.prefix + family.to_theirs(key, state)
+            raise ValueError(
+                f"{family.name} weights: {name} must have {axes} dimensions, got the shape {tuple(state[key].shape)}"
+            )
 
 
 def image_sides_of(num_cells: int, *, cell: int) -> tuple[int, int]:
     """Return height and width of the images behind a map of so many cells of `cell` pixels.
 
     A square where the number is one; else faces are 112 pixels high (112x96 is usual), or as near to a square as can
-    be, upright.
+    be, upright. Where patches leave a remainder of the image unseen, the side is one in use (112, 224, 96, ...) if that
+    fits.
     """
     side = math.isqrt(num_cells)
     rows = FACE_HEIGHT // cell
     if side * side == num_cells:
-        return (FACE_HEIGHT, FACE_HEIGHT) if side == rows else (side * cell, side * cell)
+        return _side_of(side, cell), _side_of(side, cell)
     if rows and num_cells % rows == 0 and rows // 2 < num_cells // rows < rows:
-        return FACE_HEIGHT, num_cells // rows * cell
+        return FACE_HEIGHT, _side_of(num_cells // rows, cell)
     columns = next(number for number in range(side, 0, -1) if num_cells % number == 0)
     return num_cells // columns * cell, columns * cell
+
+
+def _side_of(num_cells: int, cell: int) -> int:
+    """Return the side in pixels of so many cells: one in use that they fit in, else without a remainder."""
+    return next((side for side in SQUARE_SIDES if side // cell == num_cells), num_cells * cell)
 
 
 def build_vit(
@@ -96,7 +137,7 @@ def build_vit(
     mlp_ratio = state["blocks.0.mlp.fc1.weight"].shape[0] / width
     # No shape tells the heads: 8 in all released models but CVLface's base, the one with an MLP ratio of 3.
     usual_heads = 4 if width < NARROW else 16 if mlp_ratio == 3 else 8
-    depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
+    depth = num_units(state, "blocks.")
     relative = state.get("keypoint_positions.linear.weight")
     if relative is not None:
         num_heads = _keypoint_heads(len(relative), depth, num_heads)
@@ -112,7 +153,7 @@ def build_vit(
         embedding_size=state["neck.embed.weight"].shape[0],
         num_registers=0 if registers is None else registers.shape[1],
         relative_positions="none" if relative is None else "keypoints",
-        gate="sigmoid" if "gate.squeeze.weight" in state else "none",
+        gate="sigmoid" if any(key.startswith("gate.") for key in state) else "none",
     )
 
 
@@ -130,15 +171,13 @@ def _keypoint_heads(num_rows: int, depth: int, num_heads: int | None) -> int:
 
 def build_iresnet(state: State) -> IResNet:
     """Return an IResNet of the shapes in `state`."""
-    depths = [
-        1 + max(int(key.split(".")[1]) for key in state if key.startswith(f"layer{stage}.")) for stage in (1, 2, 3, 4)
-    ]
+    depths = [num_units(state, f"layer{stage}.") for stage in (1, 2, 3, 4)]
     embedding_size, inputs = state["fc.weight"].shape
     return IResNet(
         depths,
         image_size=image_sides_of(inputs // WIDTHS[-1], cell=16),
         embedding_size=embedding_size,
-        first_shortcut="convolution" if "layer1.0.downsample.0.weight" in state else "subsample",
+        first_shortcut="convolution" if any(key.startswith("layer1.0.downsample.") for key in state) else "subsample",
     )
 
 

@@ -8,7 +8,7 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
@@ -49,12 +49,21 @@ NOT_RECIPE = frozenset(
 )
 
 
+class Told(NamedTuple):
+    """What a caller says of released weights, which no shape of theirs tells; None: as is usual."""
+
+    num_heads: int | None = None
+    decoder_heads: int | None = None
+    channels: Literal["rgb", "bgr"] | None = None
+
+
 def load(
     path: str | Path,
     *,
     device: str | None = None,
     averaged: bool = True,
     num_heads: int | None = None,
+    decoder_heads: int | None = None,
     channels: Literal["rgb", "bgr"] | None = None,
     backbone: nn.Module | None = None,
     input_range: Sequence[float] | None = None,
@@ -68,6 +77,7 @@ def load(
         device: where to put it; by default the CPU.
         averaged: of our checkpoints: the averaged weights (EMA) where there are any.
         num_heads: of released vision transformers whose shapes do not tell it.
+        decoder_heads: of a released Faceptor's decoder, where it is not as wide as the published one.
         channels: the order of colours released weights were trained with, where it is not that of their family; the
             model takes RGB always.
         backbone: the network to fill with the weights of a checkpoint or a file of weights in its own names, where its
@@ -82,9 +92,8 @@ def load(
     named, path = path, local_path(path)
     if device is not None:
         usable_device(device)
-    model = _open(
-        path, averaged=averaged, num_heads=num_heads, channels=channels, backbone=backbone, input_range=input_range
-    )
+    told = Told(num_heads, decoder_heads, channels)
+    model = _open(path, told, averaged=averaged, backbone=backbone, input_range=input_range)
     if is_hub_name(named):
         model.provenance["source"] = str(named)
     return model.to(device) if device is not None else model
@@ -92,10 +101,9 @@ def load(
 
 def _open(
     path: Path,
+    told: Told,
     *,
     averaged: bool,
-    num_heads: int | None,
-    channels: Literal["rgb", "bgr"] | None,
     backbone: nn.Module | None,
     input_range: Sequence[float] | None,
 ) -> FaceModel:
@@ -111,7 +119,7 @@ def _open(
             f"backbone= is for checkpoints and files of weights: {path} says itself which network it holds"
         )
     if path.suffix == ".onnx":
-        _refuse_settings_of_released(path, num_heads=num_heads, channels=channels)
+        _refuse_settings_of_released(path, told)
         from transface.export.onnx_backbone import OnnxBackbone
         from transface.export.onnx_network import OnnxNetwork, stated_outputs
 
@@ -123,18 +131,16 @@ def _open(
     if path.name == WEIGHTS_FILE and (path.parent / CONFIG_FILE).is_file():
         path = path.parent
     if path.is_dir() and (path / CONFIG_FILE).is_file():
-        return _from_folder(path, num_heads=num_heads, channels=channels)
+        return _from_folder(path, told)
     file = find_checkpoint(path)
     content = _content_of_ours(file)
     if content is None and backbone is not None:
-        _refuse_settings_of_released(file, num_heads=num_heads, channels=channels)
+        _refuse_settings_of_released(file, told)
         load_strictly(backbone, bare_weights(file).state, origin=f"the weights in {file}")
         return FaceModel(backbone, provenance={"source": file.name})
-    if content is None and (generalist := _released_generalist(file, num_heads=num_heads)) is not None:
-        return FaceModel(generalist, provenance={"source": file.name})
     if content is None:
-        return FaceModel(load_released(file, num_heads=num_heads, channels=channels), provenance={"source": file.name})
-    _refuse_settings_of_released(file, num_heads=num_heads, channels=channels)
+        return FaceModel(_released(file, told), provenance={"source": file.name})
+    _refuse_settings_of_released(file, told)
     return _from_checkpoint(content, file, averaged=averaged, backbone=backbone)
 
 
@@ -144,25 +150,29 @@ def _refuse_input_range(path: Path, input_range: Sequence[float] | None) -> None
         raise ValueError(f"input_range={list(input_range)} is for .onnx files of elsewhere: {path} takes [-1, 1]")
 
 
-def _released_generalist(file: Path, *, num_heads: int | None) -> nn.Module | None:
-    """Return the network of a released Faceptor, or None where a file is none."""
+def _released(file: Path, told: Told) -> nn.Module:
+    """Return the network of released weights: a generalist or a face backbone."""
     try:
         state = read_state_dict(file)
     except ValueError:
-        return None  # the reader of released weights says what is wrong with it
-    return released_network(state, num_heads=num_heads) if is_released(state) else None
+        state = {}  # the reader of released backbones says what is wrong with it
+    if is_released(state):
+        return released_network(state, **told._asdict())
+    if told.decoder_heads is not None:
+        raise ValueError(f"decoder_heads={told.decoder_heads} is for a released Faceptor: {file} is none")
+    return load_released(file, num_heads=told.num_heads, channels=told.channels)
 
 
-def _refuse_settings_of_released(path: Path, *, num_heads: int | None, channels: Literal["rgb", "bgr"] | None) -> None:
+def _refuse_settings_of_released(path: Path, told: Told) -> None:
     """Raise ValueError for settings that would be passed over: what is not released weights knows its heads, and takes
     RGB.
     """
-    if num_heads is not None or channels not in (None, "rgb"):
-        setting = f"num_heads={num_heads}" if num_heads is not None else f"channels={channels}"
-        raise ValueError(f"{setting} is for released weights: {path} says itself how many heads it has, and takes RGB")
+    given = [f"{name}={value}" for name, value in told._asdict().items() if value not in (None, "rgb")]
+    if given:
+        raise ValueError(f"{given[0]} is for released weights: {path} says itself how many heads it has, and takes RGB")
 
 
-def _from_folder(folder: Path, *, num_heads: int | None, channels: Literal["rgb", "bgr"] | None) -> FaceModel:
+def _from_folder(folder: Path, told: Told) -> FaceModel:
     """Open what `transface export` or FaceModel.save_pretrained wrote, or released weights of a folder whose config is
     of another package.
     """
@@ -172,12 +182,10 @@ def _from_folder(folder: Path, *, num_heads: int | None, channels: Literal["rgb"
         raise ValueError(f"{folder / CONFIG_FILE} is no JSON: {error}") from error
     if not (isinstance(config, Mapping) and isinstance(config.get("backbone"), Mapping)):
         file = folder / WEIGHTS_FILE
-        if file.is_file() and read_released(file).family.name != OWN_FAMILY:
-            return FaceModel(
-                load_released(file, num_heads=num_heads, channels=channels), provenance={"source": folder.name}
-            )
+        if file.is_file() and (is_released(read_state_dict(file)) or read_released(file).family.name != OWN_FAMILY):
+            return FaceModel(_released(file, told), provenance={"source": folder.name})
         raise ValueError(f"{folder / CONFIG_FILE} is not of a face model of transface: it names no backbone")
-    _refuse_settings_of_released(folder, num_heads=num_heads, channels=channels)
+    _refuse_settings_of_released(folder, told)
     model = FaceModel.from_pretrained(folder, local_files_only=True)
     assert isinstance(model, FaceModel)
     return model

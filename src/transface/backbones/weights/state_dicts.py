@@ -5,7 +5,7 @@ No checkpoint is ever executed: files are read with weights_only, so a pickle th
 """
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,13 +32,14 @@ WRAPPERS = (
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "net.")
 HEAD_PREFIXES = ("head.", "classifier.", "margin.", "loss.", "criterion.")
 LOOSE_HEADS = ("arcface.", "logits.", "fc.", "kernel", "weight")  # heads too, where a prefix marks the backbone
+AVERAGED = ("n_averaged",)  # the counter beside the weights of torch.optim.swa_utils.AveragedModel
 NUM_LISTED = 12
 WANTED = "Expected a state dict of tensors (.pt, .pth, .ckpt, .safetensors)"
 
 
 class Misfits(NamedTuple):
-    """What did not fit: keys the model wants and lacks, keys it does not know, and those of another shape (as
-    sentences).
+    """What did not fit: keys the model wants and lacks, keys it does not know, and those of another shape or type
+    (as sentences).
     """
 
     missing: tuple[str, ...]
@@ -46,7 +47,7 @@ class Misfits(NamedTuple):
     reshaped: tuple[str, ...]
 
     def __str__(self) -> str:
-        parts = zip(("missing", "unexpected", "of another shape"), self, strict=True)
+        parts = zip(("missing", "unexpected", "of another shape or type"), self, strict=True)
         return "; ".join(f"{len(keys)} {word}: {listed(keys)}" for word, keys in parts if keys) or "everything fits"
 
 
@@ -72,7 +73,7 @@ def bare_weights(source: str | Path | Mapping[str, Any]) -> BareWeights:
         for prefix in PREFIXES:
             inside = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             outside = [key for key in tensors if not key.startswith(prefix)]
-            if inside and all(key.startswith(HEAD_PREFIXES + LOOSE_HEADS) for key in outside):
+            if inside and all(key.startswith(HEAD_PREFIXES + LOOSE_HEADS + AVERAGED) for key in outside):
                 tensors, taken, found = inside, True, found + prefix
     return BareWeights(tensors, found)
 
@@ -158,31 +159,48 @@ def _leads_to_state(value: Any, depth: int = 3) -> bool:
     return depth > 0 and any(_leads_to_state(inner, depth - 1) for inner in value.values())
 
 
-def find_misfits(model: nn.Module, state: Mapping[str, Tensor]) -> Misfits:
-    """Return what of `state` does not fit `model`; a missing batch counter of a batch norm is no misfit."""
+def find_misfits(model: nn.Module, state: Mapping[str, Tensor], called: Callable[[str], str] = str) -> Misfits:
+    """Return what of `state` does not fit `model`; a missing batch counter of a batch norm is no misfit.
+
+    Whole numbers where the model has fractions are a misfit: quantised weights mean nothing without their scales.
+    `called` gives the name under which a misfit of shape is told.
+    """
     own = model.state_dict()
     missing = tuple(key for key in own if key not in state and not key.endswith("num_batches_tracked"))
     unexpected = tuple(key for key in state if key not in own)
     reshaped = tuple(
-        f"{key} is {tuple(state[key].shape)}, the model has {tuple(own[key].shape)}"
+        f"{called(key)} is {told[0]}, the model has {told[1]}"
         for key in own
-        if key in state and state[key].shape != own[key].shape
+        if key in state and (told := _differing(state[key], own[key]))
     )
     return Misfits(missing, unexpected, reshaped)
 
 
+def _differing(given: Tensor, wanted: Tensor) -> tuple[str, str] | None:
+    """Return in words how a tensor differs from the wanted one in shape or kind of number; None where it does not."""
+    if given.is_floating_point() < wanted.is_floating_point():
+        return f"{given.dtype} {tuple(given.shape)}", f"{wanted.dtype} {tuple(wanted.shape)}"
+    return None if given.shape == wanted.shape else (f"{tuple(given.shape)}", f"{tuple(wanted.shape)}")
+
+
 def load_strictly(
-    model: nn.Module, state: Mapping[str, Tensor], *, origin: str, may_be_absent: tuple[str, ...] = ()
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    origin: str,
+    may_be_absent: tuple[str, ...] = (),
+    called: Callable[[str], str] = str,
 ) -> tuple[str, ...]:
     """Load `state` into `model` and return the keys that kept their fresh values; those begin with a word of
-    `may_be_absent`.
+    `may_be_absent`. `called` gives the name under which a key is told, such as that in the file.
 
     Raises:
         ValueError: listing everything that did not fit, before anything was changed.
     """
-    misfits = find_misfits(model, state)
+    misfits = find_misfits(model, state, called)
     fresh = tuple(key for key in misfits.missing if may_be_absent and key.startswith(may_be_absent))
-    wrong = misfits._replace(missing=tuple(key for key in misfits.missing if key not in fresh))
+    missing = tuple(called(key) for key in misfits.missing if key not in fresh)
+    wrong = Misfits(missing, tuple(map(called, misfits.unexpected)), misfits.reshaped)
     if any(wrong):
         raise ValueError(f"{origin} do not fit {type(model).__name__}: {wrong}")
     model.load_state_dict(dict(state), strict=False)
