@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from transface.cli.config.compose import run_verb
 from transface.cli.config.errors import UserError
 from transface.cli.config.model_options import (
+    check_stored,
     check_threshold,
     chosen_threshold,
     named_words,
@@ -78,8 +79,8 @@ def compare_files(cfg: DictConfig, limit: Any) -> None:
     require_one_model(files, [cfg.first, cfg.second])
     if cfg.checkpoint is not None:
         require_models_equal(files[0].about, cfg.first, open_model(cfg).about(), cfg.checkpoint)
-    if limit is not None:
-        limit.check(files[0], flip=files[0].about.get("flip"))
+    for file, name in zip(files, (cfg.first, cfg.second), strict=True):
+        check_stored(limit, file, name)
     names = [[str(name) for name in file.names] for file in files]
     if len(names[0]) == len(names[1]) == 1:
         pairs = [(0, 0, float(similarity(files[0].vectors[0], files[1].vectors[0])))]

@@ -9,6 +9,7 @@ from transface.artifacts import write_whole
 from transface.cli.config.compose import run_verb
 from transface.cli.config.errors import UserError
 from transface.cli.config.model_options import (
+    check_stored,
     check_threshold,
     chosen_device,
     chosen_threshold,
@@ -25,6 +26,7 @@ from transface.cli.config.model_options import (
 from transface.progress import working
 
 OF_GALLERY = {"index", "unreadable", "flip"}  # how a folder's faces are embedded and kept
+OWN = "is a file of embeddings, made with settings of its own"
 OF_PICTURES = {"points", "detector", "faces", "fit", "quality"}
 
 
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> int:
 def search(cfg: DictConfig) -> None:
     """Embed gallery and query, print the hits, write the page."""
     from transface.data.sources.picture_list import open_pictures
-    from transface.inference.folders.embeddings_file import require_models_equal
+    from transface.inference.folders.embeddings_file import require_models_equal, require_one_model
     from transface.inference.search.face_index import FaceIndex, check_search
     from transface.inference.search.rated_gallery import person_of, pool_people, refuse_low_quality
     from transface.inference.search.search_page import Answer, Hit, search_page
@@ -49,6 +51,10 @@ def search(cfg: DictConfig) -> None:
     page = Path(cfg.output)
     if page.is_dir():
         raise UserError(f"{page} is a folder: output names the page, e.g. {page / 'search.html'}")
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"output is a page and must end in .html, got {page}")
+    if cfg.pictures is not None and not Path(cfg.pictures).is_dir():
+        raise FileNotFoundError(f"no folder of pictures at {cfg.pictures}, for the page's thumbnails")
     stored = {name: is_embeddings(cfg[name]) for name in ("gallery", "query")}
     limit = chosen_threshold(cfg, flip=None if stored["gallery"] else cfg.flip)
     if all(stored.values()):
@@ -56,7 +62,7 @@ def search(cfg: DictConfig) -> None:
             OF_PICTURES | OF_GALLERY, "gallery and query are files of embeddings, made with settings of their own"
         )
     elif stored["gallery"]:
-        refuse_unread(OF_GALLERY, "gallery is a file of embeddings, made with settings of its own")
+        refuse_unread(OF_GALLERY - {"flip"}, f"gallery {OWN}")
     if not any(stored.values()):
         refuse_unread({"pictures"}, "gallery and query are pictures themselves")
     refuse_unread_of_pictures(cfg)
@@ -70,6 +76,8 @@ def search(cfg: DictConfig) -> None:
     if stored["gallery"]:
         found, gallery = stored_faces(cfg.gallery, cfg.pictures)
         flip = found.about.get("flip") or flip
+        if flip != cfg.flip:
+            refuse_unread({"flip"}, f"gallery {OWN}, flip={flip}")
     if model is not None and not all(stored.values()):
         check_threshold(limit, model, cfg, flip=flip)
     if not stored["gallery"]:
@@ -83,14 +91,24 @@ def search(cfg: DictConfig) -> None:
     require_models_equal(found.about, cfg.gallery, asked.about, cfg.query if stored["query"] else cfg.checkpoint)
     if model is not None:
         require_models_equal(found.about, cfg.gallery, model.about(), cfg.checkpoint)
-    if limit is not None and stored["gallery"]:
-        limit.check(found, flip=found.about.get("flip"))
+    if stored["gallery"]:
+        check_stored(limit, found, cfg.gallery)
+    if stored["query"]:
+        require_one_model([found, asked], [cfg.gallery, cfg.query])
+        check_stored(limit, asked, cfg.query)
+    kinds = [one.about.get("quality") for one in (found, asked)]
+    if cfg.min_quality is not None and all(kinds) and kinds[0] != kinds[1]:
+        raise UserError(
+            f"min_quality holds for one kind, and the gallery was rated by {kinds[0]}, the query by {kinds[1]}"
+        )
     if cfg.min_quality is not None:
         found, refused = refuse_low_quality(found, cfg.min_quality)
         print(f"{len(refused)} gallery faces of a quality below {cfg.min_quality:g} are left out")
         asked, refused = refuse_low_quality(asked, cfg.min_quality)
         for name in refused:
             print(f"not searched for: {name}, its quality is below {cfg.min_quality:g}")
+    if not len(asked.names):
+        raise UserError(f"{cfg.query} holds no faces to search for")
     if cfg.templates:
         found = pool_people(found)
     index = FaceIndex(found.vectors, engine=cfg.engine, device=chosen_device(cfg.device))
@@ -176,7 +194,7 @@ def query_embeddings(cfg: DictConfig, model: Any, queries: Any, points: Any, *, 
         rated.vectors.numpy(),
         rated.norms.numpy(),
         np.array([], np.str_),
-        model.about(),
+        {**model.about(), "flip": flip, "quality": kind},
         None if kind is None else rated.quality.numpy(),
     )
 

@@ -10,7 +10,13 @@ from omegaconf import DictConfig
 
 from transface.cli.config.compose import run_verb
 from transface.cli.config.errors import UserError
-from transface.cli.config.model_options import named_words, refuse_unread, telling_replaced, words_and_keys
+from transface.cli.config.model_options import (
+    named_words,
+    refuse_input_as_output,
+    refuse_unread,
+    telling_replaced,
+    words_and_keys,
+)
 
 
 def main(argv: list[str]) -> int:
@@ -29,6 +35,7 @@ def translate(cfg: DictConfig) -> None:
     from transface.inference.folders.embeddings_file import read_embeddings
     from transface.inference.translation import read_translation
 
+    refuse_input_as_output(cfg.output or ("map.npz" if cfg.map is None else "carried.npz"), [cfg.old, cfg.new, cfg.map])
     if (cfg.new is None) == (cfg.map is None):
         raise UserError("give the new model's embeddings to fit a map, or map=... to carry embeddings over by it")
     if cfg.map is not None:
@@ -55,14 +62,22 @@ def fit(cfg: DictConfig, old: Any, new: Any) -> None:
         listed = [people.get(str(name), "") for name in old.names]
         numbers = np.unique(listed, return_inverse=True)[1]
     found = fit_translation(old, new, kind=cfg.kind, people=numbers, seed=cfg.seed)
+    cost, unmeasured = None, "people=... (a CSV of name,person), or pictures in a folder a person"
+    if people is not None:
+        try:
+            settings = {"kind": cfg.kind, "num_bootstraps": cfg.num_bootstraps, "seed": cfg.seed}
+            cost = translation_cost(old, new, people, **settings)
+        except ValueError as error:
+            if cfg.people is not None:
+                raise
+            unmeasured = str(error)
     with telling_replaced(output):
         write_translation(output, found)
     strength = "" if found.about["strength"] is None else f" of strength {found.about['strength']:g}"
     print(f"{output}: {found.kind}{strength}, fitted on {found.about['num_pictures']} pictures")
-    if people is None:
-        print("what it costs was not measured: people=... (a CSV of name,person), or pictures in a folder a person")
+    if cost is None:
+        print(f"what it costs was not measured: {unmeasured}")
         return
-    cost = translation_cost(old, new, people, kind=cfg.kind, num_bootstraps=cfg.num_bootstraps, seed=cfg.seed)
     show(cost)
     if cfg.results is not None:
         print(f"result: {write_result(cost, cfg.results)}")
@@ -72,13 +87,10 @@ def people_of(path: str | None, names: list[str]) -> dict[str, str] | None:
     """Return the person of each picture: from a CSV of name,person, else the folder it lies in; None where neither
     says.
     """
-    from transface.evaluation.recognition.own_lists import read_table
+    from transface.evaluation.recognition.own_lists import labels_by_name
 
     if path is not None:
-        table = read_table(Path(path))
-        if not {"name", "person"} <= table.columns:
-            raise UserError(f"{path} must have the columns name and person, it has {', '.join(sorted(table.columns))}")
-        return dict(zip(table.column("name"), table.column("person"), strict=True))
+        return labels_by_name(Path(path), "name", "person")
     folders = {name: name.rpartition("/")[0] for name in names}
     return folders if all(folders.values()) and len(set(folders.values())) > 1 else None
 

@@ -21,8 +21,8 @@ class Merge(NamedTuple):
 
 
 class Clusters(NamedTuple):
-    """Labels (N,) of faces, the largest cluster being 0, -1 for a face in none; probabilities (N,) of belonging;
-    suggestions, best first.
+    """Labels (N,) of faces, the largest cluster being 0, -1 for a face in none; probabilities (N,) of belonging, 0 of
+    those that `same_person` alone brought in; suggestions, best first.
     """
 
     labels: NDArray[np.int64]
@@ -44,7 +44,8 @@ def cluster_faces(
         min_cluster_size: faces, 2 or more; small values split people into tiny groups, large ones merge rare people
             with look-alikes.
         same_person: a cosine from which two faces count as one person (a model's threshold): nothing nearer is split,
-            and a face farther than that from the mean of its cluster is left out.
+            and a face farther than that from the mean of its cluster is left out. Two faces are near through others
+            that are: min_cluster_size faces within this cosine hold a face in a group.
         pictures: the picture of each face: two faces of one picture are two people, and only the likelier of them stays
             in a cluster.
         suggest_from: the cosine from which a merge is suggested.
@@ -60,17 +61,18 @@ def cluster_faces(
         raise ValueError(f"min_cluster_size must be 2 or more, got {min_cluster_size}")
     if same_person is not None and not -1 <= same_person <= 1:
         raise ValueError(f"same_person is a cosine in -1..1, got {same_person}")
+    if not -1 <= suggest_from <= 1:
+        raise ValueError(f"suggest_from is a cosine in -1..1, got {suggest_from}")
     if len(vectors) > LARGEST:
         raise ValueError(f"at most {LARGEST} faces are clustered at once, got {len(vectors)}")
     if len(vectors) < min_cluster_size:
         return Clusters(np.full(len(vectors), -1, np.int64), np.zeros(len(vectors)), [])
-    epsilon = 0.0 if same_person is None else float(np.sqrt(2 - 2 * same_person))
-    found = HDBSCAN(
-        min_cluster_size=min_cluster_size, cluster_selection_epsilon=epsilon, metric="euclidean", copy=True
-    ).fit(vectors.astype(np.float64))
+    found = HDBSCAN(min_cluster_size=min_cluster_size, metric="euclidean", copy=True).fit(vectors.astype(np.float64))
     labels, probabilities = found.labels_.astype(np.int64), np.asarray(found.probabilities_, np.float64)
     if same_person is not None:
-        labels = _near_their_means(vectors, labels, same_person)
+        # Not by cluster_selection_epsilon: with NumPy 2.4, scikit-learn 1.9 ends in a TypeError wherever it would act.
+        near = found.dbscan_clustering(float(np.sqrt(2 - 2 * same_person)), min_cluster_size)
+        labels = _near_their_means(vectors, joined_within(labels, near), same_person)
     if pictures is not None:
         labels = _apart_within_pictures(labels, probabilities, pictures)
     labels = _by_size(labels)
@@ -79,6 +81,25 @@ def cluster_faces(
         np.where(labels < 0, 0.0, probabilities),
         suggest_merges(vectors, labels, pictures=pictures, suggest_from=suggest_from),
     )
+
+
+def joined_within(labels: NDArray[np.int64], near: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return labels (N,) in which all faces of one group of `near` (N,; -1: in none) are in one cluster, if any of them
+    is in one.
+    """
+    owner = np.arange(int(labels.max(initial=-1)) + 1)
+    labels = labels.copy()
+    for group in range(int(near.max(initial=-1)) + 1):
+        own = near == group
+        inside = np.unique(owner[labels[own & (labels >= 0)]])
+        if len(inside):
+            owner[np.isin(owner, inside)] = inside[0]
+            labels[own & (labels < 0)] = inside[0]
+    if not len(owner):
+        return labels
+    numbers = np.unique(owner, return_inverse=True)[1]
+    joined: NDArray[np.int64] = np.where(labels < 0, -1, numbers[labels])
+    return joined
 
 
 def _near_their_means(vectors: NDArray[np.float32], labels: NDArray[np.int64], cosine: float) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from transface.artifacts import writing_file
 from transface.file_kinds import open_npz
-from transface.inference.folders.embeddings_file import NamedEmbeddings, require_models_equal
+from transface.inference.folders.embeddings_file import NamedEmbeddings, require_distinct_names, require_models_equal
 
 RIDGES = tuple(10.0**power for power in range(-4, 2))  # times tr(A'A) / d
 
@@ -76,6 +76,8 @@ def fit_translation(
     """
     if kind not in ("auto", "procrustes", "ridge"):
         raise ValueError(f"kind must be auto, procrustes or ridge, got {kind!r}")
+    require_distinct_names(old, "the old file")
+    require_distinct_names(new, "the new file")
     if old.about.get("model") and old.about.get("model") == new.about.get("model"):
         raise ValueError("both files hold embeddings of one model: there is nothing to translate")
     places = {str(name): place for place, name in enumerate(new.names)}
@@ -97,6 +99,8 @@ def fit_translation(
         "new": new.about.get("model"),
         "old_source": old.about.get("source"),
         "new_source": new.about.get("source"),
+        "old_flip": old.about.get("flip"),
+        "new_flip": new.about.get("flip"),
         "num_pictures": len(rows),
         "strength": strength,
     }
@@ -123,23 +127,32 @@ def best_strength(
 def carried_over(
     old: NamedEmbeddings, translation: Translation, *, name: str = "the embeddings", map_name: str = "the map"
 ) -> NamedEmbeddings:
-    """Return embeddings of the old model as such of the new one; they carry the fingerprints of both.
+    """Return embeddings of the old model as such of the new one; they carry the fingerprints of both, and the flip of
+    those of the new model that the map was fitted on. A quality, which ranks faces of the old model, goes.
 
     Raises:
-        ValueError: if they are of another model than the map was fitted for.
+        ValueError: if they are of another model or another flip than the map was fitted for.
     """
     about = translation.about
     require_models_equal(
         old.about, name, {"model": about.get("old") or "", "source": about.get("old_source")}, map_name
     )
+    flips = [str(value or "") for value in (old.about.get("flip"), about.get("old_flip"))]
+    if all(flips) and flips[0] != flips[1]:
+        raise ValueError(
+            f"{name} was embedded with flip={flips[0]}, and {map_name} was fitted on embeddings of flip={flips[1]}:"
+            " embed the pictures so, or fit a map on such"
+        )
+    flip = {"flip": about["new_flip"]} if about.get("new_flip") else {}
     told = {
-        **old.about,
+        **{name: value for name, value in old.about.items() if name not in ("key", "quality")},
+        **flip,
         "model": about.get("new"),
         "source": about.get("new_source"),
         "translated_from": about.get("old"),
         "translation": translation.kind,
     }
-    return old._replace(vectors=translation.apply(old.vectors), about=told)
+    return old._replace(vectors=translation.apply(old.vectors), about=told, quality=None)
 
 
 def write_translation(path: str | Path, translation: Translation) -> None:

@@ -18,7 +18,7 @@ from transface.data.benchmarks.pairs import write_pair_set
 from transface.evaluation.results import Measure, Provenance, Result, read_result, write_result
 from transface.images.alignment import template_points
 from transface.inference.face_model import FaceModel
-from transface.inference.folders.embeddings_file import read_embeddings
+from transface.inference.folders.embeddings_file import read_embeddings, write_embeddings
 from transface.inference.publishing import publish
 
 
@@ -148,6 +148,32 @@ def test_a_threshold_holds_for_the_mode_of_a_stored_gallery(room: Path, capsys: 
     assert "was measured with flip=sum, the embeddings are of flip=none" in capsys.readouterr().err
     path = write_result(replace(result, mode="F0", provenance=Provenance(), arrays=scores), "results")
     assert main([*words[:4], f"result={path}", "far=0.5"]) == 0, "the flip is the stored gallery's"
+    assert main(["search", "sum.npz", "gallery=none.npz"]) == 2
+    assert "none.npz was embedded with flip=none and sum.npz with flip=sum" in capsys.readouterr().err
+    for first, second in (("none.npz", "none.npz"), ("sum.npz", "sum.npz")):
+        code = 0 if first == "none.npz" else 2
+        assert main(["compare", first, second, f"result={path}", "far=0.5"]) == code
+    stated = replace(result.provenance, config={"protocol": {"detector": "mtcnn", "fit": "refuse"}})
+    path = write_result(replace(result, mode="F0", provenance=stated, arrays=scores), "stated")
+    capsys.readouterr()
+    assert main(["compare", "none.npz", "none.npz", f"result={path}", "far=0.5"]) == 0
+    assert "was measured with detector=mtcnn, this uses detector=None" in capsys.readouterr().out
+    moved = read_embeddings("none.npz")
+    write_embeddings("moved.npz", moved._replace(about={**moved.about, "translated_from": "x"}))
+    assert main(["search", "moved.npz", "gallery=moved.npz", f"result={path}", "far=0.5"]) == 0
+    assert "moved.npz was carried over from another model" in capsys.readouterr().out
+
+
+def test_a_quality_of_one_kind_is_not_held_against_another(room: Path, capsys: pytest.CaptureFixture) -> None:
+    words = [f"{room}/faces", f"checkpoint={room}/model"]
+    assert main(["embed", *words, "output=n.npz", "quality=norm"]) == 0
+    face = str(room / "faces" / "a b" / "00.png")
+    asked = ["search", face, "gallery=n.npz", words[1], "min_quality=0.001"]
+    assert main([*asked, "quality=norm"]) == 0
+    rated = read_embeddings("n.npz")
+    write_embeddings("n.npz", rated._replace(about={**rated.about, "quality": "tokens"}))
+    assert main([*asked, "quality=norm"]) == 2
+    assert "the gallery was rated by tokens, the query by norm" in capsys.readouterr().err
 
 
 def test_settings_of_pictures_are_refused_where_files_of_embeddings_are_searched(

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from transface.backbones.face_vit import FaceViT
-from transface.inference.clusters import cluster_faces, suggest_merges
+from transface.inference.clusters import cluster_faces, joined_within, suggest_merges
 from transface.inference.face_model import FaceModel
 from transface.inference.folders.embeddings_file import NamedEmbeddings, require_one_model
 from transface.inference.quality import rate_faces
-from transface.inference.translation import fit_translation, procrustes, ridge, unit_rows
+from transface.inference.translation import carried_over, fit_translation, procrustes, ridge, unit_rows
 from transface.metrics.clustering import bcubed_scores
 from transface.metrics.token_quality import token_distances, token_quality
 
@@ -45,6 +45,26 @@ def test_people_are_found_and_strangers_left_out() -> None:
     assert found.merges == []
 
 
+@pytest.mark.parametrize("same_person", [-1.0, 0.0, 0.2, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("noise", [0.05, 0.15, 0.3])
+def test_no_two_faces_are_split_that_are_near_through_others(same_person: float, noise: float) -> None:
+    vectors, _ = people_vectors(12, 6, size=16, noise=noise)
+    size = 3
+    distances = np.linalg.norm(vectors[:, None].astype(np.float64) - vectors, axis=-1)
+    core = np.sort(distances, axis=1)[:, size - 1]  # the face itself counts
+    near = np.maximum(distances, np.maximum(core[:, None], core)) < np.sqrt(2 - 2 * same_person)
+    labels = cluster_faces(vectors, min_cluster_size=size, same_person=same_person).labels
+    both = (labels[:, None] >= 0) & (labels >= 0)
+    assert (labels[:, None] == labels)[near & both].all()
+
+
+def test_groups_join_the_clusters_they_touch() -> None:
+    labels = np.array([0, 0, 1, 1, 2, -1, -1, -1])
+    near = np.array([0, 0, 0, -1, 1, 1, -1, 2])
+    assert joined_within(labels, near).tolist() == [0, 0, 0, 0, 1, 1, -1, -1]
+    assert joined_within(np.full(3, -1), np.array([0, 0, -1])).tolist() == [-1, -1, -1]
+
+
 def test_two_faces_of_one_picture_are_two_people() -> None:
     vectors, _ = people_vectors(3, 6)
     pictures = [f"{place}.jpg" for place in range(18)]
@@ -66,7 +86,11 @@ def test_halves_of_a_person_are_suggested_but_not_merged() -> None:
 def test_few_faces_and_wrong_settings() -> None:
     vectors, _ = people_vectors(1, 2)
     assert cluster_faces(vectors, min_cluster_size=3).labels.tolist() == [-1, -1]
-    for words, message in (({"min_cluster_size": 1}, "2 or more"), ({"same_person": 2.0}, "cosine")):
+    for words, message in (
+        ({"min_cluster_size": 1}, "2 or more"),
+        ({"same_person": 2.0}, "cosine"),
+        ({"suggest_from": np.nan}, "cosine"),
+    ):
         with pytest.raises(ValueError, match=message):
             cluster_faces(vectors, **words)  # type: ignore[arg-type]
 
@@ -109,6 +133,24 @@ def test_ridge_is_the_normal_equations_and_takes_other_sizes() -> None:
         fit_translation(named(vectors, "old"), named(vectors, "old"))
     with pytest.raises(ValueError, match="kind='ridge'"):
         fit_translation(named(vectors, "old"), named(other.astype(np.float32), "new"), kind="procrustes")
+
+
+def test_what_is_carried_over_is_of_the_mode_of_the_new_embeddings() -> None:
+    vectors, _ = people_vectors(10, 3)
+    old, new = named(vectors, "old"), named(vectors[:, ::-1].copy(), "new")
+    old = old._replace(about={**old.about, "flip": "none", "key": "k", "quality": "norm"}, quality=old.norms)
+    new = new._replace(about={**new.about, "flip": "sum"})
+    found = fit_translation(old, new)
+    moved = carried_over(old, found)
+    assert (moved.about["model"], moved.about["flip"]) == ("new", "sum")
+    assert "key" not in moved.about, "they are not what embedding with the old model gives"
+    assert moved.quality is None, "it ranks faces of the old model alone"
+    other = old._replace(about={**old.about, "flip": "sum"})
+    with pytest.raises(ValueError, match=r"o\.npz was embedded with flip=sum, and m\.npz was fitted on .* flip=none"):
+        carried_over(other, found, name="o.npz", map_name="m.npz")
+    twice = old._replace(names=np.array(["a"] * len(vectors)))
+    with pytest.raises(ValueError, match="the old file has 30 embeddings of a"):
+        fit_translation(twice, new)
 
 
 def test_the_quality_of_a_model_is_that_of_its_blocks_tokens() -> None:

@@ -253,6 +253,34 @@ def chosen_threshold(cfg: DictConfig, *, flip: str | None) -> Any:
     return limit
 
 
+def check_stored(limit: Any, found: Any, path: object) -> None:
+    """Hold a Threshold against embeddings of a file, which were made with settings of their own; print why not to trust
+    it.
+
+    Raises:
+        ValueError: if it was measured with another model or flip.
+    """
+    if limit is None:
+        return
+    about = found.about
+    prepared = {name: about.get(name) for name in ("fit", "detector")}
+    said = [limit.check(found, flip=about.get("flip"), preparation=prepared)]
+    if about.get("translated_from"):
+        said.append(
+            f"{path} was carried over from another model, whose faces reach other cosines: a threshold of the model"
+            " itself does not hold for them, set one anew"
+        )
+    for sentence in filter(None, said):
+        print(f"warning: {sentence}")
+
+
+def refuse_input_as_output(output: str | Path, inputs: Sequence[str | Path | None]) -> None:
+    """Raise UserError where what is to be written would replace what is read."""
+    for path in inputs:
+        if path is not None and Path(path).exists() and Path(path).resolve() == Path(output).resolve():
+            raise UserError(f"output={output} is what is read here: choose another name")
+
+
 def check_threshold(limit: Any, model: Any, cfg: DictConfig, *, flip: str) -> None:
     """Hold a Threshold against the model it is used with, and print why not to trust it.
 

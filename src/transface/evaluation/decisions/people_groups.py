@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.all_pairs import list_pairs
-from transface.evaluation.recognition.own_lists import Finding, list_people, read_table
+from transface.evaluation.recognition.own_lists import Finding, labels_by_name, list_people, read_table
 from transface.evaluation.recognition.template_pooling import PooledTemplates, score_pairs
 from transface.evaluation.results import Measure, Result, ResultTable, hash_samples
 from transface.images.detection import Policy
@@ -182,9 +182,9 @@ def groups_of(table: Path, by: str, names: Sequence[str], people: Sequence[str])
         raise ValueError(
             f"{table} must have the columns person (or image) and {by}, it has {', '.join(sorted(found.columns))}"
         )
-    known = dict(zip(found.column(key), found.column(by), strict=True))
+    known = labels_by_name(table, key, by)
     wanted = names if key == "image" else people
-    if missing := sorted({name for name in wanted if not known.get(name)}):
+    if missing := sorted({name for name in wanted if name not in known}):
         raise ValueError(f"{table} says no {by} of {missing[0]} ({len(missing)} such {key}s)")
     return [known[name] for name in wanted]
 

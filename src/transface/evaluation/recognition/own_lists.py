@@ -161,8 +161,18 @@ def read_table(path: Path) -> Table:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
             rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
+            columns = [name.strip() for name in reader.fieldnames or []]
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is no CSV file in UTF-8 ({error.reason} at byte {error.start}): save it so"
+        ) from error
+    except csv.Error as error:
         raise ValueError(f"{path} is no CSV file: {error}") from error
+    for mark, what in ((";", "semicolons"), ("\t", "tabs")):
+        if len(columns) == 1 and mark in columns[0]:
+            raise ValueError(f"{path} has {what} between its columns, {columns[0]!r}: save it with commas")
+    if again := [name for name in dict.fromkeys(columns) if name and columns.count(name) > 1]:
+        raise ValueError(f"{path} has {columns.count(again[0])} columns {again[0]}: which is meant, nothing tells")
     for number, row in enumerate(rows, start=2):
         if None in row.values() or None in row:
             raise ValueError(f"{path}, line {number}: as many values as the header has columns are wanted")
@@ -171,6 +181,39 @@ def read_table(path: Path) -> Table:
     # A column without a name is no column of ours: tables are often written with the number of each row in front.
     named = [{key.strip(): value for key, value in row.items() if key.strip()} for row in rows]
     return Table(set(named[0]), named)
+
+
+def labels_by_name(path: Path, key: str, label: str) -> dict[str, str]:
+    """Return a column of a CSV by another: whose picture, or of which group somebody is. Blanks around a label go.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: for missing columns, or a name with two labels. Names without a label are left out.
+    """
+    table = read_table(path)
+    if not {key, label} <= table.columns:
+        raise ValueError(f"{path} must have the columns {key} and {label}, it has {', '.join(sorted(table.columns))}")
+    found: dict[str, str] = {}
+    for number, row in enumerate(table.rows, start=2):
+        name, value = row[key], row[label].strip()
+        if value and found.setdefault(name, value) != value:
+            raise ValueError(f"{path}, line {number}: the {label} of {name} is {value!r}, and {found[name]!r} before")
+    return found
+
+
+def labels_of(table: Table, column: str, path: Path) -> list[str]:
+    """Return a column of labels (people, templates, groups) without the blanks around them, of which " Anna" and "Anna"
+    would be two.
+
+    Raises:
+        ValueError: naming the first line that has none: all such would be one.
+    """
+    values = [value.strip() for value in table.column(column)]
+    if "" in values:
+        raise ValueError(
+            f"{path}, line {values.index('') + 2}: the {column} is missing ({values.count('')} such lines)"
+        )
+    return values
 
 
 def _listed_pairs(
@@ -182,7 +225,7 @@ def _listed_pairs(
         raise ValueError(f"{file} has {len(is_same)} pairs: an accuracy over {FOLDS} folds needs at least {FOLDS}")
     subjects = None
     if {"subject1", "subject2"} <= table.columns:
-        people = np.array([table.column("subject1"), table.column("subject2")]).T
+        people = np.array([labels_of(table, "subject1", file), labels_of(table, "subject2", file)]).T
         subjects = np.unique(people, return_inverse=True)[1].reshape(-1, 2).astype(np.int32)
         _require_agreement(subjects, is_same, file)
     sides = np.array([table.column("image1"), table.column("image2")]).T
@@ -195,8 +238,8 @@ def _listed_pairs(
 def _listed_templates(
     table: Table, file: Path, *, root: Path, name: str, fit: Fit, finding: Finding = NO_DETECTOR
 ) -> ListedTemplates:
-    images, subjects = table.column("image"), np.array(table.column("subject"))
-    labels = np.array(table.column("template") if "template" in table.columns else images)
+    images, subjects = table.column("image"), np.array(labels_of(table, "subject", file))
+    labels = np.array(labels_of(table, "template", file) if "template" in table.columns else images)
     _, first, numbers = np.unique(labels, return_index=True, return_inverse=True)
     mixed = subjects != subjects[first][numbers]
     if mixed.any():
@@ -206,6 +249,8 @@ def _listed_templates(
     require_both_kinds(subjects[first])
     landmarks = None
     if set(POINT_COLUMNS) <= table.columns:
+        if finding.detector is not None:
+            raise ValueError(f"{file} has points, x1 .. y5, and protocol.detector= finds others: leave one out")
         landmarks = _numbers(table, POINT_COLUMNS, file).reshape(-1, 5, 2)
     paths = [root / image for image in images]
     source = _source(name, paths, root=root, fit=fit, finding=finding, landmarks=landmarks)

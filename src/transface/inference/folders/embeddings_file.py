@@ -4,6 +4,7 @@ Shapes: N faces, E embedding size. No file holds or runs a pickle.
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +14,12 @@ from numpy.typing import NDArray
 
 from transface.artifacts import writing_path
 from transface.file_kinds import open_npz
+from transface.told_once import warn_once
 
 SUFFIXES = (".npz", ".parquet")
+UNIT_LENGTH = 1e-5  # how far a vector of length 1 may be off it
+ARRAYS = ("names", "embeddings", "norms", "skipped", "about")
+log = logging.getLogger(__name__)
 
 
 class NamedEmbeddings(NamedTuple):
@@ -49,13 +54,20 @@ class NamedEmbeddings(NamedTuple):
 
 
 def require_one_model(files: Sequence[NamedEmbeddings], names: Sequence[object]) -> None:
-    """Raise if embeddings come from different models, or from none that is told: such vectors have nothing in common.
+    """Raise if embeddings come from different models, or were made with and without mirrored faces: such vectors have
+    nothing, or less, in common.
 
     Raises:
-        ValueError: naming the two files and models.
+        ValueError: naming the two files and what differs.
     """
     for place, file in enumerate(files[1:], 1):
         require_models_equal(files[0].about, names[0], file.about, names[place])
+        flips = [str(one.about.get("flip") or "") for one in (files[0], file)]
+        if all(flips) and flips[0] != flips[1]:
+            raise ValueError(
+                f"{names[0]} was embedded with flip={flips[0]} and {names[place]} with flip={flips[1]}: their cosines"
+                " are not those of faces embedded alike; embed both with one"
+            )
 
 
 def require_models_equal(
@@ -66,7 +78,14 @@ def require_models_equal(
     Raises:
         ValueError: naming both.
     """
-    marks = [str(about.get("model", "")) for about in (first, second)]
+    marks = [str(about.get("model") or "") for about in (first, second)]
+    if not any(marks):
+        warn_once(
+            log,
+            "neither %s nor %s says which model made it: of two models, cosines mean nothing",
+            first_name,
+            second_name,
+        )
     if marks[0] != marks[1]:
         sources = [about.get("source") or "a model that is not told" for about in (first, second)]
         raise ValueError(
@@ -77,17 +96,20 @@ def require_models_equal(
 
 
 def join_embeddings(files: Sequence[NamedEmbeddings], names: Sequence[object]) -> NamedEmbeddings:
-    """Return the embeddings of several files as one; quality is kept where all have it.
+    """Return the embeddings of several files as one; quality is kept where all have it, of one kind.
 
     Raises:
-        ValueError: for files of two models, or two images of one name.
+        ValueError: for files of two models or modes, or two images of one name.
     """
     require_one_model(files, names)
+    for file, name in zip(files, names, strict=True):
+        require_distinct_names(file, name)
     joined = np.concatenate([file.names for file in files])
     found, counts = np.unique(joined, return_counts=True)
     if (counts > 1).any():
         raise ValueError(f"{found[np.argmax(counts > 1)]} is in several of the files: embed each picture once")
-    rated = [file.quality for file in files if file.quality is not None]
+    kind = files[0].about.get("quality")
+    rated = [file.quality for file in files if file.quality is not None and file.about.get("quality") == kind]
     return NamedEmbeddings(
         joined,
         np.concatenate([file.vectors for file in files]),
@@ -96,6 +118,13 @@ def join_embeddings(files: Sequence[NamedEmbeddings], names: Sequence[object]) -
         files[0].about,
         np.concatenate(rated) if len(rated) == len(files) else None,
     )
+
+
+def require_distinct_names(found: NamedEmbeddings, name: object) -> None:
+    """Raise ValueError if a file has two embeddings of one name: which of them is meant, nothing tells."""
+    names, counts = np.unique(found.names, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(f"{name} has {counts.max()} embeddings of {names[np.argmax(counts)]}: keep one")
 
 
 def checked_output(path: str | Path) -> Path:
@@ -128,9 +157,39 @@ def read_embeddings(path: str | Path) -> NamedEmbeddings:
     if not path.is_file():
         raise FileNotFoundError(f"no embeddings at {path}: 'transface embed output={path}' makes them")
     try:
-        return _read_npz(path) if path.suffix == ".npz" else _read_parquet(path)
+        return _checked(_read_npz(path) if path.suffix == ".npz" else _read_parquet(path))
     except Exception as error:  # NumPy, zipfile, pyarrow and json each have errors of their own for a broken file
         raise ValueError(f"{path} is no file of embeddings: {error}") from error
+
+
+def _checked(found: NamedEmbeddings) -> NamedEmbeddings:
+    """Return what a file holds with vectors of unit length, float32; files of other tools may hold others.
+
+    Raises:
+        ValueError: naming the first embedding that is none, or what the arrays should have been.
+    """
+    names, vectors = found.names, np.asarray(found.vectors)
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise ValueError(f"names must be (N,) texts, got {names.shape} of {names.dtype}")
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or len(vectors) != len(names):
+        raise ValueError(
+            f"embeddings must be ({len(names)}, E) numbers, one row a name, got {vectors.shape} of {vectors.dtype}"
+        )
+    for what, values in (("norms", found.norms), ("quality", found.quality)):
+        if values is not None and (values.shape != (len(names),) or values.dtype.kind not in "fiu"):
+            raise ValueError(f"{what} must be ({len(names)},) numbers, got {values.shape} of {values.dtype}")
+    if not isinstance(found.about, dict):
+        raise ValueError(f"about must say by name how they were made, got {type(found.about).__name__}")
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    broken = ~np.isfinite(lengths) | (lengths == 0)
+    if broken.any():
+        raise ValueError(
+            f"{int(broken.sum())} of {len(names)} embeddings are zero or not finite, the first is that of"
+            f" {names[int(np.argmax(broken))]}"
+        )
+    if (np.abs(lengths - 1) > UNIT_LENGTH).any():
+        vectors = vectors / lengths[:, None]
+    return found._replace(vectors=np.asarray(vectors, np.float32))
 
 
 def _write_npz(path: Path, found: NamedEmbeddings) -> None:
@@ -149,6 +208,8 @@ def _write_npz(path: Path, found: NamedEmbeddings) -> None:
 
 def _read_npz(path: Path) -> NamedEmbeddings:
     with open_npz(path) as stored:
+        if missing := [name for name in ARRAYS if name not in stored.files]:
+            raise ValueError(f"'transface embed' writes {', '.join(ARRAYS)}, it has no {' and no '.join(missing)}")
         about = json.loads(str(stored["about"]))
         return NamedEmbeddings(
             stored["names"],
@@ -181,15 +242,26 @@ def _write_parquet(path: Path, found: NamedEmbeddings) -> None:
 
 
 def _read_parquet(path: Path) -> NamedEmbeddings:
-    from pyarrow import parquet
+    import pyarrow
+    from pyarrow import compute, parquet
 
     table = parquet.read_table(path)
     words = table.schema.metadata or {}
+    if missing := [name for name in ("name", "embedding", "norm") if name not in table.column_names]:
+        raise ValueError(f"'transface embed' writes name, embedding and norm, it has no {' and no '.join(missing)}")
     column = table.column("embedding").combine_chunks()
-    vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), column.type.list_size)
+    for what, values in (("names", table.column("name")), ("embeddings", column)):
+        if values.null_count:
+            raise ValueError(f"{values.null_count} of its {len(table)} {what} are missing")
+    if not pyarrow.types.is_nested(column.type) or not hasattr(column, "flatten"):
+        raise ValueError(f"its embeddings must be lists of numbers, got {column.type}")
+    widths = compute.unique(compute.list_value_length(column)).to_pylist()
+    if len(widths) > 1:
+        raise ValueError(f"its embeddings must be of one length, got {min(widths)} to {max(widths)} numbers")
+    width = widths[0] if widths else getattr(column.type, "list_size", 0)
     return NamedEmbeddings(
         np.array(table.column("name").to_pylist(), dtype=np.str_),
-        vectors.astype(np.float32),
+        column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), width),
         table.column("norm").to_numpy().astype(np.float32),
         np.array(json.loads(words.get(b"transface.skipped", b"[]")), dtype=np.str_),
         json.loads(words.get(b"transface.about", b"{}")),

@@ -24,8 +24,10 @@ def refuse_low_quality(found: NamedEmbeddings, lowest: float) -> Refused:
     Raises:
         ValueError: if the faces were not rated, or none is good enough.
     """
+    if not np.isfinite(lowest):
+        raise ValueError(f"min_quality must be a number, got {lowest}")
     if found.quality is None:
-        raise ValueError("min_quality needs rated faces: quality=tokens or quality=norm")
+        raise ValueError("min_quality needs rated faces, all of one kind: quality=tokens or quality=norm")
     good = np.flatnonzero(found.quality >= lowest)
     if not len(good):
         best = float(found.quality.max()) if len(found.quality) else float("nan")

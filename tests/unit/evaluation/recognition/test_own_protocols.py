@@ -11,9 +11,10 @@ from torchvision.io import encode_png
 
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.recognition.all_pairs import balanced_folds, list_pairs
-from transface.evaluation.recognition.own_lists import read_table
+from transface.evaluation.recognition.own_lists import POINT_COLUMNS, ListedTemplates, list_csv, read_table
 from transface.evaluation.recognition.own_protocols import PairsCsv, PeopleFolder
 from transface.evaluation.recognition.pair_sets import PairSets
+from transface.images.alignment import template_points
 
 PEOPLE, IMAGES = 8, 4
 
@@ -135,6 +136,10 @@ def test_small_images_are_resized_or_refused(folder: Path, backbone: Any, faces:
         ("image1,image2,is_same\na.png,b.png,maybe\n", "line 2: is_same must be 0 or 1, got 'maybe'"),
         ("image1,image2,is_same\na.png,b.png,1\nb.png,c.png,1\n", "one class only, 2 genuine of 2"),
         ("image,subject\na.png,x\nb.png,y\n", "0 genuine and 1 impostor pairs"),
+        ("image,subject\na.png,x\nb.png,\nc.png,\n", r"line 3: the subject is missing \(2 such lines\)"),
+        ("image,subject,template\na.png,x,1\nb.png,x, \n", "line 3: the template is missing"),
+        ("image,subject,subject\na.png,x,y\n", "has 2 columns subject"),
+        ("image;subject\na.png;x\n", "has semicolons between its columns"),
     ],
 )
 def test_a_broken_csv_is_refused(text: str, message: str, backbone: Any, tmp_path: Path) -> None:
@@ -185,3 +190,23 @@ def test_a_table_with_numbered_rows_and_a_mark_of_byte_order_is_read(folder: Pat
 def test_the_folder_one_stands_in_has_a_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     assert PeopleFolder(".").names == ["people"]
+
+
+def test_blanks_around_labels_are_no_part_of_them(folder: Path, tmp_path: Path) -> None:
+    rows = images_of(folder)
+    plain = list_csv(write_csv(tmp_path / "a.csv", rows), root=folder, name="a", fit="refuse")
+    blank = [
+        {**row, "subject": f" {row['subject']}" if place % 2 else row["subject"]} for place, row in enumerate(rows)
+    ]
+    found = list_csv(write_csv(tmp_path / "b.csv", blank), root=folder, name="b", fit="refuse")
+    assert isinstance(found, ListedTemplates)
+    assert isinstance(plain, ListedTemplates)
+    assert found.people.tolist() == plain.people.tolist()
+
+
+def test_points_of_a_list_and_a_detector_are_not_both_taken(folder: Path, tmp_path: Path) -> None:
+    points = dict(zip(POINT_COLUMNS, template_points().flatten().tolist(), strict=True))
+    file = write_csv(tmp_path / "a.csv", [{**row, **points} for row in images_of(folder)])
+    PairsCsv(file, root=folder).prepare()
+    with pytest.raises(ValueError, match=r"has points, x1 \.\. y5, and protocol\.detector= finds others"):
+        PairsCsv(file, root=folder, detector="mtcnn").prepare()
