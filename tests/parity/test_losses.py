@@ -1,13 +1,21 @@
 """Margins and threshold losses against numbers recorded from the programs their authors released."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from tests.parity.loss_packs import (
+    assert_gradients,
+    assert_head_gives,
+    assert_near,
+    cases,
+    of_case,
+    settings,
+    steps_of,
+    tensor,
+)
+from torch import nn
 from torch.nn import functional as F
 
 from transface.classifiers.full_softmax import FullSoftmax
@@ -27,33 +35,6 @@ def pack(shared: Path, request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
     return dict(np.load(shared / "parity/losses" / f"{request.param}.npz", allow_pickle=False))
 
 
-def tensor(pack: dict[str, np.ndarray], key: str) -> Tensor:
-    found = torch.from_numpy(np.asarray(pack[key]))
-    return found.double() if found.is_floating_point() else found
-
-
-def settings(pack: dict[str, np.ndarray], case: str) -> dict[str, Any]:
-    return json.loads(str(pack[f"{case}/hyper_json"]))
-
-
-def cases(pack: dict[str, np.ndarray], under: str = "") -> list[str]:
-    return [key.removesuffix("/hyper_json") for key in pack if key.endswith("/hyper_json") and key.startswith(under)]
-
-
-def assert_near(ours: Tensor, theirs: Tensor, tolerance: float) -> None:
-    assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
-
-
-def assert_gradients(pack: dict[str, np.ndarray], case: str, embeddings: Tensor, weight: Tensor) -> None:
-    norms = embeddings.detach().norm(dim=1, keepdim=True)
-    assert_near(embeddings.grad * norms, tensor(pack, f"{case}/grad_embedding") * norms, 1e-4)
-    assert_near(weight.grad, tensor(pack, f"{case}/grad_weight"), 1e-4)
-
-
-def of_case(pack: dict[str, np.ndarray], case: str, name: str) -> Tensor:
-    return tensor(pack, f"{case}/in_{name}" if f"{case}/in_{name}" in pack else f"in/{name}")
-
-
 @pytest.mark.parametrize("pack", ["elasticface"], indirect=True)
 def test_elasticface_is_the_released_one(pack: dict[str, np.ndarray]) -> None:
     for case in cases(pack):
@@ -66,7 +47,10 @@ def test_elasticface_is_the_released_one(pack: dict[str, np.ndarray]) -> None:
         margins = assign_margins(margins, own.detach(), "released" if hyper.get("plus") else "random")
         moved = elastic_cosines(own, margins, kind=case[:3], beyond_pi="released")
         logits = hyper["s"] * cosines[kept].scatter(1, labels[kept, None], moved[:, None])
-        assert_near(logits, tensor(pack, f"{case}/out_logits")[kept], 2e-5)
+        recorded = tensor(pack, f"{case}/out_logits")
+        assert_near(logits, recorded[kept], 2e-5)
+        if not kept.all():
+            assert_near(hyper["s"] * cosines[~kept], recorded[~kept], 2e-5)
         loss = F.cross_entropy(logits, labels[kept])
         loss.backward()
         assert loss.item() == pytest.approx(float(pack[f"{case}/out_loss"]), rel=2e-5)
@@ -97,25 +81,46 @@ def test_magface_is_the_released_one_with_either_margin(pack: dict[str, np.ndarr
             applies_to="positive_cosines" if hyper["easy_margin"] else "all",
         )
         assert_head_gives(pack, case, margin)
+        norms = of_case(pack, case, "embedding").norm(dim=1)
+        assert_near(margin.margins(norms)[:, None], tensor(pack, f"{case}/out_margin"), 2e-5)
+        regulariser = margin.regulariser(norms).mean()
+        assert_near(regulariser, hyper["lambda_g"] * tensor(pack, f"{case}/out_loss_g"), 2e-5)
+        whole = tensor(pack, f"{case}/out_loss_id") + regulariser
+        assert_near(whole, tensor(pack, f"{case}/out_loss"), 2e-5)
 
 
-def assert_head_gives(pack: dict[str, np.ndarray], case: str, margin: nn.Module) -> None:
-    """Compare the logits of the margin, and the loss and gradients of a head with it, with those recorded."""
-    labels = of_case(pack, case, "label")
-    embeddings, weight = of_case(pack, case, "embedding").requires_grad_(), of_case(pack, case, "weight")
-    cosines = F.normalize(embeddings.detach()) @ F.normalize(weight).T
-    assert_near(
-        margin.eval()(cosines, labels, embeddings.detach().norm(dim=1)), tensor(pack, f"{case}/out_logits"), 2e-5
-    )
-    head = FullSoftmax(*weight.shape, margin, chunk_size=7)
-    head.centers = nn.Parameter(weight)
-    loss = head(embeddings, labels).mean()
-    loss.backward()
-    assert loss.item() == pytest.approx(float(pack[f"{case}/out_loss"]), rel=2e-5)
-    assert_gradients(pack, case, embeddings, head.centers)
+@pytest.mark.parametrize("pack", ["uniface", "unitsface"], indirect=True)
+def test_softmax_beside_the_threshold_losses_is_cosface(pack: dict[str, np.ndarray]) -> None:
+    compared = [case for case in cases(pack) if case.endswith("/softmax")]
+    for case in compared:
+        hyper = settings(pack, case)
+        assert_head_gives(pack, case, CosFace(hyper["s"], hyper["m"]))
+    assert compared
 
 
-@pytest.mark.parametrize("pack", ["uniface"], indirect=True)
+@pytest.mark.parametrize("pack", ["combined_margin"], indirect=True)
+def test_combined_margins_are_the_released_ones(pack: dict[str, np.ndarray]) -> None:
+    for case in cases(pack):
+        hyper = settings(pack, case)
+        margin = CombinedMargin(
+            hyper["s"],
+            hyper["m1"],
+            m2=hyper["m2"],
+            m3=hyper["m3"],
+            gradient="straight_through",
+            filter_threshold=hyper["interclass_filtering_threshold"] or None,
+        )
+        margin.loss_ceiling = None  # the pack holds the plain cross-entropy; arcface_torch reports at most 69.08
+        assert_head_gives(pack, case, margin)
+        labels = of_case(pack, case, "label_with_minus_1")
+        embeddings, weight = of_case(pack, case, "embedding"), of_case(pack, case, "weight")
+        cosines = F.normalize(embeddings) @ F.normalize(weight).T
+        logits, own = margin.other_logits(cosines, cosines.amax(1)), labels >= 0
+        logits[own] = margin(cosines[own], labels[own], embeddings[own].norm(dim=1))
+        assert_near(logits, tensor(pack, f"{case}/out_logits_with_minus_1"), 2e-5)
+
+
+@pytest.mark.parametrize("pack", ["uniface", "unitsface"], indirect=True)
 def test_uniface_is_the_released_one_with_all_and_with_sampled_classes(pack: dict[str, np.ndarray]) -> None:
     compared = 0
     for case in cases(pack):
@@ -123,11 +128,12 @@ def test_uniface_is_the_released_one_with_all_and_with_sampled_classes(pack: dic
             continue
         hyper, labels = settings(pack, case), of_case(pack, case, "label")
         embeddings, weight = of_case(pack, case, "embedding").requires_grad_(), of_case(pack, case, "weight")
-        sizes = {"margin": hyper["m"], "others_weight": hyper["l"], "sample_rate": hyper["r"]}
+        rate = hyper.get("r", 1.0)  # UniTSFace weighs and samples nothing
+        sizes = {"margin": hyper["m"], "others_weight": hyper.get("l", 1.0), "sample_rate": rate}
         margin = UniFace(len(weight), hyper["s"], **sizes).double()
         assert margin.threshold.item() == pytest.approx(float(pack[f"{case}/initial_bias"][0]), rel=1e-6)
         margin.threshold.data.fill_(float(pack[f"{case}/in_bias"][0]))
-        head = PartialFC(*weight.shape, margin, sample_rate=hyper["r"], chunk_size=7)
+        head = PartialFC(*weight.shape, margin, sample_rate=rate, chunk_size=7)
         head.centers = nn.Parameter(weight)
         sampled = pack.get(f"{case}/in_partial_index")
         loss = head(embeddings, labels, classes=None if sampled is None else torch.from_numpy(sampled)).mean()
@@ -177,9 +183,7 @@ def test_unitsface_s_steps_and_its_bank_are_the_released_ones(pack: dict[str, np
     head.bank.copy_(first)
     head.is_seen.fill_(True)
     head.bank[labels] = bank[labels]
-    steps = sorted({key.split("/")[1] for key in pack if key.startswith("sequence/")})
-    for number, step in enumerate(steps):
-        case = f"sequence/{step}"
+    for number, case in enumerate(steps_of(pack, "sequence")):
         head.follow(step=number, epoch=int(pack[f"{case}/epoch"]))
         embeddings = tensor(pack, f"{case}/in_embedding").requires_grad_()
         loss = head(embeddings, tensor(pack, f"{case}/in_label")).mean()
