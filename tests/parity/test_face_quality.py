@@ -1,13 +1,14 @@
 """Token quality and error-versus-discard curves agree with the released programs' numbers (shared/parity/fiqa)."""
 
 import json
-import os
-from pathlib import Path
+import re
 
 import numpy as np
 import pytest
 import torch
+from tests.conftest import shared_folder
 
+from transface.backbones.released import load_released
 from transface.metrics.error_discard import (
     best_area,
     error_discard_curve,
@@ -17,7 +18,7 @@ from transface.metrics.error_discard import (
 )
 from transface.metrics.token_quality import token_distances, token_quality
 
-PACK = Path(os.environ.get("TRANSFACE_SHARED", Path(__file__).parents[3] / "shared")) / "parity" / "fiqa"
+PACK = shared_folder() / "parity" / "fiqa"
 pytestmark = pytest.mark.skipif(not (PACK / "ntfiqa.npz").is_file(), reason="no recorded numbers: set TRANSFACE_SHARED")
 
 
@@ -32,25 +33,32 @@ def test_distances_are_the_released_ones() -> None:
     np.testing.assert_allclose(found.numpy(), z["out/distance"], atol=2e-5)
 
 
-def runs() -> list[tuple[str, str]]:
+def test_tokens_of_every_block_are_the_released_ones() -> None:
+    z = load("ntfiqa.npz")
+    config = json.loads(str(z["cfg_json"]))
+    state = {key.removeprefix("sd/"): torch.from_numpy(value) for key, value in z.items() if key.startswith("sd/")}
+    model = load_released(state, num_heads=config["num_heads"], image_size=config["img_size"])
+    caught: list[torch.Tensor] = []
+    for block in model.blocks:
+        block.register_forward_hook(lambda module, inputs, output: caught.append(output))
+    with torch.no_grad():
+        model((torch.from_numpy(z["in/image_uint8"]) / 255 - 0.5) / 0.5)
+    recorded = torch.from_numpy(z["in/tokens"])
+    assert (torch.stack(caught, 1) - recorded).abs().max() <= 2e-5 * recorded.abs().max()
+
+
+def runs() -> list[str]:
     if not (PACK / "ntfiqa.npz").is_file():
         return []
-    found = []
-    for key in load("ntfiqa.npz"):
-        if key.startswith("out/") and key.endswith("/score"):
-            run = key.split("/")[1]
-            found.append((run, run.split("_")[1] if run.startswith("blocks_") else "all"))
-    return found
+    return [key.split("/")[1] for key in load("ntfiqa.npz") if key.startswith("out/") and key.endswith("/score")]
 
 
-@pytest.mark.parametrize(("run", "blocks"), runs())
-def test_scores_are_the_released_ones(run: str, blocks: str) -> None:
+@pytest.mark.parametrize("run", runs())
+def test_scores_are_the_released_ones(run: str) -> None:
     z = load("ntfiqa.npz")
-    inside = (
-        "in/"
-        if blocks == "all"
-        else next(k for k in z if k.startswith(f"in/blocks_{blocks}") and k.endswith("/tokens"))[: -len("tokens")]
-    )
+    # blocks_0_1_2_attention_last ran the blocks 0, 1 and 2, whose tokens lie under their names.
+    chosen = re.match(r"blocks(_\d+)+", run)
+    inside = f"in/{chosen[0]}/" if chosen else "in/"
     tokens, received = z[f"{inside}tokens"], z[f"{inside}attention_received_per_block"]
     if tokens.shape[1] < 2:
         pytest.skip("one block has no distance")
@@ -90,6 +98,9 @@ def test_curves_and_areas_are_the_released_ones(run: str) -> None:
     )
     errors = similarity >= threshold if nonmated else similarity < threshold
     curve = error_discard_curve(errors, quality)
+    discarded, left = z[f"{run}/out/discard_count"], z[f"{run}/out/errors_left_after_discarding_k"]
+    np.testing.assert_array_equal(np.rint(curve.discarded[:-1] * len(errors)), discarded)
+    np.testing.assert_array_equal(np.rint(curve.error[:-1] * (len(errors) - discarded)), left[discarded])
     np.testing.assert_array_equal(curve.discarded, z[f"{run}/out/discard_fraction"])
     np.testing.assert_array_equal(curve.error, z[f"{run}/out/error_fraction"])
     for limit, area, best in zip(
@@ -97,7 +108,3 @@ def test_curves_and_areas_are_the_released_ones(run: str) -> None:
     ):
         assert partial_area(curve, float(limit)) == pytest.approx(float(area), abs=1e-9)
         assert best_area(float(curve.error[0]), float(limit)) == pytest.approx(float(best), abs=1e-9)
-
-
-def test_the_pack_says_what_it_is() -> None:
-    assert json.loads(str(load("ntfiqa.npz")["cfg_json"]))

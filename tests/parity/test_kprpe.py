@@ -1,6 +1,7 @@
 """KP-RPE against numbers recorded from the program its authors released (CVLface)."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from transface.backbones.face_vit import FaceViT
 from transface.backbones.parts.keypoint_positions import (
+    RATIO,
     KeypointPositions,
     bucket_ids,
     bucket_index,
@@ -19,7 +21,7 @@ from transface.backbones.parts.keypoint_positions import (
     relative_keypoints,
 )
 from transface.backbones.released import build_vit, load_released
-from transface.backbones.weights.released_families import read_released
+from transface.backbones.weights.released_families import Channels, read_released, vit_to_ours
 from transface.backbones.weights.state_dicts import find_misfits
 
 Pack = dict[str, np.ndarray]
@@ -42,9 +44,9 @@ def settings(pack: Pack) -> dict[str, Any]:
     return json.loads(str(pack["cfg_json"]))
 
 
-def released(pack: Pack, **replaced: Tensor) -> FaceViT:
+def released(pack: Pack, replaced: Mapping[str, Tensor] | None = None, channels: Channels = "rgb") -> FaceViT:
     state = {key.removeprefix("sd/"): torch.from_numpy(pack[key]) for key in pack if key.startswith("sd/")}
-    model = load_released(state | replaced, image_size=settings(pack)["img_size"])
+    model = load_released(state | dict(replaced or {}), image_size=settings(pack)["img_size"], channels=channels)
     assert isinstance(model, FaceViT)
     return model.double()
 
@@ -83,14 +85,23 @@ def test_mirrored_images_and_points_give_the_released_embeddings(pack: Pack) -> 
     turned = images.flip(-1)
     of_both = model(turned, mirrored).embedding
     assert_near(model(turned, points).embedding, tensor(pack, "out/flip/image_flipped__points_original"))
+    not_swapped = torch.stack([1 - points[..., 0], points[..., 1]], dim=-1)
+    assert_near(
+        model(turned, not_swapped).embedding, tensor(pack, "out/flip/image_flipped__points_mirrored_not_swapped")
+    )
     assert_near(of_both, tensor(pack, "out/flip/image_flipped__points_mirrored_and_swapped"))
     assert_near(model(images, mirrored).embedding, tensor(pack, "out/flip/image_original__points_mirrored_and_swapped"))
     assert_near(model(images, points).embedding + of_both, tensor(pack, "out/flip/sum_of_embeddings"))
 
 
+def test_weights_of_bgr_give_the_released_embedding_of_rgb(pack: Pack) -> None:
+    found = released(pack, channels="bgr")(tensor(pack, "in/image"), tensor(pack, "in/keypoints")).embedding
+    assert_near(found, tensor(pack, "out/embedding_color_space_BGR"))
+
+
 def test_zero_weights_are_the_plain_transformer(pack: Pack) -> None:
     names = [key.removeprefix("sd/") for key in pack if key.startswith("sd/net.keypoint_linear.")]
-    zero = released(pack, **{name: torch.zeros(pack[f"sd/{name}"].shape) for name in names})
+    zero = released(pack, {name: torch.zeros(pack[f"sd/{name}"].shape) for name in names})
     found = zero(tensor(pack, "in/image"), tensor(pack, "in/keypoints")).embedding
     assert_near(found, tensor(pack, "out/embedding_with_zero_keypoint_linear"))
 
@@ -101,14 +112,10 @@ def test_gradients_are_the_released_ones_and_points_get_none(pack: Pack) -> None
     (embedding * tensor(pack, "in/grad_weight_of_embedding")).sum().backward()
     assert points.grad is None
     own = dict(model.named_parameters())
-    compared = 0
-    for key in pack:
-        if key.startswith("grad/net."):
-            name = key.removeprefix("grad/net.").replace("keypoint_linear", "keypoint_positions.linear")
-            if name in own:
-                assert_near(own[name].grad, tensor(pack, key), 1e-4)
-                compared += 1
-    assert compared >= 2
+    grads = vit_to_ours({key.removeprefix("grad/net."): tensor(pack, key) for key in pack if key.startswith("grad/")})
+    assert grads
+    for name, gradient in grads.items():
+        assert_near(own[name].grad, gradient, 1e-4)
 
 
 def test_buckets_are_the_released_ones(shared: Path) -> None:
@@ -118,20 +125,21 @@ def test_buckets_are_the_released_ones(shared: Path) -> None:
             side = int(key.rsplit("_", 1)[1])
             assert (bucket_ids((side, side)).numpy() == pack[key]).all()
     offsets = pack["offset"].tolist()
-    assert [bucket_index(offset) for offset in offsets] == pack["index_of_offset"].tolist()
-    for key in pack:
-        if key.startswith("ratio_") and key.endswith("/index_of_offset"):
-            ratio = float(key.split("/")[0].removeprefix("ratio_"))
-            assert [bucket_index(offset, ratio) for offset in offsets] == pack[key].tolist()
-    encoding, points = tensor(pack, "grid14/in_encoding"), tensor(pack, "grid14/in_keypoints")
-    positions = KeypointPositions((14, 14), 1, encoding.shape[1])
-    assert_near(positions.bias(encoding), tensor(pack, "grid14/out_bias"))
-    assert_near(relative_keypoints(points, (14, 14)), tensor(pack, "grid14/out_rel_keypoints"))
+    for start in [key.removesuffix("index_of_offset") for key in pack if key.endswith("index_of_offset")]:
+        ratio = float(start.removeprefix("ratio_").rstrip("/")) if start else RATIO
+        assert [bucket_index(offset, ratio) for offset in offsets] == pack[f"{start}index_of_offset"].tolist()
+        many = 8 * int(2 * ratio) + 16  # so far apart that every bucket is met
+        assert int(bucket_ids((many, many), ratio).max()) + 1 == int(pack[f"{start}num_buckets"])
+    for start in {key.split("/")[0] for key in pack if key.startswith("grid")}:
+        grid = (int(start.removeprefix("grid")),) * 2
+        encoding, points = tensor(pack, f"{start}/in_encoding"), tensor(pack, f"{start}/in_keypoints")
+        assert_near(KeypointPositions(grid, 1, encoding.shape[1]).bias(encoding), tensor(pack, f"{start}/out_bias"))
+        assert_near(relative_keypoints(points, grid), tensor(pack, f"{start}/out_rel_keypoints"))
 
 
 def test_points_move_with_the_image_as_in_the_released_augmentation(shared: Path) -> None:
     pack = opened(shared, "landmark_transform")
-    for case in {key.split("/")[0] for key in pack}:
+    for case in [key.removesuffix("/in_points") for key in pack if key.endswith("/in_points")]:
         moved = move_keypoints(tensor(pack, f"{case}/in_points"), tensor(pack, f"{case}/in_theta"))
         assert_near(moved, tensor(pack, f"{case}/out_points"))
 
@@ -151,7 +159,7 @@ def test_every_recorded_list_of_names_builds_its_model(shared: Path) -> None:
 
 def test_encodings_shared_by_heads_or_blocks_are_refused(shared: Path, pack: Pack) -> None:
     variants = opened(shared, "variants")
-    for variant in {key.split("/")[0] for key in variants if "/" in key}:
+    for variant in {key.split("/sd/")[0] for key in variants if "/sd/" in key}:
         rest = {key.removeprefix("sd/"): torch.from_numpy(pack[key]) for key in pack if key.startswith("sd/")}
         rest = {key: value for key, value in rest.items() if "keypoint_linear" not in key}
         start = f"{variant}/sd/"

@@ -38,6 +38,7 @@ def released(pack: dict[str, np.ndarray], *left_out: str) -> FaceViT:
 
 
 def assert_near(ours: Tensor, theirs: Tensor, tolerance: float = 2e-5) -> None:
+    assert ours.shape == theirs.shape
     assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
 
 
