@@ -1,6 +1,7 @@
 """How the Faceptor tests read their packs: arrays, sizes, weights, and comparison by the largest value."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from transface.backbones.clip_vit import ClipViT
+from transface.systems.generalist.decoder.interpreters import soft_argmax, upsampled_regions
 from transface.systems.generalist.faceptor import Faceptor
 from transface.systems.generalist.released import KIND_OF_PREFIX
 from transface.systems.generalist.tasks import Task
@@ -48,6 +50,28 @@ def assert_close(ours: Any, recorded: Any, limit: float = 2e-5) -> None:
     assert difference <= limit * max(np.abs(recorded).max(), 1e-12), (
         f"differs by {difference} of {np.abs(recorded).max()}"
     )
+
+
+def read_layers(depth: int, state: Mapping[str, Tensor]) -> list[int]:
+    """Return the layers that a network reads, the main one first: the last, and every second one from the second for
+    each that the state dict adds.
+    """
+    added = {int(key.split("new_input_proj.")[1].split(".")[0]) for key in state if "new_input_proj." in key}
+    return [depth - 1, *(2 * one + 1 for one in sorted(added))]
+
+
+def assert_answers(pack: Pack, model: Faceptor, answers: Mapping[str, Tensor]) -> None:
+    """Fail unless the answers of all tasks to the images of a whole pack are those recorded in evaluation mode."""
+    for task, logits in answers.items():
+        start, kind = f"out_eval/{task}/", model.tasks[task].kind
+        if kind == "parsing":
+            sampled = upsampled_regions(logits, (512, 512)).permute(0, 2, 3, 1)[:, 5::16, 3::16]
+            assert_close(sampled, pack[start + "logits_512_every_16th"])
+        elif kind == "landmarks":
+            assert_close(logits, pack[start + "heatmap_logits"])
+            assert_close(soft_argmax(logits), pack[start + "landmark_normalised"])
+        else:
+            assert_close(logits, pack[start + "output"])
 
 
 def small_model(cfg: dict[str, Any], layers: list[int]) -> Faceptor:

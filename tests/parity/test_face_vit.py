@@ -23,11 +23,13 @@ def test_embedding_gate_and_tokens_equal_the_released_model(recorded: dict[str, 
     model = load_released(state, num_heads=4)
     with torch.no_grad():
         features = model(torch.from_numpy(recorded["images"]))
-    embedding = features.embedding.numpy()
-    assert np.linalg.norm(embedding - recorded["embedding"]) <= 1e-5 * np.linalg.norm(recorded["embedding"])
-    np.testing.assert_allclose(embedding, recorded["embedding"], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(features.patch_importance.softmax(1).numpy(), recorded["se_softmax"], rtol=1e-5)
-    np.testing.assert_allclose(features.tokens.std(-1).numpy(), recorded["token_std"], rtol=1e-5)
+    for found, name in (
+        (features.embedding, "embedding"),
+        (features.patch_importance.softmax(1), "se_softmax"),
+        (features.tokens.std(-1), "token_std"),
+    ):
+        assert found.shape == recorded[name].shape
+        assert np.abs(found.numpy() - recorded[name]).max() <= 2e-5 * np.abs(recorded[name]).max()
 
 
 def test_a_wrong_number_of_heads_gives_another_embedding(recorded: dict[str, np.ndarray]) -> None:

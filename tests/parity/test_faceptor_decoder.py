@@ -62,7 +62,10 @@ def test_memory_and_positions_equal_the_recorded_ones(pack: Pack) -> None:
     model = Decoding(pack)
     for tag, (side, _) in pack.cfg["grids"].items():
         memory = model.memory_of(pack, tag)
-        assert_close(memory.tokens[:, : side * side].transpose(0, 1), pack[f"out/{tag}/memory_level_11"])
+        assert_close(
+            memory.tokens[:, : side * side].transpose(0, 1),
+            pack[f"out/{tag}/memory_level_{model.memory.layers[0]:02d}"],
+        )
         assert_close(sincos_positions(side, side, pack.cfg["hidden_dim"]), pack[f"out/{tag}/sincos_before_mlp"])
         assert_close(model.memory.positions((side, side)), pack[f"out/{tag}/position_without_level_embedding"][:, 0])
 

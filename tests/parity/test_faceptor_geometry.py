@@ -19,24 +19,39 @@ def close(ours: np.ndarray, recorded: np.ndarray, limit: float = 1e-3) -> None:
     np.testing.assert_allclose(ours, recorded, rtol=2e-6, atol=limit)
 
 
+def scales_of(pack: Pack) -> list[tuple[str, float]]:
+    """Return the words for the scale about the centre, such as mu08, and the scales."""
+    tags = sorted({key.split("/")[0] for key in pack.below("crop/out/mu")})
+    assert tags
+    return [(f"mu{tag}", int(tag) / 10) for tag in tags]
+
+
+def assert_sampled(ours: np.ndarray, recorded: np.ndarray, largest: float = 2e-2) -> None:
+    """Fail unless remapped values agree but for positions on a tie of the rounding to 1/32 px, which move little."""
+    difference = np.abs(ours - recorded)
+    assert difference.shape == recorded.shape
+    assert np.quantile(difference, 0.99) < 1e-5
+    assert difference.max() < largest
+
+
 def test_crop_matrices_points_and_image_equal_the_recorded_ones(pack: Pack) -> None:
     arrays = pack.arrays
     points = arrays["crop/in/points_xy"]
     boxes = arrays["crop/in/box_y1x1y2x2"]
     for index, box in enumerate(boxes):
         close(g.crop_matrix(box), arrays["crop/out/matrix_before_scale"][index])
-        for tag, scale in (("mu08", 0.8), ("mu10", 1.0)):
+        for tag, scale in scales_of(pack):
             matrix = g.about_centre(g.crop_matrix(box), scale=scale)
             close(matrix, arrays[f"crop/out/{tag}/matrix"][index])
             close(g.apply_matrix(matrix, points), arrays[f"crop/out/{tag}/points_forward"][index])
+            forward = arrays[f"crop/out/{tag}/points_forward"][index]
+            close(g.apply_matrix(np.linalg.inv(matrix), forward), arrays[f"crop/out/{tag}/points_back"][index])
             close(g.apply_matrix(np.linalg.inv(matrix), g.apply_matrix(matrix, points)), points)
     image = arrays["in/image_uint8"].astype(np.float32) / 255
-    for tag in ("mu08", "mu10"):
+    for tag, _ in scales_of(pack):
         positions = g.sampling_map(arrays[f"crop/out/{tag}/matrix"][0], (512, 512))
         ours = g.sample_bilinear(image, positions)[3::8, 5::8]
-        difference = np.abs(ours - arrays[f"crop/out/{tag}/image_512_every_8th"])
-        assert np.quantile(difference, 0.99) < 1e-5
-        assert difference.max() < 2e-2
+        assert_sampled(ours, arrays[f"crop/out/{tag}/image_512_every_8th"])
 
 
 def test_random_similarities_equal_the_recorded_ones(pack: Pack) -> None:
@@ -60,8 +75,14 @@ def test_similarities_of_five_points_equal_the_recorded_ones(pack: Pack) -> None
         close(g.similarity(points, target), recorded)
 
 
-@pytest.mark.parametrize("factor", [0.0, 0.5, 0.8, 1.0])
-def test_the_warp_and_its_inverse_equal_the_recorded_ones(pack: Pack, factor: float) -> None:
+def test_the_warp_and_its_inverse_equal_the_recorded_ones(pack: Pack) -> None:
+    factors = sorted({float(key.split("/")[0]) for key in pack.below("warp/out/factor_")})
+    assert factors
+    for factor in factors:
+        assert_warp_is_the_recorded_one(pack, factor)
+
+
+def assert_warp_is_the_recorded_one(pack: Pack, factor: float) -> None:
     arrays, size, start = pack.arrays, tuple(pack.cfg["warp_shape_hw"]), f"warp/out/factor_{factor}/"
     matrix = arrays["warp/in/matrix"]
     forward = g.warp_points(arrays["warp/in/points_xy"], matrix, size, factor)
@@ -72,7 +93,7 @@ def test_the_warp_and_its_inverse_equal_the_recorded_ones(pack: Pack, factor: fl
     positions = g.sampling_map(matrix, size, factor)
     close(positions, arrays[start + "map_xy"])
     image = g.sample_bilinear(arrays["in/image_uint8"].astype(np.float32) / 255, positions)
-    assert np.quantile(np.abs(image - arrays[start + "image"]), 0.99) < 1e-5
+    assert_sampled(image, arrays[start + "image"])
     np.testing.assert_array_equal(
         g.sample_nearest(arrays["in/label_uint8"], positions), arrays[start + "label_nearest"]
     )
@@ -92,7 +113,7 @@ def test_the_path_of_lapa_equals_the_recorded_one(pack: Pack) -> None:
     positions = g.sampling_map(matrix, (512, 512), 0.8)
     close(positions[5::16, 3::16], arrays["lapa/out/transform_map_512_every_16th"])
     image = g.sample_bilinear(arrays["in/image_uint8"].astype(np.float32) / 255, positions)[3::8, 5::8]
-    assert np.quantile(np.abs(image - arrays["lapa/out/image_512_every_8th"]), 0.99) < 1e-5
+    assert_sampled(image, arrays["lapa/out/image_512_every_8th"])
     original = arrays["in/image_uint8"].shape[:2]
     close(g.inverse_map(matrix, (512, 512), 0.8, original)[1::4, 2::4], arrays["lapa/out/inverse_map_every_4th"])
     grid = g.pixel_grid((512, 512))
@@ -103,7 +124,7 @@ def test_the_path_of_lapa_equals_the_recorded_one(pack: Pack) -> None:
 
 def test_boxes_and_landmarks_of_all_four_lists_equal_the_recorded_ones(pack: Pack) -> None:
     arrays = pack.arrays
-    for name in ("300w", "wflw", "cofw", "aflw"):
+    for name in sorted({key.split("/")[0] for key in pack.below("boxes/")}):
         start = f"boxes/{name}/"
         if name == "aflw":
             rows = zip(arrays[start + "in/bbox_l_r_t_b"], arrays[start + "in/data_19x_19y"], strict=True)

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.parity.faceptor_packs import Pack, assert_close
-from torch import Tensor
+from tests.parity.faceptor_packs import KIND_OF_PREFIX, Pack, assert_close
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from transface.classifiers.full_softmax import FullSoftmax
 from transface.losses.ages import distribution_divergence, mean_year, mean_year_error, year_distribution, year_shares
 from transface.losses.landmarks import cut_gaussians, heatmap_cross_entropy, point_distance
+from transface.margins.cosface import CosFace
 from transface.systems.generalist.decoder.interpreters import soft_argmax
 from transface.systems.generalist.task_losses import TASK_LOSSES, landmark_loss, weighted_mean
 from transface.systems.generalist.tasks import BASE, BASE_KIND_WEIGHTS, FULL, FULL_KIND_WEIGHTS, task_weights
@@ -74,13 +76,41 @@ def test_expression_and_attribute_losses_equal_the_recorded_ones(pack: Pack) -> 
         assert_close(gradient(loss, logits), pack[f"{kind}/out/{grad_key}"], 1e-4)
 
 
+def test_the_identity_loss_equals_the_recorded_one(pack: Pack) -> None:
+    embeddings, labels = pack["identity/in/embedding"].requires_grad_(), pack["identity/in/label"]
+    centers = next(pack[key] for key in pack.arrays if key.startswith("identity/in/") and key.endswith(".classifier"))
+    cfg = pack.cfg["identity"]
+    head = FullSoftmax(*centers.shape, CosFace(cfg["scale"], cfg["margin"]))
+    head.centers = nn.Parameter(centers)
+    cosines = F.normalize(embeddings) @ F.normalize(centers).T
+    assert_close(cosines, pack["identity/out/cosine"])
+    loss = head(embeddings, labels).mean()
+    loss.backward()
+    assert_close(loss, pack["identity/out/loss"])
+    assert_close(embeddings.grad, pack["identity/out/grad_embedding"], 1e-4)
+    assert_close(head.centers.grad, pack["identity/out/grad_classifier"], 1e-4)
+    right = 100 * (cosines.argmax(1) == labels).double().mean()
+    assert_close(right[None], pack["identity/out/top1_percent"])
+
+
+def test_accuracies_beside_the_losses_equal_the_recorded_ones(pack: Pack) -> None:
+    right = pack["expression/in/logits"].argmax(1) == pack["expression/in/label"]
+    assert_close(100 * right.double().mean()[None], pack["expression/out/top1_percent"])
+    given = (pack["attributes/in/logits"] > 0).to(torch.int64)
+    for tag in ("", "_with_missing"):  # a missing label counts as wrong there
+        share = 100 * (given == pack[f"attributes/in/label{tag}"]).double().mean()
+        assert_close(share, pack[f"attributes/out/mean_accuracy_percent{tag}"], 1e-6)
+    within = (mean_year(year_shares(pack["age/in/logits"])) - pack["age/in/age"]).abs() <= 5
+    assert_close(100 * within.double().mean(), pack["age/out/cs5_percent"], 1e-6)
+
+
 @pytest.mark.parametrize("rows", ["base", "full"])
 def test_the_total_equals_the_recorded_one(pack: Pack, rows: str) -> None:
     start = f"total/{rows}/"
     losses = {}
     for name in pack.cfg[f"total_{rows}_order"]:
         own = f"{start}in/{name}/"
-        kind = next(task.kind for task in FULL if task.name == name)
+        kind = KIND_OF_PREFIX[name.split("_")[0]]
         if kind == "identity":
             cosine = F.normalize(pack[own + "output"]) @ F.normalize(pack[f"{start}in/classifier"]).T
             one_hot = F.one_hot(pack[own + "label"], cosine.shape[1])

@@ -12,6 +12,7 @@ from transface.data.crops.landmark_sets import LANDMARK_SETS
 from transface.losses.ages import mean_year, year_shares
 from transface.metrics.points import box_unit, diagonal_unit, distance_between, error_curve, point_errors
 from transface.metrics.regions import confusion_matrix, mean_f1, region_f1
+from transface.metrics.verification import verify_pairs
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +20,14 @@ def pack(shared: Path) -> Pack:
     return Pack(shared, "metrics")
 
 
-@pytest.mark.parametrize("name", ["300w", "cofw", "wflw", "aflw"])
-def test_errors_in_original_pixels_equal_the_recorded_ones(pack: Pack, name: str) -> None:
+def test_errors_in_original_pixels_equal_the_recorded_ones(pack: Pack) -> None:
+    names = {key.split("/")[0] for key in pack.below("landmarks/") if "/in/pred_landmark_normalised" in key}
+    assert names
+    for name in sorted(names):
+        assert_errors_are_the_recorded_ones(pack, name)
+
+
+def assert_errors_are_the_recorded_ones(pack: Pack, name: str) -> None:
     start = f"landmarks/{name}/"
     arrays = {key: pack.arrays[start + key] for key in pack.below(start)}
     aligned = arrays["in/pred_landmark_normalised"] * 512 - 0.5
@@ -41,8 +48,9 @@ def test_errors_in_original_pixels_equal_the_recorded_ones(pack: Pack, name: str
             np.testing.assert_allclose(errors, arrays[f"out/nme_per_image_{unit}"], rtol=2e-5)
             np.testing.assert_allclose(errors.mean(), arrays[f"out/{unit}"], rtol=2e-6)
             checked += 1
-        for percent in (7, 10):
-            if f"out/auc_{unit}_{percent}" in arrays:
+        for key in arrays:
+            if key.startswith(f"out/auc_{unit}_"):
+                percent = int(key.rsplit("_", 1)[1])
                 recorded = np.asarray(arrays[f"out/nme_per_image_{unit}"], np.float64)
                 curve = error_curve(recorded, percent / 100)
                 np.testing.assert_allclose(curve.errors, arrays["out/ced_x"], atol=1e-12)
@@ -52,11 +60,13 @@ def test_errors_in_original_pixels_equal_the_recorded_ones(pack: Pack, name: str
     assert checked
 
 
-@pytest.mark.parametrize(("case", "threshold"), [("edge_case_box_7", 0.07), ("edge_case_ocular_10", 0.10)])
-def test_errors_next_to_the_threshold_count_as_recorded(pack: Pack, case: str, threshold: float) -> None:
-    curve = error_curve(pack.arrays[f"landmarks/{case}/in/nme_per_image"], threshold)
-    np.testing.assert_allclose(curve.auc, pack.arrays[f"landmarks/{case}/out/auc"], atol=1e-6)
-    np.testing.assert_allclose(curve.failure_rate, pack.arrays[f"landmarks/{case}/out/fr"], atol=1e-6)
+def test_errors_next_to_the_threshold_count_as_recorded(pack: Pack) -> None:
+    cases = {key.split("/")[0] for key in pack.below("landmarks/") if key.startswith("edge_case_")}
+    assert cases
+    for case in cases:  # edge_case_box_7: the threshold in percent
+        curve = error_curve(pack.arrays[f"landmarks/{case}/in/nme_per_image"], int(case.rsplit("_", 1)[1]) / 100)
+        np.testing.assert_allclose(curve.auc, pack.arrays[f"landmarks/{case}/out/auc"], atol=1e-6)
+        np.testing.assert_allclose(curve.failure_rate, pack.arrays[f"landmarks/{case}/out/fr"], atol=1e-6)
 
 
 def test_confusion_and_f1_equal_the_recorded_ones(pack: Pack) -> None:
@@ -91,3 +101,12 @@ def test_expression_and_attribute_accuracy_equal_the_recorded_ones(pack: Pack) -
     given = (pack["attributes/in/logits"] > 0).to(torch.int64)
     share = 100 * (given == pack["attributes/in/label"]).double().mean(0)
     np.testing.assert_allclose(share, pack.arrays["attributes/out/accuracy_percent_per_attribute"], rtol=1e-6)
+    np.testing.assert_allclose(share.mean(), pack.arrays["attributes/out/mean_accuracy_percent"], rtol=1e-6)
+
+
+def test_verification_equals_the_recorded_one(pack: Pack) -> None:
+    embeddings = pack["verification/in/embedding"] + pack["verification/in/embedding_of_flipped"]
+    result = verify_pairs(embeddings.numpy(), pack.arrays["verification/in/issame"])
+    np.testing.assert_allclose(result.fold_accuracies, pack.arrays["verification/out/accuracy_per_fold"], atol=1e-12)
+    np.testing.assert_allclose(result.accuracy_mean, pack.arrays["verification/out/accuracy_mean"], atol=1e-12)
+    np.testing.assert_allclose(result.accuracy_std, pack.arrays["verification/out/accuracy_std"], atol=1e-12)

@@ -41,7 +41,12 @@ def count(part: torch.nn.Module) -> int:
 
 @pytest.mark.parametrize(
     ("kind", "published"),
-    [("base", 103_200_001), ("full", 103_335_681), ("naive", 178_911_058), ("stage2_rafdb", 103_335_681 + 985_600)],
+    [
+        ("base", 103_200_001),
+        ("full", 103_335_681),
+        ("naive", 178_911_058),
+        *((f"stage2_{name}", 103_335_681 + 985_600) for name in ("rafdb", "morph2", "celeba")),
+    ],
 )
 def test_parameter_counts_and_shapes_are_the_published_ones(
     recorded: dict[str, Any], kind: str, published: int
@@ -60,12 +65,16 @@ def test_parameter_counts_and_shapes_are_the_published_ones(
 
 
 def test_the_second_stage_trains_what_the_released_one_trains(recorded: dict[str, Any]) -> None:
-    own = model("stage2_rafdb")
-    assert start_second_stage(own) == recorded["models"]["stage2_rafdb"]["parameters"]["trainable"]
+    own = model("stage2")
+    num_trained = start_second_stage(own)
     trained = {name for name, parameter in own.named_parameters() if parameter.requires_grad}
-    released = {our_key(name) for name in recorded["models"]["stage2_rafdb"]["trainable_names"]} - {None}
-    assert trained == released | {"memory.layer_embedding"}
     assert not own.encoder.training
+    second_stages = [one for name, one in recorded["models"].items() if name.startswith("stage2")]
+    assert second_stages
+    for stage in second_stages:
+        assert num_trained == stage["parameters"]["trainable"]
+        released = {our_key(name) for name in stage["trainable_names"]} - {None}
+        assert trained == released | {"memory.layer_embedding"}
 
 
 def test_a_pattern_that_names_nothing_is_refused() -> None:
@@ -85,7 +94,8 @@ def test_learning_rates_of_every_recorded_update_are_the_released_ones(recorded:
 def test_stochastic_depth_grows_as_released(recorded: dict[str, Any]) -> None:
     blocks = model("base").encoder.transformer.resblocks
     rates = [getattr(block.drop_path, "drop_prob", 0.0) for block in blocks]
-    np.testing.assert_allclose(rates, recorded["models"]["base"]["drop_path_per_block"], rtol=1e-6)
+    for own in recorded["models"].values():
+        np.testing.assert_allclose(rates, own["drop_path_per_block"], rtol=1e-6)
 
 
 def test_orders_are_the_recorded_ones_also_after_a_resume(recorded: dict[str, Any]) -> None:
