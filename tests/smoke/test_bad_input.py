@@ -310,6 +310,28 @@ def test_resuming_a_run_that_has_ended_does_nothing_and_says_so(
     assert not [warning for warning in recwarn if "not resumable" in str(warning.message)]
 
 
+def test_an_ended_run_keeps_what_it_recorded_whatever_a_resume_says(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its weights were trained with seed 0: a config, a result or a number of seconds of seed 1 would be of nothing."""
+    monkeypatch.chdir(tmp_path)
+    words = ["train", *SHORT, f"data.root={pack}", "trainer.max_steps=-1", "trainer.max_epochs=1"]
+    assert main(words) == 0
+    folder = tmp_path / "runs/demo"
+    (folder / "finished.json").write_text('{"monitor": "val/mean/accuracy", "value": 0.75}\n')
+    kept = ("config.yaml", "environment.json", "trained.json", "finished.json")
+    before = {name: (folder / name).read_bytes() for name in kept}
+    capsys.readouterr()
+    assert main([*words, "resume=true", "seed=1"]) == 0
+    said = capsys.readouterr().out
+    assert "training had ended at step 3 already" in said
+    assert "nothing was trained, so these settings change nothing: seed 0 -> 1" in said
+    assert {name: (folder / name).read_bytes() for name in kept} == before
+    assert main([*words[:-1], "resume=true", "trainer.max_steps=1"]) == 0
+    assert "ends before it" in capsys.readouterr().out
+    assert (folder / "finished.json").read_bytes() == before["finished.json"]
+
+
 def test_a_file_that_is_no_checkpoint_to_go_on_from(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:
     kept = tmp_path / "runs" / "demo" / "checkpoints" / "step-000000002" / "trainer.ckpt"
     kept.parent.mkdir(parents=True)

@@ -22,7 +22,14 @@ from transface.cli.runs.child_processes import children_repeat, refuse_machine_a
 from transface.cli.runs.loggers import log_config, make_loggers
 from transface.cli.runs.planned_run import print_plan
 from transface.cli.runs.recorded_run import repeat_of
-from transface.cli.runs.run_folder import checkpoint_of, environment_of, prepare_folder, record_environment, record_run
+from transface.cli.runs.run_folder import (
+    checkpoint_of,
+    environment_of,
+    is_newest_of,
+    prepare_folder,
+    record_environment,
+    record_run,
+)
 from transface.cli.runs.sizes_from_weights import take_sizes_from_weights
 from transface.cli.runs.trained_images import names_of_data, refuse_trained
 from transface.cli.runs.trained_model import record_trained
@@ -93,20 +100,29 @@ def train(cfg: DictConfig) -> float | None:
         refuse_trained_images(cfg, part.protocols, data)
     check_monitors(cfg, trainer, module)
     changes: list[str] = []
+    trained_with: dict[str, Any] = {}
     if resume is not None:
         stored = read_checkpoint(resume)
         module.check_checkpoint(stored, resume)  # before anything is moved for it
         if (ended := ended_before(cfg, stored)) is not None:
             print(ended, flush=True)
             return None
-        changes = changed_settings((stored.get("transface") or {}).get("config") or {}, plain(cfg))
+        trained_with = (stored.get("transface") or {}).get("config") or {}
+        changes = changed_settings(trained_with, plain(cfg))
+        if has_ended(cfg, stored):  # Lightning would begin training to find that there is nothing to train
+            trainer.fit_loop.epoch_loop.max_steps = int(stored["global_step"])
     environment = environment_of(world_size=trainer.world_size, cfg=cfg)  # the command as it was given
     said = [*classes_told(module.network), *([f"changed since the checkpoint: {told(changes)}"] if changes else [])]
     start = RunStart.put_before(trainer, partial(begin_run, cfg, trainer, resume, said, environment))
     started = time.perf_counter()
     with children_repeat(cfg):
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=None if resume is None else True)
-        start.begin(trainer)  # of a run that had ended before, which takes no step
+        if not start.begun and resume is not None and is_newest_of(folder, resume):
+            # What the run recorded of itself stays true of its weights, whatever this command says.
+            if changes and trainer.is_global_zero:
+                print(f"nothing was trained, so these settings change nothing: {told(changes)}", flush=True)
+            return finish(cfg, trainer, module, config=trained_with | {"protocol": plain(cfg.get("protocol"))})
+        start.begin(trainer)  # of another run that had ended, which takes no step here
         if trainer.is_global_zero:
             record_trained(folder, module, data, trainer, started=started, resumed=resume is not None)
         return finish(cfg, trainer, module)
@@ -218,16 +234,30 @@ def open_model(path: str) -> Any:
 
 def ended_before(cfg: DictConfig, checkpoint: Mapping[str, Any]) -> str | None:
     """Return the line to print where a checkpoint is already beyond the end that the command names, else None."""
-    steps = int(checkpoint.get("global_step", 0))
-    epochs = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
-    for name, done in (("max_epochs", epochs), ("max_steps", steps)):
+    done = steps_and_epochs(checkpoint)
+    for name in done:
         limit = cfg.trainer.get(name)
-        if isinstance(limit, int) and 0 < limit < done:
+        if isinstance(limit, int) and 0 < limit < done[name]:
             return (
-                f"nothing is trained: the checkpoint is of step {steps} after {epochs} whole epochs, and"
-                f" trainer.{name}={limit} ends before it; a larger one continues training"
+                f"nothing is trained: the checkpoint is of step {done['max_steps']} after {done['max_epochs']} whole"
+                f" epochs, and trainer.{name}={limit} ends before it; a larger one continues training"
             )
     return None
+
+
+def has_ended(cfg: DictConfig, checkpoint: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint is of the very end that the command names."""
+    done = steps_and_epochs(checkpoint)
+    return any(isinstance(limit := cfg.trainer.get(name), int) and limit == done[name] > 0 for name in done)
+
+
+def steps_and_epochs(checkpoint: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many steps and whole epochs a checkpoint was trained for, by the settings that limit them."""
+    loop = checkpoint["loops"]["fit_loop"]
+    batches = loop["epoch_loop.batch_progress"]
+    at_its_end = batches.get("is_last_batch") and batches["current"]["completed"] < batches["current"]["processed"]
+    epochs = int(loop["epoch_progress"]["current"]["processed"]) + bool(at_its_end)
+    return {"max_epochs": epochs, "max_steps": int(checkpoint.get("global_step", 0))}
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -319,14 +349,16 @@ def validations_of(trainer: Any) -> list[Any]:
     return [part for part in trainer.callbacks if isinstance(part, ProtocolValidation)]
 
 
-def finish(cfg: DictConfig, trainer: Any, module: Any) -> float | None:
-    """Write the results of the last validation and the report on rank 0, and return the monitored metric."""
+def finish(cfg: DictConfig, trainer: Any, module: Any, *, config: Mapping[str, Any] | None = None) -> float | None:
+    """Write the results of the last validation and the report on rank 0, and return the monitored metric; `config` is
+    what the weights were trained with, None: cfg.
+    """
     validations = validations_of(trainer)
     for part in validations:
         part.validate_after_all(trainer, module)
     if trainer.is_global_zero:
         if module.validated_at == trainer.global_step:
-            write_results(cfg, validations)
+            write_results(Path(cfg.paths.run), validations, plain(cfg) if config is None else config)
         if cfg.get("report"):
             write_report(Path(cfg.paths.run))
     value = trainer.callback_metrics.get(cfg.monitor)
@@ -339,18 +371,17 @@ def finish(cfg: DictConfig, trainer: Any, module: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def write_results(cfg: DictConfig, validations: Iterable[Any]) -> None:
+def write_results(folder: Path, validations: Iterable[Any], config: Mapping[str, Any]) -> None:
     """Write what the final weights were validated with to results/, so that runs and trials can be compared pair by
     pair.
     """
     from transface.evaluation.protocol import stamped
     from transface.evaluation.results import write_result
 
-    folder = Path(cfg.paths.run)
     results = [result for part in validations for result in part.results]
     checkpoint = str(folder / "checkpoints" / "last")
     for result in stamped(
-        results, label=folder.name, checkpoint=checkpoint, config=plain(cfg), commit=code_commit() or ""
+        results, label=folder.name, checkpoint=checkpoint, config=dict(config), commit=code_commit() or ""
     ):
         write_result(result, folder / "results")
 

@@ -112,7 +112,7 @@ class TrainingData(lightning.LightningDataModule):
         size = self.device_batch_size(devices=world_size, accumulation=accumulation)
         if rank == 0:
             self.log_batch(size, BatchDivision(world_size, accumulation))
-        self._sampler = RankBatches(self.order, size, rank=rank, world_size=world_size)
+        self._sampler = RankBatches(self.order, size, rank=rank, world_size=world_size, accumulation=accumulation)
         if self._position is not None:
             # Not set_epoch: the trainer asks for the loader first when it counts the steps, before it knows the epoch
             # it resumes in.
@@ -208,13 +208,14 @@ class TrainingData(lightning.LightningDataModule):
 class JointTrainingData(lightning.LightningDataModule):
     """Batches of several data sets in every step: a mapping from each one's name to its batch.
 
-    An epoch has `steps_per_epoch` batches of every data set; a set that ends earlier begins anew in another order, one
-    that is larger continues where the previous epoch ended. The position in each is exact on resume.
+    An epoch has `steps_per_epoch` optimizer steps, each with a batch of every data set; a set that ends earlier begins
+    anew in another order, one that is larger continues where the previous epoch ended. The position in each is exact on
+    resume.
 
     Args:
         datasets: by name.
-        steps_per_epoch: batches of an epoch; None: as many as walk the largest data set once, counted in its own
-            batches.
+        steps_per_epoch: optimizer steps of an epoch, whatever number of batches each accumulates; None: as many as walk
+            the largest data set once, counted in its own batches.
 
     Raises:
         ValueError: for no data set, or fewer than one step.
@@ -252,7 +253,7 @@ class JointTrainingData(lightning.LightningDataModule):
         trainer = self._trainer()
         devices, accumulation = trainer.world_size, trainer.accumulate_grad_batches
         sizes = {
-            name: data.device_batch_size(devices=devices, accumulation=accumulation) * devices
+            name: data.device_batch_size(devices=devices, accumulation=accumulation) * devices * accumulation
             for name, data in self.datasets.items()
         }
         steps = self.steps_per_epoch or max(self._own_orders[name].num_samples // size for name, size in sizes.items())

@@ -73,8 +73,9 @@ def run_data(
 ) -> lightning.Trainer:
     """Train through RecognitionData: two epochs of five batches of eight."""
     accumulation = settings.pop("accumulate_grad_batches", 1)
+    total = settings.pop("total_batch_size", 8 * accumulation)
     data = RecognitionData(
-        source=NoiseFaces(), total_batch_size=8 * accumulation, num_workers=settings.pop("num_workers", 0), seed=5
+        source=NoiseFaces(), total_batch_size=total, num_workers=settings.pop("num_workers", 0), seed=5
     )
     settings = {
         "max_epochs": 2,

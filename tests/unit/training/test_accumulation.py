@@ -49,7 +49,7 @@ class Faces:
         return FaceBatch(self.images[keys], keys % 5, keys)
 
 
-def trained(classifier: type, optimizer: Any, accumulation: int) -> dict[str, Tensor]:
+def trained(classifier: type, optimizer: Any, accumulation: int, *, total: int = 16) -> dict[str, Tensor]:
     torch.manual_seed(1)
     module = RecognitionModule(
         Pixels().double(),
@@ -58,11 +58,11 @@ def trained(classifier: type, optimizer: Any, accumulation: int) -> dict[str, Te
         flip_probability=0.0,
         clip_norm=1.0,
     )
-    data = RecognitionData(source=Faces(), total_batch_size=16, num_workers=0)
+    data = RecognitionData(source=Faces(), total_batch_size=total, num_workers=0)
     settings = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_progress_bar": False}
     trainer = make_trainer(max_epochs=1, accumulate_grad_batches=accumulation, **settings)
     trainer.fit(module, datamodule=data)
-    assert trainer.global_step == 10
+    assert trainer.global_step == 160 // total
     return {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
 
 
@@ -74,3 +74,10 @@ def test_accumulated_batches_equal_a_larger_one(classifier: type, optimizer: Any
         torch.testing.assert_close(
             accumulated[name], value, rtol=1e-10, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+def test_images_that_fill_no_whole_step_are_left_out_however_many_batches_a_step_accumulates() -> None:
+    # 3 steps of 48 images and 16 more: of batches of 12 they would make a step of their own, at the whole rate.
+    whole, accumulated = (trained(FullSoftmax, partial(SGD, lr=0.1), n, total=48) for n in (1, 4))
+    for name, value in whole.items():
+        torch.testing.assert_close(accumulated[name], value, rtol=1e-10, atol=1e-10)

@@ -31,14 +31,16 @@ class Numbers:
         return FaceBatch(torch.zeros(len(keys), 3, 1, 1, dtype=torch.uint8), keys, keys)
 
 
-def joint(*, steps: int | None = None, num_workers: int = 0, rank: int = 0, world_size: int = 1) -> JointTrainingData:
+def joint(
+    *, steps: int | None = None, num_workers: int = 0, rank: int = 0, world_size: int = 1, accumulation: int = 1
+) -> JointTrainingData:
     sets = {
         name: TrainingData(Numbers(count), total_batch_size=BATCH[name], num_workers=num_workers, seed=7)
         for name, count in SIZES.items()
     }
     data = JointTrainingData(sets, steps_per_epoch=steps)
     data.trainer = SimpleNamespace(  # type: ignore[assignment]
-        world_size=world_size, global_rank=rank, current_epoch=0, accumulate_grad_batches=1
+        world_size=world_size, global_rank=rank, current_epoch=0, accumulate_grad_batches=accumulation
     )
     return data
 
@@ -70,6 +72,14 @@ def test_an_epoch_walks_the_largest_set_once_and_the_small_one_again() -> None:
     assert len(set(large)) == len(large) == 20
     assert sorted(small[:5]) == sorted(small[5:]) == list(range(5))
     assert small[:5] != small[5:]
+
+
+@pytest.mark.parametrize("steps", [3, None])
+def test_an_epoch_sees_as_many_images_however_many_batches_a_step_accumulates(steps: int | None) -> None:
+    whole, halves = walk(joint(steps=steps), 0), walk(joint(steps=steps, accumulation=2), 0)
+    assert len(halves) == 2 * len(whole)
+    for name in SIZES:
+        assert run_on(halves, name) == run_on(whole, name)
 
 
 def test_a_large_set_goes_on_where_the_epoch_before_ended() -> None:

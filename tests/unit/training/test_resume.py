@@ -223,6 +223,27 @@ def test_a_run_made_longer_has_the_rates_of_its_new_length_from_the_first_step_o
     assert longer.seen[0] > 0
 
 
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+@pytest.mark.parametrize("by_validation", [True, False])
+def test_an_epoch_that_had_ended_is_whole_however_many_batches_one_has_now(
+    make_module: Any, train_on_data: Any, tmp_path: Path, by_validation: bool
+) -> None:
+    """Twice the batches an epoch: the rest of them was taken from the next one, whose images came twice."""
+    writer = CheckpointWriter(tmp_path, every_n_steps=5 if by_validation else None)
+    train_on_data(new_module(make_module), [writer], max_epochs=1)
+    seen = SeenKeys()
+    resumed = train_on_data(
+        new_module(make_module),
+        [seen],
+        max_epochs=2,
+        total_batch_size=4,
+        ckpt_path=complete_checkpoints(tmp_path)[-1] / "trainer.ckpt",
+    )
+    images = [key for batch in seen.keys for key in batch]
+    assert len(images) == len(set(images)) == 40
+    assert (resumed.global_step, resumed.current_epoch) == (15, 2)
+
+
 def test_what_is_no_state_of_this_run_is_refused_before_anything_is_loaded(
     make_module: Any, train_on_data: Any, tmp_path: Path
 ) -> None:

@@ -45,7 +45,7 @@ OF_A_SWEEP = (
     "optimization_results.yaml",
     "submitit",
 )
-FINISHED = "finished.json"
+FINISHED, TRAINED = "finished.json", "trained.json"
 LOCK = (  # held by the process that trains in the folder; it stays where it is, for a moved file holds nobody off
     ".running"
 )
@@ -113,6 +113,14 @@ def named_checkpoint(path: Path) -> Path:
     return find_checkpoint(whole[-1] if whole else path).resolve()
 
 
+def is_newest_of(folder: Path, checkpoint: Path) -> bool:
+    """Return whether a trainer's file is that of the newest checkpoint of a run's folder."""
+    from transface.training.checkpoints.reader import complete_checkpoints
+
+    whole = complete_checkpoints(folder / "checkpoints")
+    return bool(whole) and whole[-1].resolve() == checkpoint.resolve().parent
+
+
 def go_on_from(folder: Path, checkpoint: Path) -> None:
     """Make the run's folder what it was when the checkpoint was written, later checkpoints set aside, or empty if it is
     another run's.
@@ -133,22 +141,27 @@ def go_on_from(folder: Path, checkpoint: Path) -> None:
 
 
 def set_later_aside(folder: Path, step: int) -> None:
-    """Move the run's checkpoints after `step` to `<folder>/previous/<n>/checkpoints`: the run would take them for its
-    own later ones.
+    """Move to `<folder>/previous/<n>` what the run would take for its own of a later moment: its checkpoints after
+    `step`, and what was measured at an earlier end of it (results, report), which is not of the weights it will have.
     """
     from transface.training.checkpoints.reader import complete_checkpoints
 
     later = [path for path in complete_checkpoints(folder / "checkpoints") if int(path.name[5:]) > step]
-    if not later:
+    measured = [path for path in (folder / "results").glob("*") if path.is_file()]
+    measured += [path for path in (folder / "report", folder / TRAINED) if path.exists()]
+    if not later and not measured:
         return
-    target = place_aside(folder) / "checkpoints"
-    target.mkdir()
-    for path in later:
-        shutil.move(path, target / path.name)
+    target = place_aside(folder)
+    for path in [*later, *measured]:
+        place = target / path.relative_to(folder)
+        place.parent.mkdir(exist_ok=True)
+        shutil.move(path, place)
     for link in (folder / "checkpoints").iterdir():
         if link.is_symlink() and not link.exists():
             link.unlink()
-    print(f"{len(later)} later checkpoint{'s' if len(later) > 1 else ''} of {folder} moved to {target}", flush=True)
+    words = [f"{len(later)} later checkpoint{'s' if len(later) > 1 else ''}"] if later else []
+    words += ["what was measured of it at its earlier end"] if measured else []
+    print(f"{' and '.join(words)} moved from {folder} to {target}", flush=True)
 
 
 def place_aside(folder: Path) -> Path:

@@ -20,6 +20,11 @@ class RunStart(Callback):
         self._loggers = loggers
         self._begun = False
 
+    @property
+    def begun(self) -> bool:
+        """Whether the run has begun: one that had ended before takes no step."""
+        return self._begun
+
     @classmethod
     def put_before(cls, trainer: Any, begin: Callable[[list[Any]], None]) -> "RunStart":
         """Take the loggers of a trainer until its first step, and return the callback that it begins with."""

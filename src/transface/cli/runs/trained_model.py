@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from transface.artifacts import write_whole
-
-FILE = "trained.json"
+from transface.cli.runs.run_folder import TRAINED
 
 
 def describe_trained(module: Any, data: Any, trainer: Any, *, seconds: float, resumed: bool) -> dict[str, Any]:
@@ -29,6 +28,7 @@ def describe_trained(module: Any, data: Any, trainer: Any, *, seconds: float, re
         "images": sum(len(part.dataset) for part in parts if hasattr(part, "dataset")),
         "identities": sum(people) if people else None,
         "steps": int(trainer.global_step),
+        "images_per_step": images_per_step(data, trainer),
         "epochs": int(trainer.current_epoch),
         "devices": int(trainer.world_size),
         "seconds": round(seconds, 1),
@@ -37,7 +37,18 @@ def describe_trained(module: Any, data: Any, trainer: Any, *, seconds: float, re
     return {name: value for name, value in found.items() if value not in (None, [])}
 
 
+def images_per_step(data: Any, trainer: Any) -> int | None:
+    """Return the images of an optimizer step over all devices and accumulated batches, of all data sets together; None
+    of data that does not tell.
+    """
+    of_device = getattr(data, "device_batch_size", None)
+    if of_device is None:
+        return None
+    devices, accumulation = int(trainer.world_size), int(trainer.accumulate_grad_batches)
+    return int(of_device(devices=devices, accumulation=accumulation)) * devices * accumulation
+
+
 def record_trained(folder: Path, module: Any, data: Any, trainer: Any, *, started: float, resumed: bool) -> None:
     """Write what was trained into the run's folder; `started` is the time.perf_counter() at which training began."""
     content = describe_trained(module, data, trainer, seconds=time.perf_counter() - started, resumed=resumed)
-    write_whole(folder / FILE, json.dumps(content, indent=1) + "\n")
+    write_whole(folder / TRAINED, json.dumps(content, indent=1) + "\n")

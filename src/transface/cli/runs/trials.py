@@ -57,7 +57,8 @@ def in_trials(task: Task) -> Task:
         if hydra.mode != RunMode.MULTIRUN:
             with sole_use(Path(cfg.paths.run), wait=False):
                 value = task(cfg)
-                write_finished(Path(cfg.paths.run), cfg, value)
+                if not (Path(cfg.paths.run) / FINISHED).is_file():  # it stays where nothing was trained
+                    write_finished(Path(cfg.paths.run), cfg, value)
             return value
         return run_trial(placed(cfg, Path(hydra.runtime.output_dir)), task, list(hydra.overrides.task))
 

@@ -28,6 +28,8 @@ class RankBatches(Sampler[list[int]]):
         order: what to walk, see `orders.py`.
         batch_size: samples a rank.
         rank, world_size: which of how many ranks this is.
+        accumulation: global batches of one optimizer step: an epoch holds whole steps, so that none is of fewer images
+            than the others at the same learning rate.
         tail: what happens to the samples after the last whole global batch: "drop" leaves them out (others each epoch,
             as the order changes), "pad" fills the last global batch with the first samples of the epoch's order.
 
@@ -42,6 +44,7 @@ class RankBatches(Sampler[list[int]]):
         *,
         rank: int = 0,
         world_size: int = 1,
+        accumulation: int = 1,
         tail: Literal["drop", "pad"] = "drop",
     ) -> None:
         if batch_size < 1 or not 0 <= rank < world_size:
@@ -51,6 +54,8 @@ class RankBatches(Sampler[list[int]]):
             )
         if tail not in ("drop", "pad"):
             raise ValueError(f"tail must be 'drop' or 'pad', got {tail!r}")
+        if accumulation < 1 or (accumulation > 1 and tail == "pad"):
+            raise ValueError(f"accumulation must be at least 1, and 1 with tail='pad', got {accumulation}")
         if batch_size % order.group:
             raise ValueError(
                 f"batch_size must be a multiple of {order.group} (P identities x K images), got {batch_size}"
@@ -59,6 +64,7 @@ class RankBatches(Sampler[list[int]]):
         self.batch_size = batch_size
         self.rank = rank
         self.world_size = world_size
+        self.accumulation = accumulation
         self.tail = tail
         self.epoch = 0
         self._consumed = 0  # samples of this epoch's order before the first batch of the next __iter__
@@ -67,9 +73,10 @@ class RankBatches(Sampler[list[int]]):
         self._order_sum: int | None = None  # a checksum of this epoch's order, once it is known
         self._stated_sum: int | None = None  # the one of the position that was loaded
         if self._remaining() == 0:
+            parts = f"{world_size} x {batch_size}" + (f" x {accumulation}" if accumulation > 1 else "")
             raise ValueError(
-                f"{order.num_samples} samples make no global batch of {world_size} x {batch_size}: take a smaller"
-                " batch (data.total_batch_size)"
+                f"{order.num_samples} samples make no global batch of {parts}: take a smaller batch"
+                " (data.total_batch_size)"
             )
 
     @property
@@ -84,7 +91,10 @@ class RankBatches(Sampler[list[int]]):
 
     def _remaining(self) -> int:
         left, size = self.order.num_samples - self._consumed, self.batch_size * self.world_size
-        return left // size if self.tail == "drop" else -(-left // size)
+        if self.tail == "pad":
+            return -(-left // size)
+        whole = left // size
+        return max(whole - (self._batches + whole) % self.accumulation, 0)
 
     def __len__(self) -> int:
         """Return the batches of this epoch, those before the position it was resumed at included."""

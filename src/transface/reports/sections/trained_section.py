@@ -30,8 +30,11 @@ def trained_cells(trained: Mapping[str, Any], config: Mapping[str, Any]) -> list
     steps = trained.get("steps")
     count = trained.get("epochs")
     epochs = "" if count is None else f", {count} epoch{'s' if count != 1 else ''}"
-    batch = config.get("data", {}).get("total_batch_size") if isinstance(config.get("data"), Mapping) else None
-    of_batch = f" of {batch} images" if isinstance(batch, int) else ""
+    batch = trained.get("images_per_step")
+    if batch is None:  # of a run before this was told
+        data_settings = config.get("data")
+        batch = data_settings.get("total_batch_size") if isinstance(data_settings, Mapping) else None
+    of_batch = f" of {batch:,} images" if isinstance(batch, int) else ""
     return [
         str(trained.get("network", "")),
         "" if parameters is None else f"{parameters:,}{frozen}",

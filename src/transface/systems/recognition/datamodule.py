@@ -69,8 +69,8 @@ class RecognitionSets(JointTrainingData):
     Args:
         sets: by name, settings of RecognitionData that are the set's own (root, total_batch_size, order, ...); the seed
             of each is the common one, plus its number.
-        steps_per_epoch: batches of an epoch; None: as many as walk the largest set once, counted in its own batches. A
-            set that ends earlier begins anew in another order; a position in each is kept.
+        steps_per_epoch: optimizer steps of an epoch; None: as many as walk the largest set once, counted in its own
+            batches. A set that ends earlier begins anew in another order; a position in each is kept.
         seed: of the orders of images.
         common: settings of RecognitionData that all sets share.
 

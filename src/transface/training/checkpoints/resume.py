@@ -21,6 +21,7 @@ COMPUTED = (
     "capturable",
     "differentiable",
 )  # how a step is computed, not what it is
+MORE_BATCHES = 2**40  # than any epoch has
 
 
 def stated_settings(optimizer: Optimizer) -> list[dict[str, Any]]:
@@ -110,6 +111,7 @@ def upgrade(checkpoint: dict[str, Any]) -> None:
     loops = checkpoint.get("loops")
     if isinstance(loops, dict) and "fit_loop" in loops:
         count_begun_epoch(loops["fit_loop"])
+        count_whole_epoch(loops["fit_loop"])
 
 
 def count_begun_epoch(fit_loop: dict[str, Any]) -> None:
@@ -120,6 +122,18 @@ def count_begun_epoch(fit_loop: dict[str, Any]) -> None:
     if batches["completed"] < batches["processed"]:
         for counts in fit_loop["epoch_progress"].values():
             counts["ready"] = counts["started"] = counts["processed"] + 1
+
+
+def count_whole_epoch(fit_loop: dict[str, Any]) -> None:
+    """Set in place the batches of an epoch that was saved at its end to more than any epoch has.
+
+    Lightning takes an epoch for whole that has as many batches as the run now has in one; where those are more than
+    before (another batch size or accumulation), it would take the rest of them from the next epoch.
+    """
+    progress = fit_loop["epoch_loop.batch_progress"]
+    counts = progress["current"]
+    if progress.get("is_last_batch") and counts["completed"] < counts["processed"]:
+        counts |= dict.fromkeys(("ready", "started", "processed"), MORE_BATCHES) | {"completed": MORE_BATCHES - 1}
 
 
 def check_checkpoint(

@@ -69,6 +69,21 @@ def test_going_back_to_an_own_checkpoint_sets_the_later_ones_aside(run: Path, na
     assert (run / "metrics.csv").read_text() == f"{HEADER}\n9,91,\n10,,0.5\n"
 
 
+def test_what_was_measured_at_an_earlier_end_is_none_of_a_run_that_goes_on(run: Path) -> None:
+    for name in ("results/lfw_F1.json", "results/lfw_F1.npz", "results/before/lfw_F1.json", "report/report.html"):
+        (run / name).parent.mkdir(exist_ok=True, parents=True)
+        (run / name).write_text(name)
+    (run / "trained.json").write_text('{"steps": 30}')
+    open_run(run, resume=True)
+    assert [path.name for path in (run / "results").iterdir()] == ["before"], "of the weights it began with"
+    assert not (run / "report").exists()
+    assert not (run / "trained.json").exists()
+    aside = run / "previous" / "1"
+    assert (aside / "results" / "lfw_F1.json").read_text() == "results/lfw_F1.json"
+    assert (aside / "report" / "report.html").is_file()
+    assert "step-000000030" in steps_left(run)
+
+
 def test_going_back_to_the_best_keeps_its_link(run: Path) -> None:
     assert (
         open_run(run, resume=str(run / "checkpoints" / "best"))

@@ -1,7 +1,7 @@
 """A report says at its top what was trained."""
 
 from transface.reports.reading.runs import Run
-from transface.reports.sections.trained_section import trained_section
+from transface.reports.sections.trained_section import trained_cells, trained_section
 
 TRAINED = {
     "network": "FaceViT",
@@ -37,3 +37,10 @@ def test_what_is_not_told_is_empty_and_without_anything_there_is_no_section() ->
     assert trained_section([Run("a")]) == []
     (section,) = trained_section([Run("a", trained={"network": "X", "seconds": 12})])
     assert [cell.text for cell in section.blocks[0].rows[0].cells] == ["X", "", "", "", "", "12 s"]
+
+
+def test_the_images_of_a_step_are_those_that_were_taken_and_not_those_of_the_recipe() -> None:
+    config = {"data": {"total_batch_size": 128, "batch_size": 3}}
+    cells = trained_cells({"steps": 9, "images_per_step": 9}, config)
+    assert "9 of 9 images" in cells
+    assert "9 of 128 images" in trained_cells({"steps": 9}, config), "of a run before this was told"
