@@ -223,6 +223,8 @@ def test_an_unknown_config_key(call: Callable[..., Outcome], pack: Path) -> None
         ("schedule.power=-1", "schedule.power must be finite and at least 0, got -1"),
         ("checkpoint.every_n_minutes=-1", "checkpoint.every_n_minutes must be above 0 or null, got -1"),
         ("resume=maybe", "no checkpoint at maybe"),
+        ("protocol=null", "protocol=null: one of its options is needed"),
+        ("+trainer.check_val_every_n_epoch=2", "validation.every_n_steps and validation.every_n_epochs say when"),
         (
             "data.total_batch_size=5 gradient_accumulation=3",
             "data.total_batch_size=5 cannot be dealt to 1 devices x 3 accumulated batches: take 3",

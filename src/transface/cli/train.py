@@ -14,7 +14,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from transface.artifacts import code_commit
-from transface.cli.config.compose import instantiate, plain, run_verb, words_given
+from transface.cli.config.compose import instantiate, plain, run_verb, search_direction, words_given
 from transface.cli.config.errors import UserError, failure_line, is_late, one_line, user_line
 from transface.cli.config.value_types import home_of, parts
 from transface.cli.runs.changed_settings import changed_settings, told
@@ -34,6 +34,8 @@ from transface.cli.runs.sizes_from_weights import take_sizes_from_weights
 from transface.cli.runs.trained_images import names_of_data, refuse_trained
 from transface.cli.runs.trained_model import record_trained
 from transface.cli.runs.trials import in_trials
+from transface.cli.runs.unread_settings import leave_out_replaced_settings, unread_settings
+from transface.progress import is_main_process
 
 log = logging.getLogger(__name__)
 NUM_CLASSES = 20  # named of an answer at the start
@@ -58,6 +60,7 @@ def planned_or_trained(cfg: DictConfig) -> float | None:
         return in_trials(train)(cfg)
     check_settings(cfg)
     cfg = editable(cfg)
+    leave_out_replaced_settings(cfg, words_given())
     leave_out_unfit_parts(cfg)
     print_plan(cfg, with_facts=with_facts)
     return None
@@ -83,11 +86,14 @@ def train(cfg: DictConfig) -> float | None:
     # is exact.
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
     lightning.seed_everything(cfg.seed, verbose=False)
+    leave_out_replaced_settings(cfg, words_given())
     leave_out_unfit_parts(cfg)
     if sizes := take_sizes_from_weights(cfg, words_given()):
         print(f"as {cfg.backbone.weights} has it: {', '.join(sizes)}", flush=True)
     data = instantiate(cfg.data)
     cfg = with_facts(cfg, data.facts())
+    if is_main_process() and (unread := unread_settings(cfg, words_given())):
+        log.warning("these settings change nothing: %s", "; ".join(f"{name} ({why})" for name, why in unread.items()))
     module = instantiate(cfg.system)
     module.open_models(open_model)
     trainer = build_trainer(cfg, resumed=resume is not None)
@@ -178,21 +184,31 @@ def check_monitors(cfg: DictConfig, trainer: Any, module: Any) -> None:
     run; warn where it does not and nobody named that measure: it came with the experiment.
 
     Raises:
-        UserError: for one that the command line names, with those that there will be.
+        UserError: for one that the command line names, with those that there will be; for a direction that is not the
+            measure's.
     """
     from transface.training.callbacks.early_stopping import EarlyStopping
     from transface.training.checkpoints.writer import CheckpointWriter
 
-    found = [part.will_measure(module.network) for part in validations_of(trainer)]
+    validations = validations_of(trainer)
+    found = [part.will_measure(module.network) for part in validations]
     measured = [name for names in found for name in names or ()]
-    if None in found or not measured:
+    parts: list[tuple[str, Any]] = [
+        ("checkpoint", part) for part in trainer.callbacks if isinstance(part, CheckpointWriter)
+    ]
+    parts += [("callbacks.early_stopping", part) for part in trainer.callbacks if isinstance(part, EarlyStopping)]
+    if None in found:
         return
-    monitors = {"monitor": cfg.monitor}
-    for part in trainer.callbacks:
-        if isinstance(part, CheckpointWriter):
-            monitors["checkpoint.monitor"] = part.monitor
-        if isinstance(part, EarlyStopping):
-            monitors["callbacks.early_stopping.monitor"] = part.monitor
+    if not measured:
+        if any(isinstance(part, EarlyStopping) for _, part in parts) and trainer.is_global_zero:
+            log.warning("nothing is validated in this run, so nothing stops it early: see validation.every_n_epochs")
+        return
+    better = {name: way for part in validations for name, way in part.directions.items()}
+    for home, part in parts:
+        refuse_other_direction(f"{home}.mode", part.mode, part.monitor, better, words=("max", "min"))
+    direction = search_direction()
+    refuse_other_direction("hydra.sweeper.direction", direction, cfg.monitor, better, words=("maximize", "minimize"))
+    monitors = {"monitor": cfg.monitor} | {f"{home}.monitor": part.monitor for home, part in parts}
     chosen = {word.lstrip("+").partition("=")[0] for word in words_given()}
     absent = {
         name: value for name, value in monitors.items() if str(value).startswith("val/") and value not in measured
@@ -204,6 +220,28 @@ def check_monitors(cfg: DictConfig, trainer: Any, module: Any) -> None:
             raise UserError(told)
         if trainer.is_global_zero and (name == "monitor" or value != cfg.monitor):
             log.warning("%s, or the last checkpoint is taken as the best and nothing stops early", told)
+
+
+def refuse_other_direction(
+    name: str, stated: str | None, monitor: str | None, better: Mapping[str, str], *, words: tuple[str, str]
+) -> None:
+    """Raise where a setting takes the worst value of a measure for the best.
+
+    Args:
+        name, stated: of the setting; None takes the measure's own direction.
+        monitor: the measure.
+        better: of measures, "higher" or "lower".
+        words: what the setting calls the two.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    own = better.get(str(monitor))
+    if stated is None or own is None or stated == words[own == "lower"]:
+        return
+    raise UserError(
+        f"{name}={stated}, and of {monitor} the {own} value is the better one: give {name}={words[own == 'lower']}"
+    )
 
 
 def leave_out_unfit_parts(cfg: DictConfig) -> None:

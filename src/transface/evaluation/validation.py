@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ class ProtocolValidation(Callback):
 
     Attributes:
         results: of the latest validation.
+        directions: by the name of a value that will be logged, which way is better; known after `will_measure`.
         told_before: called with the results before the first step, on every rank; None: nobody is told.
     """
 
@@ -62,7 +63,16 @@ class ProtocolValidation(Callback):
         self.before = before
         self.told_before: Callable[[list[Result]], None] | None = None
         self.results: list[Result] = []
+        self.directions: dict[str, Better] = {}
         self._whole = False
+
+    @staticmethod
+    def unread_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return the settings that are not read beside the others, by name, with the reason."""
+        if settings.get("before") or not (settings.get("every_n_steps") is settings.get("every_n_epochs") is None):
+            return {}
+        why = "nothing is validated: validation.every_n_steps and every_n_epochs are null"
+        return {f"protocols.{number}": why for number in range(len(settings.get("protocols") or ()))}
 
     def prepare(self, network: nn.Module | None = None) -> None:
         """Read the protocols' lists and hold the headers of their images against what the network takes, so that what
@@ -82,6 +92,7 @@ class ProtocolValidation(Callback):
         if not self._is_wanted():
             return []
         results = rehearsed(self.protocols, network)
+        self.directions = directions_of(results or ())
         return None if results is None else sorted(logged_values(results), key=lambda name: "/mean/" not in name)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

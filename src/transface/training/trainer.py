@@ -24,6 +24,21 @@ DDP_WORDS: dict[str, dict[str, Any]] = {
     "ddp_find_unused_parameters_true": {"find_unused_parameters": True},
     "ddp_find_unused_parameters_false": {"find_unused_parameters": False},
 }
+VALIDATION = "validation.every_n_steps and validation.every_n_epochs say when protocols are measured"
+WRITER = "checkpoints are ours, checkpoint.* sets them (checkpoint.every_n_steps, checkpoint.keep)"
+# Settings of Lightning that have no effect on what is trained here, and what has it instead.
+NOT_READ = {
+    **dict.fromkeys(
+        ("val_check_interval", "check_val_every_n_epoch", "limit_val_batches", "num_sanity_val_steps"), VALIDATION
+    ),
+    **dict.fromkeys(("limit_test_batches", "limit_predict_batches"), "transface evaluate and predict do that"),
+    **dict.fromkeys(("enable_checkpointing", "enable_autolog_hparams"), WRITER),
+    "gradient_clip_algorithm": "system.clip_norm limits the norm of the gradient, which is the one way there is",
+    "use_distributed_sampler": "data.order says in which order images come, and every rank has its part of it",
+    "enable_model_summary": "a report tells the size of the network, and print(model) does",
+    "default_root_dir": "paths.runs and name say where a run lies",
+    "reload_dataloaders_every_n_epochs": "the order of images is a function of seed and epoch",
+}
 log = logging.getLogger(__name__)
 HALF_WEIGHTS = ("16-true", "bf16-true")
 
@@ -76,6 +91,9 @@ def make_trainer(
         raise ValueError(
             "trainer.gradient_clip_val clips every parameter: use system.clip_norm, which clips those the system names"
         )
+    for name, instead in NOT_READ.items():
+        if settings.get(name):  # false and 0 ask for what is so
+            raise ValueError(f"trainer.{name} is read by nothing here: {instead}")
     for name in ("max_epochs", "max_steps"):
         if settings.get(name) == 0:
             raise ValueError(

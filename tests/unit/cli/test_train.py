@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from transface.backbones.features import Output
-from transface.cli.train import classes_told, write_report
+from transface.cli.config.errors import UserError
+from transface.cli.train import classes_told, refuse_other_direction, write_report
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,14 @@ def test_the_classes_of_an_answer_are_told_in_their_order() -> None:
     assert first == "expression is one of neutral, anger"
     assert second.endswith("18, 19 and 3 more")
     assert classes_told(object()) == []
+
+
+@pytest.mark.parametrize(("stated", "better"), [("max", "lower"), ("min", "higher")])
+def test_the_worst_value_of_a_measure_is_not_taken_for_the_best(stated: str, better: str) -> None:
+    with pytest.raises(
+        UserError, match=f"checkpoint.mode={stated}, and of val/mean/x the {better} value is the better"
+    ):
+        refuse_other_direction("checkpoint.mode", stated, "val/mean/x", {"val/mean/x": better}, words=("max", "min"))
+    for fine in (None, "min" if stated == "max" else "max"):
+        refuse_other_direction("checkpoint.mode", fine, "val/mean/x", {"val/mean/x": better}, words=("max", "min"))
+    refuse_other_direction("checkpoint.mode", stated, "val/mean/threshold", {}, words=("max", "min"))

@@ -126,3 +126,10 @@ def test_float32_products_have_the_precision_asked_for() -> None:
         torch.set_float32_matmul_precision(before)
     with pytest.raises(ValueError, match="highest, high, medium or null, got 'low'"):
         make_trainer(accelerator="cpu", logger=False, float32_matmul_precision="low")
+
+
+@pytest.mark.parametrize("name", ["val_check_interval", "check_val_every_n_epoch", "enable_checkpointing"])
+def test_a_setting_of_lightning_that_nothing_reads_is_refused_with_what_is_read(name: str) -> None:
+    with pytest.raises(ValueError, match=f"trainer.{name} is read by nothing here: .*(validation|checkpoint)"):
+        make_trainer(accelerator="cpu", **{name: 1})
+    make_trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, num_sanity_val_steps=0)

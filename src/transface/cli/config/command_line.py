@@ -9,6 +9,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from transface.cli.config.config_errors import options_of
 from transface.cli.config.errors import UserError
 
 FLAGS_WITH_A_VALUE = (
@@ -110,6 +111,10 @@ def _as_group(word: str, folder: Path) -> str:
         )  # Hydra would melt them into one
     if value == "null" and (folder / name / "none.yaml").is_file():
         return f"{name}=none"
+    if value == "null" and name not in OPTIONAL_GROUPS and (folder / name).is_dir():
+        hint = "; validation.every_n_epochs=null validates nothing" if name == "protocol" else ""
+        options = ", ".join(options_of(folder, name))
+        raise UserError(f"{name}=null: one of its options is needed, {options}{hint}")
     if not equals or name not in OPTIONAL_GROUPS or not (folder / name).is_dir():
         return word
     return f"{name}='nan'" if value == "nan" else f"{name}={value}"  # a bare nan is a number to Hydra

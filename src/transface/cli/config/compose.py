@@ -157,6 +157,16 @@ def words_given() -> list[str]:
     return [str(word) for word in HydraConfig.get().overrides.task] if HydraConfig.initialized() else []
 
 
+def search_direction() -> str | None:
+    """Return which values of the monitor a search looks for, "maximize" or "minimize"; None where this is no trial of
+    one.
+    """
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    found = HydraConfig.get().sweeper.get("direction")
+    return None if found is None else str(found)
+
+
 def refuse_unknown(cfg: DictConfig, verb: str) -> None:
     """Raise where a config holds a setting that nothing reads: a typo in an experiment's file, which Hydra takes for a
     new key.

@@ -4,6 +4,7 @@ Shapes: n images.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from transface.data.sampling.splits import SHARES, split_hash, stratified_split
 from transface.data.sources.face_labels import LabelledFiles, SetKind, chosen_labels, open_label_files
 from transface.data.sources.labelled import LabelledImages
 from transface.images.fit import Fit
+from transface.told_once import warn_once
+
+log = logging.getLogger(__name__)
 
 
 class LabelledSet:
@@ -108,6 +112,8 @@ def split_of(
     """
     if len(found.split) and (found.split != "").all():
         if (found.split == "val").any():
+            if tuple(shares) != SHARES:
+                warn_once(log, "shares=%s deal nothing: the set brings its own train, val and test", list(shares))
             return found.split
         rest = found.split == "train"
         part = shares[1] / max(shares[0] + shares[1], 1e-9)

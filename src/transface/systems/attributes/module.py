@@ -3,6 +3,7 @@
 MZTS (FG 2023). Sources and choices: docs/papers/mzts.md. Shapes: B images, A attributes.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -75,6 +76,23 @@ class AttributesModule(TrainingModule):
         self.new_lr_factor = new_lr_factor
         self.decay_rule: DecayRule = decay_rule
         self.layer_decay = layer_decay
+
+    @staticmethod
+    def unread_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return the settings of distillation that are not read beside the others, by name, with the reason."""
+        own = dict(settings.get("distillation") or {})
+        if settings["network"]["encoder"].get("zones") in (1, [1]):
+            return {f"distillation.{name}": "backbone.zones=1: there is no other zone to teach" for name in own}
+        shares = {name: own.get(name, 1.0) for name in ("beta", "gamma", "delta")}
+        nothing = "beta, gamma and delta are 0: only labels teach the zones"
+        unread = {
+            "temperature": "" if shares["beta"] else "distillation.beta is 0: no logits are taught",
+            "token_loss": "" if shares["gamma"] else "distillation.gamma is 0: no tokens are taught",
+            "ramp_share": "" if any(shares.values()) else nothing,
+            "teacher_gradient": "" if any(shares.values()) else nothing,
+            "kappa": "" if own.get("zone_weights") == "ladder" else "it is of distillation.zone_weights=ladder",
+        }
+        return {f"distillation.{name}": why for name, why in unread.items() if why}
 
     def losses(self, batch: FaceBatch, generator: torch.Generator) -> NamedLosses:
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32

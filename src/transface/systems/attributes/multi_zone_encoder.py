@@ -73,6 +73,12 @@ class MultiZoneEncoder(nn.Module):
     factor: Tensor
     shift: Tensor
 
+    @staticmethod
+    def unread_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return the settings that are not read beside the others, by name, with the reason."""
+        none = settings.get("zone_tokens") == "none"
+        return {"zone_token_heads": "zone_tokens=none: there is no attention among zones"} if none else {}
+
     def __init__(
         self,
         name: str,

@@ -23,7 +23,7 @@ from transface.systems.generalist.faceptor import Generalist
 from transface.systems.generalist.loss_balance import Balance, FixedWeights
 from transface.systems.generalist.stages import frozen_modules, train_only
 from transface.systems.generalist.task_losses import TASK_LOSSES, landmark_loss, parsing_loss
-from transface.systems.generalist.tasks import Task
+from transface.systems.generalist.tasks import DENSE_KINDS, Task
 from transface.training.module import NamedLosses, OptimizerFactory, TrainingModule
 from transface.training.optimization.parameter_groups import DecayRule, group_parameters
 from transface.training.optimization.schedules import Schedule
@@ -125,6 +125,29 @@ class GeneralistModule(TrainingModule):
         self.num_trained = train_only(network, trained) if trained else None
         freeze_unreached(network)
         self._frozen = frozen_modules(network) if trained or getattr(network, "second_stage", False) else ()
+
+    @staticmethod
+    def unread_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return the settings that are not read beside the tasks and the others, by name, with the reason."""
+        rows = settings["network"].get("tasks") or ()
+        kinds = [row["kind"] if isinstance(row, Mapping) else row.kind for row in rows]
+        of_kinds = {
+            "landmarks": ("heat_weight", "network.points", "network.heat_bias"),
+            "parsing": ("region_balance",),
+        }
+        unread = {
+            name: f"it is of tasks of {kind}, and there is none"
+            for kind, names in of_kinds.items()
+            for name in names
+            if kinds and kind not in kinds
+        }
+        if kinds and not set(kinds) & set(DENSE_KINDS):
+            unread |= dict.fromkeys(("dense", "network.pixel_layers"), "no task is of landmarks or parsing")
+        if settings.get("identity_teacher") is None:
+            unread |= dict.fromkeys(
+                ("identity_teacher_weight", "identity_teacher_loss"), "system.identity_teacher is null"
+            )
+        return unread
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode; parts that are wholly frozen by `trained` or by the second stage stay in eval mode."""

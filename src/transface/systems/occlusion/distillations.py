@@ -137,6 +137,13 @@ class TripletTargets:
         self.task_weight = task_weight
         self.columns = None if columns is None else tuple(columns)
 
+    def check_outputs(self, outputs: Mapping[str, Output]) -> None:
+        """Raise ValueError where a column is none of the student's outputs."""
+        if unknown := [name for name in self.columns or () if name not in outputs]:
+            raise ValueError(
+                f"stage.distillation.columns has {', '.join(unknown)}, the network answers {', '.join(outputs)}"
+            )
+
     def __call__(
         self,
         answers: Any,

@@ -5,6 +5,8 @@ Georgescu et al., arXiv 2008.01003, 2111.10561; equations, deviations and tests:
 Shapes: B faces, E embedding size.
 """
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -18,11 +20,14 @@ from transface.images.pixels import from_levels, normalise
 from transface.losses.soft_targets import age_distribution_loss
 from transface.systems.occlusion.distillations import Distillation, Taught
 from transface.systems.occlusion.paired_views import PairedViews, draw_geometry, paired_views
+from transface.told_once import warn_once
 from transface.training.module import NamedLosses, OptimizerFactory, TrainingModule
 from transface.training.optimization.parameter_groups import DecayRule, group_parameters
 from transface.training.optimization.schedules import Schedule
 
 View = Literal["whole", "occluded"]
+NUM_PROBES, PROBE_SIDE = 16, 32  # of the images that an occluder is tried on
+log = logging.getLogger(__name__)
 
 
 class OcclusionModule(TrainingModule):
@@ -74,6 +79,16 @@ class OcclusionModule(TrainingModule):
             raise ValueError(f"view must be 'whole' or 'occluded', got {view!r}")
         if (teacher is None) != (distillation is None):
             raise ValueError("a teacher and a distillation belong together: give both or neither")
+        own_outputs = getattr(network, "outputs", {})
+        if unknown := sorted(set(output_weights or {}) - set(own_outputs)):
+            raise ValueError(
+                f"system.output_weights has {', '.join(unknown)}, the network answers {', '.join(own_outputs)}"
+            )
+        if odd := {name: weight for name, weight in (output_weights or {}).items() if not 0 <= weight < math.inf}:
+            raise ValueError(f"system.output_weights must be at least 0 and finite, got {odd}")
+        check_outputs = getattr(distillation, "check_outputs", None)
+        if check_outputs is not None:
+            check_outputs(own_outputs)
         if view == "occluded" and occluder is None:
             raise ValueError("view=occluded needs an occluder, e.g. occluder=half_lower")
         self.network: Any = network
@@ -82,6 +97,8 @@ class OcclusionModule(TrainingModule):
         self.distillation = distillation
         self.points = None if points is None else torch.tensor(points, dtype=torch.float32)
         self.output_weights = dict(output_weights or {})
+        if view == "occluded" and points is None:
+            warn_of_absent_points(occluder)
         self.geometry = {
             "flip_probability": flip_probability,
             "max_degrees": max_degrees,
@@ -102,6 +119,19 @@ class OcclusionModule(TrainingModule):
             widths = [int(getattr(one, "embedding_size")) for one in (self.network, teacher)]  # noqa: B009
             if widths[0] != widths[1]:
                 self.projector = nn.Linear(widths[0], widths[1], bias=False)
+
+    @staticmethod
+    def unread_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return the settings that are not read beside the others, by name, with the reason."""
+        network = settings.get("network") or {}
+        outputs = (network.get("network") or network).get("outputs") or {}
+        kinds = {output["kind"] if isinstance(output, Mapping) else output.kind for output in outputs.values()}
+        unread = {}
+        if kinds and "one_of" not in kinds:
+            unread["label_smoothing"] = f"it is of classes, and {', '.join(outputs)} has none"
+        if kinds and "number" not in kinds:
+            unread["network.network.num_values"] = f"it is of numbers, and {', '.join(outputs)} is none"
+        return unread
 
     @property
     def teacher(self) -> nn.Module | None:
@@ -175,6 +205,22 @@ class OcclusionModule(TrainingModule):
     def parameter_groups(self) -> list[dict[str, Any]]:
         groups = group_parameters(self.network, self.decay_rule, layer_decay=self.layer_decay)
         return groups if self.projector is None else [*groups, {"params": list(self.projector.parameters())}]
+
+
+def warn_of_absent_points(occluder: Any) -> None:
+    """Tell where an occluder is drawn by points and has none: it blacks out a half instead, in every face."""
+    images = torch.zeros(NUM_PROBES, 3, PROBE_SIDE, PROBE_SIDE)
+    numbers = random_numbers(occluder, NUM_PROBES, torch.Generator().manual_seed(0))
+    share = float(occluder(images, numbers, None).fell_back.float().mean())
+    if share:
+        faces = "every face" if share == 1 else "part of the faces"
+        warn_once(
+            log,
+            "%s draws by points, and points is null: in %s a half is blacked out instead; points=[[x, y], ...] says"
+            " where eyes, nose and mouth lie, as shares of the sides",
+            type(occluder).__name__,
+            faces,
+        )
 
 
 def check_teacher(teacher: nn.Module, student: nn.Module) -> None:

@@ -4,8 +4,8 @@ Recipes: specs of MS1MV2 and Glint360K (TransFace, ICCV 2023). Step i counts fro
 """
 
 import math
-from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, Protocol
 
 Warmup = Literal["from_first_step", "released"]
 
@@ -45,7 +45,18 @@ def _warm(step: int, warmup_steps: int, warmup: Warmup) -> tuple[float | None, i
     return ((step + 1) / warmup_steps if step < warmup_steps else None), step
 
 
-class Polynomial:
+class WarmedUp:
+    """A schedule whose warm-up is given in epochs or in steps."""
+
+    @staticmethod
+    def unread_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return the settings that are not read beside the others, by name, with the reason."""
+        if settings.get("warmup_steps") is None:
+            return {}
+        return {"warmup_epochs": f"schedule.warmup_steps={settings['warmup_steps']} is the length of the warm-up"}
+
+
+class Polynomial(WarmedUp):
     """Linear warm-up, then (1 - t)**power with t the share of the steps after warm-up that is done.
 
     Args:
@@ -84,7 +95,7 @@ class Polynomial:
         return factor
 
 
-class Cosine:
+class Cosine(WarmedUp):
     """Linear warm-up, then half a cosine from 1 down to `final_factor`, in [0, 1]."""
 
     def __init__(
@@ -107,7 +118,7 @@ class Cosine:
         return factor
 
 
-class Constant:
+class Constant(WarmedUp):
     """The base rate at every step, after an optional linear warm-up."""
 
     def __init__(self, *, warmup_epochs: float | None = 0.0, warmup_steps: int | None = None) -> None:

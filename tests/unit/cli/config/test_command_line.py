@@ -124,3 +124,9 @@ def test_a_word_that_is_no_setting_is_named(argv: list[str]) -> None:
     with pytest.raises(UserError, match=f"expected key=value, got '{argv[-1]}'"):
         words(*argv)
     assert "~callbacks.validation" in words("~callbacks.validation", "--cfg", "job")
+
+
+@pytest.mark.parametrize("group", ["protocol", "margin", "schedule", "backbone"])
+def test_null_for_a_part_that_cannot_be_left_out_names_its_options(group: str) -> None:
+    with pytest.raises(UserError, match=f"{group}=null: one of its options is needed, "):
+        words(f"{group}=null")

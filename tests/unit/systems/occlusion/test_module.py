@@ -14,6 +14,7 @@ from torch import nn
 
 from transface.backbones.timm_encoder import TimmEncoder
 from transface.data.augment.occluders import HalfBlackOut
+from transface.data.augment.surgical_mask import SurgicalMask
 from transface.data.batches import FaceBatch
 from transface.data.labels.table import _row_type
 from transface.systems.occlusion.answer_network import AnswerNetwork
@@ -164,3 +165,23 @@ def test_ages_are_answered_with_an_interval_or_as_one_number() -> None:
     assert network(num_values=None).eval()(images).age.shape == (3,)
     with pytest.raises(ValueError, match="one_of or number"):
         AnswerNetwork(TimmEncoder("resnet10t", image_size=32), {"a": {"kind": "points", "names": ["x"]}})
+
+
+def test_weights_and_columns_of_no_answer_are_refused_by_name() -> None:
+    settings: dict[str, Any] = {"view": "whole", "optimizer": partial(torch.optim.SGD, lr=0.1)}
+    with pytest.raises(ValueError, match=r"system.output_weights has agee, the network answers "):
+        OcclusionModule(network(), output_weights={"agee": 2.0}, **settings)
+    with pytest.raises(ValueError, match=r"system.output_weights must be at least 0 and finite"):
+        OcclusionModule(network(), output_weights={next(iter(network().outputs)): -1.0}, **settings)
+    with pytest.raises(ValueError, match=r"stage.distillation.columns has smile, the network answers "):
+        OcclusionModule(network(), teacher=network(), distillation=TripletTargets(columns=["smile"]), **settings)
+
+
+def test_an_occluder_that_draws_by_points_says_that_it_has_none(caplog: pytest.LogCaptureFixture) -> None:
+    settings: dict[str, Any] = {"optimizer": partial(torch.optim.SGD, lr=0.1)}
+    points = [[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]]
+    OcclusionModule(network(), occluder=HalfBlackOut("lower"), **settings)
+    OcclusionModule(network(), occluder=SurgicalMask(), points=points, **settings)
+    assert not caplog.records
+    OcclusionModule(network(), occluder=SurgicalMask(), **settings)
+    assert "SurgicalMask draws by points, and points is null: in every face a half is blacked out" in caplog.text

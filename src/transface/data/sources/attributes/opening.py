@@ -16,6 +16,7 @@ from transface.images.files import FOLDERS_LOOKED_INTO, below, folders_in
 from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
+VAL_SHARE = 0.1  # of the training people, of a set that brings no val
 
 
 def open_attributes(
@@ -23,7 +24,7 @@ def open_attributes(
     *,
     labels: Sequence[str] | None = None,
     without: Sequence[str] = (),
-    val_identity_share: float = 0.1,
+    val_identity_share: float = VAL_SHARE,
     unknown: int | None = None,
     seed: int = 0,
 ) -> AttributeSet:
@@ -67,7 +68,13 @@ def open_attributes(
     tell_unnamed(root, found.root, found.paths)
     _tell_shared_people(root, found)
     found = found._replace(labels=found.labels.chosen(labels, without=without))
-    return found if (found.splits == VAL).any() else put_val_aside(found, val_identity_share, seed=seed)
+    if not (found.splits == VAL).any():
+        return put_val_aside(found, val_identity_share, seed=seed)
+    if val_identity_share != VAL_SHARE:
+        warn_once(
+            logger, "%s: val_identity_share=%s puts nobody aside: the set brings its own val", root, val_identity_share
+        )
+    return found
 
 
 def _near(root: Path) -> str:
