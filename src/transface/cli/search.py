@@ -187,16 +187,37 @@ def query_embeddings(cfg: DictConfig, model: Any, queries: Any, points: Any, *, 
         "detector": cfg.detector,
         "faces": cfg.faces,
     }
-    kind = cfg.quality
+    kind, names = cfg.quality, list(queries.names)
+    if cfg.unreadable == "skip":
+        places = readable_places(model, paths, settings)
+        names, paths = [names[place] for place in places], [paths[place] for place in places]
+        if settings["points"] is not None:
+            settings["points"] = [settings["points"][place] for place in places]
+        if not names:
+            raise UserError(f"no picture of {cfg.query} can be searched for")
     rated = rate_faces(model, paths, quality=kind or "norm", **settings)
     return NamedEmbeddings(
-        np.array(queries.names, np.str_),
+        np.array(names, np.str_),
         rated.vectors.numpy(),
         rated.norms.numpy(),
         np.array([], np.str_),
         {**model.about(), "flip": flip, "quality": kind},
         None if kind is None else rated.quality.numpy(),
     )
+
+
+def readable_places(model: Any, paths: list[Any], settings: dict[str, Any]) -> list[int]:
+    """Return the places of the queries that can be embedded; tell of the others."""
+    found = []
+    for place, path in enumerate(paths):
+        own = None if settings["points"] is None else settings["points"][place][None]
+        try:
+            model.embed([path], **{**settings, "points": own})
+        except (ValueError, OSError) as error:
+            print(f"not searched for: {error}")
+        else:
+            found.append(place)
+    return found
 
 
 def print_answer(answer: Any, limit: Any) -> None:

@@ -164,6 +164,22 @@ def test_a_threshold_holds_for_the_mode_of_a_stored_gallery(room: Path, capsys: 
     assert "moved.npz was carried over from another model" in capsys.readouterr().out
 
 
+def test_queries_that_cannot_be_read_are_left_out_where_that_is_asked_for(
+    room: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "q").mkdir()
+    for name in ("00.png", "01.png"):
+        (tmp_path / "q" / name).write_bytes((room / "faces" / "a b" / name).read_bytes())
+    (tmp_path / "q" / "broken.png").write_bytes(b"\x89PNG")
+    words = ["search", "q", f"gallery={room}/faces", f"checkpoint={room}/model", "top_k=1"]
+    assert main(words) == 2
+    capsys.readouterr()
+    assert main([*words, "unreadable=skip"]) == 0
+    said = capsys.readouterr().out
+    assert "not searched for: image q/broken.png cannot be decoded" in said
+    assert said.count("  1.0000  a b/0") == 2
+
+
 def test_a_quality_of_one_kind_is_not_held_against_another(room: Path, capsys: pytest.CaptureFixture) -> None:
     words = [f"{room}/faces", f"checkpoint={room}/model"]
     assert main(["embed", *words, "output=n.npz", "quality=norm"]) == 0

@@ -16,7 +16,7 @@ from transface.data.benchmarks.pairs import read_pair_set
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.embedding.token_rater import rating_tokens
 from transface.evaluation.protocol import check_settings
-from transface.evaluation.recognition.all_pairs import list_pairs
+from transface.evaluation.recognition.all_pairs import PairList, list_pairs, one_picture_notes
 from transface.evaluation.recognition.own_lists import Finding, list_people
 from transface.evaluation.recognition.pair_results import require_both_classes
 from transface.evaluation.recognition.template_pooling import PooledTemplates, score_pairs
@@ -41,12 +41,15 @@ CURVE = "Error versus discard"
 
 
 class RatedPairs(NamedTuple):
-    """The set: pairs (P, 2) of its images, whether both are one person (P,), who that is (P,), its images."""
+    """The set: pairs (P, 2) of its images, whether both are one person (P,), who that is (P,), its images, and their
+    names where they are files.
+    """
 
     positions: NDArray[np.int64]
     is_same: NDArray[np.bool_]
     people: NDArray[np.int64]
     source: FaceSource
+    names: Sequence[str] = ()
 
 
 class ErrorDiscard:
@@ -106,10 +109,10 @@ class ErrorDiscard:
 
     def _sets(self) -> list[RatedPairs]:
         if self.root is not None:
-            _, people, source = list_people(self.root, name=self.names[0], fit=self.fit, finding=self.finding)
+            names, people, source = list_people(self.root, name=self.names[0], fit=self.fit, finding=self.finding)
             numbers = np.unique(people, return_inverse=True)[1]
             pairs = list_pairs(people, max_impostors=self.max_impostors, seed=self.seed)
-            return [RatedPairs(pairs.positions, pairs.is_same, numbers[pairs.positions[:, 0]], source)]
+            return [RatedPairs(pairs.positions, pairs.is_same, numbers[pairs.positions[:, 0]], source, names)]
         found = []
         for file in self.files:
             pair_set = read_pair_set(file)
@@ -162,6 +165,9 @@ class ErrorDiscard:
         sentences = (warning,) if warning else ()
         if not errors.any():
             sentences = (*sentences, "no genuine pair lies below the threshold: there is nothing to discard for")
+        if rated.names:
+            pairs = PairList(rated.positions, rated.is_same)
+            sentences = (*one_picture_notes(scores, pairs, rated.names), *sentences)
         curve = error_discard_curve(errors, own, fewest_left=FEWEST_LEFT)
         return Result(
             "error_discard",

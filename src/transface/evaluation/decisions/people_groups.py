@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import check_settings
-from transface.evaluation.recognition.all_pairs import list_pairs
+from transface.evaluation.recognition.all_pairs import list_pairs, one_picture_notes
 from transface.evaluation.recognition.own_lists import Finding, labels_by_name, list_people, read_table
 from transface.evaluation.recognition.template_pooling import PooledTemplates, score_pairs
 from transface.evaluation.results import Measure, Result, ResultTable, hash_samples
@@ -154,7 +154,10 @@ class PeopleGroups:
                     "genuine": int(compared.is_same.sum()),
                     "impostor": int((~compared.is_same).sum()),
                 },
-                warnings=warnings_of(listed, compared, self.fmr),
+                warnings=(
+                    *one_picture_notes(scores, pairs, listed.names),
+                    *warnings_of(listed, compared, self.fmr),
+                ),
                 tables={COMMON: common, OWN: own, ACROSS: across},
                 samples_hash=hash_samples(listed.people, listed.group_of, names=[listed.source.fingerprint()])
                 if detailed

@@ -5,6 +5,7 @@ Shapes: T templates or faces, P pairs, E embedding size.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from transface.images.sources import FaceSource
 from transface.metrics.verification import verify_distances
 
 NUM_FOLDS = 10
+ONE_PICTURE = 1 - 1e-6  # a cosine that no two photographs reach, and one picture keeps through rounding
 
 
 class PairList(NamedTuple):
@@ -89,6 +91,24 @@ def balanced_folds(is_same: NDArray[np.bool_], num_pairs: int, seed: int) -> NDA
     return np.stack([genuine, impostor], axis=1).reshape(-1)
 
 
+def one_picture_notes(scores: NDArray[np.floating[Any]], pairs: PairList, names: Sequence[str]) -> tuple[str, ...]:
+    """Return what is to be said of pairs whose faces, at their places in `names`, are one picture, as their cosine (P,)
+    tells: copies and links.
+    """
+    found = []
+    for kind, what in ((False, "impostor"), (True, "genuine")):
+        alike = np.flatnonzero((scores >= ONE_PICTURE) & (pairs.is_same == kind))
+        if len(alike):
+            first, second = (names[place] for place in pairs.positions[alike[0]].tolist())
+            count = int((pairs.is_same == kind).sum())
+            then = "any network finds them alike" if kind else "one person under two names makes false accepts of them"
+            found.append(
+                f"{len(alike):,} of {count:,} {what} pairs are of one picture (cosine 1), {first} and {second} the"
+                f" first: {then}"
+            )
+    return tuple(found)
+
+
 class OwnBenchmark(NamedTuple):
     """What is scored: unit features (T, E), people (T,), the first image (T,) of each in the source, names of the
     images.
@@ -145,6 +165,9 @@ def evaluate_all_pairs(
         if settings.detailed
         else "",
     )
+    firsts = [benchmark.names[place] for place in benchmark.first_image.tolist()]
+    notes = one_picture_notes(scores, pairs, firsts)
+    result = dataclasses.replace(result, warnings=(*notes, *result.warnings))
     if not measures or len(chosen) == len(scores):
         return result
     said = (

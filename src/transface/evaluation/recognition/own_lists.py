@@ -5,7 +5,10 @@ Shapes: M images, P pairs, T templates.
 """
 
 import csv
-from collections.abc import Sequence
+import logging
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +27,9 @@ from transface.images.detectors.locating import Missing, found_points
 from transface.images.files import below, list_images
 from transface.images.fit import Fit
 from transface.images.sources import FaceFiles, FaceSource
+from transface.told_once import warn_once
+
+log = logging.getLogger(__name__)
 
 POINT_COLUMNS = tuple(f"{axis}{number}" for number in range(1, 6) for axis in "xy")
 FOLDS = 10
@@ -100,6 +106,7 @@ def list_people(
         raise ValueError(f"{loose[0]} belongs to nobody: {root} should hold a folder for each person, images inside")
     people = np.array([path.relative_to(root).parts[0] for path in paths])
     refuse_splits(root, np.unique(people).tolist())
+    tell_alike(people, "people", source=root)
     if images_per_person is not None:
         order = np.random.default_rng([seed, 0x1F]).permutation(len(paths))
         rank = np.empty(len(paths), np.int64)
@@ -198,6 +205,7 @@ def labels_by_name(path: Path, key: str, label: str) -> dict[str, str]:
         name, value = row[key], row[label].strip()
         if value and found.setdefault(name, value) != value:
             raise ValueError(f"{path}, line {number}: the {label} of {name} is {value!r}, and {found[name]!r} before")
+    tell_alike(found.values(), f"values of {label}", source=path)
     return found
 
 
@@ -213,7 +221,24 @@ def labels_of(table: Table, column: str, path: Path) -> list[str]:
         raise ValueError(
             f"{path}, line {values.index('') + 2}: the {column} is missing ({values.count('')} such lines)"
         )
+    tell_alike(values, f"values of {column}", source=path)
     return values
+
+
+def tell_alike(labels: Iterable[str], what: str, *, source: Path) -> None:
+    """Tell once of labels that differ in how they are written alone (case, accents as one sign or two, 1 and 1.0) and
+    count as two.
+    """
+    first: dict[str, str] = {}
+    for label in dict.fromkeys(map(str, labels)):
+        other = first.setdefault(_as_spoken(label), label)
+        if other != label:
+            warn_once(log, "%s: %r and %r are two %s: is one of them written otherwise?", source, other, label, what)
+
+
+def _as_spoken(label: str) -> str:
+    text = unicodedata.normalize("NFKC", label).casefold().strip()
+    return str(int(text.partition(".")[0])) if re.fullmatch(r"[0-9]+(\.0*)?", text) else text
 
 
 def _listed_pairs(
@@ -241,14 +266,19 @@ def _listed_templates(
     images, subjects = table.column("image"), np.array(labels_of(table, "subject", file))
     labels = np.array(labels_of(table, "template", file) if "template" in table.columns else images)
     _, first, numbers = np.unique(labels, return_index=True, return_inverse=True)
-    mixed = subjects != subjects[first][numbers]
-    if mixed.any():
-        raise ValueError(
-            f"{file}: template {labels[mixed][0]} has images of two subjects, {subjects[mixed][0]} and another"
+    mixed = np.flatnonzero(subjects != subjects[first][numbers])
+    if len(mixed):
+        what = (
+            f"template {labels[mixed[0]]} has" if "template" in table.columns else f"{labels[mixed[0]]} is listed with"
         )
+        others = f"{subjects[first][numbers][mixed[0]]} and {subjects[mixed[0]]}"
+        raise ValueError(f"{file}, line {mixed[0] + 2}: {what} images of two subjects, {others}")
     require_both_kinds(subjects[first])
     landmarks = None
-    if set(POINT_COLUMNS) <= table.columns:
+    absent = [column for column in POINT_COLUMNS if column not in table.columns]
+    if 0 < len(absent) < len(POINT_COLUMNS):
+        raise ValueError(f"{file} has points, and no column {absent[0]}: five points are x1, y1 .. x5, y5")
+    if not absent:
         if finding.detector is not None:
             raise ValueError(f"{file} has points, x1 .. y5, and protocol.detector= finds others: leave one out")
         landmarks = _numbers(table, POINT_COLUMNS, file).reshape(-1, 5, 2)
@@ -290,6 +320,8 @@ def _source(
             f" {root}; protocol.root=FOLDER names another"
         )
     if landmarks is not None:
+        if fit != "refuse":
+            warn_once(log, "%s: faces are cut out by their points, fit=%s is of no effect", name, fit)
         check_listed_points(torch.from_numpy(landmarks), [str(path) for path in paths], source=name)
         return AlignedFaces(name, paths, landmarks)
     if finding.detector is not None:
@@ -307,10 +339,16 @@ def _flag(value: str, path: Path, row: int) -> bool:
 
 
 def _numbers(table: Table, columns: Sequence[str], path: Path) -> NDArray[np.float32]:
-    try:
-        return np.array([[float(row[column]) for column in columns] for row in table.rows], np.float32)
-    except ValueError as error:
-        raise ValueError(f"{path}: points must be numbers: {error}") from error
+    found = []
+    for number, row in enumerate(table.rows, start=2):
+        try:
+            values = [float(row[column]) for column in columns]
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: points must be numbers: {error}") from error
+        if not np.isfinite(values).all():
+            raise ValueError(f"{path}, line {number}: points must be finite numbers, got {values}")
+        found.append(values)
+    return np.array(found, np.float32)
 
 
 def _require_agreement(subjects: NDArray[np.int32], is_same: NDArray[np.bool_], path: Path) -> None:

@@ -1,5 +1,6 @@
 """The protocols `folder` and `pairs_csv`: the same numbers on a user's own images."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,12 @@ import numpy as np
 
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import check_settings
-from transface.evaluation.recognition.all_pairs import OwnBenchmark, evaluate_all_pairs
+from transface.evaluation.recognition.all_pairs import (
+    OwnBenchmark,
+    PairList,
+    evaluate_all_pairs,
+    one_picture_notes,
+)
 from transface.evaluation.recognition.own_lists import (
     Finding,
     ListedImages,
@@ -196,8 +202,9 @@ class PairsCsv:
         except ValueError as error:
             raise ValueError(f"{self.file}: {error}") from error
         num_bootstraps = settings.num_bootstraps if settings.detailed else 0
-        return pair_result(
-            PairScores(1 - distances / 2, listed.is_same, listed.subjects),
+        scores = 1 - distances / 2
+        result = pair_result(
+            PairScores(scores, listed.is_same, listed.subjects),
             settings,
             protocol="pairs_csv",
             name=self.names[0],
@@ -210,6 +217,8 @@ class PairsCsv:
             samples_hash=hash_samples(listed.indices, listed.is_same, names=listed.names) if settings.detailed else "",
             arrays={"correct": verified.correct, "folds": fold_of_each_pair(len(listed.is_same))},
         )
+        notes = one_picture_notes(scores, PairList(listed.indices, listed.is_same), listed.names)
+        return dataclasses.replace(result, warnings=(*notes, *result.warnings))
 
     def _evaluate_templates(self, listed: ListedTemplates, embedder: Embedder, settings: IntervalSettings) -> Result:
         found = embed_fitted(embedder, listed.source)

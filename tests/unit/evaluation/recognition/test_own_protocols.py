@@ -9,12 +9,21 @@ import numpy as np
 import pytest
 from torchvision.io import encode_png
 
+from transface.evaluation.decisions.error_discard import ErrorDiscard
+from transface.evaluation.decisions.people_groups import PeopleGroups
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.recognition.all_pairs import balanced_folds, list_pairs
-from transface.evaluation.recognition.own_lists import POINT_COLUMNS, ListedTemplates, list_csv, read_table
+from transface.evaluation.recognition.own_lists import (
+    POINT_COLUMNS,
+    ListedTemplates,
+    labels_by_name,
+    list_csv,
+    read_table,
+)
 from transface.evaluation.recognition.own_protocols import PairsCsv, PeopleFolder
 from transface.evaluation.recognition.pair_sets import PairSets
 from transface.images.alignment import template_points
+from transface.images.files import list_images
 
 PEOPLE, IMAGES = 8, 4
 
@@ -140,6 +149,8 @@ def test_small_images_are_resized_or_refused(folder: Path, backbone: Any, faces:
         ("image,subject,template\na.png,x,1\nb.png,x, \n", "line 3: the template is missing"),
         ("image,subject,subject\na.png,x,y\n", "has 2 columns subject"),
         ("image;subject\na.png;x\n", "has semicolons between its columns"),
+        ("image,subject\na.png,x\na.png,y\n", "line 3: a.png is listed with images of two subjects, x and y"),
+        ("image,subject,x1,y1\na.png,x,1,2\nb.png,x,1,2\nc.png,y,1,2\n", "has points, and no column x2"),
     ],
 )
 def test_a_broken_csv_is_refused(text: str, message: str, backbone: Any, tmp_path: Path) -> None:
@@ -210,3 +221,54 @@ def test_points_of_a_list_and_a_detector_are_not_both_taken(folder: Path, tmp_pa
     PairsCsv(file, root=folder).prepare()
     with pytest.raises(ValueError, match=r"has points, x1 \.\. y5, and protocol\.detector= finds others"):
         PairsCsv(file, root=folder, detector="mtcnn").prepare()
+
+
+@pytest.mark.parametrize("wrong", ["nan", "inf", "", "left"])
+def test_a_point_that_is_no_number_is_refused_by_its_line(folder: Path, tmp_path: Path, wrong: str) -> None:
+    points = dict(zip(POINT_COLUMNS, template_points().flatten().tolist(), strict=True))
+    rows: list[dict[str, Any]] = [{**row, **points} for row in images_of(folder)]
+    rows[3]["y2"] = wrong
+    with pytest.raises(ValueError, match=r"a\.csv, line 5: points must be (finite )?numbers"):
+        PairsCsv(write_csv(tmp_path / "a.csv", rows), root=folder).prepare()
+
+
+@pytest.mark.parametrize("how", ["copy", "link"])
+def test_one_person_under_two_names_is_told(folder: Path, backbone: Any, tmp_path: Path, how: str) -> None:
+    embedder = Embedder(backbone, progress=False)
+    settings: Any = {"num_bootstraps": 0}
+    clean = PeopleFolder(folder, **settings).evaluate(embedder)[0].warnings
+    assert not any("one picture" in text for text in clean)
+    shutil.copytree(folder / "p0", folder / "p9") if how == "copy" else (folder / "p9").symlink_to("p0")
+    (folder / "p1" / "again.png").write_bytes((folder / "p1" / "0.png").read_bytes())
+    names = [str(path.relative_to(folder)) for path in list_images(folder).paths]
+    rows = [{"image": name, "subject": name[:2], "group": int(name[1]) % 2} for name in names]
+    table = write_csv(tmp_path / "images.csv", rows)
+    pairs = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
+    listed = [{"image1": a, "image2": b, "is_same": int(a[:2] == b[:2])} for a, b in pairs]
+    for protocol in (
+        PeopleFolder(folder, **settings),
+        PairsCsv(table, root=folder, **settings),
+        PairsCsv(write_csv(tmp_path / "pairs.csv", listed), root=folder, **settings),
+        PeopleGroups(folder, table=table, by="group", num_permutations=0, **settings),
+        ErrorDiscard(root=folder, quality="norm", **settings),
+    ):
+        (result,) = protocol.evaluate(embedder)
+        (impostors, genuine) = [text for text in result.warnings if "one picture" in text]
+        assert impostors.startswith(f"{IMAGES} of ")
+        assert "impostor pairs are of one picture (cosine 1), p0/0.png and p9/0.png the first" in impostors
+        assert genuine.startswith("1 of ")
+        assert "p1/0.png and p1/again.png" in genuine
+
+
+def test_labels_that_are_spelt_in_two_ways_are_told(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "p0").rename(folder / "Jos\u00e9")
+    (folder / "p1").rename(folder / "Jose\u0301")
+    PeopleFolder(folder).prepare()
+    assert f"{folder}: 'Jose\u0301' and 'Jos\u00e9' are two people" in caplog.text
+    rows = [{"name": str(place), "sex": sex} for place, sex in enumerate(["m", "F", "f", "1", "1.0", "10"])]
+    assert len(labels_by_name(write_csv(tmp_path / "t.csv", rows), "name", "sex")) == 6
+    assert "'F' and 'f' are two values of sex" in caplog.text
+    assert "'1' and '1.0' are two values of sex" in caplog.text
+    assert "10" not in caplog.text.split("t.csv")[-1]
