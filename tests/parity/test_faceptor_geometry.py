@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.parity.faceptor_packs import Pack
 
 from transface.data.crops import geometry as g
 from transface.data.crops.landmark_sets import LANDMARK_SETS, of_aflw_row, of_cofw_row, of_list_row
+from transface.systems.generalist.looks import clip_pixels
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +28,13 @@ def scales_of(pack: Pack) -> list[tuple[str, float]]:
     return [(f"mu{tag}", int(tag) / 10) for tag in tags]
 
 
-def assert_sampled(ours: np.ndarray, recorded: np.ndarray, largest: float = 2e-2) -> None:
-    """Fail unless remapped values agree but for positions on a tie of the rounding to 1/32 px, which move little."""
-    difference = np.abs(ours - recorded)
-    assert difference.shape == recorded.shape
-    assert np.quantile(difference, 0.99) < 1e-5
+def assert_sampled(ours: np.ndarray, recorded: np.ndarray, *, largest: float = 2e-2) -> None:
+    """Fail unless remapped values agree but for the few whose position lies on a tie of the rounding to 1/32 px, which
+    move by at most `largest` times the range.
+    """
+    assert ours.shape == recorded.shape
+    difference = np.abs(ours - recorded) / max(1, np.abs(recorded).max())
+    assert (difference > 1e-5).mean() < 5e-3
     assert difference.max() < largest
 
 
@@ -52,6 +56,10 @@ def test_crop_matrices_points_and_image_equal_the_recorded_ones(pack: Pack) -> N
         positions = g.sampling_map(arrays[f"crop/out/{tag}/matrix"][0], (512, 512))
         ours = g.sample_bilinear(image, positions)[3::8, 5::8]
         assert_sampled(ours, arrays[f"crop/out/{tag}/image_512_every_8th"])
+        normalised = clip_pixels(torch.from_numpy(g.sample_bilinear(image, positions)).movedim(-1, 0) * 2 - 1)
+        assert_sampled(
+            normalised[:, 3::32, 5::32].numpy(), arrays[f"crop/out/{tag}/image_512_normalised_every_32th"], largest=0.1
+        )
 
 
 def test_random_similarities_equal_the_recorded_ones(pack: Pack) -> None:
@@ -90,6 +98,7 @@ def assert_warp_is_the_recorded_one(pack: Pack, factor: float) -> None:
     close(
         g.unwarp_points(arrays["warp/in/warped_points_xy"], matrix, size, factor), arrays[start + "warped_points_back"]
     )
+    close(g.unwarp_points(forward, matrix, size, factor), arrays[start + "points_forward_then_back"], 2e-3)
     positions = g.sampling_map(matrix, size, factor)
     close(positions, arrays[start + "map_xy"])
     image = g.sample_bilinear(arrays["in/image_uint8"].astype(np.float32) / 255, positions)
@@ -100,7 +109,7 @@ def assert_warp_is_the_recorded_one(pack: Pack, factor: float) -> None:
     original = arrays["in/label_uint8"].shape
     logits = arrays["warp/in/logits_hwk"]
     back = g.sample_bilinear(logits, g.inverse_map(matrix, size, factor, original))
-    assert np.quantile(np.abs(back[::2, ::2] - arrays[start + "logits_original_size_every_2nd"]), 0.99) < 1e-4
+    assert_sampled(back[::2, ::2], arrays[start + "logits_original_size_every_2nd"], largest=0.1)
     same = g.regions_of_original(logits, matrix, factor, original) == arrays[start + "argmax_original_size"]
     assert same.mean() > 0.998
 
@@ -118,7 +127,10 @@ def test_the_path_of_lapa_equals_the_recorded_one(pack: Pack) -> None:
     close(g.inverse_map(matrix, (512, 512), 0.8, original)[1::4, 2::4], arrays["lapa/out/inverse_map_every_4th"])
     grid = g.pixel_grid((512, 512))
     angle = 2 * np.pi * (grid @ arrays["lapa/in/logits_frequency_xy"].T) / 512 + arrays["lapa/in/logits_phase"]
-    regions = g.regions_of_original(np.cos(angle).astype(np.float32), matrix, 0.8, original)
+    logits = np.cos(angle).astype(np.float32)
+    back = g.sample_bilinear(logits, g.inverse_map(matrix, (512, 512), 0.8, original))[1::4, 2::4]
+    assert_sampled(back, arrays["lapa/out/logits_original_size_every_4th"], largest=0.1)
+    regions = g.regions_of_original(logits, matrix, 0.8, original)
     assert (regions == arrays["lapa/out/prediction_original_size"]).mean() > 0.998
 
 

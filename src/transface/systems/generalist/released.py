@@ -280,7 +280,10 @@ def _released_tasks(state: Mapping[str, Tensor], side: int, *, naive: bool) -> l
     rows = []
     if any(key.startswith(identity) for key in state):
         embedding_size = _shape(state, identity + "head.2.weight", 2)[0]
-        rows.append(Task("recog_ms1mv3", "identity", embedding_size, **_face_look(side)))
+        margins = re.compile(r"module\.losses_module\.losses\.(recog_\w+)\.")
+        named = [match[1] for key in state if (match := margins.match(key))] + [*found]
+        name = next((one for one in named if one.startswith("recog")), "recog_ms1mv3")
+        rows.append(Task(name, "identity", embedding_size, **_face_look(side)))
     for name, count in found.items():
         if name.split("_")[0] not in KIND_OF_PREFIX:
             raise ValueError(f"the queries of {name!r} are of no known kind: {', '.join(KIND_OF_PREFIX)}")

@@ -117,6 +117,12 @@ def test_every_key_that_lacks_or_has_another_shape_is_named(state: dict[str, Ten
             assert "\n" not in str(caught.value)
 
 
+def test_the_identity_task_has_the_name_of_its_margin_in_the_file(state: dict[str, Tensor]) -> None:
+    classifier = {"module.losses_module.losses.recog_glint360k.classifier": torch.zeros(9, 16)}
+    assert "recog_glint360k" in released_network(state | classifier, **TELLS).tasks
+    assert "recog_ms1mv3" in released_network(state, **TELLS).tasks
+
+
 def test_a_key_too_many_is_named(state: dict[str, Tensor]) -> None:
     with pytest.raises(ValueError, match=r"adapter\.weight"):
         released_network(state | {"module.backbone_module.visual.adapter.weight": torch.zeros(1)}, **TELLS)
