@@ -92,6 +92,8 @@ def open_npz(path: str | Path) -> Any:
     Raises:
         ValueError, zipfile.BadZipFile, EOFError: if it is none.
     """
+    if not zipfile.is_zipfile(path):
+        raise ValueError(described_file(path) or "it is no .npz archive")
     refuse_zip_bomb(path)
     return np.load(path, allow_pickle=False)
 

@@ -55,6 +55,8 @@ def evaluate(cfg: DictConfig) -> None:
 
     refuse_unread_of_protocol(cfg.protocol)
     protocol = instantiate(cfg.protocol)
+    if cfg.checkpoint == PIXELS:
+        refuse_unread({"cache"}, "raw pixels take no network, and none of them are kept")
     if getattr(protocol, "quality", None) == "tokens":
         refuse_unread({"cache"}, "the tokens of every face are rated, which no kept embedding holds")
     if isinstance(protocol, PairSets) and not protocol.files and cfg.checkpoint != PIXELS:

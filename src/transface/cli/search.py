@@ -137,7 +137,7 @@ def gallery_embeddings(cfg: DictConfig, model: Any, gallery: Any, points: Any) -
     """Return the embeddings of the gallery: kept in the `index` file, made again where model or images changed."""
     from transface.inference.folders.folder_embedding import embed_folder
 
-    with working("gallery", len(gallery.names)) as progress:
+    with telling_replaced(cfg.index), working("gallery", len(gallery.names)) as progress:
         return embed_folder(
             model,
             gallery,

@@ -51,8 +51,10 @@ def fit(cfg: DictConfig, old: Any, new: Any) -> None:
     """Fit the map on all pictures that both files name, write it, and print what such a map costs on unseen people."""
     from transface.evaluation.results import write_result
     from transface.inference.translation import fit_translation, write_translation
-    from transface.inference.translation_cost import translation_cost
+    from transface.inference.translation_cost import TooFewPeopleError, translation_cost
 
+    if cfg.seed < 0:
+        raise UserError(f"seed must be 0 or more, got {cfg.seed}")
     output = Path(cfg.output or "map.npz")
     if output.suffix != ".npz":
         raise UserError(f"output must end in .npz, got {output}")
@@ -67,7 +69,7 @@ def fit(cfg: DictConfig, old: Any, new: Any) -> None:
         try:
             settings = {"kind": cfg.kind, "num_bootstraps": cfg.num_bootstraps, "seed": cfg.seed}
             cost = translation_cost(old, new, people, **settings)
-        except ValueError as error:
+        except TooFewPeopleError as error:
             if cfg.people is not None:
                 raise
             unmeasured = str(error)

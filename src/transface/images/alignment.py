@@ -207,6 +207,8 @@ def read_points(path: str | Path) -> list[FacePoints]:
 
 def _parse_table(rows: Any, names: list[str], path: Path) -> Iterable[FacePoints]:
     columns = [f"{axis}{number}" for number in range(1, 69) for axis in "xy" if f"{axis}{number}" in names]
+    if again := [name for name in columns if names.count(name) > 1]:
+        raise ValueError(f"{path} has {names.count(again[0])} columns {again[0]}: which is meant, nothing tells")
     holder = next((names.index(name) for name in NAMES if name in names), None)
     if holder is None:
         raise ValueError(f"{path} must have a column {' or '.join(NAMES)} beside x1..y5, it has {', '.join(names)}")
@@ -246,5 +248,12 @@ def _parse_points(lines: Iterable[str], path: Path) -> Iterable[FacePoints]:
             points = torch.full((5, 2), float("nan"))
         if len(words) == count + 1 and torch.isfinite(points).all():
             yield FacePoints(words[0].strip().strip('"'), five_points(points))
-        elif number > 1 or any(character.isdigit() for character in line.split(",")[-1][:1]):
+        elif number > 1 or any(map(_is_number, line.split(",")[1:])):
             raise ValueError(f"{path}: line {number} must be 'image,x1,y1,...,x5,y5', got {line[:80]!r}")
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return bool(torch.isfinite(torch.tensor(float(word))))
+    except ValueError:
+        return False

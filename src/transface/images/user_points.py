@@ -3,6 +3,7 @@
 Shapes: N faces, B of them in a batch, H x W the size the backbone takes.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ class ListedPoints(dict[str, NDArray[np.float64]]):
 
     def key_of(self, name: str) -> str | None:
         """Return what the file calls an image: its name, or the last part of it; None where it has neither."""
-        return next((key for key in (name, Path(name).name) if key in self), None)
+        return next((key for key in (name, os.path.normpath(name), Path(name).name) if key in self), None)
 
     def check(self, names: Iterable[str], picture_of: Callable[[str], Path | bytes]) -> None:
         """Raise ValueError where the points of an image are those of another one.
@@ -124,6 +125,12 @@ class ListedPoints(dict[str, NDArray[np.float64]]):
             picture_of: gives the file of an image, or its bytes.
         """
         users: dict[str, str] = {}
+        names = list(names)
+        if names and not any(self.key_of(name) for name in names):
+            raise ValueError(
+                f"{self.source} has points of none of these pictures: it names {next(iter(self))}, and the first of"
+                f" them is {names[0]}; it should name them as they are called from their folder on"
+            )
         for name in names:
             key = self.key_of(name)
             if key is None:
@@ -156,10 +163,11 @@ def points_by_name(path: str | Path) -> ListedPoints:
     """
     found = ListedPoints(path)
     for face in read_points(path):
-        if face.path in found:
-            raise ValueError(f"{path} has points of two faces of {face.path}: keep one a picture")
-        found[face.path] = face.points.numpy()
-        found.marks[face.path] = (face.num_bytes, face.crc32)
+        name = os.path.normpath(face.path)  # ./a.jpg is a.jpg
+        if name in found:
+            raise ValueError(f"{path} has points of two faces of {name}: keep one a picture")
+        found[name] = face.points.numpy()
+        found.marks[name] = (face.num_bytes, face.crc32)
     if not found:
         raise ValueError(f"{path} has no points")
     return found

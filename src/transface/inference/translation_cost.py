@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from transface.evaluation.protocol import check_settings
 from transface.evaluation.results import Curve, Measure, Result, ResultTable, hash_samples
 from transface.inference.folders.embeddings_file import NamedEmbeddings
 from transface.inference.translation import Translation, fit_translation, unit_rows
@@ -19,6 +20,10 @@ from transface.metrics.error_discard import threshold_at_false_match_rate
 FALSE_MATCH_RATES = (1e-3, 1e-4)
 FEWEST_FALSE_MATCHES = 30
 SMALLEST_FIT = 25  # pictures
+
+
+class TooFewPeopleError(ValueError):
+    """There are too few people to measure the cost on."""
 
 
 class Sides(NamedTuple):
@@ -55,6 +60,7 @@ def translation_cost(
     Raises:
         ValueError: for files of one model, pictures of nobody, or fewer than four people with two pictures.
     """
+    check_settings(fars=FALSE_MATCH_RATES, num_bootstraps=num_bootstraps)
     places = {str(name): place for place, name in enumerate(new.names)}
     rows = np.array([place for place, name in enumerate(old.names) if str(name) in places], np.int64)
     names = [str(old.names[row]) for row in rows]
@@ -62,7 +68,7 @@ def translation_cost(
         raise ValueError(f"nothing says who is on {missing[0]} ({len(missing)} such pictures)")
     numbers = np.unique([people[name] for name in names], return_inverse=True)[1] if names else np.zeros(0, np.int64)
     if int((np.bincount(numbers) >= 2).sum()) < 4:
-        raise ValueError(
+        raise TooFewPeopleError(
             "the cost is measured on people whom the map has not seen: at least four people with two pictures in both"
             f" files are needed, there are {int((np.bincount(numbers) >= 2).sum()) if len(numbers) else 0}"
         )

@@ -93,3 +93,61 @@ def test_a_points_file_names_each_picture_once(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text(f"a.jpg,{line}\na.jpg,{line}\n")
     with pytest.raises(ValueError, match=r"two faces of a\.jpg"):
         points_by_name(tmp_path / "p.csv")
+
+
+POINTS = [f"{value:.2f}" for value in template_points().flatten().tolist()]
+USUAL = [f"{axis}{number}" for number in range(1, 6) for axis in "xy"]
+OTHER = [f"{axis}{number}" for axis in "yx" for number in range(5, 0, -1)]
+
+
+def in_order(columns: list[str]) -> list[str]:
+    values = dict(zip(USUAL, POINTS, strict=True))
+    return [values[column] for column in columns]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [["image", *USUAL], ["a.jpg", *POINTS]],
+        [["Image", *map(str.upper, USUAL)], ["./a.jpg", *POINTS]],
+        [["image", *OTHER], ["a.jpg", *in_order(OTHER)]],
+        [["", "name", *USUAL], ["0", "a.jpg", *POINTS]],
+        [[*USUAL, "score", "file"], [*POINTS, "0.9", "a.jpg"]],
+        [["a.jpg", *POINTS]],
+        [["# five points"], ["a.jpg", *POINTS]],
+        [['"image"', *USUAL], ['"a.jpg"', *POINTS]],
+    ],
+    ids=["usual", "capitals", "order", "index", "last", "no head", "comment", "quoted"],
+)
+@pytest.mark.parametrize(("encoding", "end"), [("utf-8", "\n"), ("utf-8-sig", "\r\n")])
+def test_points_are_read_by_the_names_of_their_columns(
+    tmp_path: Path, lines: list[list[str]], encoding: str, end: str
+) -> None:
+    (tmp_path / "p.csv").write_bytes("".join(f"{','.join(line)}{end}" for line in lines).encode(encoding))
+    found = points_by_name(tmp_path / "p.csv")
+    assert found.key_of("a.jpg") == "a.jpg"
+    np.testing.assert_allclose(found["a.jpg"], template_points().numpy(), atol=0.01)
+    found.check(["./a.jpg"], lambda name: tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([["a.jpg", *POINTS[:9], "nan"], ["b.jpg", *POINTS]], "line 1 must be 'image,x1"),
+        ([["image", *USUAL, "x1"], ["a.jpg", *POINTS, "3"]], "has 2 columns x1"),
+        ([["picture", *USUAL, "score"], ["a.jpg", *POINTS, "1"]], "must have a column file or image or path or name"),
+        ([["image", *USUAL, "score"], ["a.jpg", *POINTS]], "line 2 has 11 values, its first line names 12 columns"),
+        ([["image", *USUAL[:9]], ["a.jpg", *POINTS[:9]]], "line 2 must have numbers in the columns x1..x5"),
+    ],
+)
+def test_what_is_no_table_of_points_is_refused(tmp_path: Path, lines: list[list[str]], said: str) -> None:
+    (tmp_path / "p.csv").write_text("".join(f"{','.join(line)}\n" for line in lines))
+    with pytest.raises(ValueError, match=said):
+        points_by_name(tmp_path / "p.csv")
+
+
+def test_points_of_none_of_the_pictures_are_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(f"/data/photos/a.jpg,{','.join(POINTS)}\n")
+    points = points_by_name(tmp_path / "p.csv")
+    with pytest.raises(ValueError, match=r"none of these pictures: it names /data/photos/a\.jpg, .* them is a\.jpg"):
+        points.check(["a.jpg"], lambda name: tmp_path / name)

@@ -64,6 +64,11 @@ class EmbeddingCache:
         else:
             self._require_same(note)
             self.rows, self.num_done = self._open(shape), int(note["num_done"])
+            if not 0 <= self.num_done <= shape[0]:
+                raise ValueError(
+                    f"{self.note_path} says that {self.num_done} of {shape[0]} rows are done: delete it and"
+                    f" {self.path.name}"
+                )
         self._clock = clock
         self._num_noted, self._noted = self.num_done, clock()
 

@@ -82,6 +82,8 @@ def embed_folder(
         raise ValueError(f'flip must be "none" or "sum", got {flip!r}')
     check_fit(fit)
     check_quality(quality)
+    if detector is not None and (points is not None or faces == "all"):
+        raise ValueError("detector= finds the points itself, one face a picture: give no points=, and no faces=all")
     if output.suffix == ".parquet":
         require_utf8(images.names, kind="a .parquet file")
     opened = None if detector is None else open_detector(detector, device=model.device)
@@ -120,6 +122,9 @@ def embed_folder(
             )
             write_embeddings(parts / f"part-{start:09d}-{count}.npz", found)
         start += count
+    if unreadable == "skip" and not any(len(read_embeddings(path).names) for path in parts.glob("part-*.npz")):
+        shutil.rmtree(parts)
+        raise ValueError(f"none of {len(images.names)} images could be embedded: the warnings before say why")
     found = _joined([read_embeddings(path) for path in sorted(parts.glob("part-*.npz"))], about)
     write_embeddings(output, found)
     shutil.rmtree(parts)

@@ -3,6 +3,7 @@ cache.
 """
 
 import errno
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,6 +132,10 @@ def test_a_cache_without_its_note_is_made_anew(tmp_path: Path) -> None:
     for text in ("{", "[1]", "{}"):
         cache.note_path.write_text(text)
         with pytest.raises(ValueError, match="is not the note of a cache"):
+            EmbeddingCache(tmp_path, "made", **key)
+    for count in (5, -1):
+        cache.note_path.write_text(json.dumps({**cache.key, "num_done": count}))
+        with pytest.raises(ValueError, match=f"says that {count} of 4 rows are done: delete it"):
             EmbeddingCache(tmp_path, "made", **key)
 
 

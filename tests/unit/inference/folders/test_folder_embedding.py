@@ -183,3 +183,39 @@ def test_a_slow_model_loses_no_more_than_half_a_minute(small_model: FaceModel, f
     found = embed_folder(model, images, out, batch_size=2, clock=lambda: model.now)
     assert model.seen == 11 - 6
     assert np.array_equal(found.vectors, embed_folder(small_model, images, tmp_path / "w.npz", batch_size=2).vectors)
+
+
+def test_skipping_all_images_is_a_mistake(small_model: FaceModel, folder: Path, tmp_path: Path) -> None:
+    for path in folder.rglob("*.png"):
+        path.write_bytes(b"broken")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"none of .* images could be embedded"):
+            embed_folder(small_model, list_images(folder), tmp_path / "f.npz", unreadable="skip")
+        assert not list(tmp_path.glob("f.npz*"))
+
+
+def test_a_mistake_in_the_settings_is_not_put_down_to_the_images(
+    small_model: FaceModel, folder: Path, tmp_path: Path
+) -> None:
+    class Never:
+        name = "never"
+
+        def detect(self, images: object) -> list[object]:
+            raise AssertionError
+
+    for words in ({"points": {}}, {"faces": "all"}):
+        with pytest.raises(ValueError, match="detector= finds the points itself"):
+            embed_folder(
+                small_model,
+                list_images(folder),
+                tmp_path / "f.npz",
+                unreadable="skip",
+                detector=Never(),  # type: ignore[arg-type]
+                **words,  # type: ignore[arg-type]
+            )
+
+
+def test_a_file_that_is_no_archive_is_not_said_to_hold_a_pickle(tmp_path: Path) -> None:
+    (tmp_path / "f.npz").write_text("junk")
+    with pytest.raises(ValueError, match="a text that begins 'junk'"):
+        read_embeddings(tmp_path / "f.npz")
