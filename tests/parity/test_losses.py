@@ -178,12 +178,12 @@ def test_unitsface_s_steps_and_its_bank_are_the_released_ones(pack: dict[str, np
     head = UniTSFace(FullSoftmax(*weight.shape, CosFace(64.0, 0.4)), margin=0.1, scale=64.0).double()
     head.classifier.centers = nn.Parameter(weight)
     # The released bank begins with numbers of its own, which its first steps have already replaced or not.
-    first = tensor(pack, "sequence/step_0/out_feature_memory")
-    labels = tensor(pack, "sequence/step_0/in_label")
+    steps = steps_of(pack, "sequence")
+    first, labels = (tensor(pack, f"{steps[0]}/{name}") for name in ("out_feature_memory", "in_label"))
     head.bank.copy_(first)
     head.is_seen.fill_(True)
     head.bank[labels] = bank[labels]
-    for number, case in enumerate(steps_of(pack, "sequence")):
+    for number, case in enumerate(steps):
         head.follow(step=number, epoch=int(pack[f"{case}/epoch"]))
         embeddings = tensor(pack, f"{case}/in_embedding").requires_grad_()
         loss = head(embeddings, tensor(pack, f"{case}/in_label")).mean()

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from transface.backbones.features import EncodedImages, image_sides
 from transface.backbones.parts.attention import MultiHeadAttention
 from transface.backbones.weights.rebuild import rebuildable
-from transface.backbones.weights.state_dicts import load_strictly, read_state_dict
+from transface.backbones.weights.state_dicts import bare_weights, load_strictly, read_state_dict
 
 
 def resize_positions(positions: Tensor, grid_size: tuple[int, int]) -> Tensor:
@@ -199,14 +199,15 @@ class ClipViT(nn.Module):
 
 
 def load_clip_tower(tower: ClipViT, state: Mapping[str, Tensor]) -> None:
-    """Load the image tower of a CLIP-style file (FaRL's, OpenAI's): keys under "visual." or bare; positions are resized
-    once.
+    """Load the image tower of a CLIP-style file (FaRL's, OpenAI's): keys under "visual." or bare, whatever stands
+    before them; positions are resized once.
 
     Raises:
         ValueError: if a tensor is missing, too many, or has another shape.
     """
     state = state.get("state_dict", state)  # type: ignore[assignment]
-    visual = {key.split("visual.", 1)[1]: value for key, value in state.items() if "visual." in key} or dict(state)
+    visual = {key.split("visual.", 1)[1]: value for key, value in state.items() if "visual." in key}
+    visual = visual or bare_weights(state).state
     if "positional_embedding" in visual:
         side = round((len(tower.positional_embedding) - 1) ** 0.5)
         visual["positional_embedding"] = resize_positions(visual["positional_embedding"].float(), (side, side))

@@ -94,9 +94,11 @@ def load_released(
 
 
 def _check_ranks(state: State, family: Family) -> None:
-    """Raise ValueError for weights from which sizes are read, where they have too few or too many dimensions for it."""
+    """Raise ValueError for weights from which sizes are read, where they have too few or too many dimensions for it, or
+    hold nothing.
+    """
     for key, axes in RANKS[family.architecture].items():
-        if key in state and state[key].ndim != axes:
+        if key in state and (state[key].ndim != axes or 0 in state[key].shape):
             name = family.prefix + family.to_theirs(key, state)
             raise ValueError(
                 f"{family.name} weights: {name} must have {axes} dimensions, got the shape {tuple(state[key].shape)}"

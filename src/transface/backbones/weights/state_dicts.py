@@ -177,7 +177,11 @@ def find_misfits(model: nn.Module, state: Mapping[str, Tensor], called: Callable
 
 
 def _differing(given: Tensor, wanted: Tensor) -> tuple[str, str] | None:
-    """Return in words how a tensor differs from the wanted one in shape or kind of number; None where it does not."""
+    """Return in words how a tensor differs from the wanted one in shape, layout or kind of number; None where it does
+    not.
+    """
+    if given.layout != wanted.layout:
+        return f"{given.layout} {tuple(given.shape)}", f"{wanted.layout} {tuple(wanted.shape)}"
     if given.is_floating_point() < wanted.is_floating_point():
         return f"{given.dtype} {tuple(given.shape)}", f"{wanted.dtype} {tuple(wanted.shape)}"
     return None if given.shape == wanted.shape else (f"{tuple(given.shape)}", f"{tuple(wanted.shape)}")

@@ -8,6 +8,7 @@ import torch
 from tests.unit.backbones.test_released import made_up_ir, made_up_vit, prefixed, run_ir
 from torch import Tensor
 
+from transface.backbones.clip_vit import ClipViT, load_clip_tower
 from transface.backbones.face_vit import FaceViT
 from transface.backbones.iresnet import IResNet
 from transface.backbones.mobilefacenet import MobileFaceNet
@@ -75,6 +76,24 @@ def test_quantised_weights_are_refused() -> None:
     state[key] = (state[key] * 40).to(torch.int8)
     with pytest.raises(ValueError, match=re.escape(f"{key} is torch.int8 (96, 32), the model has torch.float32 (96,")):
         load_released(state)
+
+
+def test_sparse_and_empty_tensors_are_refused_by_name() -> None:
+    state = made_up_vit(32, 1, 16, 4)
+    with pytest.raises(ValueError, match=r"norm\.weight is torch\.sparse_coo \(32,\), the model has torch\.strided"):
+        load_released(state | {"norm.weight": state["norm.weight"].to_sparse()})
+    with pytest.raises(ValueError, match=r"patch_embed\.proj\.weight must have 4 dimensions, got the shape \(0, 3, 16"):
+        load_released({key: value[:0] if value.ndim else value for key, value in state.items()})
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module.visual.", "clip.visual."])
+def test_a_clip_tower_opens_under_any_prefix_and_is_resized(prefix: str) -> None:
+    sizes = {"patch_size": 16, "width": 32, "depth": 1, "num_heads": 4, "output_width": 8}
+    source = ClipViT(position_size=112, **sizes)
+    target = ClipViT(position_size=224, **sizes)
+    load_clip_tower(target, {f"{prefix}{key}": value.half() for key, value in source.state_dict().items()})
+    assert torch.equal(target.conv1.weight, source.conv1.weight.half().float())
+    assert target.positional_embedding.shape == (1 + 14 * 14, 32)
 
 
 @pytest.mark.parametrize("patch_size", [8, 9, 14, 16])
