@@ -102,6 +102,13 @@ def test_a_truncated_rec(call: Callable[..., Outcome], pack: Path, tmp_path: Pat
     assert "train.rec" in line
 
 
+def test_a_single_person(call: Callable[..., Outcome], tmp_path: Path) -> None:
+    alone = write_identity_pack(tmp_path / "alone", 1, images_per_identity=4)
+    code, line = call("train", *SHORT, f"data.root={alone}")
+    assert code == 2
+    assert "the data has 1 person" in line, "its loss is 0 from the first step on"
+
+
 def test_a_wrong_magic(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:
     broken = copied(pack, tmp_path)
     content = bytearray((broken / "train.rec").read_bytes())

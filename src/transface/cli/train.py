@@ -199,14 +199,19 @@ def check_monitors(cfg: DictConfig, trainer: Any, module: Any) -> None:
     parts += [("callbacks.early_stopping", part) for part in trainer.callbacks if isinstance(part, EarlyStopping)]
     if None in found:
         return
+    direction = search_direction()
     if not measured:
+        if direction is not None and str(cfg.monitor).startswith("val/"):
+            raise UserError(
+                f"a search looks for the best {cfg.monitor}, and nothing is validated in its trials: see"
+                " validation.every_n_epochs and protocol"
+            )
         if any(isinstance(part, EarlyStopping) for _, part in parts) and trainer.is_global_zero:
             log.warning("nothing is validated in this run, so nothing stops it early: see validation.every_n_epochs")
         return
     better = {name: way for part in validations for name, way in part.directions.items()}
     for home, part in parts:
         refuse_other_direction(f"{home}.mode", part.mode, part.monitor, better, words=("max", "min"))
-    direction = search_direction()
     refuse_other_direction("hydra.sweeper.direction", direction, cfg.monitor, better, words=("maximize", "minimize"))
     monitors = {"monitor": cfg.monitor} | {f"{home}.monitor": part.monitor for home, part in parts}
     chosen = {word.lstrip("+").partition("=")[0] for word in words_given()}
@@ -216,7 +221,7 @@ def check_monitors(cfg: DictConfig, trainer: Any, module: Any) -> None:
     for name, value in absent.items():
         shown = ", ".join(measured[:NUM_MEASURES]) + (", ..." if len(measured) > NUM_MEASURES else "")
         told = f"{name}={value} is never measured: this run measures {shown}; give {name}= one of them"
-        if name in chosen:
+        if name in chosen or (name == "monitor" and direction is not None):  # a search lives by it
             raise UserError(told)
         if trainer.is_global_zero and (name == "monitor" or value != cfg.monitor):
             log.warning("%s, or the last checkpoint is taken as the best and nothing stops early", told)

@@ -16,6 +16,10 @@ from transface.evaluation.results import Provenance, Result
 from transface.evaluation.runner import ModelRunner
 
 
+class NothingToMeasureError(ValueError):
+    """No image of a set has a label that is known: known before anything is measured."""
+
+
 @runtime_checkable
 class BenchmarkProtocol(Protocol):
     """Anything `transface evaluate` and validation inside training can run.

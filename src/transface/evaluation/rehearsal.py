@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from transface.evaluation.embedding.embedder import Embedder, FaceEmbeddings
-from transface.evaluation.protocol import BenchmarkProtocol
+from transface.evaluation.protocol import BenchmarkProtocol, NothingToMeasureError
 from transface.evaluation.results import Result
 from transface.images.sources import FaceSource
 
@@ -69,10 +69,15 @@ class Rehearsal(Embedder):
 def rehearsed(protocols: Sequence[BenchmarkProtocol], network: nn.Module) -> list[Result] | None:
     """Return results of the names and measures that protocols will give for a network; their values mean nothing. None
     where one of them needs more than answers, such as tokens of the network.
+
+    Raises:
+        NothingToMeasureError: for a set of which no label is known.
     """
     runner: Any = Rehearsal(network)
     try:
         return [result for protocol in protocols for result in protocol.evaluate(runner, detailed=False)]
+    except NothingToMeasureError:
+        raise
     except Exception as error:  # of a protocol of anybody's: what is wrong with it is told by its first validation
         log.debug("the measures are not known before the first validation: %s", error)
         return None

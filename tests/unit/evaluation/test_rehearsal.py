@@ -16,7 +16,7 @@ from transface.evaluation.classes.attributes import Attributes
 from transface.evaluation.occluded_faces import OccludedFaces
 from transface.evaluation.photographs import Photographs
 from transface.evaluation.points.landmarks import Landmarks
-from transface.evaluation.protocol import BenchmarkProtocol
+from transface.evaluation.protocol import BenchmarkProtocol, NothingToMeasureError
 from transface.evaluation.recognition.pair_sets import PairSets
 from transface.evaluation.regions.parsing import Parsing
 from transface.evaluation.rehearsal import rehearsed
@@ -26,6 +26,7 @@ from transface.synthetic.datasets import write_pair_sets
 from transface.synthetic.labelled_sets import write_age_folder, write_attribute_folder
 from transface.synthetic.world.dense_forms import shots
 from transface.synthetic.world.sets import FORMS
+from transface.systems.attributes.datamodule import AttributesData
 
 
 class Answering(nn.Module):
@@ -130,3 +131,33 @@ def test_a_protocol_that_needs_the_network_itself_is_not_known_before(room: Path
             return runner.network.tokens
 
     assert rehearsed([Needing(room / "faces", column="age")], Answering(FACES, (112, 112))) is None
+
+
+@pytest.mark.parametrize("column", ["gender", "age"])
+def test_a_label_that_is_known_of_no_image_is_told_before_the_first_step(room: Path, column: str) -> None:
+    names = sorted(path.relative_to(room).as_posix() for path in (room / "faces").glob("*.jpg"))[:12]
+    unknown = [("" if k >= 6 else str(k % 2), ("sad", "happy")[k % 2], "train" if k < 6 else "test") for k in range(12)]
+    lines = [",".join([name, *cells]) for name, cells in zip(names, unknown, strict=True)]
+    path = room / f"{column}.csv"
+    path.write_text("\n".join([f"image,{column},expression,split", *lines]) + "\n")
+    network = Answering({column: FACES[column], "expression": Output("one_of", ("happiness", "sadness"))}, (112, 112))
+    with pytest.raises(NothingToMeasureError, match=f"has no image whose {column} is known"):
+        rehearsed([OccludedFaces(path, occluders=VIEWS)], network)
+
+
+def test_attributes_of_which_nothing_is_known_are_told(room: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = sorted(path.relative_to(room).as_posix() for path in (room / "attributes").rglob("*.jpg"))[:12]
+    network = Answering({"attributes": Output("several_of", ("Hat", "Smile"))}, (218, 178))
+    for told, smile in (("nothing is known of Hat, which no mean is over", "1"), ("has no image of which one of", "")):
+        lines = [f"{name},,{smile},{'train' if k < 6 else 'val'}" for k, name in enumerate(names)]
+        path = room / f"known{len(smile)}.csv"
+        path.write_text("\n".join(["image,Hat,Smile,split", *lines]) + "\n")
+        protocol = Attributes(path, split="val", num_bootstraps=0)
+        if smile:
+            assert rehearsed([protocol], network)
+            assert told in caplog.text
+            AttributesData(path, total_batch_size=2)
+            assert "nothing is known of Hat in the images of train, so their answers stay as they begin" in caplog.text
+        else:
+            with pytest.raises(NothingToMeasureError, match=told):
+                rehearsed([protocol], network)

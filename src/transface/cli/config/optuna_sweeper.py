@@ -123,6 +123,11 @@ class OptunaSweeper(Sweeper):
             outcome for number, outcome in zip(numbers, returns, strict=True) if not _tell(study, number, outcome)
         ]
         if len(failed) / len(returns) > self.max_failure_rate:
+            log.warning(
+                "the search ends with a trial that failed, as hydra.sweeper.max_failure_rate=%g has it; with 1 it goes"
+                " on without it",
+                self.max_failure_rate,
+            )
             _ = failed[0].return_value
             raise UserError(
                 "a trial ended without its metric: give what `monitor` measures, e.g. protocol.files, or"

@@ -159,7 +159,25 @@ def open_label_files(root: str | Path, kind: SetKind | None = None, *, output: s
     if found.rejected:
         first, what = "; ".join(found.rejected[:5]), "files" if found.cells is None else "rows"
         warn_once(logger, "%s: %d %s are left out: %s", root, len(found.rejected), what, first)
+    tell_unknown(root, found.labels, found.split)
     return found
+
+
+def tell_unknown(root: str | Path, columns: Mapping[str, Any], split: NDArray[np.str_]) -> None:
+    """Warn of classes, and of whole columns of numbers, of which a split that has images has none that is known."""
+    told = []
+    for name, labels in columns.items():
+        for part in ("train", "val", "test"):
+            rows = np.flatnonzero(split == part)
+            if not len(rows):
+                continue
+            if isinstance(labels, ClassLabels):
+                there = set(labels.classes[rows].tolist())
+                told += [f"{word} of {part}" for place, word in enumerate(labels.names) if place not in there]
+            elif not np.isfinite(labels.take(rows.tolist())).any():
+                told.append(f"a known {name} of {part}")
+    if told:
+        warn_once(logger, "%s: there are no images of %s", root, ", ".join(told))
 
 
 def _once_each(found: LabelledFiles, root: Path) -> LabelledFiles:
@@ -245,7 +263,8 @@ def read_class_folders(root: Path, *, output: str = "expression") -> LabelledFil
     rejected = [f"{name}: in no folder of a {'split and a class' if splits else 'class'}" for name in sorted(left)]
     known = _named_classes(words, root)
     labels = ClassLabels(np.array([known.places[word] for word in words], dtype=np.int64), known.names)
-    _tell_absent_classes(root, labels, split, empty)
+    if empty:
+        warn_once(logger, "%s: folders without an image are no class: %s", root, ", ".join(empty))
     return LabelledFiles(root, paths, {output: labels}, np.array(split, dtype="<U5"), rejected)
 
 
@@ -593,21 +612,6 @@ def _words_of(name: str, meant: Mapping[str, str], said: Mapping[str, str]) -> l
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def _tell_absent_classes(root: Path, found: ClassLabels, split: Sequence[str], empty: Sequence[str]) -> None:
-    """Warn of classes of which a split has no image, and of folders without any."""
-    own = np.array(split)
-    told = [
-        f"{name} of {part}"
-        for part in ("train", "val", "test")
-        for place, name in enumerate(found.names)
-        if (own == part).any() and not (found.classes[own == part] == place).any()
-    ]
-    if told:
-        warn_once(logger, "%s: there are no images of %s", root, ", ".join(told))
-    if empty:
-        warn_once(logger, "%s: folders without an image are no class: %s", root, ", ".join(empty))
 
 
 def _classes(cells: Sequence[str], name: str, path: Path) -> ClassLabels:

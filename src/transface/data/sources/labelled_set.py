@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from transface.data.labels.table import LabelTable
 from transface.data.sampling.splits import SHARES, split_hash, stratified_split
-from transface.data.sources.face_labels import LabelledFiles, SetKind, chosen_labels, open_label_files
+from transface.data.sources.face_labels import LabelledFiles, SetKind, chosen_labels, open_label_files, tell_unknown
 from transface.data.sources.labelled import LabelledImages
 from transface.images.fit import Fit
 from transface.told_once import warn_once
@@ -61,6 +61,7 @@ class LabelledSet:
         self.labels = LabelTable(self.columns)
         # Of all labels: a set has one split, whichever of them are asked for.
         self.split = split_of(found, found.labels, shares=shares, seed=split_seed)
+        tell_unknown(root, self.columns, self.split)  # also of a split of ours
         self.split_hash = split_hash(found.paths, self.split)
         self.max_per_class = max_per_class
         self.split_seed = split_seed

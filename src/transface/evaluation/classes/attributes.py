@@ -17,6 +17,7 @@ from transface.data.sources.attributes.opening import open_attributes
 from transface.data.sources.image_files import ImageFiles, PathTable
 from transface.data.sources.labelled import LabelledImages
 from transface.evaluation.labelled import LabelledSource
+from transface.evaluation.protocol import NothingToMeasureError
 from transface.evaluation.results import Measure, Result, ResultTable, hash_samples
 from transface.evaluation.runner import ModelRunner
 from transface.images.fit import Fit
@@ -28,6 +29,7 @@ from transface.metrics.attribute_accuracy import (
     majority_accuracy,
 )
 from transface.metrics.bootstrap import mean_interval
+from transface.told_once import warn_once
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +123,12 @@ class Attributes:
         size = runner.image_size_for([self.output]) if self.image_size is None else image_sides(self.image_size)
         images = ImageFiles(opened.root, PathTable(opened.paths), image_size=size, fit=self.fit)
         labels = opened.labels.chosen(names)
+        known = np.atleast_1d(labels.take(rows.tolist()).known.any(0))
+        if not known.any():
+            raise NothingToMeasureError(f"{self.names[0]} has no image of which one of {', '.join(names)} is known")
+        if not known.all():
+            unknown = ", ".join(name for name, one in zip(names, known, strict=True) if not one)
+            warn_once(logger, "%s: nothing is known of %s, which no mean is over", self.names[0], unknown)
         logits = runner.run(LabelledSource(self.names[0], LabelledImages(images, labels, rows=rows)), [self.output])[
             self.output
         ]

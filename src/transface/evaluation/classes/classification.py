@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.evaluation.labelled import LabelledSource
+from transface.evaluation.protocol import NothingToMeasureError
 from transface.evaluation.results import HardSample, Measure, Result, ResultTable
 from transface.evaluation.runner import ModelRunner
 from transface.metrics.bootstrap import mean_interval
@@ -63,6 +64,8 @@ class Classification:
                 f"{self.source.name} has class {truth.max()}, and the network's {self.output} knows {len(names)}:"
                 f" {', '.join(names)}"
             )
+        if not (truth >= 0).any():
+            raise NothingToMeasureError(f"{self.source.name} has no image whose {self.output} is known")
         logits = runner.run(self.source, [self.output])[self.output]
         known = np.flatnonzero(truth >= 0)
         answered, right = logits.argmax(1)[known], truth[known]

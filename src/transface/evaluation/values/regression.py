@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.evaluation.labelled import LabelledSource
+from transface.evaluation.protocol import NothingToMeasureError
 from transface.evaluation.results import Curve, Measure, Result, Unit
 from transface.evaluation.runner import ModelRunner
 from transface.metrics.bootstrap import mean_interval
@@ -65,10 +66,10 @@ class Regression:
         runner.require([self.output])
         unit = UNITS.get(runner.outputs[self.output].unit, "")
         truth = self._truth()
-        answers = runner.run(self.source, [self.output])[self.output].astype(np.float64)
         known = np.isfinite(truth)
         if not known.any():
-            raise ValueError(f"{self.source.name} has no known labels to evaluate on")
+            raise NothingToMeasureError(f"{self.source.name} has no image whose {self.output} is known")
+        answers = runner.run(self.source, [self.output])[self.output].astype(np.float64)
         values = answers[:, 0] if answers.ndim == 2 else answers
         error = np.abs(values - truth)[known]
         interval = mean_interval(error, num_bootstraps=self.num_bootstraps, seed=self.seed) if detailed else None

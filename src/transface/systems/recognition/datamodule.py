@@ -54,6 +54,11 @@ class RecognitionData(TrainingData):
         elif source is None:
             faces, weights = open_sources(sources, image_size=size, fit=fit, on_bad_record=on_bad_record)
         self.num_identities = int(faces.num_identities)
+        if self.num_identities < 2:
+            raise ValueError(
+                f"the data has {self.num_identities} person: faces are told apart from those of others, so it takes two"
+                " people at least"
+            )
         super().__init__(
             faces,
             weights=weights,
