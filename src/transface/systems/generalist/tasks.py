@@ -136,7 +136,7 @@ def as_tasks(rows: Iterable[Any]) -> tuple[Task, ...]:
 
 def unread_settings(kinds: Mapping[str, str], others: Iterable[str]) -> dict[str, str]:
     """Return the settings of a generalist, by name, that nothing reads beside its tasks, each with the reason: weights
-    of other tasks, and a classifier where no task is of identity.
+    of other tasks, a classifier where no task is of identity, layers for finer points and regions where none is dense.
 
     Args:
         kinds: of the tasks, by name.
@@ -146,6 +146,10 @@ def unread_settings(kinds: Mapping[str, str], others: Iterable[str]) -> dict[str
     unread = {f"balance.names.{name}": f"{name} is none of the tasks {told}" for name in sorted(others)}
     if kinds and "identity" not in kinds.values():
         unread["classifier"] = f"only tasks of identity have a classifier, and none of {told} is one"
+    if kinds and not set(kinds.values()) & set(DENSE_KINDS):
+        unread["network.pixel_layers"] = (
+            f"only tasks of {' and '.join(DENSE_KINDS)} read them, and none of {told} is one"
+        )
     return unread
 
 

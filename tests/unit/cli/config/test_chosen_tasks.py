@@ -26,6 +26,17 @@ def test_an_experiment_of_many_tasks_is_one_of_fewer(experiment: str) -> None:
     assert cfg.age.root == "AGE"
 
 
+@pytest.mark.parametrize("experiment", ["demo", "real"])
+@pytest.mark.parametrize("task", ["identity", "attributes", "age", "expression", "landmarks", "parsing"])
+def test_layers_for_points_and_regions_go_with_their_tasks(experiment: str, task: str) -> None:
+    words = [f"experiment=faceptor/{experiment}", f"task=[{task}]"]
+    dense = task in ("landmarks", "parsing")
+    assert list(chosen(*words).network.get("pixel_layers", ())) == ([0] if dense else [])
+    if not dense:
+        with pytest.raises(UserError, match=r"network\.pixel_layers=\[1\]: only tasks of parsing and landmarks read"):
+            chosen(*words, "network.pixel_layers=[1]")
+
+
 def test_an_experiment_with_all_its_tasks_stays_as_it_is() -> None:
     before, after = compose("train", ["experiment=faceptor/demo"]), chosen("experiment=faceptor/demo")
     assert before == after
