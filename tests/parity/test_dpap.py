@@ -21,4 +21,5 @@ def test_mixed_patches_equal_the_released_ones(shared: Path) -> None:
     amplitude = (1 - ratio) * np.abs(spectrum) + ratio * other
     expected = np.fft.ifft2(amplitude * np.exp(1j * np.angle(spectrum)), axes=(1, 2)).real
     assert np.abs(mixed - expected).mean() <= 1e-3
-    assert (np.clip(expected, 0, 255).astype(np.uint8) == recorded["mixed_uint8"]).mean() > 0.999
+    differing = (np.clip(expected, 0, 255).astype(np.uint8) != recorded["mixed_uint8"]).sum()
+    assert differing <= 3 + recorded["mixed_uint8"].size // 1000  # numbers next to a whole one, cut off on either side

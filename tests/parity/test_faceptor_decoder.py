@@ -103,4 +103,4 @@ def test_a_bias_of_minus_infinity_on_the_new_layers_is_the_first_stage(pack: Pac
             assert_close(bias.profile(name)[0], torch.eye(len(model.memory.layers))[0])
             hidden = model.decoder(queries, memory, bias(queries.counts, side * side))
             assert hidden.shape[0] == batch
-            torch.testing.assert_close(hidden, model.decoder(queries, alone), rtol=1e-5, atol=1e-5)
+            assert_close(hidden, model.decoder(queries, alone))
