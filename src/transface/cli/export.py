@@ -49,6 +49,8 @@ def export(cfg: DictConfig) -> None:
         raise UserError(
             f"precision is for models with an embedding, this one answers {', '.join(model.outputs)}: leave it out"
         )
+    if list(model.outputs) != ["embedding"]:
+        refuse_unread({"output_name"}, f"the outputs are named after what they are: {', '.join(model.outputs)}")
     path = output_path(cfg)
     if path.exists() and not cfg.overwrite:
         raise FileExistsError(f"{path} is there already: choose another output, or overwrite=true")
@@ -97,6 +99,12 @@ def check_settings(cfg: DictConfig) -> None:
             " out, which exports the template of aligned faces"
         )
     refuse_unread_of_export(cfg)
+    if cfg.num_calibration_images < 1:
+        raise UserError(f"num_calibration_images must be at least 1, got {cfg.num_calibration_images}")
+    if not -1 <= cfg.min_cosine <= 1 or not cfg.tolerance >= 0:
+        raise UserError(
+            f"min_cosine is in -1..1, and tolerance at least 0, got {cfg.min_cosine:g} and {cfg.tolerance:g}"
+        )
     if cfg.precision == "int8" and not cfg.images:
         raise UserError(
             "precision=int8 is calibrated on real faces: give images=FOLDER (or a .bin pair set) with a few hundred"

@@ -144,9 +144,9 @@ def _add_likeness(parser: argparse.ArgumentParser) -> None:
         help="model that says who looks alike; needed by --against, enough to find look-alike identities",
     )
     parser.add_argument(
-        "--alike", type=float, default=0.6, help="cosine from which two look like one person (default 0.6)"
+        "--alike", type=float, help="cosine from which two look like one person (default 0.6); of --checkpoint"
     )
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", help="of --checkpoint (default cpu)")
 
 
 def _verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], int], what: str) -> argparse.ArgumentParser:
@@ -169,17 +169,13 @@ def _add_images(parser: argparse.ArgumentParser, what: str) -> None:
         "--size", type=size, default=(112, 112), help="of the pack's images: 112 (default), or HEIGHTxWIDTH, as 218x178"
     )
     fits = ("refuse", "resize", "letterbox", "center_crop", "stretch")
-    parser.add_argument(
-        "--fit", choices=fits, default="refuse", help="what happens to images of another size (default: refuse)"
-    )
+    parser.add_argument("--fit", choices=fits, help="what happens to images of another size (default: refuse)")
     parser.add_argument("--points", type=Path, help="CSV of image,x1,y1,...,x5,y5: align faces by these points")
     parser.add_argument(
         "--detector", help="find and align one face in each photograph: mtcnn, yunet:FILE.onnx, scrfd:FILE.onnx"
     )
     policies = ("largest", "central", "score", "only")
-    parser.add_argument(
-        "--faces", choices=policies, default="largest", help="which of a photograph's faces (default: largest)"
-    )
+    parser.add_argument("--faces", choices=policies, help="which of a photograph's faces (default: largest)")
     parser.add_argument("--quality", type=int, default=95, help="of JPEGs written anew (default 95)")
     parser.add_argument("--min-images", type=count, default=1, help="leave out people with fewer")
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be used, and list them")
@@ -215,15 +211,20 @@ def _tell_written(summary: Any) -> None:
 def _from_images(options: argparse.Namespace) -> int:
     from transface.packs.operations import open_images, pack_images
 
+    cut = next((name for name in ("points", "detector") if getattr(options, name) is not None), None)
+    if options.faces is not None and options.detector is None:
+        raise UserError("--faces is not read: without --detector no faces are found that one could be chosen of")
+    if options.fit is not None and cut is not None:
+        raise UserError(f"--fit is not read: --{cut} cuts each face out at the pack's size; leave it out")
     images = open_images(options.images, root=getattr(options, "root", None), size=options.size)
     with working("pack", len(images)) as tell:
         summary = pack_images(
             images,
             options.output,
-            fit=options.fit,
+            fit=options.fit or "refuse",
             points_file=options.points,
             detector=options.detector,
-            faces=options.faces,
+            faces=options.faces or "largest",
             quality=options.quality,
             min_images=options.min_images,
             on_bad_image="skip" if options.skip_bad else "raise",

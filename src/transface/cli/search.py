@@ -222,7 +222,7 @@ def readable_places(model: Any, paths: list[Any], settings: dict[str, Any]) -> l
 
 def print_answer(answer: Any, limit: Any) -> None:
     """Print a query and its hits, one a line."""
-    print(answer.path)
+    print(answer.path if isinstance(answer.path, Path) else answer.name)
     for hit in answer.hits:
         mark = "  same" if limit is not None and hit.score >= limit.cosine else ""
         print(f"  {hit.score:.4f}  {hit.name}{mark}")

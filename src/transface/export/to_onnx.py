@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from transface.artifacts import staging_path
-from transface.export.agreement import Agreement, compare, random_faces, require
+from transface.export.agreement import Agreement, ExportError, compare, random_faces, require
 from transface.export.export_view import ExportView
 from transface.export.input_range import SIGNED
 from transface.export.onnx_backbone import OnnxBackbone
@@ -68,6 +68,8 @@ def export_onnx(
     example = random_faces(image_size, num_faces=2)
     alone = list(model.outputs) == ["embedding"]
     names = [output_name] if alone else list(model.outputs)
+    if "" in (input_name, *names) or input_name in names:
+        raise ValueError(f"input and outputs need names of their own, got {input_name!r} and {', '.join(names)!r}")
     found = _graph_of(model, example, opset=opset, input_name=input_name, output_names=names)
     outputs = {name: output._asdict() for name, output in model.outputs.items()}
     describe(
@@ -178,15 +180,25 @@ def writing_graph(graph: onnx.ModelProto, path: Path) -> Iterator[Path]:
     with staging_path(path) as staged:
         beside = _files_of_weights(path)
         if graph.ByteSize() < INLINE_LIMIT:
-            onnx.checker.check_model(graph)
+            _require_valid(graph)
             staged.write_bytes(graph.SerializeToString())
         else:
             weights = f"{path.name}.{uuid.uuid4().hex[:8] + '.' if beside else ''}data"
             onnx.save(copy.deepcopy(graph), staged, save_as_external_data=True, location=weights, size_threshold=1024)
-            onnx.checker.check_model(staged)
+            _require_valid(staged)
         yield staged
     for file in beside:
         file.unlink(missing_ok=True)
+
+
+def _require_valid(graph: onnx.ModelProto | Path) -> None:
+    try:
+        onnx.checker.check_model(graph)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).splitlines()[0]
+        raise ExportError(
+            f"ONNX refuses the graph that was made ({reason}): take another opset, {OPSET} works"
+        ) from error
 
 
 def _files_of_weights(path: Path) -> list[Path]:

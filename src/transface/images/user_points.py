@@ -112,8 +112,12 @@ class ListedPoints(dict[str, NDArray[np.float64]]):
         self.marks: dict[str, tuple[str, str]] = {}
 
     def key_of(self, name: str) -> str | None:
-        """Return what the file calls an image: its name, or the last part of it; None where it has neither."""
-        return next((key for key in (name, os.path.normpath(name), Path(name).name) if key in self), None)
+        """Return what the file calls an image: its name, or the longest end of its path that the file has; None where
+        it has none.
+        """
+        parts = Path(os.path.normpath(name)).parts
+        ends = ("/".join(parts[start:]) for start in range(len(parts)))
+        return next((key for key in (name, *ends) if key in self), None)
 
     def check(self, names: Iterable[str], picture_of: Callable[[str], Path | bytes]) -> None:
         """Raise ValueError where the points of an image are those of another one.

@@ -27,13 +27,14 @@ from transface.data.sources.image_files import FileFaces, PathTable, open_folder
 from transface.data.sources.record_list import read_list
 from transface.data.sources.source import IdentitySource, SourceMix
 from transface.data.sources.sparse_labels import count_anew
-from transface.images.alignment import align_image, read_points
+from transface.images.alignment import align_image
 from transface.images.alignment_check import check_points
 from transface.images.decoding import decode_image
 from transface.images.detection import Policy
 from transface.images.detectors.locating import locate_faces
 from transface.images.fit import Fit, check_fit, fit_image
 from transface.images.headers import image_size, is_plain
+from transface.images.user_points import points_by_name
 from transface.packs.journal import forget_journal
 from transface.packs.writer import (
     PackPlan,
@@ -142,7 +143,7 @@ def pack_images(
     if points_file is not None and detector is not None:
         raise ValueError("give a points file or a detector, not both")
     if points_file is not None:
-        points = _points_by_path(points_file)
+        points = _listed_points(images, points_file)
         settings = f"aligned {shape} {quality} {min_images} {_digest_of(points)}"
     if detector is not None:
         points, reasons = _found_points(images, detector, faces)
@@ -180,16 +181,18 @@ def _write_people(path: Path, images: FileFaces, plan: PackPlan) -> None:
     write_whole(path, text.getvalue())
 
 
-def _points_by_path(path: str | Path) -> dict[str, torch.Tensor]:
-    """Return the points of each image; raises ValueError if two faces of one are listed, of which a pack can hold but
-    one.
+def _listed_points(images: FileFaces, path: str | Path) -> dict[str, torch.Tensor]:
+    """Return the points of each image that a file has some of, by its path.
+
+    Raises:
+        ValueError: if two faces of one are listed, of which a pack can hold but one, or they are those of another
+            picture.
     """
-    points: dict[str, torch.Tensor] = {}
-    for face in read_points(path):
-        if face.path in points:
-            raise ValueError(f"{path} has points of two faces of {face.path}: keep one a picture")
-        points[face.path] = face.points
-    return points
+    listed = points_by_name(path)
+    names = [images.paths[place] for place in range(len(images))]
+    listed.check(names, lambda name: Path(images.root) / name)
+    keys = {name: listed.key_of(name) for name in names}
+    return {name: torch.from_numpy(listed[key]) for name, key in keys.items() if key is not None}
 
 
 def _digest_of(points: Mapping[str, torch.Tensor]) -> str:

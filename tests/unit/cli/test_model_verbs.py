@@ -359,3 +359,30 @@ def test_a_search_that_cannot_be_is_refused_before_the_gallery_is_embedded(
     assert main(["search", *words]) == 2
     assert said in capsys.readouterr().err
     assert not index.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["num_calibration_images=0", "precision=int8", "images=x"], "num_calibration_images must be at least 1"),
+        (["min_cosine=2", "precision=float16"], "min_cosine is in -1..1"),
+        (["tolerance=nan"], "tolerance at least 0"),
+        (["input_name=a", "output_name=a"], "input and outputs need names of their own, got 'a' and 'a'"),
+        (["input_name=''"], "input and outputs need names of their own, got ''"),
+        (["opset=99"], "take another opset, 18 works"),
+    ],
+)
+def test_settings_of_an_export_that_cannot_be_are_one_line(
+    room: Path, capsys: pytest.CaptureFixture, words: list[str], said: str
+) -> None:
+    assert main(["export", f"checkpoint={room}/model", "output=x.onnx", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not Path("x.onnx").exists()
+
+
+def test_a_query_of_a_pack_is_called_by_its_name(room: Path, capsys: pytest.CaptureFixture) -> None:
+    words = ["search", f"{room}/made_up.bin", f"gallery={room}/made_up.bin", f"checkpoint={room}/model", "top_k=1"]
+    assert main(words) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == ["0", "  1.0000  0"]
+    assert not any("\\x" in line for line in said)

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from transface.cli.pack import main
+from transface.cli.packs import clean as clean_verb
 from transface.data.sources.identity_pack import IdentityPack
 from transface.synthetic.datasets import write_identity_pack
 
@@ -97,3 +99,56 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert complaint in said
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["from-folder", "folder", "out", "--faces", "central"], "--faces is not read"),
+        (["from-folder", "folder", "out", "--detector", "mtcnn", "--fit", "resize"], "--fit is not read"),
+        (["from-folder", "folder", "out", "--points", "p.csv", "--fit", "refuse"], "--fit is not read"),
+        (["check", "PACK", "--alike", "0.3"], "--alike needs --checkpoint"),
+        (["check", "PACK", "--device", "cpu"], "--device needs --checkpoint"),
+        (["check", "PACK", "--alike", "nan", "--checkpoint", "model"], "--alike is a cosine in -1..1, got nan"),
+        (["clean", "PACK", "out", "--strangers", "0"], "--strangers needs --checkpoint"),
+        (["clean", "PACK", "out", "--merge", "0"], "--merge needs --checkpoint"),
+        (["clean", "PACK", "out", "--merge", "2", "--checkpoint", "model"], "--merge is a cosine in -1..1, got 2"),
+        (
+            ["clean", "PACK", "out", "--merge", "0.1", "--against", "a.bin", "--checkpoint", "model"],
+            "--merge 0.1 is below --alike 0.6",
+        ),
+    ],
+)
+def test_options_that_nothing_reads_and_cosines_that_are_none_are_refused(
+    pack: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("to-folder", pack, "folder")
+    Path("p.csv").touch()
+    capsys.readouterr()
+    assert run(*[pack if word == "PACK" else word for word in words]) == 2
+    assert said in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_a_cosine_of_zero_is_one_and_people_are_joined_from_the_cosine_asked_for(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def direction(images: torch.Tensor) -> torch.Tensor:
+        """Return unit vectors of two entries: of cosines that any two images have, all above 0.5."""
+        angles = images.float().mean((1, 2, 3)) / 255
+        return torch.stack([angles.cos(), angles.sin()], 1)
+
+    monkeypatch.setattr(clean_verb, "embedder_of", lambda *_: direction)
+    model = ["--checkpoint", "model"]
+    assert run("clean", pack, tmp_path / "joined", "--merge", "0.5", "--alike", "0.9999", *model) == 0
+    assert "24 of 24 images, 1 of 6 identities" in capsys.readouterr().out
+    seen: list[float] = []
+    monkeypatch.setattr(clean_verb, "strangers_of", lambda pack, embed, options: seen.append(options.strangers) or [])
+    assert run("clean", pack, tmp_path / "strangers", "--strangers", "0", *model) == 0
+    assert seen == [0.0]

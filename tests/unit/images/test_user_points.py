@@ -151,3 +151,10 @@ def test_points_of_none_of_the_pictures_are_told_as_such(tmp_path: Path) -> None
     points = points_by_name(tmp_path / "p.csv")
     with pytest.raises(ValueError, match=r"none of these pictures: it names /data/photos/a\.jpg, .* them is a\.jpg"):
         points.check(["a.jpg"], lambda name: tmp_path / name)
+
+
+def test_the_longest_end_of_a_path_that_the_file_names_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("".join(f"{name},{','.join(POINTS)}\n" for name in ("a/0.jpg", "b/0.jpg", "0.jpg")))
+    points = points_by_name(tmp_path / "p.csv")
+    found = [points.key_of(name) for name in ("photos/b/0.jpg", "a/0.jpg", "c/0.jpg", "/x/a/./0.jpg", "c/1.jpg")]
+    assert found == ["b/0.jpg", "a/0.jpg", "0.jpg", "a/0.jpg", None]

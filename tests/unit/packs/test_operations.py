@@ -15,6 +15,7 @@ from transface.data.sources.identity_pack import IdentityPack
 from transface.data.sources.image_files import open_folder
 from transface.images.alignment import align_image, template_points
 from transface.images.decoding import decode_images
+from transface.images.user_images import content_mark
 from transface.packs import writer as pack_writing
 from transface.packs.check import check_pack
 from transface.packs.operations import (
@@ -290,3 +291,21 @@ def test_a_rectangular_pack_is_made_checked_and_unpacked_without_naming_its_size
     assert open_pack(tmp_path / "square").image_size == (112, 112)
     with pytest.raises(ValueError, match="would distort it"):
         pack_images(open_images(tmp_path / "list.csv", size=112), tmp_path / "bad", fit="resize")
+
+
+def test_points_of_another_picture_of_the_name_are_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    path = tmp_path / "images" / "a" / "0.png"
+    points = ",".join(str(float(value)) for value in (template_points() + 20).flatten())
+    names = ",".join(f"{axis}{number}" for number in range(1, 6) for axis in "xy")
+    for _ in range(2):
+        Image.fromarray(rng.integers(0, 256, (150, 150, 3), dtype=np.uint8)).save(path)
+        if not (tmp_path / "points.csv").exists():
+            mark = content_mark(path.read_bytes())
+            (tmp_path / "points.csv").write_text(
+                f"file,{names},bytes,crc32\n./a/0.png,{points},{mark.num_bytes},{mark.crc32}\n"
+            )
+            pack_images(open_images(tmp_path / "images"), tmp_path / "first", points_file=tmp_path / "points.csv")
+    with pytest.raises(ValueError, match=r"has points of another picture than a/0\.png"):
+        pack_images(open_images(tmp_path / "images"), tmp_path / "second", points_file=tmp_path / "points.csv")

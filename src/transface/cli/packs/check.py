@@ -7,12 +7,14 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from transface.cli.config.errors import UserError
 from transface.progress import working
+
+ALIKE = 0.6  # cosine from which two look like one person
 
 
 def check(options: argparse.Namespace) -> int:
@@ -21,8 +23,7 @@ def check(options: argparse.Namespace) -> int:
 
     if unknown := sorted(set(options.allow) - set(KINDS)):
         raise UserError(f"--allow {unknown[0]}: no such kind; there are {', '.join(KINDS)}")
-    if options.against and options.checkpoint is None:
-        raise UserError("--against needs --checkpoint: a model says who looks alike")
+    check_likeness(options, ("against",))
     for path in filter(None, (options.json, options.sheet)):
         _make_room(path)
     embed = embedder_of(options.checkpoint, options.device) if options.checkpoint is not None else None
@@ -38,6 +39,21 @@ def check(options: argparse.Namespace) -> int:
     if options.sheet is not None:
         _draw(report, options)
     return 1 if set(report.counts) - set(options.allow) else 0
+
+
+def check_likeness(options: argparse.Namespace, names: Sequence[str]) -> None:
+    """Raise UserError for a cosine that is none, and for options that nothing reads without a model; fill in what is
+    not given.
+    """
+    for name in ("alike", "merge", "strangers"):
+        value = getattr(options, name, None)
+        if value is not None and not -1 <= value <= 1:
+            raise UserError(f"--{name} is a cosine in -1..1, got {value}")
+    given = [name for name in (*names, "alike", "device") if getattr(options, name) not in (None, [])]
+    if given and options.checkpoint is None:
+        raise UserError(f"--{given[0]} needs --checkpoint: a model says who looks alike")
+    options.alike = ALIKE if options.alike is None else options.alike
+    options.device = options.device or "cpu"
 
 
 def _make_room(path: Path) -> None:

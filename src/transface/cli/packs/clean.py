@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 from transface.cli.config.errors import UserError
-from transface.cli.packs.check import compare_people, embedder_of
+from transface.cli.packs.check import check_likeness, compare_people, embedder_of
 from transface.progress import working
 
 
@@ -16,9 +16,14 @@ def clean(options: argparse.Namespace) -> int:
     from transface.packs.operations import open_pack
     from transface.packs.writer import check_free
 
-    wanted = [f"--{name}" for name in ("against", "merge", "strangers") if getattr(options, name)]
-    if wanted and options.checkpoint is None:
-        raise UserError(f"{wanted[0]} needs --checkpoint: a model says who looks alike")
+    check_likeness(options, ("against", "merge", "strangers"))
+    if options.merge is not None and options.merge < options.alike:
+        if options.against:
+            raise UserError(
+                f"--merge {options.merge:g} is below --alike {options.alike:g}, from which people of --against go too:"
+                " clean in two runs"
+            )
+        options.alike = options.merge  # whom nobody finds alike, nobody joins
     check_free(options.output)
     embed = None if options.checkpoint is None else embedder_of(options.checkpoint, options.device)
     with working("check", 0) as tell:
@@ -33,7 +38,7 @@ def clean(options: argparse.Namespace) -> int:
     pack = open_pack(options.pack, size=options.size, on_bad_record="skip")
     if embed is not None:
         compare_people(report, embed, options)
-    strangers = [] if not options.strangers or embed is None else strangers_of(pack, embed, options)
+    strangers = [] if options.strangers is None or embed is None else strangers_of(pack, embed, options)
     cleaning = plan_cleaning(
         pack,
         report,
