@@ -54,6 +54,8 @@ def evaluate(cfg: DictConfig) -> None:
     from transface.evaluation.runner import answering, require_outputs
 
     refuse_unread_of_protocol(cfg.protocol)
+    if (cfg.protocol.get("seed") or 0) < 0:
+        raise UserError(f"protocol.seed must be 0 or more, got {cfg.protocol.seed}")
     protocol = instantiate(cfg.protocol)
     if cfg.checkpoint == PIXELS:
         refuse_unread({"cache"}, "raw pixels take no network, and none of them are kept")

@@ -34,6 +34,10 @@ def predict(cfg: DictConfig) -> int:
     if not Path(cfg.images).exists():
         raise FileNotFoundError(f"no picture, folder or pack at {cfg.images}")
     refuse_unread_of_pictures(cfg)
+    for key in ("outputs", "labels"):
+        value = plain(cfg[key])
+        if value is not None and (not isinstance(value, list) or not value):
+            raise UserError(f"{key} must be a list of names, [a,b], got {value!r}")
     from transface.data.sources.picture_list import open_pictures
     from transface.images.detectors.opening import open_detector
     from transface.images.files import ImageList, require_utf8
@@ -58,6 +62,8 @@ def predict(cfg: DictConfig) -> int:
         require_utf8(listed.names, kind="a .parquet file")
     pictures = [(name, listed.picture(name)) for name in listed.names]
     model = open_model(cfg)
+    asked = {name: output for name, output in model.outputs.items() if cfg.outputs is None or name in cfg.outputs}
+    picked([], plain(cfg.labels), asked)  # a label that is not answered is told before anything is read
     with working("predicting", len(pictures)) as progress:
         found = predict_pictures(
             model,
@@ -70,7 +76,7 @@ def predict(cfg: DictConfig) -> int:
             batch_size=cfg.batch_size,
             progress=progress,
         )
-    chosen = picked(found, plain(cfg.labels), model.outputs)
+    chosen = picked(found, plain(cfg.labels), asked)
     if cfg.overlay is not None:
         for prediction, (_, picture) in zip(chosen, pictures, strict=True):
             if not prediction.error:
@@ -100,7 +106,7 @@ def picked(found: Any, labels: list[str] | None, outputs: Any) -> Any:
     Raises:
         UserError: for a label that no output has.
     """
-    if not labels:
+    if labels is None:
         return found
     known = [name for output in outputs.values() if output.kind == "several_of" for name in output.names]
     unknown = [label for label in labels if label not in known]

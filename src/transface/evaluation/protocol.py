@@ -69,6 +69,13 @@ def check_settings(
         )
 
 
+def require_distinct_sets(names: Sequence[str]) -> None:
+    """Raise ValueError for two sets of one name: their results would be one file."""
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"two pair sets are named {sorted(twice)[0]}: results would overwrite each other, rename one")
+
+
 def run_protocol(protocol: BenchmarkProtocol, runner: ModelRunner, *, detailed: bool = True) -> list[Result]:
     """Return the results of a protocol, timed and stamped with what made them: weights, versions, device, settings.
 

@@ -3,6 +3,7 @@
 Shapes: F faces of a picture, H x W pixels of an aligned face.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,7 @@ from transface.images.user_images import (
     read_picture,
 )
 
+log = logging.getLogger(__name__)
 BATCH = 8  # pictures a detector is given at once
 
 
@@ -182,6 +184,8 @@ def detected_batches(
         for one, name in zip(found, names, strict=True):
             if not one.faces:
                 raise ValueError(f"{name}: {one.reason}")
+            if one.reason is not None:
+                log.warning("%s: one face of several was taken; %s", name, one.reason)
         yield torch.stack([one.faces[0].image for one in found])
         position += len(group)
 

@@ -151,8 +151,7 @@ class FaceModel(
                 or a device or setting that cannot be.
             FileNotFoundError: if a path is not there.
         """
-        if "embedding" not in self.outputs:
-            raise ValueError(f"this model gives no embedding, it answers {', '.join(self.outputs)}: use predict")
+        require_embedding(self)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         flip = chosen_flip(threshold, flip, model=self)
@@ -316,6 +315,12 @@ class FaceModel(
         else:
             model.backbone.load_state_dict(weights, strict=False)
         return model.to(map_location).eval()
+
+
+def require_embedding(model: FaceModel) -> None:
+    """Raise ValueError for a model that answers other things than an embedding."""
+    if "embedding" not in model.outputs:
+        raise ValueError(f"this model gives no embedding, it answers {', '.join(model.outputs)}: use predict")
 
 
 def usable_device(device: str | torch.device) -> torch.device:

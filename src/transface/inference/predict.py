@@ -98,6 +98,8 @@ def predict_pictures(
     """
     if points is not None and detector is not None:
         raise ValueError("give points or a detector, not both")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     wanted = list(model.outputs) if outputs is None else list(outputs)
     found: list[Prediction] = []
     num_unaligned, as_it_is = 0, torch.eye(2, 3, dtype=torch.float64)
@@ -177,8 +179,8 @@ def _found(model: FaceModel, name: str, pixels: Tensor, detector: Detector, face
     )
     if not found:
         raise ValueError(reason)
-    if reason is not None and faces == "all":
-        log.warning("%s: %d faces are answered; %s", name, len(found), reason)
+    if reason is not None:
+        log.warning("%s: %d %s answered; %s", name, len(found), "faces are" if len(found) > 1 else "face is", reason)
     points = torch.from_numpy(np.stack([face.points for face in found])).double()
     forward = similarity_transforms(points, template_points(model.image_size, margin=face_margin(model)))
     return [

@@ -134,3 +134,28 @@ def test_a_threshold_is_a_cosine(room: Path, monkeypatch: pytest.MonkeyPatch, ca
     for wrong in ("2", "nan"):
         assert main([*words, f"threshold={wrong}"]) == 2
         assert "threshold is a cosine in -1..1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["outputs=[]"], "outputs must be a list of names, [a,b], got []"),
+        (["outputs=age"], "outputs must be a list of names, [a,b], got 'age'"),
+        (["labels=Smiling"], "labels must be a list of names, [a,b], got 'Smiling'"),
+        (["labels=[Smiling]"], "labels: the model knows no Smiling; it knows no labels"),
+    ],
+)
+def test_names_of_answers_are_a_list_of_those_that_are_answered(
+    room: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(room)
+    assert main(["predict", "faces", "checkpoint=model", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_seed_is_no_negative_number(
+    room: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(room)
+    assert main([*EVALUATE, "protocol=folder", "protocol.root=.", "protocol.seed=-1"]) == 2
+    assert "protocol.seed must be 0 or more, got -1" in capsys.readouterr().err

@@ -53,3 +53,22 @@ def test_one_of_several_faces_is_taken_and_points_beside_a_detector_are_refused(
     assert len(largest.faces) == 1
     with pytest.raises(ValueError, match="points or a detector, not both"):
         predict_pictures(small_model, [("a.png", photograph)], detector=TwoFaces(), points={})
+
+
+def test_of_two_faces_of_about_one_size_a_warning_says_which_was_taken(
+    small_model: FaceModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    photograph = np.full((220, 300, 3), 9, np.uint8)
+    small_model.embed([photograph], detector=TwoFaces())
+    assert "images[0]: one face of several was taken; ambiguous: another face has more than half" in caplog.text
+    caplog.clear()
+    predict_pictures(small_model, [("a.png", photograph)], detector=TwoFaces(), faces="largest")
+    assert "a.png: 1 face is answered; ambiguous" in caplog.text
+    caplog.clear()
+    predict_pictures(small_model, [("a.png", photograph)], detector=TwoFaces(), faces="all")
+    assert not caplog.text
+
+
+def test_a_batch_of_no_pictures_is_refused(small_model: FaceModel) -> None:
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        predict_pictures(small_model, [("a.png", np.zeros((112, 112, 3), np.uint8))], batch_size=0)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from transface.data.benchmarks.pairs import read_pair_set
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.embedding.token_rater import rating_tokens
-from transface.evaluation.protocol import check_settings
+from transface.evaluation.protocol import check_settings, require_distinct_sets
 from transface.evaluation.recognition.all_pairs import PairList, list_pairs, one_picture_notes
 from transface.evaluation.recognition.own_lists import Finding, list_people
 from transface.evaluation.recognition.pair_results import require_both_classes
@@ -102,6 +102,7 @@ class ErrorDiscard:
         self.flip, self.max_impostors = flip, max_impostors
         self.num_bootstraps, self.seed = num_bootstraps, seed
         self.names = [file.stem for file in self.files] if self.root is None else [self.root.resolve().name]
+        require_distinct_sets(self.names)
 
     def prepare(self) -> None:
         """Read the sets."""

@@ -16,7 +16,7 @@ from transface.data.augment.occluders import Occluder, numbers_of_samples, point
 from transface.data.benchmarks.pairs import PairSet, read_pair_set
 from transface.data.benchmarks.pairs_txt import read_pairs_txt
 from transface.evaluation.embedding.embedder import Embedder
-from transface.evaluation.protocol import check_settings
+from transface.evaluation.protocol import check_settings, require_distinct_sets
 from transface.evaluation.recognition.pair_results import IntervalSettings, require_both_classes
 from transface.evaluation.recognition.pair_sets import PAIR_FARS, evaluate_pair_set
 from transface.evaluation.results import Result
@@ -68,6 +68,9 @@ class MaskedPairs:
         self.sides = tuple(sides)
         self.image_size = image_size
         self.names = [name for file in self.files for name in self._names(file)]
+        require_distinct_sets(self.names)
+        if image_size < 1:
+            raise ValueError(f"image_size must be at least 1 pixel, got {image_size}")
         self.flip, self.num_folds, self.fars, self.num_bootstraps, self.seed = (
             flip,
             num_folds,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from transface.data.benchmarks.pairs import PairSet, read_pair_set
 from transface.evaluation.embedding.embedder import Embedder, FaceEmbeddings
-from transface.evaluation.protocol import check_settings
+from transface.evaluation.protocol import check_settings, require_distinct_sets
 from transface.evaluation.recognition.pair_results import (
     IntervalSettings,
     PairImages,
@@ -62,11 +62,7 @@ class PairSets:
             raise ValueError(f"num_folds must be at least 2, got {num_folds}")
         self.files = [Path(file) for file in files]
         self.names = [file.stem for file in self.files]
-        twice = {name for name in self.names if self.names.count(name) > 1}
-        if twice:
-            raise ValueError(
-                f"two pair sets are named {sorted(twice)[0]}: results would overwrite each other, rename one"
-            )
+        require_distinct_sets(self.names)
         if any(file.parts[:1] == ("None",) for file in self.files):
             raise ValueError(
                 "protocol.files are looked for in data.root, and data.sources has none: give"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.artifacts import cache_folder, writing_file
-from transface.images.detection import Policy
+from transface.images.detection import POLICIES, Policy
 from transface.images.detectors.opening import open_detector
 from transface.images.faces import find_in_files
 from transface.images.sources import hash_files
@@ -51,6 +51,8 @@ def locate_faces(
     """Return the points of one face of each file, found by a detector or kept from before; a search that was stopped
     resumes where it was, half a minute before the stop at most.
     """
+    if take not in POLICIES or take == "all":
+        raise ValueError(f"one face a picture is taken: faces must be largest, central, score or only, got {take!r}")
     names = [str(path) for path in paths]
     opened = open_detector(detector)
     key = hashlib.sha256(json.dumps([opened.name, take, hash_files(names)]).encode()).hexdigest()[:32]

@@ -21,7 +21,7 @@ from transface.images.detectors.opening import open_detector
 from transface.images.files import require_utf8
 from transface.images.fit import Fit, check_fit
 from transface.images.sources import hash_files
-from transface.inference.face_model import FaceModel
+from transface.inference.face_model import FaceModel, require_embedding
 from transface.inference.folders.embeddings_file import (
     NamedEmbeddings,
     checked_output,
@@ -82,6 +82,7 @@ def embed_folder(
         raise ValueError(f'flip must be "none" or "sum", got {flip!r}')
     check_fit(fit)
     check_quality(quality)
+    require_embedding(model)
     if detector is not None and (points is not None or faces == "all"):
         raise ValueError("detector= finds the points itself, one face a picture: give no points=, and no faces=all")
     if output.suffix == ".parquet":

@@ -9,6 +9,7 @@ from torchvision.io import encode_jpeg
 
 from transface.data.augment.surgical_mask import SurgicalMask
 from transface.data.benchmarks.pairs import read_pair_set, write_pair_set
+from transface.evaluation.decisions.error_discard import ErrorDiscard
 from transface.evaluation.recognition.masked_pairs import MaskedPairs, masked_images, read_pairs_folder, resized
 from transface.images.headers import image_size
 
@@ -74,3 +75,13 @@ def test_images_of_a_folder_are_brought_to_one_size(pairs: Path) -> None:
     assert {image_size(bytes(image)) for image in small.images} == {(56, 56)}
     same = resized(read_pair_set(pairs), 112)
     assert [bytes(image) for image in same.images] == [bytes(image) for image in read_pair_set(pairs).images]
+
+
+def test_sets_of_one_name_and_sides_of_no_pixels_are_refused(pairs: Path) -> None:
+    for files, sides in (([pairs, pairs], ["one"]), ([pairs], ["one", "one"])):
+        with pytest.raises(ValueError, match="two pair sets are named own_surgical_mask_one"):
+            MaskedPairs(files, occluder=SurgicalMask(), sides=sides)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="image_size must be at least 1"):
+        MaskedPairs([pairs], occluder=SurgicalMask(), image_size=0)
+    with pytest.raises(ValueError, match="two pair sets are named own"):
+        ErrorDiscard([pairs, pairs])

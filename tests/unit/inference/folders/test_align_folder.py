@@ -284,3 +284,10 @@ def test_faces_that_are_all_too_small_are_told_as_such(folder: Path) -> None:
     done = align(folder, min_eye_distance=500)
     assert "pixels between the eyes, fewer than min_eye_distance=500" in done.failed["a/0.png"]
     assert done.failed["b/1.png"] == "no face was found"
+
+
+@pytest.mark.parametrize("take", ["all", "any"])
+def test_an_evaluation_takes_one_face_of_each_photograph(folder: Path, take: Any) -> None:
+    with pytest.raises(ValueError, match=r"one face a picture is taken: faces must be largest, .*, got"):
+        list_people(folder, name="in", fit="refuse", finding=Finding("any", take, "center"))
+    assert BrightSquares.looked == 0

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from transface.backbones.headed import HeadedNetwork
+from transface.backbones.timm_encoder import TimmEncoder
 from transface.images.files import ImageList, list_images
 from transface.inference.face_model import FaceModel
 from transface.inference.folders.embeddings_file import read_embeddings
@@ -219,3 +221,10 @@ def test_a_file_that_is_no_archive_is_not_said_to_hold_a_pickle(tmp_path: Path) 
     (tmp_path / "f.npz").write_text("junk")
     with pytest.raises(ValueError, match="a text that begins 'junk'"):
         read_embeddings(tmp_path / "f.npz")
+
+
+def test_a_model_without_an_embedding_is_told_before_the_images(folder: Path, tmp_path: Path) -> None:
+    network = HeadedNetwork(TimmEncoder("test_vit", image_size=48), {"age": {"kind": "number"}})
+    with pytest.raises(ValueError, match=r"gives no embedding, it answers age: use predict$"):
+        embed_folder(FaceModel(network), list_images(folder), tmp_path / "f.npz", unreadable="skip")
+    assert not list(tmp_path.glob("f.npz*"))
