@@ -230,6 +230,7 @@ def test_an_unknown_config_key(call: Callable[..., Outcome], pack: Path) -> None
         ("schedule.power=-1", "schedule.power must be finite and at least 0, got -1"),
         ("checkpoint.every_n_minutes=-1", "checkpoint.every_n_minutes must be above 0 or null, got -1"),
         ("resume=maybe", "no checkpoint at maybe"),
+        ("embedding_size=8 backbone.embedding_size=16", "embeddings of 16 numbers and the classifier takes 8"),
         ("protocol=null", "protocol=null: one of its options is needed"),
         ("+trainer.check_val_every_n_epoch=2", "validation.every_n_steps and validation.every_n_epochs say when"),
         (
@@ -339,6 +340,23 @@ def test_an_ended_run_keeps_what_it_recorded_whatever_a_resume_says(
     assert main([*words[:-1], "resume=true", "trainer.max_steps=1"]) == 0
     assert "ends before it" in capsys.readouterr().out
     assert (folder / "finished.json").read_bytes() == before["finished.json"]
+
+
+def test_what_else_differs_is_told_where_a_checkpoint_does_not_fit(
+    call: Callable[..., Outcome], pack: Path, tmp_path: Path
+) -> None:
+    assert call("train", *SHORT, f"data.root={pack}").code == 0
+    more = write_identity_pack(tmp_path / "more", 4, images_per_identity=4)
+    code, line = call("train", *SHORT, f"data.root={more}", "resume=true", "trainer.max_steps=3")
+    assert code == 2
+    assert "changed since the checkpoint: classifier.num_identities 3 -> 4" in line
+    file = tmp_path / "runs/demo/checkpoints/last/trainer.ckpt"
+    content = torch.load(file, weights_only=True)
+    content["transface"]["config"]["system"]["_target_"] = "transface.systems.occlusion.module.OcclusionModule"
+    torch.save(content, file)
+    code, line = call("train", *SHORT, f"data.root={pack}", "resume=true", "trainer.max_steps=3")
+    assert code == 2
+    assert "is of a run of occlusion, and this one is of recognition" in line
 
 
 def test_a_file_that_is_no_checkpoint_to_go_on_from(call: Callable[..., Outcome], pack: Path, tmp_path: Path) -> None:
@@ -476,7 +494,7 @@ def test_an_image_list_that_is_not_that_of_the_cache(call: Callable[..., Outcome
         (["protocol=ijbc", "protocol.root=nowhere"], "no data at nowhere, which protocol.root names"),
         (["protocol=ijbc", "protocol.root={empty}"], "empty should hold meta/"),
         (["protocol=ijbc", "protocol.root={ijbc}", "protocol.modes=[N2D1F1]"], "mode must be one of"),
-        (["protocol=ijbc", "protocol.root={ijbc}", "cache=embeddings"], "needs the checkpoint's hash"),
+        (["protocol=ijbc", "protocol.root={ijbc}", "cache=embeddings"], "cache= is not read, because raw pixels"),
         (["protocol=tinyface", "protocol.root={empty}"], "no folder"),
         (["protocol=rfw", "protocol.root={empty}"], "African.bin"),
         (["protocol=folder", "protocol.root=nowhere"], "no data at nowhere"),

@@ -52,12 +52,19 @@ def first_centers(start: int, stop: int, *, embedding_size: int, seed: int) -> T
     return centers
 
 
-def check_sizes(num_identities: int, embedding_size: int, *, chunk_size: int | None, num_subcenters: int = 1) -> None:
+def check_sizes(
+    num_identities: int | None, embedding_size: int, *, chunk_size: int | None, num_subcenters: int = 1
+) -> None:
     """Raise where a size is not positive.
 
     Raises:
         ValueError: naming it.
     """
+    if num_identities is None:
+        raise ValueError(
+            "classifier.num_identities is not known: the data tells no number of people; several sets in a step"
+            " (data=several) need classifier=several_heads"
+        )
     sizes = {
         "num_identities": num_identities,
         "embedding_size": embedding_size,

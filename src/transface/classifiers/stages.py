@@ -102,6 +102,17 @@ class Staged(nn.Module):
             self._set(name, value, number)
         self.stage = number
 
+    def unreached(self, *, steps: int, epochs: int) -> list[str]:
+        """Return in words what a run of so many steps and epochs never comes to."""
+        ends = {"from_epoch": epochs, "from_step": steps}
+        found = [
+            f"stage {number} begins {stage.unit.replace('_', ' ')} {stage.begins}"
+            for number, stage in enumerate(self.stages)
+            if stage.begins >= ends[stage.unit]
+        ]
+        unreached = getattr(self.classifier, "unreached", None)
+        return found + ([] if unreached is None else unreached(steps=steps, epochs=epochs))
+
     def follow(self, *, step: int, epoch: int) -> None:
         """Enter the stage of a step (optimizer steps done so far) and epoch; tell the classifier below."""
         where = {"from_epoch": epoch, "from_step": step}

@@ -89,6 +89,11 @@ class UniTSFace(nn.Module):
         hook(lambda module, *_: module.write_remembered())
         self._sees_all = False  # asked of the device until it does, and never after
 
+    def unreached(self, *, steps: int, epochs: int) -> list[str]:
+        """Return in words what a run of so many steps and epochs never comes to."""
+        late = self.bank_from_epoch >= epochs
+        return [f"the loss against the bank begins from epoch {self.bank_from_epoch}"] if late else []
+
     def follow(self, *, step: int, epoch: int) -> None:
         """Note the epoch; tell the classifier below."""
         self._epoch = epoch

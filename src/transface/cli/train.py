@@ -109,12 +109,18 @@ def train(cfg: DictConfig) -> float | None:
     trained_with: dict[str, Any] = {}
     if resume is not None:
         stored = read_checkpoint(resume)
-        module.check_checkpoint(stored, resume)  # before anything is moved for it
+        trained_with = (stored.get("transface") or {}).get("config") or {}
+        refuse_other_system(cfg, trained_with, resume)
+        changes = changed_settings(trained_with, plain(cfg)) if trained_with else []
+        try:
+            module.check_checkpoint(stored, resume)  # before anything is moved for it
+        except ValueError as error:
+            if not changes:
+                raise
+            raise UserError(f"{error}; changed since the checkpoint: {told(changes)}") from error
         if (ended := ended_before(cfg, stored)) is not None:
             print(ended, flush=True)
             return None
-        trained_with = (stored.get("transface") or {}).get("config") or {}
-        changes = changed_settings(trained_with, plain(cfg))
         if has_ended(cfg, stored):  # Lightning would begin training to find that there is nothing to train
             trainer.fit_loop.epoch_loop.max_steps = int(stored["global_step"])
     environment = environment_of(world_size=trainer.world_size, cfg=cfg)  # the command as it was given
@@ -273,6 +279,21 @@ def open_model(path: str) -> Any:
     from transface.inference.opening import load
 
     return load(path)
+
+
+def refuse_other_system(cfg: DictConfig, trained_with: Mapping[str, Any], checkpoint: Path) -> None:
+    """Raise where a checkpoint is of a run of another system.
+
+    Raises:
+        UserError: naming both.
+    """
+    old, new = (str((one.get("system") or {}).get("_target_", "")) for one in (trained_with, cfg))
+    if old and new and old != new:
+        own, other = (target.removeprefix("transface.systems.").partition(".")[0] for target in (old, new))
+        raise UserError(
+            f"{checkpoint} is of a run of {own}, and this one is of {other}: resume=true resumes it under its own name"
+            " and experiment, and another run starts anew"
+        )
 
 
 def ended_before(cfg: DictConfig, checkpoint: Mapping[str, Any]) -> str | None:

@@ -180,3 +180,18 @@ def test_stages_that_cannot_be_are_named(stages: list[dict[str, Any]], words: st
 def test_two_anchors_of_two_scales_are_refused() -> None:
     with pytest.raises(ValueError, match="one scale"):
         TwoAnchors(FullSoftmax(C, E, CosFace(S, 0.2)), scale=64.0)
+
+
+def test_stages_that_a_run_never_comes_to_are_named() -> None:
+    staged = Staged(anchors(PartialFC), LVFACE)
+    assert staged.unreached(steps=6, epochs=1) == []
+    assert staged.unreached(steps=5, epochs=9) == ["stage 2 begins from step 5"]
+    by_epoch = Staged(FullSoftmax(C, E, CosFace(S, 0.2)), [{"from_epoch": 0}, {"from_epoch": 3, "margin.margin": 0.3}])
+    assert by_epoch.unreached(steps=999, epochs=3) == ["stage 1 begins from epoch 3"]
+    assert by_epoch.unreached(steps=999, epochs=4) == []
+
+
+@pytest.mark.parametrize("kind", [FullSoftmax, PartialFC])
+def test_a_head_without_a_number_of_people_says_what_to_take(kind: Any) -> None:
+    with pytest.raises(ValueError, match=r"classifier.num_identities is not known: .*classifier=several_heads"):
+        kind(None, E, CosFace(S, 0.2))

@@ -97,3 +97,9 @@ def test_settings_out_of_range_are_named() -> None:
         head(bank_weight=-1.0)
     with pytest.raises(ValueError, match="bank_from_epoch"):
         head(bank_from_epoch=-1)
+
+
+def test_a_bank_that_a_run_never_comes_to_is_told() -> None:
+    module = UniTSFace(FullSoftmax(4, 3, CosFace(16.0, 0.2)), bank_from_epoch=2)
+    assert module.unreached(steps=99, epochs=2) == ["the loss against the bank begins from epoch 2"]
+    assert module.unreached(steps=99, epochs=3) == []

@@ -100,3 +100,11 @@ def test_every_mode_of_a_set_has_its_own_roc_curve(tmp_path: Path, make_run, mak
     assert sorted(labels) == ["ijbc (N0D0F0)", "ijbc (N1D1F1)", "lfw"]
     (of_one,) = all_sets_section(read_run(make_run(tmp_path / "one", results[1:])))
     assert [type(block) for block in of_one.blocks] == [Table], "the section of the set shows its curves"
+
+
+def test_results_are_named_where_another_run_of_the_report_has_none(run: Path, tmp_path: Path, make_run) -> None:
+    bare = make_run(tmp_path / "bare", [])
+    text = write_comparison([read_run(run), read_run(bare)], tmp_path / "both", formats=("md",)).read_text()
+    assert "bare: no results: it was not validated" in text
+    rows = [line for line in text.splitlines() if line.startswith(f"| {run.name} ")]
+    assert any("." in line for line in rows), "a table without the run's name would be of both"

@@ -19,6 +19,7 @@ NOT_TOLD = (
     "plan",
     "validation.",
 )
+TOLD_OF_THESE = ("callbacks.average.",)  # which weights are measured and used
 # What decides which images of a set come to which of its splits.
 DEALING = ("kind", "form", "shares", "split_seed", "val_share", "val_identity_share")
 FOUND_BY_LOOK = ("kind", "form")  # null is as good as the right one
@@ -36,7 +37,8 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     old, new = flat(before), flat(now)
     told = []
     for name in dict.fromkeys([*new, *old]):
-        if name.startswith(NOT_TOLD) or old.get(name) == new.get(name):
+        is_told = name.startswith(TOLD_OF_THESE) or not name.startswith(NOT_TOLD)
+        if not is_told or old.get(name) == new.get(name):
             continue
         if name not in old and new[name] == LATER.get(name, ...):
             continue

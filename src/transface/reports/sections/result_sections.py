@@ -25,6 +25,10 @@ def warning_section(runs: Sequence[Run]) -> list[Section]:
             where = f"{run.label}, {result.name}" if len(runs) > 1 else result.name
             for sentence in found:
                 places.setdefault(sentence, {})[where] = None
+    if any(run.results for run in runs):
+        for run in runs:
+            if not run.results:
+                places.setdefault("no results: it was not validated, and not evaluated since", {})[run.label] = None
     sentences = tuple(f"{'; '.join(where)}: {sentence}" for sentence, where in places.items())
     return [Section("Beware", (Warnings(sentences),))] if sentences else []
 
@@ -42,8 +46,10 @@ def table_section(runs: Sequence[Run]) -> list[Section]:
 
 
 def in_one_table(runs: Sequence[Run]) -> bool:
-    """Return whether at most one run has results of a model: then one table holds the figures of all sets."""
-    return sum(any(not is_baseline(result) for result in run.results) for run in runs) <= 1
+    """Return whether at most one run is of a model: then one table holds the figures of all sets, without naming it. A
+    run without results is one too: the figures are not its own.
+    """
+    return sum(not run.results or any(not is_baseline(one) for one in run.results) for run in runs) <= 1
 
 
 class SetResults(NamedTuple):

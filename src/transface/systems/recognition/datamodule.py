@@ -103,6 +103,13 @@ class RecognitionSets(JointTrainingData):
             self.num_identities_of[name] = opened[name].facts()["num_identities"]
         super().__init__(opened, steps_per_epoch=steps_per_epoch)
 
+    @staticmethod
+    def unread_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return the settings of all sets that each set has one of its own instead of, by name, with the reason."""
+        sets = list((settings.get("sets") or {}).values())
+        own = set.intersection(*(set(one) for one in sets)) if sets else set()
+        return {str(name): "each of data.sets has its own" for name in own}
+
     def facts(self) -> dict[str, Any]:
         """Return how many people each set has."""
         return {"num_identities_of": dict(self.num_identities_of)}

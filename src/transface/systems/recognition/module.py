@@ -6,6 +6,7 @@ Shapes: B faces, E embedding size, N patches, D token width.
 """
 
 import inspect
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
@@ -26,6 +27,8 @@ from transface.systems.recognition.teacher import RecognitionTeacher
 from transface.training.module import NamedLosses, OptimizerFactory, TrainingModule
 from transface.training.optimization.parameter_groups import DecayRule, freeze, group_parameters
 from transface.training.optimization.schedules import Schedule
+
+log = logging.getLogger(__name__)
 
 
 class RecognitionModule(TrainingModule):
@@ -94,6 +97,12 @@ class RecognitionModule(TrainingModule):
                 f"system.backbone_lr_factor must be above 0 and system.head_first_epochs at least 0, got"
                 f" {backbone_lr_factor} and {head_first_epochs}"
             )
+        sizes = [getattr(part, "embedding_size", None) for part in (backbone, classifier)]
+        if None not in sizes and sizes[0] != sizes[1]:
+            raise ValueError(
+                f"the backbone gives embeddings of {sizes[0]} numbers and the classifier takes {sizes[1]}: set"
+                " embedding_size, which both have by default"
+            )
         if perturbation is not None:
             check_backbone: Any = perturbation.check_backbone
             check_backbone(backbone)
@@ -148,6 +157,7 @@ class RecognitionModule(TrainingModule):
 
     def on_train_start(self) -> None:
         super().on_train_start()
+        self._tell_unreached()
         if self.head_first_epochs:
             length = self.run_length()
             self._head_first_steps = round(self.head_first_epochs * length.steps_per_epoch)
@@ -156,6 +166,21 @@ class RecognitionModule(TrainingModule):
                     f"system.head_first_epochs={self.head_first_epochs} is the whole run of {length.total_steps} steps:"
                     " train longer, or freeze the backbone (system.frozen)"
                 )
+
+    def _tell_unreached(self) -> None:
+        """Warn of what the classifier begins later than the run ends."""
+        unreached = getattr(self.classifier, "unreached", None)
+        if unreached is None or not self.trainer.is_global_zero:
+            return
+        length = self.run_length()
+        epochs = math.ceil(length.total_steps / length.steps_per_epoch)
+        if found := unreached(steps=length.total_steps, epochs=epochs):
+            log.warning(
+                "the run ends after %d steps, in epoch %d (from 0), and never comes to this: %s",
+                length.total_steps,
+                epochs - 1,
+                "; ".join(found),
+            )
 
     @property
     def head_learns_alone(self) -> bool:

@@ -62,7 +62,15 @@ class EarlyStopping(Callback):
         self.best, self.misses, self._judged_step = state_dict["best"], state_dict["misses"], state_dict["judged_step"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        trainer.should_stop = trainer.should_stop or self.misses >= self.patience
+        if self.misses < self.patience:
+            return
+        trainer.should_stop = True
+        if trainer.is_global_zero:
+            print(
+                f"this run was ended early, by {self.misses} validations without a better {self.monitor} than"
+                f" {self.best:.4f}: a larger callbacks.early_stopping.patience continues it",
+                flush=True,
+            )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -107,11 +107,9 @@ class CheckpointWriter(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._began and trainer.global_step > 0 and trainer.is_global_zero:
-            print(
-                f"training had ended at step {trainer.global_step} already: nothing was done; a larger"
-                " trainer.max_epochs, trainer.max_steps or time_budget continues training",
-                flush=True,
-            )
+            hint = "; a larger trainer.max_epochs, trainer.max_steps or time_budget continues training"
+            hint = "" if trainer.should_stop else hint  # early stopping says what continues it
+            print(f"training had ended at step {trainer.global_step} already: nothing was done{hint}", flush=True)
 
     def _judge(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         """Record a metric measured since the last look, and return whether there was one."""

@@ -52,3 +52,10 @@ def test_a_part_of_another_kind_is_told_and_a_setting_that_came_later_is_not() -
 
 def test_a_long_list_is_cut_and_counted() -> None:
     assert told([f"a{n} 1 -> 2" for n in range(25)]).endswith("a19 1 -> 2 and 5 more")
+
+
+def test_an_average_that_comes_or_goes_is_told_and_other_callbacks_are_not() -> None:
+    with_average = config(callbacks={"average": {"decay": 0.9}, "progress": {"monitor": "x"}})
+    assert changed_settings(with_average, config(callbacks={"progress": {"monitor": "y"}})) == [
+        "callbacks.average.decay 0.9 -> null"
+    ]

@@ -98,3 +98,10 @@ def test_settings_that_the_option_in_place_takes_stay() -> None:
     leave_out_replaced_settings(cfg, words)
     assert OmegaConf.to_yaml(cfg) == before
     assert cfg.optimizer.weight_decay == 0.05, "the experiment's"
+
+
+def test_a_setting_that_each_of_several_sets_has_of_its_own_is_found() -> None:
+    words = ["data=several", "classifier=several_heads", "data.total_batch_size=9"]
+    both = "data.sets={a: {root: x, total_batch_size: 4}, b: {root: y, total_batch_size: 4}}"
+    assert list(unread(*words, both)) == ["data.total_batch_size"]
+    assert not unread(*words, "data.sets={a: {root: x, total_batch_size: 4}, b: {root: y}}")
