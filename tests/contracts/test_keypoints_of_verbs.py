@@ -201,3 +201,19 @@ def test_two_pictures_of_the_same_pixels_with_other_points_are_refused(room: Pat
     (tmp_path / "points.csv").write_text("a.png,38,51,73,51,56,71,41,92,70,92\nb.png,30,51,73,51,56,71,41,92,70,92\n")
     with pytest.raises(ValueError, match=r"b\.png has the pixels of another picture"):
         PictureKeypoints(tmp_path / "points.csv", image_size=SIZE)
+
+
+def test_search_takes_key_points_from_where_its_gallery_has_them(
+    call: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["search", "faces/0.png", f"output={tmp_path}/s.html", f"index={tmp_path}/i.npz", "flip=none", "top_k=1"]
+    assert call(*words, "gallery=faces", "keypoints_from=faces/points.csv") == 0
+    assert "  1.0000  0.png" in capsys.readouterr().out
+    by_points = read_embeddings(tmp_path / "i.npz")
+    assert call("embed", "faces", f"output={tmp_path}/g.npz", "keypoints_from=faces/points.csv") == 0
+    np.testing.assert_array_equal(by_points.vectors, read_embeddings(tmp_path / "g.npz").vectors)
+    stored = [*words[:3], "top_k=1", f"gallery={tmp_path}/g.npz", "pictures=faces"]
+    assert call(*stored) == 2
+    assert "was embedded with keypoints=a .csv file and" in capsys.readouterr().err
+    assert call(*stored, "keypoints_from=faces/points.csv") == 0
+    assert "  1.0000  0.png" in capsys.readouterr().out

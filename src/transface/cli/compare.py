@@ -21,7 +21,7 @@ from transface.cli.config.model_options import (
 )
 
 SHOWN = 20  # pairs of two files
-OF_PICTURES = {"points", "detector", "faces", "fit", "flip"}
+OF_PICTURES = {"points", "detector", "faces", "fit", "flip", "keypoints_from"}
 
 
 def main(argv: list[str]) -> int:

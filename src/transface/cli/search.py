@@ -27,7 +27,7 @@ from transface.progress import working
 
 OF_GALLERY = {"index", "unreadable", "flip"}  # how a folder's faces are embedded and kept
 OWN = "is a file of embeddings, made with settings of its own"
-OF_PICTURES = {"points", "detector", "faces", "fit", "quality"}
+OF_PICTURES = {"points", "detector", "faces", "fit", "quality", "keypoints_from"}
 
 
 def main(argv: list[str]) -> int:
@@ -93,9 +93,11 @@ def search(cfg: DictConfig) -> None:
         require_models_equal(found.about, cfg.gallery, model.about(), cfg.checkpoint)
     if stored["gallery"]:
         check_stored(limit, found, cfg.gallery)
+    require_one_model([found, asked], [cfg.gallery, cfg.query])
     if stored["query"]:
-        require_one_model([found, asked], [cfg.gallery, cfg.query])
         check_stored(limit, asked, cfg.query)
+    elif stored["gallery"]:
+        tell_cut_otherwise(cfg, found)
     kinds = [one.about.get("quality") for one in (found, asked)]
     if cfg.min_quality is not None and all(kinds) and kinds[0] != kinds[1]:
         raise UserError(
@@ -133,9 +135,30 @@ def search(cfg: DictConfig) -> None:
     print(f"{page}: the same with thumbnails ({index.engine} search)")
 
 
+def tell_cut_otherwise(cfg: DictConfig, found: Any) -> None:
+    """Print a warning where faces of queries are made of their pictures otherwise than those of a stored gallery were.
+
+    Faces that are aligned already, which need neither, go with any gallery.
+    """
+    from transface.images.detectors.opening import open_detector
+
+    own = None if cfg.detector is None else open_detector(cfg.detector).name
+    made = found.about.get("detector")
+    if made is not None and own is not None and own != made:
+        what = f"with detector={made}, and the query with {own}"
+    elif made is not None and own is None and cfg.points is None and cfg.fit != "refuse":
+        what = f"with detector={made}, and the query with fit={cfg.fit}"
+    elif made is None and own is None and found.about.get("fit") not in (None, "refuse", cfg.fit):
+        what = f"with fit={found.about['fit']}, and the query with fit={cfg.fit}"
+    else:
+        return
+    print(f"warning: {cfg.gallery} was embedded {what}: faces that are cut out otherwise reach other cosines")
+
+
 def gallery_embeddings(cfg: DictConfig, model: Any, gallery: Any, points: Any) -> Any:
     """Return the embeddings of the gallery: kept in the `index` file, made again where model or images changed."""
     from transface.inference.folders.folder_embedding import embed_folder
+    from transface.inference.keypoints import setting_of
 
     with telling_replaced(cfg.index), working("gallery", len(gallery.names)) as progress:
         return embed_folder(
@@ -150,6 +173,7 @@ def gallery_embeddings(cfg: DictConfig, model: Any, gallery: Any, points: Any) -
             faces=cfg.faces,
             quality=cfg.quality,
             unreadable=cfg.unreadable,
+            keypoints=setting_of(cfg.keypoints_from),
             stale="replace",
             progress=progress,
         )
@@ -176,6 +200,7 @@ def query_embeddings(cfg: DictConfig, model: Any, queries: Any, points: Any, *, 
     import numpy as np
 
     from transface.inference.folders.embeddings_file import NamedEmbeddings
+    from transface.inference.keypoints import setting_of
     from transface.inference.quality import rate_faces
 
     paths = [queries.picture(name) for name in queries.names]
@@ -201,7 +226,7 @@ def query_embeddings(cfg: DictConfig, model: Any, queries: Any, points: Any, *, 
         rated.vectors.numpy(),
         rated.norms.numpy(),
         np.array([], np.str_),
-        {**model.about(), "flip": flip, "quality": kind},
+        {**model.about(), "flip": flip, "quality": kind, "keypoints": setting_of(cfg.keypoints_from)},
         None if kind is None else rated.quality.numpy(),
     )
 

@@ -4,6 +4,7 @@ Shapes: N faces, B of them in a batch, H x W the size the backbone takes.
 """
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -116,8 +117,9 @@ class ListedPoints(dict[str, NDArray[np.float64]]):
         it has none.
         """
         parts = Path(os.path.normpath(name)).parts
-        ends = ("/".join(parts[start:]) for start in range(len(parts)))
-        return next((key for key in (name, *ends) if key in self), None)
+        ends = ["/".join(parts[start:]) for start in range(len(parts))]
+        written = [unicodedata.normalize(form, end) for end in ends for form in ("NFC", "NFD")]  # as systems write é
+        return next((key for key in (name, *ends, *written) if key in self), None)
 
     def check(self, names: Iterable[str], picture_of: Callable[[str], Path | bytes]) -> None:
         """Raise ValueError where the points of an image are those of another one.

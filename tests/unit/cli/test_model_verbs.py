@@ -386,3 +386,28 @@ def test_a_query_of_a_pack_is_called_by_its_name(room: Path, capsys: pytest.Capt
     said = capsys.readouterr().out.splitlines()
     assert said[:2] == ["0", "  1.0000  0"]
     assert not any("\\x" in line for line in said)
+
+
+def test_queries_that_are_cut_out_otherwise_than_a_stored_gallery_are_warned_of(
+    room: Path, capsys: pytest.CaptureFixture
+) -> None:
+    face = str(room / "faces" / "a b" / "00.png")
+    assert main(["embed", f"{room}/faces", f"checkpoint={room}/model", "output=g.npz"]) == 0
+    whole = read_embeddings("g.npz")
+    words = ["search", face, "gallery=g.npz", f"checkpoint={room}/model", "top_k=1"]
+    for about, fit, is_told in (
+        ({"detector": "yunet (a)"}, "letterbox", True),
+        ({"detector": "yunet (a)"}, "refuse", False),
+        ({"fit": "center_crop"}, "letterbox", True),
+        ({"fit": "letterbox"}, "letterbox", False),
+        ({}, "letterbox", False),
+    ):
+        write_embeddings("g.npz", whole._replace(about={**whole.about, **about}))
+        capsys.readouterr()
+        assert main([*words, f"fit={fit}"]) == 0
+        assert ("faces that are cut out otherwise reach other cosines" in capsys.readouterr().out) == is_told
+
+
+def test_what_is_no_file_of_embeddings_is_not_called_an_output(room: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["cluster", f"{room}/faces"]) == 2
+    assert "embeddings lie in files ending in .npz or .parquet, got" in capsys.readouterr().err

@@ -158,3 +158,9 @@ def test_the_longest_end_of_a_path_that_the_file_names_is_meant(tmp_path: Path) 
     points = points_by_name(tmp_path / "p.csv")
     found = [points.key_of(name) for name in ("photos/b/0.jpg", "a/0.jpg", "c/0.jpg", "/x/a/./0.jpg", "c/1.jpg")]
     assert found == ["b/0.jpg", "a/0.jpg", "0.jpg", "a/0.jpg", None]
+
+
+@pytest.mark.parametrize(("listed", "lying"), [("\u00e9.jpg", "e\u0301.jpg"), ("e\u0301.jpg", "\u00e9.jpg")])
+def test_an_accent_as_one_sign_or_as_two_is_one_name(tmp_path: Path, listed: str, lying: str) -> None:
+    (tmp_path / "p.csv").write_text(f"a/{listed},{','.join(POINTS)}\n")
+    assert points_by_name(tmp_path / "p.csv").key_of(f"a/{lying}") == f"a/{listed}"

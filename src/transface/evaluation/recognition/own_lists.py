@@ -203,8 +203,13 @@ def labels_by_name(path: Path, key: str, label: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for number, row in enumerate(table.rows, start=2):
         name, value = row[key], row[label].strip()
-        if value and found.setdefault(name, value) != value:
-            raise ValueError(f"{path}, line {number}: the {label} of {name} is {value!r}, and {found[name]!r} before")
+        for form in ("NFC", "NFD") if value else ():  # systems write é as one sign or as two
+            written = unicodedata.normalize(form, name)
+            if found.setdefault(written, value) != value:
+                before = found[written]
+                raise ValueError(f"{path}, line {number}: the {label} of {name} is {value!r}, and {before!r} before")
+        if value:
+            found[name] = value
     tell_alike(found.values(), f"values of {label}", source=path)
     return found
 

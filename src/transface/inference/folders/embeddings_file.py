@@ -62,12 +62,18 @@ def require_one_model(files: Sequence[NamedEmbeddings], names: Sequence[object])
     """
     for place, file in enumerate(files[1:], 1):
         require_models_equal(files[0].about, names[0], file.about, names[place])
-        flips = [str(one.about.get("flip") or "") for one in (files[0], file)]
-        if all(flips) and flips[0] != flips[1]:
-            raise ValueError(
-                f"{names[0]} was embedded with flip={flips[0]} and {names[place]} with flip={flips[1]}: their cosines"
-                " are not those of faces embedded alike; embed both with one"
-            )
+        for setting, word_of in (("flip", str), ("keypoints", _kind_of_keypoints)):
+            found = [word_of(one.about.get(setting) or "") for one in (files[0], file)]
+            if all(found) and found[0] != found[1]:
+                raise ValueError(
+                    f"{names[0]} was embedded with {setting}={found[0]} and {names[place]} with {setting}={found[1]}:"
+                    " their cosines are not those of faces embedded alike; embed both with one"
+                )
+
+
+def _kind_of_keypoints(source: str) -> str:
+    """Return what key points came from: files of different pictures are one kind."""
+    return "a .csv file" if source.split(" ")[0].endswith(".csv") else source or "template"
 
 
 def require_models_equal(
@@ -153,7 +159,11 @@ def read_embeddings(path: str | Path) -> NamedEmbeddings:
         FileNotFoundError: if there is none.
         ValueError: if it is no such file.
     """
-    path = checked_output(path)
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(
+            f"embeddings lie in files ending in .npz or .parquet, got {path}: 'transface embed' makes them"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"no embeddings at {path}: 'transface embed output={path}' makes them")
     try:

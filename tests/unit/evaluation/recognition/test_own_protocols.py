@@ -272,3 +272,12 @@ def test_labels_that_are_spelt_in_two_ways_are_told(
     assert "'F' and 'f' are two values of sex" in caplog.text
     assert "'1' and '1.0' are two values of sex" in caplog.text
     assert "10" not in caplog.text.split("t.csv")[-1]
+
+
+def test_people_of_names_with_accents_are_found_however_these_are_written(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("name,person\nJos\u00e9.jpg,a\nZoe\u0308.jpg,b\n")
+    found = labels_by_name(tmp_path / "p.csv", "name", "person")
+    assert [found[name] for name in ("Jose\u0301.jpg", "Jos\u00e9.jpg", "Zo\u00eb.jpg", "Zoe\u0308.jpg")] == [*"aabb"]
+    (tmp_path / "p.csv").write_text("name,person\nJos\u00e9.jpg,a\nJose\u0301.jpg,b\n")
+    with pytest.raises(ValueError, match=r"line 3: the person of .* is 'b', and 'a' before"):
+        labels_by_name(tmp_path / "p.csv", "name", "person")
