@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from transface.data.augment.occluders import points_in_pixels, random_numbers
 from transface.data.batches import FaceBatch
+from transface.distributed import all_reduce_sum, world_size
 from transface.images.pixels import from_levels, normalise
 from transface.losses.soft_targets import age_distribution_loss
 from transface.systems.occlusion.distillations import Distillation, Taught
@@ -181,8 +182,8 @@ class OcclusionModule(TrainingModule):
         return self.distillation(answers, taught, labels, self.network.outputs, student, generator)
 
     def _task_loss(self, name: str, answers: Any, targets: Tensor) -> Tensor:
-        """Return the mean loss of one output over the images whose label is known; 0 with a gradient of 0 where there
-        are none.
+        """Return the mean loss of one output over the images of all ranks whose label is known, times what DDP's
+        average takes away; 0 with a gradient of 0 where there are none.
         """
         if self.network.outputs[name].kind == "one_of":
             known = targets >= 0
@@ -196,7 +197,8 @@ class OcclusionModule(TrainingModule):
                 per_image = age_distribution_loss(getattr(answers, f"{name}_logits"), ages)
             else:
                 per_image = F.smooth_l1_loss(getattr(answers, name), ages, reduction="none", beta=5.0) / 5
-        return torch.where(known, per_image, torch.zeros_like(per_image)).sum() / known.sum().clamp_min(1)
+        count = all_reduce_sum(known.sum().to(torch.promote_types(per_image.dtype, torch.float32))).clamp_min(1)
+        return torch.where(known, per_image, torch.zeros_like(per_image)).sum() * (world_size() / count)
 
     def _log(self, values: Mapping[str, Tensor], count: int) -> None:
         if values and self._fabric is None and self._trainer is not None:

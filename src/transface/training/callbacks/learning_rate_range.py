@@ -50,6 +50,7 @@ class LearningRateRange(Callback):
             raise ValueError(f"want 0 < lowest < highest, at least {FEWEST} steps and stop_at above 1, got {got}")
         self.folder = Path(folder)
         self.rates = np.geomspace(lowest, highest, num_steps)
+        self._ended = False
         self.stop_at = stop_at
         self.losses: list[float] = []
         self.suggestion: float | None = None
@@ -82,7 +83,7 @@ class LearningRateRange(Callback):
         self._loss = 0.0
         smoothed = steepest(self.rates[: len(self.losses)], np.array(self.losses)).smoothed
         if len(self.losses) == len(self.rates) or not smoothed[-1] <= self.stop_at * smoothed.min():
-            trainer.should_stop = True
+            self._ended = trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         found = steepest(self.rates[: len(self.losses)], np.array(self.losses))
@@ -100,7 +101,13 @@ class LearningRateRange(Callback):
             if found.rate is not None
             else "no rate is suggested: the loss never fell"
         )
-        print(f"{said} ({len(self.losses)} rates: {self.folder / TABLE}, {self.folder / PICTURE})", flush=True)
+        count = f"{len(self.losses)} of {len(self.rates)} rates"
+        cut = (
+            ""
+            if self._ended
+            else "; the run ended before the search: leave trainer.max_steps and max_epochs as they are"
+        )
+        print(f"{said} ({count}: {self.folder / TABLE}, {self.folder / PICTURE}){cut}", flush=True)
 
 
 class Steepest(NamedTuple):

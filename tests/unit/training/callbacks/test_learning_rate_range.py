@@ -110,3 +110,18 @@ def test_a_search_from_rate_zero_is_refused(tmp_path: Path, train: Callable, mak
 def test_settings_out_of_range_are_named(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="want 0 < lowest < highest"):
         LearningRateRange("folder", **settings)
+
+
+@pytest.mark.parametrize(("steps", "ends_before"), [(4, True), (1000, False)])
+def test_a_run_that_ends_before_the_search_says_so(
+    tmp_path: Path,
+    train: Callable,
+    make_module: Callable,
+    capsys: pytest.CaptureFixture[str],
+    steps: int,
+    ends_before: bool,
+) -> None:
+    train(make_module(), [LearningRateRange(tmp_path, num_steps=10)], steps=steps, max_epochs=-1)
+    said = capsys.readouterr().out
+    assert f"({4 if ends_before else 10} of 10 rates" in said
+    assert ("the run ended before the search" in said) is ends_before
