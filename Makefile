@@ -14,15 +14,16 @@ MXNET_PYTHON ?= python3.11
 .PHONY: help setup demo test test-insightface test-mxnet test-wheel test-demo-page test-slow docs lint bench evidence clean
 
 help: ## print this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: $(STAMP) ## make .venv with the tested versions (LATEST=1: the newest ones)
 
+# facenet-pytorch without what it asks for: it pins torch <= 2.3 and NumPy < 2, and runs on the newest
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "transface needs Python >= 3.11, this is " + sys.version)'
+	@echo "installing into $(VENV): about 7 GB on the disk, minutes without a word"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,export,models,cluster,detect]'
-	# its pins (torch <= 2.3, NumPy < 2) are older than what it needs: it runs on the newest
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps facenet-pytorch==2.6.0
 	@rm -f $(VENV)/.installed*
 	@touch $@

@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 
 from transface.backbones.face_vit import FaceViT
+from transface.cli.config.command_line import hydra_words, overrides_of
 from transface.cli.config.compose import compose
+from transface.cli.config.folder import conf_folder
 from transface.cli.config.model_options import words_and_keys
 from transface.cli.export import verify_words
 from transface.data.benchmarks.pairs import write_pair_set
@@ -22,6 +24,7 @@ from transface.synthetic.datasets import write_identity_pack
 from transface.synthetic.templates import write_ijbc_folder
 
 ROOT = Path(__file__).parents[2]
+CONF = conf_folder()
 PAGES = ("docs/from_insightface.md", "docs/from_timm.md", "docs/to_onnx.md", "docs/api.md")
 SMALL = {"patch_size": 14, "embed_dim": 16, "depth": 1, "num_heads": 2, "embedding_size": 16}
 
@@ -95,16 +98,48 @@ def test_the_examples_of_a_page_run_as_they_stand(room: Path, page: str) -> None
     exec(compile(program, page, "exec"), {"__name__": "__main__"})
 
 
+def written_pages() -> list[str]:
+    """All pages for readers; what a program wrote (docs/results), and the log of what was run then, are not."""
+    found = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))]
+    return ["README.md", "data/README.md"] + [
+        page for page in found if not page.startswith(("docs/results/", "docs/LOG.md"))
+    ]
+
+
 def commands(page: str) -> list[str]:
-    return re.findall(r"^ {4}(transface \w+ .*?)(?:\s{2,}#.*)?$", (ROOT / page).read_text(encoding="utf-8"), re.M)
+    """The commands of a page: lines that are indented or in a block, without the comment behind them."""
+    text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
+    return re.findall(r"^(?: {4})?(?:srun )?(transface \w+ .*?)(?:\s+#.*)?$", text, re.M)
+
+
+def composed(command: str) -> bool:
+    """Whether a command is whole, and its verb's config is all that it needs."""
+    verb = command.split()[1]
+    return (CONF / f"{verb}.yaml").is_file() and not re.search(r"<|\.\.\. |\.\.\.$| run=| -m |--config-dir", command)
 
 
 @pytest.mark.parametrize(
-    "command", [command for page in (*PAGES, "docs/evaluation.md") for command in commands(page) if "<" not in command]
+    "command", sorted({command for page in written_pages() for command in commands(page) if composed(command)})
 )
-def test_the_commands_of_the_page_compose(command: str) -> None:
+def test_the_commands_of_the_pages_compose(command: str) -> None:
     _, verb, *words = shlex.split(command)
-    plain = ("align", "cluster", "compare", "predict", "search", "translate")
-    keys = words_and_keys(words)[1] if verb in plain else words
+    plain = ("align", "cluster", "compare", "embed", "predict", "search", "translate")
+    keys = words_and_keys([word for word in words if word != "--json"])[1] if verb in plain else words
     assert all("=" in key for key in keys)
+    if verb == "train":
+        keys = overrides_of(hydra_words(keys, CONF))
     compose(verb, [word for key in keys for word in (verify_words(key) if verb == "export" else [key])])
+
+
+@pytest.mark.parametrize("page", written_pages())
+def test_every_option_a_page_names_is_there(page: str) -> None:
+    text = re.sub(r"^```python\n.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.S | re.M)
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra", "paths"}
+    own = set(re.findall(r"# my_conf/([\w/]+)\.yaml", text)) | {"sweep/x", "sweep/transface/x"}
+    named = re.findall(r"(?:(?<=[\s`(\[])|^)\+?(\w+)=\[?([\w/,]+)(?=[\]\s`),.;:]|$)(?!\.\.\.|/)", text, re.M)
+    chosen = {f"{group}/{option}" for group, words in named if group in groups for option in words.split(",") if option}
+    for group, table in re.findall(r"^\| (\w+)= \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.M):
+        rows = [row.split("|")[1] for row in table.splitlines()]
+        chosen |= {f"{group}/{option}" for row in rows for option in re.findall(r"`([\w/]+)`", row)}
+    chosen = {word for word in chosen if not re.search(r"/(null|false|runs/.*|[A-Z]+)$", word)}
+    assert sorted(word for word in chosen - own if not (CONF / f"{word}.yaml").is_file()) == []

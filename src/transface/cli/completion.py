@@ -54,7 +54,9 @@ def main(argv: list[str]) -> int:
     """Run `transface completion SHELL`: print the script."""
     parser = argparse.ArgumentParser(
         prog="transface completion",
-        description="Prints a script for the shell; it is made anew by each new shell. " + "; ".join(INSTALL.values()),
+        description="Prints a script that completes words; each new shell makes it anew by the line of its kind:\n  "
+        + "\n  ".join(INSTALL.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("shell", choices=list(INSTALL))
     print(script(parser.parse_args(argv).shell), end="")

@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
     outputs = [word.removeprefix("output=") for word in words if word.startswith("output=")]
     wanted = [word for word in words if not word.startswith("output=")]
     if not wanted:
-        print("\n".join(f"{group}: {', '.join(options_of(conf_folder(), group))}" for group in groups()))
+        print("\n".join(f"{group}: {', '.join(_listed(group))}" for group in groups()))
         return 0
     if len(wanted) > 1 or len(outputs) > 1:
         raise UserError(f"config copies one file: transface config experiment=demo, got {' '.join(words)}")
@@ -38,10 +38,16 @@ def main(argv: list[str]) -> int:
 
 
 def groups() -> list[str]:
-    """Return the groups of settings, those in folders as folder/name."""
+    """Return the groups of settings, of Hydra's own those that are chosen by a word, as folder/name."""
     folder = conf_folder()
     found = {path.parent.relative_to(folder).as_posix() for path in folder.rglob("*.yaml")} - {"."}
-    return sorted({name if name.startswith("hydra/") else name.split("/")[0] for name in found})
+    return sorted({name if name.startswith("hydra/") else name.split("/")[0] for name in found} - {"hydra"})
+
+
+def _listed(group: str) -> list[str]:
+    """Return the options of a group, without those of a group of Hydra's inside it, which has a line of its own."""
+    options = options_of(conf_folder(), group)
+    return [option for option in options if "/" not in option or not group.startswith("hydra/")]
 
 
 def copy_config(group: str, option: str, output: Path | None = None) -> str:

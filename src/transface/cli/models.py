@@ -38,9 +38,9 @@ def published_models() -> dict[str, Any]:
 def as_text(name: str, about: dict[str, Any]) -> str:
     """Return a family in a few lines."""
     lines = [f"{name}: {about['what']}"]
-    lines += [f"  {key:<9}{about[key]}" for key in ("owner", "where", "opens", "licence")]
+    lines += [f"  {key:<11}{about[key]}" for key in ("owner", "where", "opens", "licence")]
     for model in about["models"]:
         figures = [f"{title} {value}" for title, value in zip(IJBC, model.get("ijbc", ()), strict=False)]
         figures += [f"{title} {value}" for title, value in zip(PAIR_SETS, model.get("pairs", ()), strict=False)]
-        lines.append(f"  published {model['name']}, {model['trained_on']}: {', '.join(figures)}")
+        lines.append(f"  {'published':<11}{model['name']}, {model['trained_on']}: {', '.join(figures)}")
     return "\n".join(lines)

@@ -32,6 +32,8 @@ def test_without_a_word_the_groups_are_listed_and_a_group_lists_its_options(
     assert main(["config"]) == 0
     said = capsys.readouterr().out
     assert all(f"{group}: " in said for group in groups())
+    assert "hydra: " not in said, "what a word cannot choose is offered"
+    assert "hydra/sweeper: optuna\n" in said
     assert main(["config", "margin"]) == 0
     assert "adaface\narcface\n" in capsys.readouterr().out
 

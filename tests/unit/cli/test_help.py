@@ -1,6 +1,7 @@
 """What `transface --help` says can be typed, and its output can be cut short."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 import transface
 from transface.__main__ import VERBS, main
+from transface.cli.config.folder import conf_folder
 
 EXAMPLES = {
     verb: text.split(f"transface {verb} ", 1)[1] for verb, text in VERBS.items() if f"transface {verb} " in text
@@ -56,3 +58,18 @@ def test_the_help_knows_the_configs_of_a_folder_of_ones_own(tmp_path: Path, caps
     (tmp_path / "margin" / "mine.yaml").write_text("_target_: transface.margins.cosface.CosFace\nscale: 7.5\n")
     assert main(["train", "--config-dir", str(tmp_path), "margin=mine", "--help"]) == 0
     assert "  scale: 7.5\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", sorted(verb for verb in VERBS if (conf_folder() / f"{verb}.yaml").is_file()))
+def test_the_help_of_a_verb_shows_values_and_no_references(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    said = capsys.readouterr().out.partition("Settings (key=value)")[0]
+    assert "${" not in said
+    assert not re.search(r"^  [\w.]+\.\*$", said, re.M), "a section is listed that says nothing of itself"
+
+
+def test_the_kinds_of_made_up_people_are_read_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["synthesize", "--help"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  kind="))
+    kinds = [clause.split(":")[0].split()[-1] for clause in line.split("; ")]
+    assert kinds == ["identities", "attributes", "expressions", "ages", "world"]

@@ -20,6 +20,12 @@ def test_every_family_says_who_publishes_it_and_under_which_terms(capsys: pytest
     assert list(json.loads(capsys.readouterr().out)) == ["adaface"]
 
 
+def test_what_is_said_of_the_families_stands_in_one_column(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert {len(line) - len(line[2:].partition(" ")[2].lstrip()) for line in lines} == {13}
+
+
 def test_the_figures_are_those_of_reports() -> None:
     rows = {(row.model.split(",")[0], row.trained_on): row.figures for row in read_published("recognition")}
     listed = [model for about in published_models().values() for model in about["models"]]

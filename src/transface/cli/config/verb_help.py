@@ -1,7 +1,11 @@
 """`transface <verb> --help`: what the verb does, and its own keys with their defaults, a line each; without Hydra."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from transface.cli.config.verbs import VERBS
 
@@ -41,7 +45,12 @@ def _groups(lines: list[str]) -> dict[str, str]:
 
 
 def _key_lines(lines: list[str]) -> list[str]:
-    """Return the keys at the top of a config, "key=default   what it is"; a comment above a key goes with it."""
+    """Return the keys at the top of a config, "key=default   what it is"; a comment above a key goes with it.
+
+    A key that takes another key's value is shown with that value; the section of the other key, which says nothing of
+    itself, is left out.
+    """
+    content = yaml.safe_load("\n".join(lines))
     shown: list[str] = []
     above: list[str] = []
     for line in lines[1:]:
@@ -53,8 +62,19 @@ def _key_lines(lines: list[str]) -> list[str]:
             above = []
             continue
         name, value, comment = found.groups()
+        if not value and not comment and not above:
+            continue
+        if taken := re.fullmatch(r"\$\{([\w.]+)\}", value):
+            value = _value_at(content, taken.group(1))
         words = " ".join([*above, *([comment] if comment else [])])
         default = f"{name}={value}" if value and value != "???" else f"{name}=..." if value == "???" else f"{name}.*"
         shown.append(f"{default:<{WIDTH}} {words}".rstrip())
         above = []
     return shown
+
+
+def _value_at(content: Any, path: str) -> str:
+    """Return the value at a.b.c of a config, as its YAML has it."""
+    for name in path.split("."):
+        content = content[name]
+    return json.dumps(content)
