@@ -23,7 +23,8 @@ def main(argv: list[str]) -> int:
     """Run `transface cluster faces.npz output=people.csv`."""
     words, keys = words_and_keys(argv)
     named_words(["embeddings"], words, keys)
-    files = [f"embeddings=[{','.join(quoted(word) for word in words)}]"] if words else []
+    listed = ",".join(quoted(word) for word in words)
+    files = [f"embeddings={listed if len(words) == 1 else f'[{listed}]'}"] if words else []
     run_verb("cluster", [*files, *keys], cluster)
     return 0
 

@@ -50,10 +50,11 @@ class ImageList(NamedTuple):
         """Return the images that do not lie in a folder within the root: where a verb writes pictures, those of its
         last run are none of its input.
         """
-        within, root = os.path.abspath(folder) + os.sep, os.path.abspath(self.root) + os.sep
-        if root.startswith(within):
+        within, root = os.path.realpath(folder) + os.sep, os.path.realpath(self.root)
+        if f"{root}{os.sep}".startswith(within):
             return self
-        return self._replace(names=[n for n in self.names if not os.path.abspath(self.root / n).startswith(within)])
+        places = {name: os.path.normpath(os.path.join(root, name)) for name in self.names}
+        return self._replace(names=[name for name, place in places.items() if not place.startswith(within)])
 
     def files(self) -> list[Path]:
         """Return the files that hold the images: their paths."""

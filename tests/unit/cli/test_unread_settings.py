@@ -11,6 +11,8 @@ from PIL import Image
 
 from transface.__main__ import main
 from transface.backbones.face_vit import FaceViT
+from transface.cli.config.compose import compose
+from transface.cli.config.model_options import quoted, words_and_keys
 from transface.images.detectors import opening
 from transface.inference.face_model import FaceModel
 from transface.inference.publishing import publish
@@ -159,3 +161,38 @@ def test_a_seed_is_no_negative_number(
     monkeypatch.chdir(room)
     assert main([*EVALUATE, "protocol=folder", "protocol.root=.", "protocol.seed=-1"]) == 2
     assert "protocol.seed must be 0 or more, got -1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "it's",
+        "a\\b",
+        "a\\",
+        "a\\'b",
+        "${y}.jpg",
+        "\\${y}",
+        "a\\\\b",
+        "$x",
+        "'",
+        "\\\\",
+        "new\nline",
+        "a\\\\'c",
+        "{}",
+        "a, b",
+        "",
+    ],
+)
+def test_a_path_of_any_signs_comes_through_the_command_line(name: str) -> None:
+    assert compose("predict", [f"images={quoted(name)}"]).images == name
+    if "${" not in name:  # in a list OmegaConf keeps the backslash before it
+        assert compose("cluster", [f"embeddings=[{quoted(name)},{quoted('x')}]"]).embeddings == [name, "x"]
+
+
+def test_files_whose_names_look_like_overrides_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["~t.jpg", "+plus.jpg", "flip=sum.jpg", "a.jpg"]
+    assert words_and_keys(names) == (["a.jpg"], names[:3])
+    for name in names:
+        Path(name).touch()
+    assert words_and_keys([*names, "flip=sum"]) == (names, ["flip=sum"])

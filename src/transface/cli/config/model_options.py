@@ -1,6 +1,7 @@
 """What the verbs that use a model share: opening it where the config says, words beside keys."""
 
 import datetime
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,8 +92,15 @@ def telling_replaced(path: str | Path) -> Iterator[None]:
 
 def words_and_keys(argv: list[str]) -> tuple[list[str], list[str]]:
     """Return the plain words of a command line (paths), and its options and `key=value` overrides."""
-    words = [word for word in argv if not word.startswith(("-", "+", "~")) and ("=" not in word or Path(word).exists())]
+    words = [word for word in argv if _is_plain(word)]
     return words, [word for word in argv if word not in words]
+
+
+def _is_plain(word: str) -> bool:
+    """Return whether a word is a path: no option, and no override unless there is a file of that very name."""
+    if word.startswith("-"):
+        return False
+    return Path(word).exists() if word.startswith(("+", "~")) or "=" in word else True
 
 
 def images_from_words(verb: str, argv: list[str]) -> list[str]:
@@ -126,7 +134,9 @@ def named_words(names: Sequence[str], words: Sequence[str], keys: Sequence[str])
 
 def quoted(value: str) -> str:
     """Return a string so that Hydra's grammar takes it as it is."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    # A backslash is itself there, but before a quote, at the end, and before what OmegaConf would look up, ${...}.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (f"\\{found[2]}" if found[2] else ""), value)
+    escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", escaped)
     return f"'{escaped}'"
 
 

@@ -157,7 +157,7 @@ def _places(images: ImageList) -> dict[str, str]:
 def _begin(output: Path, key: str) -> list[dict[str, str]]:
     """Make the folder, or return the rows that a run of the same pictures and settings left in it."""
     mark = output / ALIGNED_MARK
-    if output.is_dir() and any(output.iterdir()) and not (mark.is_file() and mark.read_text(encoding="ascii") == key):
+    if output.is_dir() and any(output.iterdir()) and not (mark.is_file() and mark.read_bytes() == key.encode()):
         what = "faces of other pictures or settings" if mark.is_file() else "other files"
         raise FileExistsError(f"{output} holds {what}: choose another output, or remove it")
     output.mkdir(parents=True, exist_ok=True)

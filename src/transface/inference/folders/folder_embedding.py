@@ -95,6 +95,8 @@ def embed_folder(
         about = _keyed(about, quality, quality=quality)
     if keypoints:
         about = _keyed(about, f"keypoints {keypoints}", keypoints=keypoints)
+    if output.is_dir():
+        raise ValueError(f"output must be a file, and {output} is a folder: choose another name")
     if output.exists():
         found = read_embeddings(output)
         if found.about.get("key") == about["key"]:
@@ -256,6 +258,12 @@ def _open_parts(output: Path, key: str) -> Path:
         shutil.rmtree(parts)
     parts.mkdir(parents=True, exist_ok=True)
     mark.write_text(key, encoding="utf-8")
+    for part in sorted(parts.glob("part-*.npz")):
+        try:
+            read_embeddings(part)
+        except ValueError as error:
+            log.warning("%s; its images are embedded again", error)
+            part.unlink()
     return parts
 
 

@@ -291,3 +291,12 @@ def test_an_evaluation_takes_one_face_of_each_photograph(folder: Path, take: Any
     with pytest.raises(ValueError, match=r"one face a picture is taken: faces must be largest, .*, got"):
         list_people(folder, name="in", fit="refuse", finding=Finding("any", take, "center"))
     assert BrightSquares.looked == 0
+
+
+def test_the_photographs_may_lie_behind_a_link_and_a_broken_mark_is_one_of_others(folder: Path) -> None:
+    (folder.parent / "link").symlink_to("in")
+    for _ in range(2):
+        assert align_folder(folder.parent / "link", folder / "aligned", "any").num_pictures == 12
+    (folder / "aligned" / ".align").write_bytes(b"\xff\xfe")
+    with pytest.raises(FileExistsError, match="faces of other pictures or settings"):
+        align_folder(folder.parent / "link", folder / "aligned", "any")

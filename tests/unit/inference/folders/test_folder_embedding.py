@@ -228,3 +228,22 @@ def test_a_model_without_an_embedding_is_told_before_the_images(folder: Path, tm
     with pytest.raises(ValueError, match=r"gives no embedding, it answers age: use predict$"):
         embed_folder(FaceModel(network), list_images(folder), tmp_path / "f.npz", unreadable="skip")
     assert not list(tmp_path.glob("f.npz*"))
+
+
+def test_a_broken_part_is_made_again(small_model: FaceModel, folder: Path, tmp_path: Path) -> None:
+    whole = embed_folder(small_model, list_images(folder), tmp_path / "f.npz")
+    (tmp_path / "f.npz").unlink()
+    parts = tmp_path / "f.npz.parts"
+    parts.mkdir()
+    (parts / "key").write_text(whole.about["key"])
+    (parts / "part-000000000-3.npz").write_bytes(b"junk")
+    again = embed_folder(small_model, list_images(folder), tmp_path / "f.npz")
+    assert again.names.tolist() == whole.names.tolist()
+    np.testing.assert_allclose(again.vectors, whole.vectors, atol=1e-6)
+    assert not parts.exists()
+
+
+def test_a_folder_is_no_file_to_write(small_model: FaceModel, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "f.npz").mkdir()
+    with pytest.raises(ValueError, match=r"output must be a file, and .*f\.npz is a folder"):
+        embed_folder(small_model, list_images(folder), tmp_path / "f.npz")
