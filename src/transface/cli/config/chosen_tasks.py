@@ -46,7 +46,8 @@ def leave_out_unchosen_tasks(cfg: DictConfig, overrides: Sequence[str], folders:
             if not _words_about(name, overrides):
                 del cfg[name]
         for setting, why in unread_settings(kinds, others).items():
-            if OmegaConf.select(cfg, setting) is None:
+            value = OmegaConf.select(cfg, setting)
+            if value is None or value == []:  # asks for what is so
                 continue
             if words := _words_about(setting, overrides):
                 raise UserError(f"{words[0]}: {why}")

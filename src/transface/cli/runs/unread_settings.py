@@ -69,7 +69,7 @@ def _keys_of(words: Sequence[str], cfg: DictConfig) -> Iterator[str]:
     """Yield the keys that words set to a value, without those that choose an option of a group."""
     for word in words:
         key, equals, value = word.partition("=")
-        if not equals or key.startswith("~") or value == "null" or "/" in key or "@" in key:
+        if not equals or key.startswith("~") or value in ("null", "[]") or "/" in key or "@" in key:
             continue
         name = key.lstrip("+")
         top = name.partition(".")[0]
