@@ -134,8 +134,8 @@ class ListedPoints(dict[str, NDArray[np.float64]]):
         names = list(names)
         if names and not any(self.key_of(name) for name in names):
             raise ValueError(
-                f"{self.source} has points of none of these pictures: it names {next(iter(self))}, and the first of"
-                f" them is {names[0]}; it should name them as they are called from their folder on"
+                f"there are no points for {names[0]}: {self.source} has some of none of these pictures, it names"
+                f" {next(iter(self))}; it should name them as they are called from their folder on"
             )
         for name in names:
             key = self.key_of(name)

@@ -149,7 +149,9 @@ def test_what_is_no_table_of_points_is_refused(tmp_path: Path, lines: list[list[
 def test_points_of_none_of_the_pictures_are_told_as_such(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text(f"/data/photos/a.jpg,{','.join(POINTS)}\n")
     points = points_by_name(tmp_path / "p.csv")
-    with pytest.raises(ValueError, match=r"none of these pictures: it names /data/photos/a\.jpg, .* them is a\.jpg"):
+    with pytest.raises(
+        ValueError, match=r"no points for a\.jpg: .*p\.csv has some of none .* names /data/photos/a\.jpg"
+    ):
         points.check(["a.jpg"], lambda name: tmp_path / name)
 
 
