@@ -180,7 +180,7 @@ def _found(model: FaceModel, name: str, pixels: Tensor, detector: Detector, face
     if not found:
         raise ValueError(reason)
     if reason is not None:
-        log.warning("%s: %d %s answered; %s", name, len(found), "faces are" if len(found) > 1 else "face is", reason)
+        log.warning("%s: %d faces are answered; %s", name, len(found), reason)
     points = torch.from_numpy(np.stack([face.points for face in found])).double()
     forward = similarity_transforms(points, template_points(model.image_size, margin=face_margin(model)))
     return [

@@ -63,7 +63,7 @@ def test_of_two_faces_of_about_one_size_a_warning_says_which_was_taken(
     assert "images[0]: one face of several was taken; ambiguous: another face has more than half" in caplog.text
     caplog.clear()
     predict_pictures(small_model, [("a.png", photograph)], detector=TwoFaces(), faces="largest")
-    assert "a.png: 1 face is answered; ambiguous" in caplog.text
+    assert "a.png: 1 faces are answered; ambiguous" in caplog.text
     caplog.clear()
     predict_pictures(small_model, [("a.png", photograph)], detector=TwoFaces(), faces="all")
     assert not caplog.text
