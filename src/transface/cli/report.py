@@ -42,7 +42,8 @@ def main(argv: Sequence[str]) -> int:
     kind = next((name for name in ("sweep", "ablation", "occlusion") if name in options), "runs")
     writers = {"sweep": report_sweep, "ablation": report_ablation, "occlusion": report_occlusion, "runs": report_runs}
     path = writers[kind](folders, options, formats)
-    print(path)
+    page = path.with_suffix(".html")
+    print("\n".join(dict.fromkeys([*([str(page)] if "html" in formats else []), str(path)])))
     return 0
 
 

@@ -191,7 +191,8 @@ def fitted(faces: Tensor, size: tuple[int, int], *, fit: Fit, name: str) -> Tens
     if fit == "refuse":
         raise ImageSizeError(
             f"{name} is {found[0]}x{found[1]}, the model takes aligned faces of {size[0]}x{size[1]}: "
-            f"give points=(N, 5, 2) to align it; or, {advice(found, (size[0], size[1]))}"
+            "give its five points (points=) or have the face found (detector=mtcnn in a command, transface.faces in"
+            f" Python); {advice(found, (size[0], size[1]))}"
         )
     faces = fit_image(faces, (size[0], size[1]), fit=fit, name=name)
     return faces if faces.dtype == torch.uint8 else faces.clamp(-1, 1)

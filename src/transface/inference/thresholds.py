@@ -5,6 +5,7 @@ The one home of that check: `embed(threshold=...)`, `compare`, `search` and the 
 """
 
 import logging
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -177,8 +178,11 @@ def _from_curve(result: Result, far: float) -> Threshold:
 
 def _check_count(num_impostors: int, far: float) -> None:
     if num_impostors * far * (1 + 1e-12) < 1:
+        lowest = math.ceil(1e4 / num_impostors) / 1e4 if num_impostors else 1.0
+        remedy = f"take far={lowest:g} or more, or a result" if lowest < 1 else "take a result"
         raise ValueError(
-            f"a FAR of {far:g} needs at least {round(1 / far)} impostor pairs, the result has {num_impostors}"
+            f"a FAR of {far:g} needs at least {round(1 / far)} impostor pairs, the result has {num_impostors}:"
+            f" {remedy} of more pairs"
         )
 
 

@@ -19,7 +19,7 @@ def write_run(folder: Path, value: float, *, seed: int = 0, **settings: object) 
 def test_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path / "demo", 0.9)
     assert main([str(run)]) == 0
-    assert capsys.readouterr().out.strip() == str(run / "report" / "report.md")
+    assert capsys.readouterr().out.split() == [str(run / "report" / f"report.{kind}") for kind in ("html", "md")]
     assert "90.00 +- 0.50 [89.00, 91.00]" in (run / "report" / "report.md").read_text()
     assert (run / "report" / "report.html").is_file()
 

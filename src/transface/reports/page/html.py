@@ -25,6 +25,7 @@ from transface.reports.page.document import (
 from transface.reports.page.style import STYLE
 from transface.reports.reading.files import media_type
 
+LONGEST_UNBROKEN = 24  # characters of a cell that stay on one line: figures do, sentences need not
 KIND_BADGES = {"run": "", "baseline": "baseline", "published": "published", "best": "best"}
 
 
@@ -122,7 +123,8 @@ def render_cell(cell: Cell) -> str:
     """Return one cell, its interval on a line of its own."""
     if not cell.text:
         return '<td><span class="none" aria-label="none">–</span></td>'
-    value = f'<span class="value">{escape(cell.text)}</span>' + (
+    words = " words" if len(cell.text) > LONGEST_UNBROKEN else ""
+    value = f'<span class="value{words}">{escape(cell.text)}</span>' + (
         '<abbr title="doubtful: see the notes">*</abbr>' if cell.doubtful else ""
     )
     interval = f' <span class="interval">{escape(cell.interval)}</span>' if cell.interval else ""

@@ -63,6 +63,7 @@ th:first-child{text-align:left;padding-left:.2rem;position:sticky;left:0;backgro
 tbody th{font-weight:500;min-width:9rem}
 tbody tr:last-child th,tbody tr:last-child td{border-bottom:0}
 td .value{white-space:nowrap}
+td .words{white-space:normal}
 td.best .value{font-weight:700;background:var(--best);border-radius:4px;padding:.05rem .3rem;margin-right:-.3rem}
 tr.best th,tr.best .value{font-weight:700}
 .interval{display:block;color:var(--faint);font-size:.82em;white-space:nowrap}

@@ -163,7 +163,8 @@ def add_time_axis(ax: Axes, time: Trace | None) -> None:
     top.set_xticks(np.interp(ticks * unit, seconds, steps), [f"{tick:g}" for tick in ticks])
     top.set_xlim(ax.get_xlim())  # last: a tick outside would widen the axis
     top.set_xlabel(word, color=FAINT, fontsize=9, loc="right", labelpad=2)
-    ax.set_title(ax.get_title("left"), color=INK, fontsize=11, loc="left", pad=22)
+    # y: left to itself, a title moves above the axis at the top, by the pad once more, and out of the figure
+    ax.set_title(ax.get_title("left"), color=INK, fontsize=11, loc="left", pad=22, y=1.0)
 
 
 def elapsed(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -37,6 +37,8 @@ class FaceProgressBar(RichProgressBar):
         self._start = (0.0, 0)
         self._line_time = 0.0
         self._rate = 0.0
+        self._epoch: int | None = None
+        self._line = ""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._mark, self._seen = (time.monotonic(), 0), 0
@@ -53,6 +55,7 @@ class FaceProgressBar(RichProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._seen += num_images(batch) * trainer.world_size
+        self._epoch = trainer.current_epoch
         now = time.monotonic()
         if getattr(pl_module, "validated_at", -1) == trainer.global_step:
             self._mark = (now, self._seen)  # the time of a validation is not the time of the images before it
@@ -85,14 +88,20 @@ class FaceProgressBar(RichProgressBar):
     def _print_line(self, trainer: Trainer) -> None:
         metrics = trainer.callback_metrics
         loss = metrics.get("train/loss")
-        words = [f"step {trainer.global_step}", f"epoch {trainer.current_epoch}"]
+        # the epoch of the last batch: at the end of training Lightning has counted one more
+        words = [
+            f"step {trainer.global_step}",
+            f"epoch {trainer.current_epoch if self._epoch is None else self._epoch}",
+        ]
         words += [f"loss {float(loss):.3f}"] if loss is not None else []
         rate = self._rate or self._seen / max(time.monotonic() - self._start[0], 1e-9)
         words += [f"{rate:.0f} images/s"]
         words += [f"{self.monitor} {float(metrics[self.monitor]):.4f}"] if self.monitor in metrics else []
         left = self._seconds_left(trainer)
         words += [f"{duration(left)} left"] if left is not None else []
-        print(", ".join(words), flush=True)
+        if (line := ", ".join(words)) != self._line:
+            print(line, flush=True)
+        self._line = line
         told()
 
     def _seconds_left(self, trainer: Trainer) -> float | None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from transface.reports.page.document import Cell, Document, Row, Section, Table
-from transface.reports.page.html import render_html, write_html
+from transface.reports.page.html import render_cell, render_html, write_html
 from transface.reports.reading.runs import Run, read_run
 from transface.reports.run_report import comparison_document, run_document
 
@@ -163,3 +163,8 @@ def test_a_real_browser_shows_tables_plots_and_faces(tmp_path: Path, make_run, m
     pixels = np.asarray(Image.open(tmp_path / "page.png").convert("RGB")).astype(int)
     blue = np.abs(pixels - np.array([0x1F, 0x5F, 0xD1])).sum(2) < 30
     assert blue.sum() > 300  # the first curve of the ROC plot
+
+
+def test_figures_stay_on_one_line_and_sentences_in_a_cell_need_not() -> None:
+    assert 'class="value"' in render_cell(Cell("96.17 ± 1.50"))
+    assert 'class="value words"' in render_cell(Cell("2,469,376 (2,469,248 of them trained)"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from transface.evaluation.results import Measure
 from transface.plots import INK, SERIES
@@ -118,6 +119,17 @@ def test_time_stands_above_the_steps_and_goes_on_after_a_resume() -> None:
     for minutes, step in places.items():
         assert step == pytest.approx(5 * float(minutes))
     assert time.get_xlim() == steps.get_xlim()
+
+
+def test_a_title_above_the_time_stands_inside_its_figure_and_above_the_ticks() -> None:
+    traces = {"train/loss": trace(3.0, 2.0, 1.0), "speed/seconds": trace(120.0, 240.0, 360.0)}
+    figure = training_figures(traces)["loss"]
+    figure.canvas.draw()
+    title = figure.axes[0].get_title("left")
+    (text,) = (found for found in figure.axes[0].findobj(Text) if found.get_text() == title)
+    box = text.get_window_extent()
+    assert box.y1 <= figure.bbox.y1
+    assert box.y0 >= max(label.get_window_extent().y1 for label in figure.axes[1].get_xticklabels())
 
 
 def test_several_runs_lie_over_each_other(tmp_path: Path) -> None:
