@@ -14,6 +14,7 @@ from transface.metrics.error_discard import (
     error_discard_curve,
     pair_quality,
     partial_area,
+    refitted_discard_curve,
     threshold_at_error,
 )
 from transface.metrics.token_quality import token_distances, token_quality
@@ -108,3 +109,29 @@ def test_curves_and_areas_are_the_released_ones(run: str) -> None:
     ):
         assert partial_area(curve, float(limit)) == pytest.approx(float(area), abs=1e-9)
         assert best_area(float(curve.error[0]), float(limit)) == pytest.approx(float(best), abs=1e-9)
+
+
+def companion_runs() -> list[str]:
+    keys = load("erc_companion.npz") if (PACK / "erc_companion.npz").is_file() else {}
+    return sorted(key for key in keys if "/out/fnmr_at_fmr_" in key)
+
+
+@pytest.mark.parametrize("key", companion_runs())
+def test_curves_of_a_threshold_found_anew_are_the_released_ones(key: str) -> None:
+    z = load("erc_companion.npz")
+    case, setting, _, name = key.split("/")
+    given = f"{case}/{setting.removesuffix('_lowest_is_best')}"
+    is_same, quality, shares = z[f"{case}/in/is_same"], z[f"{case}/in/pair_quality"], z[f"{given}/out/discard_ratio"]
+    np.testing.assert_array_equal(pair_quality(z[f"{case}/in/image_quality"]), quality)
+    cosine = (z[f"{case}/in/embedding_a"].astype(np.float64) * z[f"{case}/in/embedding_b"]).sum(-1)
+    sides = [np.linalg.norm(z[f"{case}/in/embedding_{side}"].astype(np.float64), axis=-1) for side in "ab"]
+    cosine = cosine / (sides[0] * sides[1])
+    distance = 2 - 2 * cosine if "euclidean" in setting else np.arccos(cosine) / np.pi
+    np.testing.assert_allclose(distance, z[f"{given}/out/distance"], atol=1e-6)
+    best_first = -quality if setting.endswith("_lowest_is_best") else quality
+    rate = float(name.removeprefix("fnmr_at_fmr_"))
+    curve = refitted_discard_curve(-z[f"{given}/out/distance"], is_same, best_first, rate=rate, shares=shares)
+    np.testing.assert_allclose(curve.error, z[key], atol=1e-12)
+    np.testing.assert_array_equal(len(quality) - (shares * len(quality)).astype(np.int64), z[f"{given}/out/kept_pairs"])
+    if (area := z.get(f"{given}/out/auc_at_{name.removeprefix('fnmr_at_')}")) is not None and given.endswith(setting):
+        assert np.trapezoid(curve.error, curve.discarded) == pytest.approx(float(area), abs=1e-9)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST_LEFT = 30  # pairs, below which a share of errors says little
+DISCARDED = np.arange(20) / 20  # shares left out, 0 to 95 %, where the threshold is found anew
 
 
 class ErrorDiscardCurve(NamedTuple):
@@ -58,6 +59,55 @@ def error_discard_curve(
     if fewest_left == 0:
         discarded, error = np.r_[discarded, 1.0], np.r_[error, 0.0]
     return ErrorDiscardCurve(discarded, error)
+
+
+def refitted_discard_curve(
+    scores: NDArray[np.float64],
+    is_same: NDArray[np.bool_],
+    quality: NDArray[np.float64],
+    *,
+    rate: float,
+    shares: NDArray[np.float64] = DISCARDED,
+) -> ErrorDiscardCurve:
+    """Return the curve of the false non-match rate whose threshold is found anew on the pairs left at each share, as in
+    CR-FIQA (CVPR 2023). A threshold in use stays: `error_discard_curve` tells what quality does for it.
+
+    Args:
+        scores: (n,) similarities of genuine and impostor pairs; a pair matches from the threshold on, a genuine pair at
+            it is an error.
+        is_same: (n,) whether a pair is genuine.
+        quality: (n,) of pairs; the int(share * n) of lowest quality are left out, of equal ones the first.
+        rate: of false matches; the threshold is the score whose rate is nearest, of several the lowest.
+        shares: (k,) left out, each below 1.
+
+    Raises:
+        ValueError: for arrays that do not go together, or a share that leaves no genuine or no impostor pair.
+    """
+    scores, is_same, quality = (
+        np.asarray(scores, np.float64),
+        np.asarray(is_same, bool),
+        np.asarray(quality, np.float64),
+    )
+    if scores.ndim != 1 or not scores.shape == is_same.shape == quality.shape:
+        raise ValueError(
+            f"scores, is_same and quality must be (n,), got {scores.shape}, {is_same.shape} and {quality.shape}"
+        )
+    if not (np.isfinite(scores).all() and np.isfinite(quality).all()):
+        raise ValueError("scores or quality hold numbers that are not finite")
+    order = np.argsort(quality, kind="stable")
+    errors = []
+    for share in np.asarray(shares, np.float64):
+        left = order[int(share * len(order)) :]
+        genuine, impostor = np.sort(scores[left][is_same[left]]), np.sort(scores[left][~is_same[left]])
+        if not (len(genuine) and len(impostor)):
+            raise ValueError(
+                f"without {share:g} of the pairs {len(genuine)} genuine and {len(impostor)} impostor are left"
+            )
+        candidates = np.unique(scores[left])  # ascending: the first of equals is the lowest
+        false_matches = (len(impostor) - np.searchsorted(impostor, candidates)) / len(impostor)
+        threshold = candidates[np.argmin(np.abs(false_matches - rate))]
+        errors.append(np.searchsorted(genuine, threshold, side="right") / len(genuine))
+    return ErrorDiscardCurve(np.asarray(shares, np.float64), np.array(errors))
 
 
 def partial_area(curve: ErrorDiscardCurve, limit: float) -> float:

@@ -9,6 +9,7 @@ from transface.metrics.error_discard import (
     error_discard_curve,
     pair_quality,
     partial_area,
+    refitted_discard_curve,
     relative_area,
     threshold_at_false_match_rate,
 )
@@ -75,3 +76,29 @@ def test_the_interval_holds_its_value_and_survives_no_errors() -> None:
     assert found.low < found.value < found.high
     nothing = area_intervals(np.zeros(300, bool), quality, people, limit=0.2, num_bootstraps=5)
     assert np.isnan([*nothing]).all()
+
+
+def test_a_threshold_found_anew_is_that_of_a_naive_loop() -> None:
+    rng = np.random.default_rng(0)
+    is_same = rng.random(200) < 0.4
+    scores = np.round(rng.normal(is_same * 1.0, 1.0), 1)  # with ties
+    quality = np.round(rng.random(200), 1)
+    curve = refitted_discard_curve(scores, is_same, quality, rate=0.1)
+    for share, error in zip(curve.discarded, curve.error, strict=True):
+        left = sorted(range(200), key=lambda pair: (quality[pair], pair))[int(share * 200) :]
+        genuine = [scores[pair] for pair in left if is_same[pair]]
+        impostor = [scores[pair] for pair in left if not is_same[pair]]
+
+        def misses(threshold: float, impostor: list[float] = impostor) -> float:
+            return abs(sum(score >= threshold for score in impostor) / len(impostor) - 0.1)
+
+        threshold = min(sorted(scores[pair] for pair in left), key=misses)
+        assert error == sum(score <= threshold for score in genuine) / len(genuine)
+
+
+def test_a_share_that_leaves_no_pairs_of_a_kind_is_refused() -> None:
+    scores, is_same = np.arange(20.0), np.arange(20) < 4
+    with pytest.raises(ValueError, match=r"without 0\.2 of the pairs 0 genuine and 16 impostor are left"):
+        refitted_discard_curve(scores, is_same, np.arange(20.0), rate=0.1)
+    with pytest.raises(ValueError, match="not finite"):
+        refitted_discard_curve(scores, is_same, np.full(20, np.nan), rate=0.1)
