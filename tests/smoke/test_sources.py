@@ -28,11 +28,12 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """a: a pack of 3 people; b: a folder of 2; b/list.csv: one of these two."""
+    """a: a pack of 3 people; b: a folder of 2; b/list.csv: two images of each of these."""
     root = tmp_path_factory.mktemp("sources")
     write_identity_pack(root / "a", 3, images_per_identity=4)
     write_image_folder(root / "b", 2, images_per_identity=4)
-    (root / "b" / "list.csv").write_text("path,label\n" + "".join(f"person_0001/{n:04d}.jpg,0\n" for n in range(4)))
+    rows = [f"person_{person:04d}/{n:04d}.jpg,{person}\n" for person in range(2) for n in range(2)]
+    (root / "b" / "list.csv").write_text("path,label\n" + "".join(rows))
     return root
 
 
@@ -47,7 +48,7 @@ def test_several_sources_train_together_and_resume(
     joined = f"data.sources=[{sources}/a,{{path: {sources}/b, weight: 2.0}},{sources}/b/list.csv]"
     assert main(["train", *SMALL, joined]) == 0
     config = recorded(tmp_path / "runs/demo")
-    assert config["classifier"]["num_identities"] == 6
+    assert config["classifier"]["num_identities"] == 7
     assert config["data"]["root"] is None
     assert main(["train", *SMALL, joined, "resume=true", "trainer.max_steps=5"]) == 0
     assert (tmp_path / "runs/demo/checkpoints/step-000000005").is_dir()
@@ -60,7 +61,7 @@ def test_root_may_be_any_one_source(sources: Path, tmp_path: Path, monkeypatch: 
     assert main(["train", *SMALL, *words, f"data.root={sources}/{name}"]) == 0
     assert (
         recorded(tmp_path / "runs/demo")["classifier"]["num_identities"]
-        == {"b": 2, "b/list.csv": 1, "a/train.rec": 3}[name]
+        == {"b": 2, "b/list.csv": 2, "a/train.rec": 3}[name]
     )
 
 

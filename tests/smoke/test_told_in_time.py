@@ -215,6 +215,8 @@ def test_a_run_refused_before_its_first_step_leaves_the_earlier_run_as_it_was(
         if path.suffix != ".log" and ".hydra" not in path.parts:
             assert path.read_bytes() == content, path
     assert train(room, "trainer.max_epochs=2", "resume=true") == 0
-    assert "resuming from" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "resuming from" in said
+    assert "what was measured of it at its earlier end moved from runs/tiny to runs/tiny/previous/1" in said
     assert train(room, "trainer.max_epochs=1") == 0
-    assert "held an earlier run: moved to runs/tiny/previous/1" in capsys.readouterr().out
+    assert "held an earlier run: moved to runs/tiny/previous/2" in capsys.readouterr().out

@@ -86,7 +86,7 @@ def test_check_compares_people_by_a_model(
         for kind, found in json.loads((tmp_path / "report.json").read_text())["findings"].items()
     }
     assert Image.open(tmp_path / "sheet.png").size[1] == 132 * (3 + sum(rows.values()))
-    assert run(*words, "--alike", 1.01) == 0
+    assert run(*words, "--alike", 1.01) == 2, "no cosine"
 
 
 def test_outputs_are_made_room_for_before_the_looking_begins(
