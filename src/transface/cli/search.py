@@ -1,5 +1,6 @@
 """`transface search`: the faces of a folder most like a given one, on the screen and as a page with thumbnails."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +126,19 @@ def search(cfg: DictConfig) -> None:
         answers.append(Answer(name, queries.picture(name), listed))
         print_answer(answers[-1], limit)
     page.parent.mkdir(parents=True, exist_ok=True)
-    title = (
-        f"{len(searched)} of {queries.root.name or cfg.query} among {len(found.names)}"
-        f" {'people' if cfg.templates else 'faces'} of"
-        f" {gallery.root.name or cfg.gallery}"
+    kind = "people" if cfg.templates else "faces"
+    title = title_of(
+        searched, queries.root.name or cfg.query, f"{len(found.names):,} {kind} of {gallery.root.name or cfg.gallery}"
     )
     with telling_replaced(page):
         write_whole(page, search_page(answers, title=title, threshold=None if limit is None else limit.cosine))
     print(f"{page}: the same with thumbnails ({index.engine} search)")
+
+
+def title_of(searched: Sequence[str], folder: str, gallery: str) -> str:
+    """Return the title of the page: the picture that was searched for, or how many of which folder, and where."""
+    what = searched[0] if len(searched) == 1 else f"{len(searched):,} faces of {folder}"
+    return f"{what}, searched for among {gallery}"
 
 
 def tell_cut_otherwise(cfg: DictConfig, found: Any) -> None:

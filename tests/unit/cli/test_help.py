@@ -1,5 +1,6 @@
 """What `transface --help` says can be typed, and its output can be cut short."""
 
+import logging
 import os
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import transface
 from transface.__main__ import VERBS, main
@@ -73,3 +75,11 @@ def test_the_kinds_of_made_up_people_are_read_in_order(capsys: pytest.CaptureFix
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  kind="))
     kinds = [clause.split(":")[0].split()[-1] for clause in line.split("; ")]
     assert kinds == ["identities", "attributes", "expressions", "ages", "world"]
+
+
+@pytest.mark.parametrize("kind", ["default", "no_folder"])
+def test_a_warning_on_the_screen_is_a_sentence_without_date_and_module(kind: str) -> None:
+    said = yaml.safe_load((conf_folder() / "hydra" / f"{kind}.yaml").read_text())["job_logging"]
+    form = said["formatters"][said["handlers"]["console"]["formatter"]]["format"]
+    record = logging.LogRecord("transface.a.b", logging.WARNING, "a.py", 1, "a sentence", None, None)
+    assert logging.Formatter(form).format(record) == "WARNING: a sentence"

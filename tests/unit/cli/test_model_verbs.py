@@ -14,6 +14,7 @@ import transface
 from transface.__main__ import main
 from transface.artifacts import hash_file
 from transface.backbones.face_vit import FaceViT
+from transface.cli.search import title_of
 from transface.data.benchmarks.pairs import write_pair_set
 from transface.evaluation.results import Measure, Provenance, Result, read_result, write_result
 from transface.images.alignment import template_points
@@ -411,3 +412,8 @@ def test_queries_that_are_cut_out_otherwise_than_a_stored_gallery_are_warned_of(
 def test_what_is_no_file_of_embeddings_is_not_called_an_output(room: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["cluster", f"{room}/faces"]) == 2
     assert "embeddings lie in files ending in .npz or .parquet, got" in capsys.readouterr().err
+
+
+def test_the_title_of_a_search_says_what_was_searched_for_and_where() -> None:
+    assert title_of(["a/1.jpg"], "a", "8 faces of photos") == "a/1.jpg, searched for among 8 faces of photos"
+    assert title_of(["1.jpg", "2.jpg"], "a", "8 people of b") == "2 faces of a, searched for among 8 people of b"

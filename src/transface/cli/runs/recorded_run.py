@@ -48,8 +48,8 @@ def repeat_of(argv: list[str]) -> Repeat | None:
     groups = [key for key in keys if (conf_folder() / key).is_dir()]
     if groups:
         raise UserError(
-            f"run= repeats a recorded run, whose parts are chosen: change {groups[0]} by its keys ({groups[0]}....=),"
-            " or start from an experiment"
+            f"run= repeats a recorded run, whose parts are chosen: change {groups[0]} by its keys"
+            f" ({groups[0]}.KEY=VALUE), or start from an experiment"
         )
     resume = [] if "resume" in keys else ["resume=false"]
     words = [*others, *_place(folder, keys), *resume, *HYDRA_WORDS]

@@ -34,7 +34,7 @@ def trained_cells(trained: Mapping[str, Any], config: Mapping[str, Any]) -> list
     if batch is None:  # of a run before this was told
         data_settings = config.get("data")
         batch = data_settings.get("total_batch_size") if isinstance(data_settings, Mapping) else None
-    of_batch = f" of {batch:,} images" if isinstance(batch, int) else ""
+    of_batch = f", each of {batch:,} images" if isinstance(batch, int) else ""
     return [
         str(trained.get("network", "")),
         "" if parameters is None else f"{parameters:,}{frozen}",

@@ -28,10 +28,11 @@ def _warmup_steps(length: RunLength, *, epochs: float | None, steps: int | None)
     if not math.isfinite(epochs):
         raise ValueError(f"schedule.warmup_epochs must be a finite number, got {epochs}")
     wanted = steps if steps is not None else round(epochs * length.steps_per_epoch)
+    key = "schedule.warmup_epochs" if steps is None else "schedule.warmup_steps"
     if wanted < 0 or wanted >= max(length.total_steps, 1):
         raise ValueError(
             f"warm-up of {wanted} steps must be in 0..{length.total_steps - 1}, the run has {length.total_steps} steps:"
-            " shorten schedule.warmup_epochs or train longer"
+            f" shorten {key} (0: no warm-up) or train longer"
         )
     return wanted
 

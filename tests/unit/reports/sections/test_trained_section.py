@@ -28,7 +28,7 @@ def test_network_data_steps_and_time_are_told() -> None:
         "1,234,567 (1,000 of them trained)",
         "112 x 96",
         "7,000 images, 500 people",
-        "3,270 of 64 images, 30 epochs",
+        "3,270, each of 64 images, 30 epochs",
         "24 min on 2 devices since it was resumed",
     ]
 
@@ -42,5 +42,5 @@ def test_what_is_not_told_is_empty_and_without_anything_there_is_no_section() ->
 def test_the_images_of_a_step_are_those_that_were_taken_and_not_those_of_the_recipe() -> None:
     config = {"data": {"total_batch_size": 128, "batch_size": 3}}
     cells = trained_cells({"steps": 9, "images_per_step": 9}, config)
-    assert "9 of 9 images" in cells
-    assert "9 of 128 images" in trained_cells({"steps": 9}, config), "of a run before this was told"
+    assert "9, each of 9 images" in cells
+    assert "9, each of 128 images" in trained_cells({"steps": 9}, config), "of a run before this was told"

@@ -46,8 +46,10 @@ def test_constant_stays_after_its_warmup() -> None:
 
 
 def test_a_warmup_longer_than_the_run_is_refused() -> None:
-    with pytest.raises(ValueError, match="warm-up of 30 steps must be in"):
+    with pytest.raises(ValueError, match=r"warm-up of 30 steps must be in .* shorten schedule\.warmup_epochs"):
         Polynomial(warmup_epochs=3).factors(RunLength(20, 10))
+    with pytest.raises(ValueError, match=r"shorten schedule\.warmup_steps"):
+        Constant(warmup_steps=30).factors(RunLength(20, 10))
 
 
 @pytest.mark.parametrize("schedule", [Polynomial, Cosine, Constant])
