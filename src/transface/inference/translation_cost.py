@@ -200,7 +200,7 @@ def interval_measure(
     name: str, values: NDArray[np.float64], people: NDArray[np.int64], *, num_bootstraps: int, seed: int
 ) -> Measure:
     """Return the mean of values (m,) with its 95 % interval over people (m,)."""
-    found = mean_interval(values, subjects=people, num_bootstraps=num_bootstraps, seed=seed)
+    found = mean_interval(values, subjects=people, num_bootstraps=num_bootstraps, seed=seed, rate=True)
     low, high = (None, None) if found is None else found
     return Measure(name, float(values.mean()), low, high, better="higher" if name == "rank1" else "lower")
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from transface.metrics.confidence import rate_interval
+
 LEVEL = 0.95
 
 
@@ -24,6 +26,7 @@ def mean_interval(
     subjects: NDArray[np.generic] | None = None,
     num_bootstraps: int = 1000,
     seed: int = 0,
+    rate: bool = False,
 ) -> Interval | None:
     """Return the 95 % percentile interval of the mean of values (N,), or None where there are too few to tell.
 
@@ -34,12 +37,17 @@ def mean_interval(
         subjects: (N,) who is on each; None draws samples.
         num_bootstraps: replicates; 0 gives no interval.
         seed: of the draws.
+        rate: the values are shares of what was right or wrong. Where all are 0 or all are 1 the bootstrap knows of
+            nothing else, and the interval is Wilson's of as many trials as samples, or people.
     """
     if num_bootstraps < 1 or len(values) < 2:
         return None
     sums, counts = _by_subject(np.asarray(values, dtype=np.float64), subjects)
     if len(sums) < 2:
         return None
+    if rate and np.ptp(values) == 0 and values[0] in (0, 1):
+        ends = rate_interval(float(values[0]), 0.0, num_trials=len(sums), level=LEVEL)
+        return Interval(ends.low, ends.high)
     generator = np.random.default_rng(seed)
     means = np.empty(num_bootstraps)
     for first in range(0, num_bootstraps, 100):

@@ -173,9 +173,9 @@ def tell_unknown(root: str | Path, columns: Mapping[str, Any], split: NDArray[np
                 continue
             if isinstance(labels, ClassLabels):
                 there = set(labels.classes[rows].tolist())
-                told += [f"{word} of {part}" for place, word in enumerate(labels.names) if place not in there]
+                told += [f"{word} in {part}" for place, word in enumerate(labels.names) if place not in there]
             elif not np.isfinite(labels.take(rows.tolist())).any():
-                told.append(f"a known {name} of {part}")
+                told.append(f"a known {name} in {part}")
     if told:
         warn_once(logger, "%s: there are no images of %s", root, ", ".join(told))
 

@@ -177,7 +177,9 @@ class Attributes:
         usable = np.isfinite(per_image)
         clusters = None if people is None else people[usable]
         intervals = (
-            mean_interval(per_image[usable], subjects=clusters, num_bootstraps=self.num_bootstraps, seed=self.seed)
+            mean_interval(
+                per_image[usable], subjects=clusters, num_bootstraps=self.num_bootstraps, seed=self.seed, rate=True
+            )
             if detailed
             else None
         )
@@ -218,6 +220,7 @@ class Attributes:
                 subjects=None if people is None else people[known[:, place]],
                 num_bootstraps=self.num_bootstraps,
                 seed=self.seed,
+                rate=True,
             )
             table[name] = [
                 Measure("accuracy", float(accuracy[place]), *(interval or (None, None))),

@@ -88,7 +88,7 @@ class Classification:
         present = sizes > 0
         recalls = confusion.diagonal()[present] / sizes[present]
         interval = (
-            mean_interval(correct.astype(float), num_bootstraps=self.num_bootstraps, seed=self.seed)
+            mean_interval(correct.astype(float), num_bootstraps=self.num_bootstraps, seed=self.seed, rate=True)
             if detailed
             else None
         )

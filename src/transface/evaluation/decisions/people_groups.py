@@ -225,7 +225,9 @@ def rate_measure(
         return None
     if not wrong.any():
         return Measure(name, 0.0, 0.0, min(3 / len(wrong), 1.0), better="lower")
-    found = mean_interval(wrong.astype(np.float64), subjects=people, num_bootstraps=num_bootstraps, seed=seed)
+    found = mean_interval(
+        wrong.astype(np.float64), subjects=people, num_bootstraps=num_bootstraps, seed=seed, rate=True
+    )
     low, high = (None, None) if found is None else found
     return Measure(name, float(wrong.mean()), low, high, better="lower")
 

@@ -101,5 +101,7 @@ class Regression:
 
     def _score(self, error: NDArray[np.float64], tolerance: float, *, detailed: bool) -> Measure:
         within = (error <= tolerance).astype(float)
-        interval = mean_interval(within, num_bootstraps=self.num_bootstraps, seed=self.seed) if detailed else None
+        interval = (
+            mean_interval(within, num_bootstraps=self.num_bootstraps, seed=self.seed, rate=True) if detailed else None
+        )
         return Measure(f"cs@{tolerance:g}", float(within.mean()), *(interval or (None, None)))

@@ -98,7 +98,7 @@ def exits_of(
         right = (answers == values.astype(bool)) & known
         usable = known.any(1)
         per_image = right.sum(1)[usable] / known.sum(1)[usable]
-        interval = mean_interval(per_image, subjects=None if subjects is None else subjects[usable])
+        interval = mean_interval(per_image, subjects=None if subjects is None else subjects[usable], rate=True)
         low, high = interval or (None, None)
         accuracy = float(np.nanmean(attribute_counts(answers, values, known).accuracy()))
         operations = forward_flops(_UntilZone(network, zone + 1), example.to(_device(network)))

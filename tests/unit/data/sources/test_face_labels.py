@@ -244,7 +244,7 @@ def test_numbers_are_classes_in_their_order_and_alike_in_all_splits(
     assert labels.names == tuple(map(str, range(12)))
     for place, path in enumerate(found.paths):
         assert labels.names[int(labels.take([place])[0])] == path.split("/")[1]
-    assert "there are no images of 0 of test, 1 of test, 3 of test" in caplog.text
+    assert "there are no images of 0 in test, 1 in test, 3 in test" in caplog.text
 
 
 def test_numbers_written_in_two_ways_are_one_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -292,5 +292,5 @@ def test_folders_without_images_and_classes_without_training_images_are_told(
         found = open_label_files(tmp_path)
         open_label_files(tmp_path)
     assert found.labels["expression"].names == ("happiness", "sadness", "anger")
-    assert caplog.text.count("there are no images of anger of train") == 1
+    assert caplog.text.count("there are no images of anger in train") == 1
     assert caplog.text.count("folders without an image are no class: train/disgust") == 1
