@@ -35,9 +35,10 @@ def main(argv: list[str]) -> int:
 
 def compare(cfg: DictConfig) -> None:
     """Print the cosine of two faces and, where a threshold is known, the verdict."""
+    from transface.inference.folders.embeddings_file import is_embeddings
     from transface.inference.similarity import similarity
 
-    stored = any(Path(name).suffix in (".npz", ".parquet") for name in (cfg.first, cfg.second))
+    stored = is_embeddings(cfg.first) or is_embeddings(cfg.second)
     limit = chosen_threshold(cfg, flip=None if stored else cfg.flip)
     if stored:
         compare_files(cfg, limit)
@@ -68,11 +69,16 @@ def compare(cfg: DictConfig) -> None:
 
 def compare_files(cfg: DictConfig, limit: Any) -> None:
     """Print the most alike of two files of embeddings, which must be of one model."""
-    from transface.inference.folders.embeddings_file import read_embeddings, require_models_equal, require_one_model
+    from transface.inference.folders.embeddings_file import (
+        is_embeddings,
+        read_embeddings,
+        require_models_equal,
+        require_one_model,
+    )
     from transface.inference.search.face_index import FaceIndex
     from transface.inference.similarity import similarity
 
-    if other := [name for name in (cfg.first, cfg.second) if Path(name).suffix not in (".npz", ".parquet")]:
+    if other := [name for name in (cfg.first, cfg.second) if not is_embeddings(name)]:
         raise UserError(f"a file of embeddings is compared with another one: 'transface embed' makes one of {other[0]}")
     refuse_unread(OF_PICTURES, "both are files of embeddings, made with settings of their own")
     files = [read_embeddings(cfg.first), read_embeddings(cfg.second)]

@@ -54,7 +54,7 @@ def handlers_of(cfg: DictConfig) -> Any:
     from transface.images.detectors.opening import open_detector
     from transface.images.files import list_images
     from transface.inference.demo.handlers import Handlers
-    from transface.inference.folders.embeddings_file import SUFFIXES, read_embeddings
+    from transface.inference.folders.embeddings_file import is_embeddings, read_embeddings
     from transface.inference.folders.folder_embedding import embed_folder
 
     refuse_unread({"points"}, "pictures come from the page")
@@ -64,7 +64,7 @@ def handlers_of(cfg: DictConfig) -> Any:
     check_threshold(limit, model, cfg, flip=cfg.flip)
     detector = None if cfg.detector is None else open_detector(cfg.detector, device=model.device)
     found, pictures = None, None if cfg.pictures is None else Path(cfg.pictures)
-    if cfg.gallery is not None and Path(cfg.gallery).suffix in SUFFIXES:
+    if cfg.gallery is not None and is_embeddings(cfg.gallery):
         found = read_embeddings(cfg.gallery)
         if limit is not None:
             limit.check(found, flip=found.about.get("flip"))

@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
 def search(cfg: DictConfig) -> None:
     """Embed gallery and query, print the hits, write the page."""
     from transface.data.sources.picture_list import open_pictures
-    from transface.inference.folders.embeddings_file import require_models_equal, require_one_model
+    from transface.inference.folders.embeddings_file import is_embeddings, require_models_equal, require_one_model
     from transface.inference.search.face_index import FaceIndex, check_search
     from transface.inference.search.rated_gallery import person_of, pool_people, refuse_low_quality
     from transface.inference.search.search_page import Answer, Hit, search_page
@@ -183,13 +183,6 @@ def gallery_embeddings(cfg: DictConfig, model: Any, gallery: Any, points: Any) -
             stale="replace",
             progress=progress,
         )
-
-
-def is_embeddings(path: str) -> bool:
-    """Return whether a path is that of a file of embeddings, by its ending."""
-    from transface.inference.folders.embeddings_file import SUFFIXES
-
-    return Path(path).suffix in SUFFIXES
 
 
 def stored_faces(path: str, pictures: str | None) -> tuple[Any, Any]:

@@ -14,6 +14,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from transface.artifacts import code_commit
+from transface.cli.config.command_line import key_of
 from transface.cli.config.compose import instantiate, plain, run_verb, search_direction, words_given
 from transface.cli.config.errors import UserError, failure_line, is_late, one_line, user_line
 from transface.cli.config.value_types import home_of, parts
@@ -220,7 +221,7 @@ def check_monitors(cfg: DictConfig, trainer: Any, module: Any) -> None:
         refuse_other_direction(f"{home}.mode", part.mode, part.monitor, better, words=("max", "min"))
     refuse_other_direction("hydra.sweeper.direction", direction, cfg.monitor, better, words=("maximize", "minimize"))
     monitors = {"monitor": cfg.monitor} | {f"{home}.monitor": part.monitor for home, part in parts}
-    chosen = {word.lstrip("+").partition("=")[0] for word in words_given()}
+    chosen = {key_of(word) for word in words_given()}
     absent = {
         name: value for name, value in monitors.items() if str(value).startswith("val/") and value not in measured
     }

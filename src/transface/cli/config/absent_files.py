@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from transface.cli.config.command_line import key_of
 from transface.images.files import list_images
 
 # What a key names, in the words of what reads it.
@@ -61,7 +62,7 @@ def refuse_absent(cfg: DictConfig, verb: str, given: Sequence[str] = ()) -> None
         return  # what is wrong with those together is told first
     if cfg.get("plan"):
         return  # a run that is not made reads nothing
-    keys_given = {word.lstrip("+").partition("=")[0] for word in given}
+    keys_given = {key_of(word) for word in given}
     for key in VERBS.get(verb, ()):
         if key in IF_GIVEN and (key not in keys_given or not _is_read_by_us(cfg, key)):
             continue

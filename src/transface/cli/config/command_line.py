@@ -31,6 +31,11 @@ OPTIONAL_GROUPS = ("experiment", "sweep", "variant", "debug")
 PLUGINS = {"optuna": "optuna", "slurm": "hydra_plugins.hydra_submitit_launcher"}
 
 
+def key_of(word: str) -> str:
+    """Return the key that a `key=value` word of a command line sets, or adds with a `+`."""
+    return word.lstrip("+").partition("=")[0]
+
+
 def hydra_words(argv: list[str], folder: Path) -> list[str]:
     """Return the words in the order Hydra's parser takes them, with what names a sweep's trials added.
 

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from transface.artifacts import hash_file
+from transface.cli.config.command_line import key_of
 from transface.cli.config.compose import words_given
 from transface.cli.config.errors import UserError
 
@@ -126,7 +127,7 @@ def named_words(names: Sequence[str], words: Sequence[str], keys: Sequence[str])
     """
     named = dict(zip(names, words, strict=False))
     for key in keys:
-        name = key.lstrip("+").partition("=")[0]
+        name = key_of(key)
         if name in named:
             raise UserError(f"{name} is given twice, as {named[name]} and as {key}: leave one out")
     return [f"{name}={quoted(word)}" for name, word in named.items()]
@@ -146,7 +147,7 @@ def refuse_unread(names: Collection[str], why: str) -> None:
     Raises:
         UserError: naming the setting, and `why` it is not read.
     """
-    given = [name for name in (word.lstrip("+").partition("=")[0] for word in words_given()) if name in names]
+    given = [name for name in map(key_of, words_given()) if name in names]
     if given:
         raise UserError(f"{given[0]}= is not read, because {why}: leave it out")
 
@@ -256,7 +257,6 @@ def chosen_threshold(cfg: DictConfig, *, flip: str | None) -> Any:
         raise UserError(f"threshold is a cosine in -1..1, got {cfg.threshold}")
     if cfg.result is None:
         refuse_unread({"far"}, "it chooses the threshold of a result, and there is no result=")
-    if cfg.result is None:
         return None if cfg.threshold is None else Threshold(float(cfg.threshold), float("nan"), float("nan"), 0)
     limit = threshold(cfg.result, cfg.far)
     limit.check(flip=flip)

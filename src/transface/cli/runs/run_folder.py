@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from transface.artifacts import code_commit, package_versions, write_whole
+from transface.cli.config.command_line import key_of
 from transface.cli.config.errors import UserError
 from transface.progress import is_main_process
 
@@ -240,7 +241,7 @@ def command_of_run(cfg: Any = None) -> list[str]:
         return ["transface", "train", f"run={place}", *kept]
     of_trial = _place_of_trial(job, cfg)
     replaced = ("sweep", *(word.partition("=")[0] for word in of_trial))
-    words = [word for word in words if word.lstrip("+").partition("=")[0] not in replaced]
+    words = [word for word in words if key_of(word) not in replaced]
     return ["transface", config, *_search_path(job), *words, *of_trial]
 
 

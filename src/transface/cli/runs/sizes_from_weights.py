@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
+from transface.cli.config.command_line import key_of
+
 FAMILIES = {"mobilefacenet": "MobileFaceNet", "iresnet": "iresnet"}  # architecture: in the name of the backbone
 SIZES = ("depths", "width", "image_size", "first_shortcut")
 
@@ -29,7 +31,7 @@ def take_sizes_from_weights(cfg: DictConfig, overrides: Sequence[str]) -> list[s
     if architecture != own:
         return []
     changed = []
-    given = [word.lstrip("+").partition("=")[0] for word in overrides]
+    given = [key_of(word) for word in overrides]
     homes = [(node, f"backbone.{name}", name) for name in SIZES] + [(cfg, "embedding_size", "embedding_size")]
     for home, key, name in homes:
         stated = home.get(name)

@@ -10,6 +10,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from transface.cli.config.command_line import key_of
 from transface.cli.config.compose import plain
 from transface.cli.config.value_types import parts
 from transface.progress import is_main_process
@@ -42,7 +43,7 @@ def leave_out_replaced_settings(cfg: DictConfig, words: Sequence[str]) -> None:
     """Take out of a config what its experiment says of an option that the command line replaced, and the one in its
     place does not take; print what. What the command line says stays, and is refused.
     """
-    given = {word.lstrip("+").partition("=")[0] for word in words}
+    given = {key_of(word) for word in words}
     for group in sorted(name for name in given if isinstance(cfg.get(name), DictConfig) and "_target_" in cfg[name]):
         taken = _parameters(str(cfg[group]["_target_"]))
         odd = [str(name) for name in cfg[group] if taken is not None and not str(name).startswith("_")]

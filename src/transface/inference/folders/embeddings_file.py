@@ -133,6 +133,11 @@ def require_distinct_names(found: NamedEmbeddings, name: object) -> None:
         raise ValueError(f"{name} has {counts.max()} embeddings of {names[np.argmax(counts)]}: keep one")
 
 
+def is_embeddings(path: str | Path) -> bool:
+    """Return whether a path is that of a file of embeddings, by its ending."""
+    return Path(path).suffix in SUFFIXES
+
+
 def checked_output(path: str | Path) -> Path:
     """Return the path of an embeddings file to write.
 
@@ -140,7 +145,7 @@ def checked_output(path: str | Path) -> Path:
         ValueError: if it ends neither in .npz nor in .parquet.
     """
     path = Path(path)
-    if path.suffix not in SUFFIXES:
+    if not is_embeddings(path):
         raise ValueError(f"output must end in .npz or .parquet, got {path}")
     return path
 
@@ -160,7 +165,7 @@ def read_embeddings(path: str | Path) -> NamedEmbeddings:
         ValueError: if it is no such file.
     """
     path = Path(path)
-    if path.suffix not in SUFFIXES:
+    if not is_embeddings(path):
         raise ValueError(
             f"embeddings lie in files ending in .npz or .parquet, got {path}: 'transface embed' makes them"
         )
