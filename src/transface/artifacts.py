@@ -9,8 +9,10 @@ import datetime
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -31,6 +33,9 @@ PACKAGES = (
     "numpy",
     "scikit-learn",
 )
+
+LEFTOVER = re.compile(r"\..+\.[0-9a-f]{32}")
+MANY = 1000  # files, each of whose own way to the disk would cost more than that of all
 
 
 @contextlib.contextmanager
@@ -55,6 +60,13 @@ def writing_path(path: str | Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def holds_files(folder: Path) -> bool:
+    """Return whether a path is a folder in which anything lies but what a kill or a power cut left of a file that
+    `writing_path` was writing.
+    """
+    return folder.is_dir() and any(LEFTOVER.fullmatch(path.name) is None for path in folder.iterdir())
 
 
 @contextlib.contextmanager
@@ -102,9 +114,10 @@ def write_whole(path: str | Path, content: str | bytes) -> Path:
 
 
 def replace_folder(whole: Path, place: Path) -> None:
-    """Give the folder `whole` the name `place`. An older folder there is removed after that; if the move fails, it is
-    there again.
+    """Give the folder `whole` the name `place`, once all in it is on the disk. An older folder there is removed after
+    that; if the move fails, it is there again.
     """
+    sync_tree(whole)
     old = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
     replaces = place.exists()
     if replaces:
@@ -131,6 +144,19 @@ def sync(path: Path) -> None:
             raise error
     finally:
         os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until all files and folders below a folder are on the disk: one by one, or, of very many, all that this
+    machine has to write at once.
+    """
+    paths = [folder, *folder.rglob("*")]
+    if len(paths) > MANY and sys.platform == "linux":  # elsewhere `sync` does not wait
+        os.sync()
+        return
+    for path in paths:
+        if not path.is_symlink() and (path.is_file() or path.is_dir()):
+            sync(path)
 
 
 def hash_file(path: str | Path) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from transface import artifacts
 from transface.artifacts import cache_folder, kept_path, replace_folder, staging_path, writing_file
 
 
@@ -121,3 +122,20 @@ def test_a_file_that_cannot_be_staged_leaves_the_older_one_alone(
         stage()
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
     assert path.read_text() == "older"
+
+
+@pytest.mark.parametrize(("most", "ways"), [(1000, ["each"] * 4), (3, ["all"])])
+def test_a_folder_is_on_the_disk_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, ways: list[str]
+) -> None:
+    (tmp_path / "new" / "inside").mkdir(parents=True)
+    for name in ("a", "inside/b"):
+        (tmp_path / "new" / name).touch()
+    done: list[str] = []
+    monkeypatch.setattr(artifacts, "MANY", most)
+    monkeypatch.setattr(artifacts.sys, "platform", "linux")
+    monkeypatch.setattr(os, "sync", lambda: done.append("all"))
+    monkeypatch.setattr(artifacts, "sync", lambda path: done.append("each") if path != tmp_path else None)
+    replace_folder(tmp_path / "new", tmp_path / "old")
+    assert done == ways
+    assert (tmp_path / "old" / "inside" / "b").is_file()

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from transface.artifacts import replace_folder, sync
+from transface.artifacts import replace_folder
 from transface.evaluation.results import Result
 from transface.inference.face_model import CONFIG_FILE, WEIGHTS_FILE, FaceModel
 from transface.inference.model_card import model_card
@@ -54,8 +54,6 @@ def publish(
         writing.mkdir(parents=True)
         (writing / CARD).write_text(text, encoding="utf-8")
         model.save_pretrained(writing)
-        for file in writing.iterdir():
-            sync(file)
         replace_folder(writing, folder)
     finally:
         shutil.rmtree(writing, ignore_errors=True)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torchvision.io import encode_jpeg
 
-from transface.artifacts import write_whole, writing_file
+from transface.artifacts import sync_tree, write_whole, writing_file
 from transface.backbones.features import image_sides
 from transface.data.recordio.index import IntArray
 from transface.data.recordio.reader import RecordReader, scan_index
@@ -249,6 +249,7 @@ def unpack_to_folder(
     with ThreadPoolExecutor(num_threads) as pool:
         for count in in_order(pool, write, np.arange(len(pack)), ahead=4 * num_threads):
             on_progress(count)
+    sync_tree(partial)
     partial.replace(output)
     (output / PLAN_OF_FOLDER).unlink()
     return len(pack)
@@ -277,7 +278,7 @@ def _begin_folder(partial: Path, fingerprint: str) -> None:
 
 def _write_image(stem: Path, data: bytes) -> None:
     path = stem.with_name(stem.name + (".png" if data[:4] == b"\x89PNG" else ".jpg"))
-    if not path.is_file():
+    if not path.is_file() or path.read_bytes() != data:  # a power cut leaves names of what was not yet on the disk
         temporary = path.with_name(path.name + ".part")
         temporary.write_bytes(data)
         temporary.replace(path)

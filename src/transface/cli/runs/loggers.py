@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from transface.artifacts import write_whole
 from transface.cli.config.compose import instantiate
 from transface.cli.config.errors import UserError, causes
 
@@ -66,7 +67,7 @@ def log_config(loggers: Sequence[Any], config: dict[str, Any], *, folder: Path) 
         if kind in PACKAGES and not (note is not None and note.is_file()):
             logger.log_hyperparams(config)
         if note is not None and logger.version:
-            note.write_text(f"{logger.version}\n", encoding="utf-8")
+            write_whole(note, f"{logger.version}\n")
 
 
 def close_loggers() -> None:

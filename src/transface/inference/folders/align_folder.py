@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 from torchvision.io import encode_jpeg, encode_png
 
-from transface.artifacts import write_whole
+from transface.artifacts import holds_files, write_whole
 from transface.images.detection import Policy
 from transface.images.detectors.opening import open_detector
 from transface.images.faces import FoundInFile, find_in_files
@@ -157,7 +157,7 @@ def _places(images: ImageList) -> dict[str, str]:
 def _begin(output: Path, key: str) -> list[dict[str, str]]:
     """Make the folder, or return the rows that a run of the same pictures and settings left in it."""
     mark = output / ALIGNED_MARK
-    if output.is_dir() and any(output.iterdir()) and not (mark.is_file() and mark.read_bytes() == key.encode()):
+    if holds_files(output) and not (mark.is_file() and mark.read_bytes() == key.encode()):
         what = "faces of other pictures or settings" if mark.is_file() else "other files"
         raise FileExistsError(f"{output} holds {what}: choose another output, or remove it")
     output.mkdir(parents=True, exist_ok=True)
@@ -199,9 +199,7 @@ def _write_faces(
         yield dict.fromkeys(COLUMNS, "") | row
     for number, face in enumerate(found.faces):
         target = named(picture, number)
-        path = output / target
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_encoded(face.image, kind, quality))
+        write_whole(output / target, _encoded(face.image, kind, quality))
         numbers = [*face.points.reshape(-1).tolist(), *face.box.tolist(), face.score]
         values = [f"{value:.3f}" for value in numbers]
         words = [picture, str(number), *values, detector, target, found.reason or "", *mark]

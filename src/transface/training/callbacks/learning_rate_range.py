@@ -7,6 +7,7 @@ its logarithm grows (docs/experiments.md).
 """
 
 import csv
+import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from torch.optim import Optimizer
 
+from transface.artifacts import write_whole, writing_file
 from transface.distributed import all_reduce_sum, world_size
 
 TABLE, PICTURE = "learning_rates.csv", "learning_rates.png"
@@ -90,11 +92,11 @@ class LearningRateRange(Callback):
         self.suggestion = found.rate
         if not trainer.is_global_zero:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / TABLE).open("w", newline="", encoding="utf-8") as stream:
-            table = csv.writer(stream)
-            table.writerow(["learning_rate", "loss", "smoothed_loss"])
-            table.writerows(zip(self.rates.tolist(), self.losses, found.smoothed.tolist(), strict=False))
+        table = io.StringIO(newline="")
+        rows = csv.writer(table)
+        rows.writerow(["learning_rate", "loss", "smoothed_loss"])
+        rows.writerows(zip(self.rates.tolist(), self.losses, found.smoothed.tolist(), strict=False))
+        write_whole(self.folder / TABLE, table.getvalue())
         draw(self.folder / PICTURE, self.rates[: len(self.losses)], np.array(self.losses), found)
         said = (
             f"suggested: optimizer.lr={found.rate:.2g}"
@@ -147,4 +149,5 @@ def draw(path: Path, rates: NDArray[np.float64], losses: NDArray[np.float64], fo
         axes.axvline(found.rate, color="tab:red", linewidth=1, label=f"steepest: {found.rate:.2g}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")
     axes.legend(frameon=False)
-    figure.savefig(path)
+    with writing_file(path) as file:
+        figure.savefig(file, format="png")

@@ -48,8 +48,7 @@ def without_costing_the_run(what: str) -> Iterator[None]:
 def log_picture(name: str, png: bytes, *, folder: Path, loggers: Sequence[Logger], step: int) -> Path:
     """Write a PNG to <folder>/<name>/step-<n>.png, hand it to every logger that takes pictures, and return the file."""
     path = folder / name / f"step-{step:09d}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png)
+    write_whole(path, png)
     pixels: NDArray[np.uint8] | None = None
     for logger in loggers:
         if not isinstance(logger, TensorBoardLogger | WandbLogger | MLFlowLogger):

@@ -7,6 +7,8 @@ import torch
 from lightning.pytorch.profilers import Profiler
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
+from transface.artifacts import write_whole
+
 TRACE, TABLE = "trace.json", "slowest_parts.txt"
 STEP_ACTION = "run_training_batch"
 
@@ -60,7 +62,7 @@ class StepProfiler(Profiler):
         recorded.export_chrome_trace(str(self.folder / TRACE))
         key = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         table = recorded.key_averages().table(sort_by=key, row_limit=self.rows)
-        (self.folder / TABLE).write_text(table + "\n", encoding="utf-8")
+        write_whole(self.folder / TABLE, table + "\n")
         self._written = True
         print(f"profile of {self.active} batches: {self.folder / TRACE}, {self.folder / TABLE}", flush=True)
 

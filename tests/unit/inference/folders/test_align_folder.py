@@ -300,3 +300,25 @@ def test_the_photographs_may_lie_behind_a_link_and_a_broken_mark_is_one_of_other
     (folder / "aligned" / ".align").write_bytes(b"\xff\xfe")
     with pytest.raises(FileExistsError, match="faces of other pictures or settings"):
         align_folder(folder.parent / "link", folder / "aligned", "any")
+
+
+def test_what_a_kill_left_of_its_first_file_is_no_other_file(folder: Path) -> None:
+    out = folder.parent / "out"
+    out.mkdir()
+    (out / f".{home.ALIGNED_MARK}.{'0' * 32}").touch()
+    assert align(folder).num_faces == 10
+    (out / home.ALIGNED_MARK).unlink()
+    with pytest.raises(FileExistsError, match="holds other files"):
+        align(folder)
+
+
+def test_a_face_that_cannot_be_written_is_not_there_in_part(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            align(folder)
+    assert [path for path in (folder.parent / "out").rglob("*.jpg") if not path.name.startswith(".")] == []
+    assert align(folder).num_faces == 10
