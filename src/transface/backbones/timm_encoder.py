@@ -46,8 +46,8 @@ class TimmEncoder(nn.Module):
         image_size: side of the images, or (height, width).
         input_size: side at which the model sees them, or (height, width); by default image_size, or the model's own if
             it does not take that.
-        layers: the layers, counted from 0 (negative: from the last), whose tokens go into EncodedImages.layers: blocks
-            of a transformer, stages of a convolutional model.
+        layers: the layers, counted from 0 (negative: from the last), whose tokens go into EncodedImages.layers, in this
+            order: blocks of a transformer, stages of a convolutional model.
         num_registers: timm's register tokens, where the model takes any; None leaves the model's own number.
         gradient_checkpointing: recompute each block in backward: less memory, one more forward.
         model_settings: further arguments of timm.create_model, such as drop_path_rate.
@@ -78,7 +78,6 @@ class TimmEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.image_size = image_sides(image_size)
-        self.layers = tuple(layers)
         check_registers(num_registers, registers_from)
         _require_known(name)
         settings = (model_settings or {}) | _register_settings(name, num_registers)
@@ -90,7 +89,8 @@ class TimmEncoder(nn.Module):
         self.register_buffer("shift", (0.5 - mean) / std, persistent=False)
         self.grid_size = (grid.rows, grid.columns)
         self.token_width = grid.width
-        self.patch_size = min(self.image_size[0] // grid.rows, self.image_size[1] // grid.columns)
+        self.patch_size = self._patch_side(grid)
+        self.layers = self._layer_numbers(name, layers)
         if gradient_checkpointing:
             self.model.set_grad_checkpointing(True)
         if weights is not None:
@@ -139,6 +139,41 @@ class TimmEncoder(nn.Module):
                 f"{type(self.model).__name__} gives {tuple(features.shape)} for one image, which is no grid of tokens"
             )
         return TokenGrid(rows, columns, features.shape[2])
+
+    def _patch_side(self, grid: TokenGrid) -> int:
+        """Return the side of a patch in pixels of the images: the stride of patches that are cut out of the image,
+        which may leave a rim that no token sees, else the sides shared out among the tokens.
+        """
+        cut = getattr(getattr(self.model, "patch_embed", None), "proj", None)
+        if isinstance(cut, nn.Conv2d) and cut.in_channels == 3 and self.input_size == self.image_size:
+            stride = int(cut.stride[0])
+            if cut.stride == (stride, stride) and (grid.rows, grid.columns) == tuple(
+                side // stride for side in self.image_size
+            ):
+                return stride
+        return min(self.image_size[0] // grid.rows, self.image_size[1] // grid.columns)
+
+    def _layer_numbers(self, name: str, layers: Sequence[int]) -> tuple[int, ...]:
+        """Return layers counted from 0.
+
+        Raises:
+            ValueError: for a layer the model lacks, one named twice, or a model that does not give any.
+        """
+        if not layers:
+            return ()
+        if not hasattr(self.model, "forward_intermediates"):
+            raise ValueError(f"timm's {name} gives no tokens of its layers: leave layers out")
+        parameter = next(self.model.parameters())
+        example = torch.zeros(1, 3, *self.input_size, device=parameter.device, dtype=parameter.dtype)
+        with torch.no_grad(), evaluating(self.model):
+            count = len(self.model.forward_intermediates(example)[1])
+        found = tuple(layer + count if isinstance(layer, int) and layer < 0 else layer for layer in layers)
+        if len(set(found)) < len(found) or not all(isinstance(layer, int) and 0 <= layer < count for layer in found):
+            raise ValueError(
+                f"layers of timm's {name} are in 0..{count - 1} (or negative, from the last), each once, got"
+                f" {list(layers)}"
+            )
+        return found
 
     @property
     def num_prefix_tokens(self) -> int:
@@ -189,8 +224,9 @@ class TimmEncoder(nn.Module):
         return EncodedImages(self._as_tokens(features), self._prefix_of(features), *found)
 
     def _features_with_layers(self, inputs: Tensor) -> tuple[Tensor, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
-        wanted = list(self.layers)
-        if self.num_prefix_tokens:
+        wanted = sorted(self.layers)  # timm gives them in the order of its blocks, however they are asked for
+        takes = inspect.signature(self.model.forward_intermediates).parameters
+        if self.num_prefix_tokens and "return_prefix_tokens" in takes:
             features, pairs = self.model.forward_intermediates(
                 inputs, indices=wanted, norm=False, output_fmt="NLC", return_prefix_tokens=True
             )
@@ -201,7 +237,8 @@ class TimmEncoder(nn.Module):
             prefixes = [one.new_zeros(one.shape[0], 0, one.shape[2]) for one in tokens]
         norm = getattr(self.model, "fc_norm", None)
         features = norm(features) if isinstance(norm, nn.Module) and features.ndim == 3 else features
-        return features, (tuple(tokens), tuple(prefixes))
+        places = [wanted.index(layer) for layer in self.layers]
+        return features, (tuple(tokens[place] for place in places), tuple(prefixes[place] for place in places))
 
     def forward(self, images: Tensor) -> Any:
         """Return the EncodedImages of images (B, 3, H, W), RGB float in [-1, 1]."""

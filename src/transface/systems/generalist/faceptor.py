@@ -98,10 +98,25 @@ class Generalist(nn.Module):
         self.looks = looks_of(self.tasks.values(), self.image_size)
 
     def encode(self, images: Tensor) -> LayerTokens:
-        """Return the tokens of the encoder's layers for images (B, 3, H, W)."""
+        """Return the tokens of the encoder's layers for images (B, 3, H, W).
+
+        Raises:
+            ValueError: for layers of another grid or width than the encoder's last.
+        """
         encoded: EncodedImages = self.encoder(images)
         grid_of = getattr(self.encoder, "grid_of", None)
         grid = grid_of(*images.shape[2:]) if grid_of else self.encoder.grid_size
+        last = (grid[0] * grid[1], self.encoder.token_width)
+        odd = {
+            layer: tuple(one.shape[1:])
+            for layer, one in zip(self.layers, encoded.layers, strict=True)
+            if tuple(one.shape[1:]) != last
+        }
+        if odd:
+            raise ValueError(
+                f"backbone.layers {list(odd)} have {' and '.join(f'{n} tokens of {w}' for n, w in odd.values())}, the"
+                f" last has {last[0]} of {last[1]}: only layers of the last one's grid and width are read together"
+            )
         return LayerTokens(dict(zip(self.layers, encoded.layers, strict=True)), grid)
 
     def task_logits(self, encoded: LayerTokens, names: Sequence[str]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import torch
 from tests.unit.systems.generalist.small import TASKS, encoder, module, network
 
 from transface.backbones.clip_vit import ClipViT
+from transface.backbones.timm_encoder import TimmEncoder
 from transface.backbones.weights.rebuild import build_backbone, config_of
 from transface.data.batches import FaceBatch
 from transface.data.labels.points import CanvasTargets
@@ -152,3 +153,17 @@ def test_a_stem_of_convolutions_makes_a_token_a_patch() -> None:
     assert isinstance(ClipViT(image_size=32, **settings).conv1, torch.nn.Conv2d)
     with pytest.raises(ValueError, match="a stem of 2 convolutions makes patches of 4 pixels, and patch_size is 8"):
         ClipViT(image_size=32, **settings, stem_channels=[4, 8])
+
+
+def test_layers_of_several_grids_are_refused_and_layers_in_any_order_are_those_named() -> None:
+    stages = TimmEncoder("test_convnext", image_size=64, layers=[0, -1])
+    with pytest.raises(ValueError, match=r"backbone\.layers \[0\] have 256 tokens of 24, the last has 4 of 64"):
+        module(Faceptor(stages, TASKS, width=8, num_heads=2, num_layers=1, read_layers=[3]))
+    torch.manual_seed(0)
+    blocks = TimmEncoder("test_vit", image_size=48, layers=[5, 0]).eval()
+    own = Faceptor(blocks, TASKS, width=8, num_heads=2, num_layers=1, read_layers=[5, 0]).eval()
+    images = torch.randn(2, 3, 48, 48)
+    with torch.no_grad():
+        wanted = blocks.model.forward_intermediates(images * blocks.factor + blocks.shift, norm=False, output_fmt="NLC")
+        for layer, tokens in own.encode(images).tokens.items():
+            torch.testing.assert_close(tokens, wanted[1][layer])
