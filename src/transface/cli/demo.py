@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from transface.cli.config.compose import run_verb
 from transface.cli.config.errors import UserError
 from transface.cli.config.model_options import (
+    check_stored,
     check_threshold,
     chosen_threshold,
     open_model,
@@ -66,8 +67,7 @@ def handlers_of(cfg: DictConfig) -> Any:
     found, pictures = None, None if cfg.pictures is None else Path(cfg.pictures)
     if cfg.gallery is not None and is_embeddings(cfg.gallery):
         found = read_embeddings(cfg.gallery)
-        if limit is not None:
-            limit.check(found, flip=found.about.get("flip"))
+        check_stored(limit, found, cfg.gallery)
     elif cfg.gallery is not None:
         images = list_images(cfg.gallery)
         pictures = images.root

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -138,7 +139,9 @@ def test_a_threshold_of_another_flip_or_model_is_refused(room: Path, capsys: pyt
     assert "was measured with another model (runs/other)" in capsys.readouterr().err
 
 
-def test_a_threshold_holds_for_the_mode_of_a_stored_gallery(room: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_threshold_holds_for_the_mode_of_a_stored_gallery(
+    room: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     face, result = str(room / "faces" / "a b" / "00.png"), read_result(next((room / "results").glob("*.json")))
     scores = {"scores": np.where(np.arange(40) % 2 == 0, 0.9, 0.1), "is_same": np.arange(40) % 2 == 0}
     path = write_result(replace(result, provenance=Provenance(), arrays=scores), "results")
@@ -162,6 +165,11 @@ def test_a_threshold_holds_for_the_mode_of_a_stored_gallery(room: Path, capsys: 
     moved = read_embeddings("none.npz")
     write_embeddings("moved.npz", moved._replace(about={**moved.about, "translated_from": "x"}))
     assert main(["search", "moved.npz", "gallery=moved.npz", f"result={path}", "far=0.5"]) == 0
+    assert "moved.npz was carried over from another model" in capsys.readouterr().out
+    page = SimpleNamespace(launch=lambda **_: (None, "here", None), block_thread=lambda: None)
+    monkeypatch.setattr("transface.inference.demo.page.build_page", lambda *_, **__: page)
+    words = [f"checkpoint={room}/model", "gallery=moved.npz", "flip=none", f"result={path}", "far=0.5"]
+    assert main(["demo", *words]) == 0
     assert "moved.npz was carried over from another model" in capsys.readouterr().out
 
 

@@ -1,7 +1,6 @@
 """Finds conf/, composes it, refuses missing keys by name, freezes it; the one home of instantiate()."""
 
 import copy
-import difflib
 import functools
 import re
 import sys
@@ -18,7 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from transface.cli.config.absent_files import refuse_absent
 from transface.cli.config.chosen_tasks import leave_out_unchosen_tasks, refuse_repeated_tasks
 from transface.cli.config.command_line import hydra_words, overrides_of
-from transface.cli.config.config_errors import config_line
+from transface.cli.config.config_errors import config_line, near_names
 from transface.cli.config.errors import Carried, UserError, has_line, shows_traceback
 from transface.cli.config.folder import conf_folder
 from transface.cli.config.help_page import asks_for_help, help_page
@@ -184,9 +183,7 @@ def refuse_unknown(cfg: DictConfig, verb: str) -> None:
         if name not in known and not re.search(rf"\$\{{(oc\.select:)?{re.escape(name)}[}}.,]", text)
     ]
     if unread := [name for name in unread if not _is_below_null(name, verb)]:
-        near = difflib.get_close_matches(unread[0], known, n=3) or difflib.get_close_matches(
-            unread[0].split(".")[-1], known, n=3
-        )
+        near = near_names(unread[0], known)
         hint = f"did you mean {' or '.join(near)}?" if near else "'--cfg job' prints all settings"
         raise UserError(f"no setting {unread[0]!r}, nothing reads it: {hint}")
 

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from transface.cli.config.errors import USER_ERRORS, causes, is_config_error, one_line
@@ -41,14 +41,20 @@ def hydra_line(error: BaseException, *, folder: Path, known_keys: Callable[[], S
     override = re.search(r"Could not override '([^']+)'", text)
     if override or missing:
         name = override.group(1) if override else missing.group(1)  # type: ignore[union-attr]
-        known = list(known_keys())
+        known = known_keys()
         inner = re.search(r"Key '([^']+)' is not in struct", f"{error.__cause__}")
         if name in known and inner:
             return f"{name} has no key {inner.group(1)!r}: +{name}=... adds keys to it"
-        near = difflib.get_close_matches(name, known, n=3) or difflib.get_close_matches(name.split(".")[-1], known, n=3)
+        near = near_names(name, known)
         hint = f"did you mean {' or '.join(near)}?" if near else "'--cfg job' prints all keys"
         return f"no config key {name!r}: {hint} (+{name}=... adds a key that is not there)"
     return one_line(text)
+
+
+def near_names(name: str, known: Iterable[str]) -> list[str]:
+    """Return up to three known names like a dotted one, or like its last part."""
+    once = list(dict.fromkeys(known))
+    return difflib.get_close_matches(name, once, n=3) or difflib.get_close_matches(name.split(".")[-1], once, n=3)
 
 
 def options_of(folder: Path, group: str) -> list[str]:

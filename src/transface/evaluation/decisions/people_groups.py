@@ -138,7 +138,12 @@ class PeopleGroups:
             across_table(compared, listed.groups, threshold),
         )
         gaps = gap_measures(
-            compared, len(listed.groups), threshold, num_permutations=self.num_permutations, seed=self.seed
+            compared,
+            listed.people,
+            listed.group_of,
+            threshold,
+            num_permutations=self.num_permutations,
+            seed=self.seed,
         )
         overall = [row for row in common.rows["all"] if row is not None]
         return [
@@ -283,17 +288,22 @@ class GroupCounts(NamedTuple):
 
 
 def gap_measures(
-    compared: Comparisons, num_groups: int, threshold: float, *, num_permutations: int, seed: int
+    compared: Comparisons,
+    people: NDArray[np.int64],
+    group_of: NDArray[np.int64],
+    threshold: float,
+    *,
+    num_permutations: int,
+    seed: int,
 ) -> list[Measure]:
     """Return measures of the gap between groups, each with what groups by lot show (mean, and where 95 % lie) and p.
 
-    Groups are those of people: of images in several groups, that of the person's first image.
+    `people` (M,), from 0 on, and `group_of` (M,) are of all images, in a drawn pair or not. Groups are those of people:
+    of images in several groups, that of the person's first image.
     """
-    counts = counts_of(compared, threshold)
-    group_of_person = np.zeros(len(counts.genuine), np.int64)
-    order = np.arange(len(compared.scores))[::-1]
-    for side in (1, 0):
-        group_of_person[compared.people[order, side]] = compared.groups[order, side]
+    counts = counts_of(compared, np.bincount(people), threshold)
+    num_groups = int(group_of.max()) + 1
+    group_of_person = group_of[np.unique(people, return_index=True)[1]]
     observed = gaps(counts, group_of_person, num_groups)
     random = np.random.default_rng([seed, 0x6A])
     drawn = {name: [] for name in observed}  # type: dict[str, list[float]]
@@ -317,14 +327,14 @@ def gap_measures(
     return found
 
 
-def counts_of(compared: Comparisons, threshold: float) -> GroupCounts:
-    """Return the counts that any dealing of people to groups needs."""
+def counts_of(compared: Comparisons, num_images: NDArray[np.int64], threshold: float) -> GroupCounts:
+    """Return the counts that any dealing of people to groups needs; `num_images` (C,) are each person's."""
     same = compared.is_same
-    count = int(compared.people.max()) + 1
+    count = len(num_images)
     own = compared.people[same, 0]
     missed = compared.scores[same] < threshold
     genuine = np.bincount(own, minlength=count).astype(np.float64)
-    images = np.where(genuine > 0, (1 + np.sqrt(1 + 8 * genuine)) / 2, 1.0)  # n (n - 1) / 2 pairs of n images
+    images = num_images.astype(np.float64)
     total = (images.sum() ** 2 - (images**2).sum()) / 2
     impostor = compared.people[~same]
     return GroupCounts(

@@ -158,7 +158,7 @@ def test_groups_by_lot_are_counted_as_a_naive_loop_counts_them() -> None:
     pairs = np.array(list(itertools.combinations(range(36), 2)))
     group_of_person = np.arange(12) % 3
     compared = Comparisons(rng.normal(size=len(pairs)), owner[pairs], group_of_person[owner[pairs]])
-    told = gaps(counts_of(compared, 0.5), group_of_person, 3)
+    told = gaps(counts_of(compared, np.full(12, 3), 0.5), group_of_person, 3)
     fmr, fnmr = [], []
     for group in range(3):
         inside = (compared.groups == group).all(1)
@@ -167,9 +167,28 @@ def test_groups_by_lot_are_counted_as_a_naive_loop_counts_them() -> None:
     assert told["fnmr_gini"] == pytest.approx(gini(fnmr))
     assert told["fmr_max_over_min"] == pytest.approx(max(fmr) / min(fmr))
     assert told["garbe"] == pytest.approx(garbe(fmr, fnmr))
-    measures = {m.name: m for m in gap_measures(compared, 3, 0.5, num_permutations=200, seed=0)}
+    measures = {
+        m.name: m for m in gap_measures(compared, owner, group_of_person[owner], 0.5, num_permutations=200, seed=0)
+    }
     assert measures["garbe/p"].value > 0.01
     assert measures["garbe/by_lot"].low < measures["garbe/by_lot"].value < measures["garbe/by_lot"].high
+
+
+def test_a_person_in_no_drawn_pair_counts_in_its_own_group() -> None:
+    owner = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 5])  # 4 and 5 have one image each and are in no pair
+    group_of = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
+    pairs = np.array(list(itertools.combinations(range(8), 2)))
+    scores = np.random.default_rng(0).normal(size=len(pairs))
+    compared = Comparisons(scores, owner[pairs], group_of[pairs])
+    told = {
+        measure.name: measure.value
+        for measure in gap_measures(compared, owner, group_of, 0.0, num_permutations=0, seed=0)
+    }
+    matched = scores[~compared.is_same & compared.within] >= 0
+    groups = compared.groups[~compared.is_same & compared.within, 0]
+    # of 4 and 13 impostor pairs within the groups
+    rates = np.bincount(groups[matched], minlength=2) / np.array([4, 13])
+    assert told["fmr_max_over_min"] == pytest.approx(rates.max() / rates.min())
 
 
 def test_measures_of_gaps_at_their_ends() -> None:
