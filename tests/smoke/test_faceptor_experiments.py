@@ -76,3 +76,9 @@ def test_a_published_experiment_trains_a_step_of_all_its_tasks(
     head = (tmp_path / "runs/moment/metrics.csv").read_text().splitlines()[0].split(",")
     assert [task for task in tasks if f"train/loss/{task}" not in head] == []
     assert len(tasks) == (13 if name == "full" else 7)
+
+
+def test_300w_is_measured_on_the_images_of_its_published_figure() -> None:
+    """HRNet's list `valid` is the "full" set of the table; its `test` is the contest's, which no table here has."""
+    own = compose("train", ["experiment=faceptor/base"]).protocol.protocols.align_300w
+    assert (own.split, own.name) == ("val", "300W_full")

@@ -51,13 +51,19 @@ class DenseSet(NamedTuple):
     encoded: Callable[[int], bytes] | None = None
 
     def rows(self, split: str) -> NDArray[np.int64]:
-        """Return the places of the images of a split ("all": of every one, "trainval": of train and val).
+        """Return the places of the images of a split ("all": of every one, once, also where it is in a subset too;
+        "trainval": of train and val).
 
         Raises:
             ValueError: if there are none.
         """
         named = {"all": sorted(set(self.splits.tolist())), "trainval": ["train", "val"]}.get(split, [split])
         found = np.flatnonzero(np.isin(self.splits, named))
+        if split == "all" and self.encoded is None:
+            first: dict[tuple[str, bytes], int] = {}
+            for place in found.tolist():
+                first.setdefault((self.paths[place], self.boxes[place].tobytes()), place)
+            found = np.array(list(first.values()), dtype=np.int64)
         if not len(found):
             there = ", ".join(sorted(set(self.splits.tolist()))) or "none"
             raise ValueError(f"{self.root} has no images in its split {split!r}: its splits are {there}")
@@ -112,7 +118,7 @@ def split_off_val(splits: NDArray[np.str_], share: float, *, seed: int = 0) -> N
         raise ValueError(f"val_share must be at least 0 and below 1, got {share}")
     if (splits == "val").any():
         return splits
-    found = splits.astype("<U16")
+    found = splits.astype(np.result_type(splits.dtype, np.dtype("<U3")))
     training = np.flatnonzero(found == "train")
     chosen = np.random.default_rng(seed).permutation(training)[: round(share * len(training))]
     found[chosen] = "val"

@@ -138,7 +138,7 @@ def _cofw_row(shot: Shot) -> NDArray[np.float64]:
 
 
 def write_aflw(root: str | Path, taken: Sequence[Shot]) -> Path:
-    """Write AFLW-19: AFLWinfo_release.mat and data/flickr/; its permutation puts what is to be tested last."""
+    """Write AFLW-19: AFLWinfo_release.mat and data/flickr/; a point of every third face cannot be seen."""
     root = Path(root)
     names, boxes, data = [], [], []
     for number, shot in enumerate(taken):
@@ -150,6 +150,8 @@ def write_aflw(root: str | Path, taken: Sequence[Shot]) -> Path:
         boxes.append([low[0], high[0], low[1], high[1]])
         data.append(points.T.ravel())
     order = np.random.default_rng(0).permutation(len(taken)) + 1
+    visible = np.ones((len(names), 19))
+    visible[1::3, 7] = 0
     cells = np.empty((len(names), 1), dtype=object)
     cells[:, 0] = names
     scipy.io.savemat(
@@ -157,7 +159,7 @@ def write_aflw(root: str | Path, taken: Sequence[Shot]) -> Path:
         {
             "bbox": np.array(boxes),
             "data": np.array(data),
-            "mask_new": np.ones((len(names), 19)),
+            "mask_new": visible,
             "nameList": cells,
             "ra": order[None].astype(np.float64),
         },

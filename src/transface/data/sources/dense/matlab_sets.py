@@ -13,6 +13,7 @@ from PIL import Image
 
 from transface.data.crops.dense_set import DenseSet
 from transface.data.crops.landmark_sets import LANDMARK_SETS, of_aflw_row, of_cofw_row
+from transface.data.sources.dense.checks import taken
 from transface.matlab_files import hdf5_file, is_hdf5, load_matlab
 
 AFLW_TRAIN = 20_000  # the first of the release's permutation
@@ -89,7 +90,7 @@ class _CellImages:
 
 def read_aflw(root: str | Path) -> DenseSet:
     """Return AFLW-19: AFLWinfo_release.mat beside data/flickr/ (or beside the images); the first 20,000 of its
-    permutation are train.
+    permutation are train, the rest is test; test_frontal is those of test all of whose points can be seen.
 
     Raises:
         FileNotFoundError: no AFLWinfo_release.mat.
@@ -109,7 +110,8 @@ def read_aflw(root: str | Path) -> DenseSet:
     splits[order[: AFLW_TRAIN if count > AFLW_TRAIN else round(count * AFLW_TRAIN / 24_386)]] = "train"
     pairs = [of_aflw_row(box, row) for box, row in zip(info["bbox"], info["data"], strict=True)]
     known = LANDMARK_SETS["aflw"]
-    return DenseSet(
+    visible = info["mask_new"] > 0
+    whole = DenseSet(
         next((folder for folder in (root / "data" / "flickr", root / "data") if folder.is_dir()), root),
         info["nameList"],
         splits,
@@ -117,9 +119,12 @@ def read_aflw(root: str | Path) -> DenseSet:
         np.array([box for box, _ in pairs], np.float64),
         scale=known.crop_scale,
         points=np.array([own for _, own in pairs]),
-        visible=info["mask_new"] > 0,
+        visible=visible,
         landmarks=known,
     )
+    frontal = np.flatnonzero((splits == "test") & visible.all(1))
+    both = taken(whole, np.concatenate([np.arange(count), frontal]))
+    return both._replace(splits=np.append(splits, np.full(len(frontal), "test_frontal")))
 
 
 def _aflw_variables(path: Path) -> dict[str, Any]:

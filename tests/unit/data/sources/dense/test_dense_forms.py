@@ -110,6 +110,28 @@ def test_canvases_hold_the_crop_in_their_middle_with_its_points(world: Path) -> 
     assert ((batch.labels.points > 0) & (batch.labels.points < 47)).float().mean() > 0.9
 
 
+def test_faces_all_of_whose_points_are_seen_are_the_frontal_test_faces_of_aflw(world: Path) -> None:
+    found = open_dense(world / "aflw")
+    assert found.visible is not None
+    test, frontal = found.rows("test"), found.rows("test_frontal")
+    assert 0 < len(frontal) < len(test)
+    wanted = [found.paths[row] for row in test.tolist() if found.visible[row].all()]
+    assert [found.paths[row] for row in frontal.tolist()] == wanted
+
+
+@pytest.mark.parametrize("name", ["aflw", "wflw_lists"])
+def test_all_images_are_each_face_once_also_where_subsets_have_it_again(name: str, world: Path) -> None:
+    found = open_dense(world / name)
+    assert len(found.paths) > 10
+    assert sorted(found.paths[row] for row in found.rows("all").tolist()) == sorted(set(found.paths))
+
+
+def test_subsets_keep_their_names_where_a_val_is_split_off() -> None:
+    splits = np.array([*["train"] * 10, "test_illumination"])
+    assert split_off_val(splits, 0.2).tolist()[-1] == "test_illumination"
+    assert split_off_val(np.array(["a", "train"]), 0.0).tolist() == ["a", "train"]
+
+
 def test_a_set_without_val_gives_a_share_of_its_training_images() -> None:
     splits = np.array(["train"] * 20 + ["test"] * 5)
     found = split_off_val(splits, 0.1)
