@@ -38,8 +38,6 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
         with one_line_for_configs(folder, verb, argv):
             print(help_page(verb, compose(verb, overrides_of(argv), folder=folder), folder))
         return None
-    program = sys.argv[0]
-    sys.argv = [f"{program}", *argv]
     result: list[Any] = []
 
     def checked(cfg: DictConfig) -> Any:
@@ -62,9 +60,23 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
             raise Carried(error) from error
         return result[-1]
 
-    with one_line_for_configs(folder, verb, argv):
+    with one_line_for_configs(folder, verb, argv), _given_to_hydra(argv):
         hydra.main(version_base="1.3", config_path=str(folder), config_name=verb)(checked)()
     return result[-1] if result else None
+
+
+@contextmanager
+def _given_to_hydra(argv: list[str]) -> Iterator[None]:
+    """Let Hydra find these words on the command line; after it neither they nor what it composed are left, for what
+    runs next in this process.
+    """
+    before, composed = sys.argv, HydraConfig.instance().cfg
+    sys.argv = [f"{before[0]}", *argv]
+    try:
+        yield
+    finally:
+        sys.argv = before
+        HydraConfig.instance().cfg = composed
 
 
 def trial_name(overrides: str) -> str:

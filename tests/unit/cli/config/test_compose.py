@@ -2,10 +2,14 @@
 one.
 """
 
+import sys
+from pathlib import Path
+
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from transface.cli.config.compose import compose, conf_folder, instantiate, refuse_unknown
+from transface.cli.config.compose import compose, conf_folder, instantiate, refuse_unknown, run_verb
 from transface.cli.config.errors import UserError
 
 
@@ -26,6 +30,18 @@ from transface.cli.config.errors import UserError
 def test_a_misspelt_setting_is_named_with_what_is_near(words: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         refuse_unknown(compose("train", words), "train")
+
+
+def test_what_ran_before_in_a_process_does_not_change_what_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = list(sys.argv)
+    before = HydraConfig.initialized()
+    run_verb("train", ["system=attributes", "data.root=x", "plan=true"], lambda cfg: None)
+    assert sys.argv == words
+    assert HydraConfig.initialized() is before
+    refuse_unknown(compose("train", ["experiment=demo"]), "train")
 
 
 def test_what_another_setting_refers_to_is_read() -> None:
