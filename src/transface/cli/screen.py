@@ -24,23 +24,23 @@ def print_results(results: Sequence[Any]) -> None:
 
 
 def measure_tables(results: Sequence[Any]) -> list[Any]:
-    """Return a table for each kind of results (those of the same measures): a row a set and mode; TAR and best_* are
-    left out.
+    """Return a table for each kind of results (those of the same measures and units): a row a set and mode; TAR and
+    best_* are left out.
     """
     from rich.table import Table
 
-    kinds: dict[tuple[str, ...], list[Any]] = {}
+    kinds: dict[tuple[tuple[str, str], ...], list[Any]] = {}
     for result in results:
-        names = tuple(m.name for m in result.measures if not m.name.startswith(("best_", "tar@")))
+        names = tuple((m.name, m.unit) for m in result.measures if not m.name.startswith(("best_", "tar@")))
         if names:
             kinds.setdefault(names, []).append(result)
     tables = []
     for names, chosen in kinds.items():
         table = Table()
-        for heading in ("set", "mode", *(heading_of(chosen[0].measure(name)) for name in names)):
+        for heading in ("set", "mode", *(heading_of(chosen[0].measure(name)) for name, _ in names)):
             table.add_column(heading, overflow="fold")
         for result in chosen:
-            table.add_row(result.name, result.mode, *(format_measure(result.measure(name)) for name in names))
+            table.add_row(result.name, result.mode, *(format_measure(result.measure(name)) for name, _ in names))
         tables.append(table)
     return tables
 

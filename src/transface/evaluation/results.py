@@ -26,7 +26,7 @@ from transface.file_kinds import open_npz
 
 SCHEMA = "transface.result/2"
 FIRST_SCHEMA = "transface.result/1"  # its measures had no unit and no direction, its results no kind
-Unit = Literal["rate", "years", "pixels", "ratio", ""]
+Unit = str  # "rate", "ratio", "" (a plain number), or a word: "years", "pixels", "degrees", "kg"
 Better = Literal["higher", "lower"]
 Kind = Literal["pairs", "search", "classes", "values", "points", "regions"]
 
@@ -42,7 +42,8 @@ class Measure(NamedTuple):
         high: upper end, or None.
         std: population standard deviation over folds (or groups), or None.
         warning: why not to trust it (too few impostors), or "".
-        unit: "rate" (printed in per cent), "years", "pixels", "ratio" (a plain number with four decimals), or "".
+        unit: "rate" (printed in per cent), "ratio" (a plain number with four decimals), "", or the word that is
+            printed behind it: "years", "pixels", "degrees".
         better: whether the higher or the lower value is the better one; None: neither (a threshold).
     """
 
@@ -60,7 +61,7 @@ def format_number(value: float, unit: Unit) -> str:
     """Return a value as it is printed everywhere: rates in per cent with two decimals, ratios with four, the rest with
     two or three.
     """
-    decimals = {"rate": 2, "ratio": 4, "years": 2, "pixels": 2}.get(unit, 3)
+    decimals = {"ratio": 4, "": 3}.get(unit, 2)
     return f"{100 * value if unit == 'rate' else value:.{decimals}f}"
 
 
@@ -77,8 +78,8 @@ def format_measure(measure: Measure, *, with_unit: bool = False) -> str:
 
 
 def unit_word(unit: Unit) -> str:
-    """Return what stands behind a value: "%", "years", "pixels", or nothing."""
-    return {"rate": "%", "years": "years", "pixels": "pixels"}.get(unit, "")
+    """Return what stands behind a value: "%", "years", "degrees", or nothing."""
+    return {"rate": "%", "ratio": ""}.get(unit, unit)
 
 
 @dataclass(frozen=True)

@@ -227,8 +227,8 @@ def logged_values(results: Sequence[Result]) -> dict[str, float]:
     """Return what to log of some results: each set's measures, and the mean over sets of each measure.
 
     A set evaluated in several modes is logged as <set>_<mode>. A mean is over the sets of one protocol and kind, of
-    measures that have a better end (never of thresholds): val/<protocol>/mean/<measure>, and val/mean/<measure> where
-    there is one such protocol.
+    measures of one unit that have a better end (never of thresholds): val/<protocol>/mean/<measure>, and
+    val/mean/<measure> where there is one such protocol.
     """
     values: dict[str, float] = {}
     names = [result.name for result in results]
@@ -262,6 +262,8 @@ def _means(results: Sequence[Result]) -> dict[str, list[Measure]]:
         homes.setdefault(name, set()).add((protocol, kind))
     found: dict[str, list[Measure]] = {}
     for (protocol, _, name), own in groups.items():
+        if len({measure.unit for measure in own}) > 1:
+            continue  # years and kilograms have no mean
         found[f"val/{protocol}/mean/{name}"] = own
         if len(homes[name]) == 1:
             found[f"val/mean/{name}"] = own

@@ -17,10 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from transface.backbones.face_vit import FaceViT
 from transface.classifiers.full_softmax import FullSoftmax
+from transface.cli.screen import measure_tables
 from transface.data.batches import FaceBatch
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.recognition.pair_sets import PairSets
-from transface.evaluation.results import Measure, Result
+from transface.evaluation.results import Measure, Result, format_measure
 from transface.evaluation.validation import ProtocolValidation, directions_of, logged_values
 from transface.margins.cosface import CosFace
 from transface.systems.recognition.module import RecognitionModule
@@ -227,6 +228,20 @@ def test_means_are_over_one_protocol_and_kind_and_never_of_a_threshold() -> None
     assert not any("mean/threshold" in name for name in values)
     assert directions_of(results)["val/mean/mae"] == "lower"
     assert "val/lfw/threshold_cosine" not in directions_of(results)
+
+
+def test_measures_of_several_units_have_no_mean() -> None:
+    results = [
+        Result("regression", name, name, (Measure("mae", 4.0, unit=unit, better="lower"), Measure("cs@5", 0.5)))
+        for name, unit in (("ages", "years"), ("weights", "kg"))
+    ]
+    values = logged_values(results)
+    assert not [name for name in values if name.endswith("mean/mae")]
+    assert values["val/mean/cs@5"] == values["val/regression/mean/cs@5"] == 0.5
+    assert values["val/weights/mae"] == 4.0
+    tables = measure_tables(results)
+    assert [[str(column.header) for column in table.columns][2] for table in tables] == ["mae years", "mae kg"]
+    assert format_measure(results[1].measures[0], with_unit=True) == "4.00 kg"
 
 
 def test_without_sets_nothing_happens_and_bad_steps_are_refused() -> None:

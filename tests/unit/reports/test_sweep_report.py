@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from transface.evaluation.results import Measure, Result
 from transface.reports.page.document import Table
 from transface.reports.reading.measures import MeasureName
 from transface.reports.reading.trials import read_trials
 from transface.reports.sections.setting_curves import sweep_figure
+from transface.reports.sections.training_curves import validated_by
 from transface.reports.statistics.settings import by_settings
 from transface.reports.sweep_report import best_setting, sweep_document, write_sweep_report
 
@@ -114,3 +116,29 @@ def test_the_best_loss_is_the_lowest(tmp_path: Path, make_run) -> None:
 def test_one_set_can_be_the_metric(sweep: Path) -> None:
     table = table_of(sweep_document(read_trials(sweep), title="t", metric="hard/accuracy"))
     assert table.columns == ("perturbation.num_patches", "hard: Accuracy %", "Seeds", "Best minus this", "p")
+
+
+def test_measures_of_one_name_are_not_averaged_over_protocols_or_units(tmp_path: Path, make_run) -> None:
+    def results(shift: float) -> list[Result]:
+        kinds = {"ages": ("years", 4.0), "weights": ("kg", 70.0), "later": ("years", 6.0)}
+        values = [
+            Result("regression", name, name, (Measure("mae", own + shift, unit=unit, better="lower"),), kind="values")
+            for name, (unit, own) in kinds.items()
+        ]
+        return [Result("pair_sets", "lfw", "F1", (Measure("accuracy", 0.9),)), *values]
+
+    for place, shift in enumerate((0.0, 1.0)):
+        folder = tmp_path / "sweep" / f"optimizer.lr={place}"
+        config = {"seed": 0, "monitor": "val/weights/mae", "optimizer": {"lr": place}}
+        make_run(folder, results(shift), config=config)
+    trials = read_trials(tmp_path / "sweep")
+    for metric, first in (("mae", "70"), ("ages/mae", "4"), ("later/mae", "6")):
+        table = table_of(sweep_document(trials, title="t", metric=metric))
+        assert table.rows[0].cells[0].text.startswith(first), metric
+    text = write_sweep_report(tmp_path / "sweep", metric="mae").read_text()
+    assert "MAE (kg) is that of weights alone" in text
+    assert "metric=ages/mae reports another (or later/mae)" in text
+    assert "ages: MAE (years)" in text
+    assert "weights: MAE (kg)" in text
+    for trial in trials:
+        assert validated_by(trial.run) == ("mae", "kg", ("ages", "later"))

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from transface.evaluation.labelled import LabelledSource
 from transface.evaluation.protocol import NothingToMeasureError
-from transface.evaluation.results import Curve, Measure, Result, Unit
+from transface.evaluation.results import Curve, Measure, Result
 from transface.evaluation.runner import ModelRunner
 from transface.metrics.bootstrap import mean_interval
-
-UNITS: dict[str, Unit] = {"years": "years", "pixels": "pixels"}
 
 
 class Regression:
@@ -64,7 +62,7 @@ class Regression:
             ValueError: if the network has no such output, or no label is known.
         """
         runner.require([self.output])
-        unit = UNITS.get(runner.outputs[self.output].unit, "")
+        unit = runner.outputs[self.output].unit
         truth = self._truth()
         known = np.isfinite(truth)
         if not known.any():

@@ -15,16 +15,28 @@ class MeasureName(str):
 
     Attributes:
         unit, better: as Measure has them.
+        home: protocol, kind of result and unit of what alone it stands for, where other results have a measure of the
+            same name; None: it stands for all of that name.
     """
 
     unit: Unit
     better: Better | None
+    home: tuple[str, str, str] | None
 
-    def __new__(cls, name: str, unit: Unit = "", better: Better | None = None) -> Self:
+    def __new__(
+        cls, name: str, unit: Unit = "", better: Better | None = None, home: tuple[str, str, str] | None = None
+    ) -> Self:
         found = super().__new__(cls, name)
         found.unit = unit
         found.better = better
+        found.home = home
         return found
+
+
+def is_of(metric: str, result: Result, measure: Measure) -> bool:
+    """Return whether a metric stands for a result's measure of its name."""
+    home = getattr(metric, "home", None)
+    return home is None or home == (result.protocol, result.kind, measure.unit)
 
 
 def named(measure: Measure) -> MeasureName:

@@ -103,12 +103,12 @@ def sets_table(results: Mapping[SetKey, Mapping[str, Result]], *, caption: str =
 
 
 def sets_tables(results: Mapping[SetKey, Mapping[str, Result]]) -> list[Table]:
-    """Return the sets of one run in as few tables as have no empty columns: one for each kind of measures; none of TAR
-    alone.
+    """Return the sets of one run in as few tables as have no empty columns: one for each kind of measures and units;
+    none of TAR alone.
     """
-    kinds: dict[tuple[str, ...], dict[SetKey, Mapping[str, Result]]] = {}
+    kinds: dict[tuple[tuple[str, str], ...], dict[SetKey, Mapping[str, Result]]] = {}
     for key, of_set in results.items():
-        names = tuple(name for name in measure_names(of_set.values()) if not tar_rule(name))
+        names = tuple((str(name), name.unit) for name in measure_names(of_set.values()) if not tar_rule(name))
         if names:
             kinds.setdefault(names, {})[key] = of_set
     captions = ["All sets"] if len(kinds) == 1 else [", ".join(key.name for key in chosen) for chosen in kinds.values()]

@@ -46,10 +46,13 @@ def losses_of(traces: dict[str, Trace]) -> dict[str, Trace]:
 
 
 class Validated(NamedTuple):
-    """The measure that a run is validated by: its name, and its unit as a Measure states it."""
+    """The measure that a run is validated by: its name, its unit as a Measure states it, and the sets that have it in
+    another unit, which no curve beside it shows.
+    """
 
     name: str = "accuracy"
     unit: Unit = "rate"
+    others: tuple[str, ...] = ()
 
 
 ACCURACY = Validated()
@@ -59,8 +62,12 @@ def validated_by(run: Run) -> Validated:
     """Return the measure of the run's monitor, with the unit that its results state; accuracy where it has none."""
     monitor = run.config.get("monitor")
     name = monitor.rpartition("/")[2] if isinstance(monitor, str) else ACCURACY.name
-    units = [measure.unit for result in run.results for measure in result.measures if measure.name == name]
-    return Validated(name, units[0] if units else ACCURACY.unit if name == ACCURACY.name else "")
+    units = {result.name: measure.unit for result in run.results for measure in result.measures if measure.name == name}
+    if not units:
+        return Validated(name, ACCURACY.unit if name == ACCURACY.name else "")
+    monitored = monitor.split("/")[1:2] if isinstance(monitor, str) else []
+    unit = units[monitored[0]] if monitored and monitored[0] in units else next(iter(units.values()))
+    return Validated(name, unit, tuple(own for own, other in units.items() if other != unit))
 
 
 def validations_of(traces: dict[str, Trace], measure: Validated = ACCURACY) -> dict[str, Trace]:
@@ -68,6 +75,7 @@ def validations_of(traces: dict[str, Trace], measure: Validated = ACCURACY) -> d
     ending = f"/{measure.name}"
     names = [name for name in traces if name.startswith("val/") and name.endswith(ending)]
     found = {name.removeprefix("val/").removesuffix(ending): traces[name] for name in names}
+    found = {name: trace for name, trace in found.items() if name not in measure.others}
     mean = found.pop("mean", None)
     for name in [name for name in found if name.endswith("/mean")]:
         if mean is not None and np.array_equal(found[name].values, mean.values, equal_nan=True):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from transface.evaluation.results import Measure, Result
-from transface.reports.reading.measures import find_measure
+from transface.reports.reading.measures import find_measure, is_of
 from transface.reports.reading.runs import Run, SetKey, is_baseline, of_one_setting
 from transface.reports.reading.trials import Trial
 from transface.reports.statistics.paired import Z95, decisions_of
@@ -80,7 +80,7 @@ def measured(run: Run, metric: str) -> Estimate | None:
     name, slash, measure = metric.partition("/")
     of_set = [result for result in models if slash and result.name == name]
     found = [find_measure(r, measure) for r in of_set] or [
-        m for r in models if (m := find_measure(r, metric)) is not None
+        m for r in models if (m := find_measure(r, metric)) is not None and is_of(metric, r, m)
     ]
     measures = [m for m in found if m is not None]
     if measures:
@@ -176,7 +176,8 @@ def pair_differences(trials: Sequence[tuple[Trial, Trial]], metric: str = "accur
     for first, second in trials:
         others = by_set(second.run)
         for key, result in by_set(first.run).items():
-            if name and key.name != name:
+            own = find_measure(result, measure)
+            if (name and key.name != name) or own is None or not is_of(metric, result, own):
                 continue
             other = others.get(key)
             one, two = decisions_of(result), decisions_of(other) if other else None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from transface.evaluation.results import Result
 from transface.reports.page.document import Cell
 from transface.reports.reading.measures import MeasureName, is_rate, named, number, title_of
-from transface.reports.reading.runs import is_baseline, set_keys
+from transface.reports.reading.runs import is_baseline, of_one_setting, set_keys
 from transface.reports.reading.trials import Trial, Value
 from transface.reports.statistics.seeds import Estimate, SeedComparison, measured, over_seeds
 
@@ -51,14 +51,25 @@ def per_set_metrics(settings: Sequence[Setting], metric: MeasureName) -> list[Me
     """
     if "/" in metric:
         return []
-    results: list[Result] = [r for s in settings for t in s.trials for r in t.run.results if not is_baseline(r)]
-    names = [key.name for key in set_keys(results)]
-    return [_with(f"{name}/{metric}", metric) for name in dict.fromkeys(names)] if len(set(names)) > 1 else []
+    trials = [trial for setting in settings for trial in setting.trials]
+    results: list[Result] = [r for t in trials for r in t.run.results if not is_baseline(r)]
+    names = dict.fromkeys(key.name for key in set_keys(results))
+    return [metric_of(trials, f"{name}/{metric}") for name in names] if len(names) > 1 else []
 
 
 def trial_warnings(settings: Sequence[Setting], metric: MeasureName) -> list[str]:
-    """Return what to beware of: trials that are not finished, settings with fewer seeds, values without an interval."""
+    """Return what to beware of: measures of the metric's name that are not in it, trials that are not finished,
+    settings with fewer seeds, values without an interval.
+    """
     sentences = []
+    if metric.home is not None:
+        homes = _homes([trial for setting in settings for trial in setting.trials], metric)
+        others = [f"{name}/{metric}" for home, names in homes.items() if home != metric.home for name in names]
+        sentences.append(
+            f"{metric_title(metric)} is that of {', '.join(homes[metric.home])} alone: no mean is taken over several"
+            f" protocols, kinds or units; metric={others[0]} reports another"
+            + (f" (or {', '.join(others[1:])})" if others[1:] else "")
+        )
     for setting in settings:
         open_trials = [trial.run.label for trial in setting.trials if measured(trial.run, metric) is None]
         if open_trials:
@@ -92,11 +103,36 @@ def metric_of(trials: Sequence[Trial], metric: str) -> MeasureName:
     """
     if "loss" in metric or metric.startswith(("lr", "train/")):
         return MeasureName(metric, "", "lower")
-    measures = [m for t in trials for r in t.run.results for m in r.measures]
-    found = next((m for m in measures if m.name == metric or metric.endswith(f"/{m.name}")), None)
+    measures = [(r, m) for t in trials for r in t.run.results for m in r.measures]
+    found = next((m for r, m in measures if metric in (m.name, f"{r.name}/{m.name}", f"val/{r.name}/{m.name}")), None)
+    found = found or next((m for _, m in measures if metric.endswith(f"/{m.name}")), None)
     if found is not None:
-        return MeasureName(metric, named(found).unit, named(found).better)
+        home = _home(trials, metric)
+        unit, better = named(found).unit, named(found).better
+        return MeasureName(metric, unit if home is None else home[2], better, home)
     return MeasureName(metric, "rate" if metric.endswith(("accuracy", "tar", "recall")) else "", "higher")
+
+
+def _home(trials: Sequence[Trial], metric: str) -> tuple[str, str, str] | None:
+    """Return which of several homes of a measure's name is meant: that of what the first trial monitored, else the
+    first; None where there is one.
+    """
+    homes = _homes(trials, metric)
+    monitored = str(trials[0].run.config.get("monitor", "")).removeprefix("val/").split("/")
+    chosen = [home for home, names in homes.items() if monitored[0] in (home[0], *names) and monitored[-1] == metric]
+    return next(iter([*chosen, *homes])) if len(homes) > 1 else None
+
+
+def _homes(trials: Sequence[Trial], metric: str) -> dict[tuple[str, str, str], list[str]]:
+    """Return the protocol, kind and unit of all measures of a name, each with the sets that have it."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for trial in trials:
+        for result in of_one_setting(trial.run):
+            for measure in result.measures:
+                if measure.name == metric:
+                    names = found.setdefault((result.protocol, result.kind, measure.unit), [])
+                    names += [] if result.name in names else [result.name]
+    return found
 
 
 def lower_is_better(metric: MeasureName) -> bool:
