@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 RELIABLE_IMPOSTORS = 100  # behind a threshold: their number is then known to 10 %
+FEWEST_IN_FOLD = 10  # pairs; fewer tell too little of their own spread
 
 
 class Interval(NamedTuple):
@@ -44,7 +45,9 @@ def rate_interval(rate: float, standard_error: float, *, num_trials: int, level:
     if not 0 <= rate <= 1 or num_trials < 1:
         raise ValueError(f"want a rate in [0, 1] of at least one trial, got {rate} of {num_trials}")
     variance = rate * (1 - rate)
-    trials = variance / standard_error**2 if variance > 0 and standard_error > 0 else float(num_trials)
+    # Equal replicates differ by rounding: such an error is none.
+    known = variance > 0 and standard_error > 1e-9
+    trials = variance / standard_error**2 if known else float(num_trials)
     z = float(stats.norm.isf((1 - level) / 2))
     shrink = 1 + z * z / trials
     centre = (rate + z * z / (2 * trials)) / shrink
@@ -104,11 +107,17 @@ def accuracy_interval(
 def _error_of_drawn_pairs(
     right: NDArray[np.bool_], fold: NDArray[np.int64], random: np.random.Generator, num_bootstraps: int
 ) -> float:
-    """Standard error over replicates in which each fold's pairs are drawn again, as many as it has."""
+    """Standard error over replicates in which each fold's pairs are drawn again, as many as it has.
+
+    Folds of few pairs draw from all of them: a fold of one pair has no spread of its own, and the error would be 0.
+    """
     _, numbers = np.unique(fold, return_inverse=True)
     sizes = np.bincount(numbers)
+    shares = np.bincount(numbers, weights=right) / sizes
+    if sizes.min() < FEWEST_IN_FOLD:
+        shares = np.full(len(sizes), right.mean())
     # Drawing n pairs with replacement, of which a share p is right, gives a binomial number of right ones.
-    drawn = random.binomial(sizes, np.bincount(numbers, weights=right) / sizes, size=(num_bootstraps, len(sizes)))
+    drawn = random.binomial(sizes, shares, size=(num_bootstraps, len(sizes)))
     return float((drawn / sizes).mean(axis=1).std(ddof=1)) if num_bootstraps > 1 else 0.0
 
 

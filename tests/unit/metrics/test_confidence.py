@@ -116,3 +116,16 @@ def test_bad_input_is_refused() -> None:
         accuracy_interval([True, False], [0])
     with pytest.raises(ValueError, match="two subjects of each of the 2 pairs"):
         subject_standard_error([1.0, 2.0], [[0, 1]], np.random.default_rng(0))
+
+
+def test_folds_of_one_pair_have_an_interval_of_all_pairs() -> None:
+    for wrong, folds in ((1, np.arange(10)), (4, np.arange(10)), (4, np.repeat(np.arange(10), 2)[:20])):
+        correct = np.arange(len(folds)) >= wrong
+        found = accuracy_interval(correct, folds)
+        own = rate_interval(float(correct.mean()), 0.0, num_trials=len(correct))
+        assert found.low == pytest.approx(own.low, abs=0.05)
+        assert found.high == pytest.approx(own.high, abs=0.05)
+    # Replicates that are equal up to rounding have no spread: 0.1 + 0.2 - 0.3 is none.
+    assert rate_interval(0.9, 1e-16, num_trials=10) == rate_interval(0.9, 0.0, num_trials=10)._replace(
+        standard_error=1e-16
+    )

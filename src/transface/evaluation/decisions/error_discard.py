@@ -25,6 +25,7 @@ from transface.images.detection import Policy
 from transface.images.detectors.locating import Missing
 from transface.images.fit import Fit, check_fit
 from transface.images.sources import EncodedImages, FaceSource
+from transface.metrics.confidence import is_measured
 from transface.metrics.error_discard import (
     FEWEST_LEFT,
     ErrorDiscardCurve,
@@ -147,6 +148,8 @@ class ErrorDiscard:
         num_impostors = int((~rated.is_same).sum())
         few = self.fmr * num_impostors < FEWEST_FALSE_MATCHES
         warning = f"fewer than {FEWEST_FALSE_MATCHES} false matches stand behind the threshold" if few else ""
+        # A threshold beyond all that was measured says nothing of how far errors may move with it.
+        num_bootstraps = self.num_bootstraps if detailed and is_measured(self.fmr, num_impostors) else 0
         measures = [Measure("fnmr", float(errors.mean()), better="lower", warning=warning)]
         for limit in self.limits:
             area = area_intervals(
@@ -154,7 +157,7 @@ class ErrorDiscard:
                 own,
                 people,
                 limit=limit,
-                num_bootstraps=self.num_bootstraps if detailed else 0,
+                num_bootstraps=num_bootstraps,
                 seed=self.seed,
             )
             if np.isfinite(area.value):

@@ -22,6 +22,7 @@ from transface.images.detectors.locating import Missing
 from transface.images.fit import Fit, check_fit
 from transface.images.sources import FaceSource
 from transface.metrics.bootstrap import mean_interval
+from transface.metrics.confidence import is_measured
 from transface.metrics.error_discard import threshold_at_false_match_rate
 from transface.metrics.group_gaps import fairness_discrepancy_rate, garbe, gini, max_over_geometric_mean, max_over_min
 
@@ -130,8 +131,10 @@ class PeopleGroups:
         pooled = PooledTemplates(np.asarray(unit, np.float64), np.arange(len(unit)))
         scores = score_pairs(pooled, pairs.positions).astype(np.float64)
         compared = Comparisons(scores, listed.people[pairs.positions], listed.group_of[pairs.positions])
-        threshold = self._common_threshold(compared)
-        bootstraps = self.num_bootstraps if detailed else 0
+        impostors = self._impostors(compared)
+        threshold = threshold_at_false_match_rate(impostors, self.fmr)
+        # A threshold beyond all that was measured says nothing of how far errors may move with it.
+        bootstraps = self.num_bootstraps if detailed and is_measured(self.fmr, len(impostors)) else 0
         common, own, across = (
             rates_table(compared, listed.groups, threshold, num_bootstraps=bootstraps, seed=self.seed),
             own_thresholds_table(compared, listed.groups, self.fmr),
@@ -161,7 +164,7 @@ class PeopleGroups:
                 },
                 warnings=(
                     *one_picture_notes(scores, pairs, listed.names),
-                    *warnings_of(listed, compared, self.fmr),
+                    *warnings_of(listed, len(impostors), self.fmr),
                 ),
                 tables={COMMON: common, OWN: own, ACROSS: across},
                 samples_hash=hash_samples(listed.people, listed.group_of, names=[listed.source.fingerprint()])
@@ -170,11 +173,12 @@ class PeopleGroups:
             )
         ]
 
-    def _common_threshold(self, compared: Comparisons) -> float:
+    def _impostors(self, compared: Comparisons) -> NDArray[np.float64]:
+        """Return the scores that the common threshold is set on."""
         counted = ~compared.is_same & (compared.within if self.impostors == "within" else True)
         if not counted.any():
             raise ValueError("no group has two people: there are no impostor pairs within groups to set a threshold on")
-        return threshold_at_false_match_rate(compared.scores[counted], self.fmr)
+        return compared.scores[counted]
 
 
 def groups_of(table: Path, by: str, names: Sequence[str], people: Sequence[str]) -> list[str]:
@@ -373,8 +377,8 @@ def gaps(counts: GroupCounts, group_of_person: NDArray[np.int64], num_groups: in
     }
 
 
-def warnings_of(listed: ListedGroups, compared: Comparisons, fmr: float) -> tuple[str, ...]:
-    """Return why not to trust the figures."""
+def warnings_of(listed: ListedGroups, num_impostors: int, fmr: float) -> tuple[str, ...]:
+    """Return why not to trust the figures, whose threshold was set on so many impostor pairs."""
     said = []
     people = [np.unique(listed.people[listed.group_of == place]).size for place in range(len(listed.groups))]
     few = [f"{name} ({count})" for name, count in zip(listed.groups, people, strict=True) if count < FEWEST_PEOPLE]
@@ -382,7 +386,7 @@ def warnings_of(listed: ListedGroups, compared: Comparisons, fmr: float) -> tupl
         said.append(
             f"groups of fewer than {FEWEST_PEOPLE} people say little, they are not to be ranked: {', '.join(few)}"
         )
-    behind = int((~compared.is_same & compared.within).sum() * fmr)
+    behind = int(num_impostors * fmr + 1e-9)
     if behind < FEWEST_FALSE_MATCHES:
         said.append(f"only {behind} false matches stand behind the common threshold at FMR {fmr:g}")
     said.append("groups are the labels of the table, not truths about people; a gap that lot shows too is no gap seen")

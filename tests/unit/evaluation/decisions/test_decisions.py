@@ -221,3 +221,25 @@ def test_a_set_for_low_rates_takes_so_many_images_a_person_and_lists_more_impost
     assert result.counts["images"] == 24
     assert (len(result.hardest_impostor), len(result.hardest_genuine)) == (20, 20)
     assert compose("evaluate", ["protocol=low_far", "checkpoint=x", "protocol.root=y"]).protocol.fars[0] == 1e-6
+
+
+def test_intervals_are_withheld_where_the_threshold_lies_beyond_what_was_measured(people: Path) -> None:
+    embedder = embedder_of(vit())
+    for fmr, known in ((1e-5, False), (0.05, True)):
+        (groups,) = PeopleGroups(people / "in", table=people / "table.csv", by="letter", fmr=fmr).evaluate(embedder)
+        rates = [row[1] for row in groups.tables[COMMON].rows.values() if row[1] is not None]
+        assert [rate.low is not None for rate in rates] == [known] * len(rates)
+        (discard,) = ErrorDiscard(root=people / "in", fmr=fmr, quality="norm").evaluate(embedder)
+        areas = [measure for measure in discard.measures if measure.name.startswith("area")]
+        assert areas
+        assert all((area.low is not None) == known for area in areas)
+
+
+def test_the_warning_counts_the_impostors_that_the_threshold_was_set_on(people: Path) -> None:
+    embedder, counts = embedder_of(vit()), {}
+    for impostors in ("within", "all"):
+        protocol = PeopleGroups(people / "in", table=people / "table.csv", by="letter", fmr=0.05, impostors=impostors)
+        (found,) = protocol.evaluate(embedder)
+        counts[impostors] = [line for line in found.warnings if "stand behind the common threshold" in line]
+    assert counts["within"] == ["only 15 false matches stand behind the common threshold at FMR 0.05"]
+    assert counts["all"] == []
