@@ -183,12 +183,24 @@ class FacePoints(NamedTuple):
     crc32: str = ""
 
 
+class PointsFile(NamedTuple):
+    """The faces that a points file lists, and why it has none of other images (`reasons`), by their names."""
+
+    faces: list[FacePoints]
+    reasons: dict[str, str]
+
+
 def read_points(path: str | Path) -> list[FacePoints]:
-    """Return the faces listed in a CSV file of lines `image,x1,y1,...,x5,y5` (or ...,x68,y68); a first line of names is
-    passed over.
+    """Return the faces that a points file lists; see `read_points_file`."""
+    return read_points_file(path).faces
+
+
+def read_points_file(path: str | Path) -> PointsFile:
+    """Return what a CSV file of lines `image,x1,y1,...,x5,y5` (or ...,x68,y68) holds; a first line of names is passed
+    over.
 
     A file whose first line names the columns file (or image, path, name), x1, y1, ..., x5, y5 may have them in any
-    order, and others too: `transface align` writes such.
+    order, and others too: `transface align` writes such, with the reason in the lines of pictures without a face.
 
     Raises:
         FileNotFoundError: no such file.
@@ -201,11 +213,12 @@ def read_points(path: str | Path) -> list[FacePoints]:
     rows = csv.reader([f"{line}\n" for line in lines])  # a quoted name may hold a comma, or go on in the next line
     names = [name.strip().lower() for name in next(rows, [])]
     if "x1" in names and (names[1:] != USUAL_COLUMNS or lines[0].startswith('"')):
-        return list(_parse_table(rows, names, path))
-    return list(_parse_points(lines, path))
+        return _parse_table(rows, names, path)
+    return PointsFile(list(_parse_points(lines, path)), {})
 
 
-def _parse_table(rows: Any, names: list[str], path: Path) -> Iterable[FacePoints]:
+def _parse_table(rows: Any, names: list[str], path: Path) -> PointsFile:
+    found = PointsFile([], {})
     columns = [f"{axis}{number}" for number in range(1, 69) for axis in "xy" if f"{axis}{number}" in names]
     if again := [name for name in columns if names.count(name) > 1]:
         raise ValueError(f"{path} has {names.count(again[0])} columns {again[0]}: which is meant, nothing tells")
@@ -220,20 +233,18 @@ def _parse_table(rows: Any, names: list[str], path: Path) -> Iterable[FacePoints
             raise ValueError(f"{path}: line {number} has {len(row)} values, its first line names {len(names)} columns")
         words = dict(zip(names, row, strict=False))
         values = [words.get(column, "") for column in columns]
-        if not any(values):  # a picture in which no face was found
+        if not any(values):
+            found.reasons[row[holder]] = words.get("reason") or "no face was found"
             continue
         try:
-            yield FacePoints(
-                row[holder],
-                five_points(torch.tensor([float(value) for value in values], dtype=torch.float64).reshape(-1, 2)),
-                words.get("bytes", ""),
-                words.get("crc32", ""),
-            )
+            five = five_points(torch.tensor([float(value) for value in values], dtype=torch.float64).reshape(-1, 2))
         except (ValueError, RuntimeError):
             raise ValueError(
                 f"{path}: line {number} must have numbers in the columns {columns[0]}..{columns[-1]}, got"
                 f" {','.join(row)[:80]!r}"
             ) from None
+        found.faces.append(FacePoints(row[holder], five, words.get("bytes", ""), words.get("crc32", "")))
+    return found
 
 
 def _parse_points(lines: Iterable[str], path: Path) -> Iterable[FacePoints]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from transface.images.alignment import FACE_SIZE, are_usable, inverse_points, similarity_transforms, template_points
+from transface.told_once import warn_once
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,7 @@ REFUSED_RESIDUAL = 0.4  # of the distance between the eyes
 SUSPECT_RESIDUAL = 0.25
 OUTSIDE = 0.3  # share of the crop beyond the picture
 NAMED = 5
+CHUNK = 4096  # faces that are looked through at once
 UNUSABLE = "the points are not finite or all in one place"
 ORDER = "expected x, y of left eye, right eye, nose, left and right mouth corner, as the viewer sees them"
 
@@ -56,25 +58,26 @@ def fit_of_points(points: Tensor) -> AlignmentFit:
     return AlignmentFit(eyes.norm(dim=-1), residual, eyes[:, 0] * down[:, 1] - eyes[:, 1] * down[:, 0] <= 0)
 
 
-def share_outside(points: Tensor, picture: tuple[int, int]) -> Tensor:
-    """Return the share (B,) of each aligned crop that lies outside a picture of (height, width)."""
+def share_outside(points: Tensor, picture: tuple[int, int] | Tensor) -> Tensor:
+    """Return the share (B,) of each aligned crop that lies outside a picture of (height, width), or pictures (B, 2)."""
     transforms = similarity_transforms(points.double(), template_points())
     step = torch.linspace(0, FACE_SIZE - 1, 15, dtype=torch.float64)
     grid = torch.cartesian_prod(step, step)
     places = inverse_points(transforms, grid)
-    limits = torch.tensor([picture[1] - 0.5, picture[0] - 0.5], dtype=torch.float64)
+    limits = torch.as_tensor(picture, dtype=torch.float64).reshape(-1, 1, 2).flip(-1) - 0.5
     return 1 - ((places > -0.5) & (places < limits)).all(-1).double().mean(-1)
 
 
-def refusals(points: Tensor, *, picture: tuple[int, int] | None = None) -> list[str | None]:
+def refusals(points: Tensor, *, picture: tuple[int, int] | Tensor | None = None) -> list[str | None]:
     """Return why each of the faces (B, 5, 2) cannot be aligned, None for one that can.
 
     Args:
-        picture: its (height, width): faces mostly outside it are refused too.
+        picture: its (height, width), or those of a picture each (B, 2): faces mostly outside it are refused too.
     """
     usable = are_usable(points)
     if not bool(usable.all()):  # these have no fit
-        others = iter(refusals(points[usable], picture=picture))
+        own = picture[usable] if isinstance(picture, Tensor) else picture
+        others = iter(refusals(points[usable], picture=own))
         return [next(others) if good else UNUSABLE for good in usable.tolist()]
     found = fit_of_points(points)
     outside = share_outside(points, picture) if picture is not None else torch.zeros(len(points))
@@ -116,16 +119,24 @@ def check_points(points: Tensor, *, name: str, picture: tuple[int, int] | None =
         )
 
 
-def check_listed_points(points: Tensor, names: Sequence[str], *, source: str) -> None:
-    """Look through the points (M, 5, 2) of a whole list before any picture is read: refuse a wrong order of columns,
-    warn of single faces.
+def check_listed_points(points: Tensor, names: Sequence[str], *, source: str, sizes: Tensor | None = None) -> None:
+    """Look through the points (M, 5, 2) of a whole list before any picture is read: refuse a wrong order of columns or
+    points of other pictures, warn of single faces.
+
+    Args:
+        names: of the pictures.
+        source: what lists them.
+        sizes: (M, 2) height and width of the pictures, infinite where not known.
 
     Raises:
         ValueError: if more than half of the faces cannot be aligned.
     """
     if not len(points):
         return
-    reasons = refusals(points)
+    reasons = []
+    for start in range(0, len(points), CHUNK):
+        rows = slice(start, start + CHUNK)
+        reasons += refusals(points[rows], picture=None if sizes is None else sizes[rows])
     bad = [(name, reason) for name, reason in zip(names, reasons, strict=True) if reason is not None]
     if 2 * len(bad) > len(reasons):
         raise ValueError(
@@ -133,4 +144,4 @@ def check_listed_points(points: Tensor, names: Sequence[str], *, source: str) ->
         )
     if bad:
         some = "; ".join(f"{name}: {reason}" for name, reason in bad[:NAMED])
-        log.warning("%s: the points of %d of %d faces look wrong: %s", source, len(bad), len(reasons), some)
+        warn_once(log, "%s: the points of %d of %d faces look wrong: %s", source, len(bad), len(reasons), some)

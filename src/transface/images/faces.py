@@ -79,11 +79,13 @@ class FoundInFile(NamedTuple):
     Attributes:
         faces, reason: as FoundFaces has them.
         mark: of the bytes that were read; None of a file that could not be.
+        is_read: whether it holds a picture that can be decoded.
     """
 
     faces: list[FoundFace]
     reason: str | None = None
     mark: ContentMark | None = None
+    is_read: bool = True
 
 
 def faces(
@@ -256,7 +258,9 @@ def find_in_files(
         readable = [picture for picture in pictures if isinstance(picture, Tensor)]
         found = iter(find_faces(own.detector, readable, **settings))
         return [
-            FoundInFile(*(FoundFaces([], picture) if isinstance(picture, str) else next(found)), mark)
+            FoundInFile([], picture, mark, is_read=False)
+            if isinstance(picture, str)
+            else FoundInFile(*next(found), mark)
             for picture, mark in zip(pictures, marks, strict=True)
         ]
 

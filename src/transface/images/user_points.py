@@ -5,8 +5,9 @@ Shapes: N faces, B of them in a batch, H x W the size the backbone takes.
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from transface.images.alignment import align_faces, five_points, read_points
+from transface.images.alignment import align_faces, five_points, read_points_file
 from transface.images.alignment_check import check_points
 from transface.images.user_images import Colours, content_mark, in_groups, is_array, joined, many, read_picture
 
@@ -105,21 +106,25 @@ class ListedPoints(dict[str, NDArray[np.float64]]):
     Attributes:
         source: the file.
         marks: (number of bytes, CRC-32) of each image, as the file has them; "" where it does not say.
+        reasons: why the file has no points of other images, by name.
     """
 
     def __init__(self, source: str | Path) -> None:
         super().__init__()
         self.source = source
         self.marks: dict[str, tuple[str, str]] = {}
+        self.reasons: dict[str, str] = {}
 
     def key_of(self, name: str) -> str | None:
         """Return what the file calls an image: its name, or the longest end of its path that the file has; None where
         it has none.
         """
-        parts = Path(os.path.normpath(name)).parts
-        ends = ["/".join(parts[start:]) for start in range(len(parts))]
-        written = [unicodedata.normalize(form, end) for end in ends for form in ("NFC", "NFD")]  # as systems write é
-        return next((key for key in (name, *ends, *written) if key in self), None)
+        return _key_in(self, name)
+
+    def reason_for(self, name: str) -> str | None:
+        """Return why the file has no points of an image; None where it does not name it."""
+        key = _key_in(self.reasons, name)
+        return None if key is None else f"{self.source} has no points of {name}: {self.reasons[key]}"
 
     def check(self, names: Iterable[str], picture_of: Callable[[str], Path | bytes]) -> None:
         """Raise ValueError where the points of an image are those of another one.
@@ -132,7 +137,7 @@ class ListedPoints(dict[str, NDArray[np.float64]]):
         """
         users: dict[str, str] = {}
         names = list(names)
-        if names and not any(self.key_of(name) for name in names):
+        if names and not any(self.key_of(name) or self.reason_for(name) for name in names):
             raise ValueError(
                 f"there are no points for {names[0]}: {self.source} has some of none of these pictures, it names"
                 f" {next(iter(self))}; it should name them as they are called from their folder on"
@@ -149,6 +154,53 @@ class ListedPoints(dict[str, NDArray[np.float64]]):
                     f"{self.source} has points of another picture than {name}: its {key} had {num_bytes} bytes and"
                     " another content; 'transface align' makes the points of these pictures, detector= finds faces anew"
                 )
+
+
+def _key_in(names: Container[str], name: str) -> str | None:
+    parts = Path(os.path.normpath(name)).parts
+    ends = ["/".join(parts[start:]) for start in range(len(parts))]
+    written = [unicodedata.normalize(form, end) for end in ends for form in ("NFC", "NFD")]  # as systems write é
+    return next((key for key in (name, *ends, *written) if key in names), None)
+
+
+class PointsOfPictures(dict[str, NDArray[np.float64]]):
+    """The five points (5, 2) of each picture of a list, by its name.
+
+    Attributes:
+        reasons: why others have none, as a whole sentence, by name; of those that nothing is known of there is none.
+    """
+
+    def __init__(self, points: Mapping[str, NDArray[np.float64]], reasons: Mapping[str, str] = MappingProxyType({})):
+        super().__init__(points)
+        self.reasons = dict(reasons)
+
+
+def listed_points(
+    points: ListedPoints, names: Iterable[str], picture_of: Callable[[str], Path | bytes]
+) -> PointsOfPictures:
+    """Return what a points file knows of some pictures.
+
+    Args:
+        names: of the pictures.
+        picture_of: gives the file of one, or its bytes.
+
+    Raises:
+        ValueError: if the points of a picture are those of another one.
+    """
+    names = list(names)
+    points.check(names, picture_of)
+    keys = {name: points.key_of(name) for name in names}
+    reasons = {name: points.reason_for(name) for name, key in keys.items() if key is None}
+    return PointsOfPictures(
+        {name: points[key] for name, key in keys.items() if key is not None},
+        {name: reason for name, reason in reasons.items() if reason is not None},
+    )
+
+
+def why_no_points(points: Mapping[str, Any], name: str) -> str:
+    """Return why a picture has no points."""
+    known = points.reasons if isinstance(points, PointsOfPictures) else {}
+    return known.get(name, f"there are no points for {name}")
 
 
 def _is_marked(picture: Path | bytes, num_bytes: str, crc32: str) -> bool:
@@ -168,12 +220,14 @@ def points_by_name(path: str | Path) -> ListedPoints:
         ValueError: if a line is something else, or an image is named twice.
     """
     found = ListedPoints(path)
-    for face in read_points(path):
+    faces, reasons = read_points_file(path)
+    found.reasons = {os.path.normpath(name): reason for name, reason in reasons.items()}
+    for face in faces:
         name = os.path.normpath(face.path)  # ./a.jpg is a.jpg
         if name in found:
             raise ValueError(f"{path} has points of two faces of {name}: keep one a picture")
         found[name] = face.points.numpy()
         found.marks[name] = (face.num_bytes, face.crc32)
-    if not found:
+    if not found and not reasons:
         raise ValueError(f"{path} has no points")
     return found

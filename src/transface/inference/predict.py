@@ -20,6 +20,7 @@ from transface.images.detection import Detector, Policy
 from transface.images.faces import as_bytes, find_faces
 from transface.images.fit import Fit, fit_matrix
 from transface.images.user_images import fitted, read_picture
+from transface.images.user_points import why_no_points
 from transface.inference.answers import plain_answer
 from transface.inference.face_model import FaceModel
 
@@ -158,7 +159,7 @@ def _cut(model: FaceModel, name: str, pixels: Tensor, *, points: Mapping[str, An
         return [_Cut(image, _inverse(move), None)]
     key = name if name in points else Path(name).name
     if key not in points:
-        raise ValueError(f"there are no points for {name}")
+        raise ValueError(why_no_points(points, name))
     rows = torch.as_tensor(points[key], dtype=torch.float64)
     rows = rows[None] if rows.ndim == 2 else rows
     for own in rows:

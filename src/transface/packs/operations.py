@@ -34,7 +34,7 @@ from transface.images.detection import Policy
 from transface.images.detectors.locating import locate_faces
 from transface.images.fit import Fit, check_fit, fit_image
 from transface.images.headers import image_size, is_plain
-from transface.images.user_points import points_by_name
+from transface.images.user_points import listed_points, points_by_name
 from transface.packs.journal import forget_journal
 from transface.packs.writer import (
     PackPlan,
@@ -63,7 +63,7 @@ def face_maker(
 ) -> Prepare:
     """Return a function that brings an image's bytes to `size`: aligned by its points, else as `fit` says.
 
-    `reasons` say why a detector found no points in some.
+    `reasons` say why there are no points of some.
     JPEGs and PNGs of that size stay as they are; everything else is written anew, as JPEG: a pack holds no other kinds.
     """
 
@@ -76,8 +76,8 @@ def face_maker(
             assert source is not None
             path = source.paths[index]
             if path not in points:
-                why = " has no line in the points file" if reasons is None else f": {reasons.get(path, NO_FACE)}"
-                raise ValueError(f"image {name}{why}")
+                why = (reasons or {}).get(path)
+                raise ValueError(f"image {name}" + (" has no line in the points file" if why is None else f": {why}"))
             check_points(points[path], name=f"image {name}", picture=(image.shape[1], image.shape[2]))
             face = align_image(image, points[path], size=size)[0]
         else:
@@ -143,7 +143,7 @@ def pack_images(
     if points_file is not None and detector is not None:
         raise ValueError("give a points file or a detector, not both")
     if points_file is not None:
-        points = _listed_points(images, points_file)
+        points, reasons = _listed_points(images, points_file)
         settings = f"aligned {shape} {quality} {min_images} {_digest_of(points)}"
     if detector is not None:
         points, reasons = _found_points(images, detector, faces)
@@ -165,7 +165,8 @@ def _found_points(images: FileFaces, detector: str, faces: Policy) -> tuple[dict
         for name, five in zip(names, torch.from_numpy(located.points).double(), strict=True)
         if not five.isnan().any()
     }
-    return points, {names[place]: reason for place, reason in located.reasons.items() if names[place] not in points}
+    absent = [place for place, name in enumerate(names) if name not in points]
+    return points, {names[place]: located.reasons.get(place, NO_FACE) for place in absent}
 
 
 def _write_people(path: Path, images: FileFaces, plan: PackPlan) -> None:
@@ -181,18 +182,16 @@ def _write_people(path: Path, images: FileFaces, plan: PackPlan) -> None:
     write_whole(path, text.getvalue())
 
 
-def _listed_points(images: FileFaces, path: str | Path) -> dict[str, torch.Tensor]:
-    """Return the points of each image that a file has some of, by its path.
+def _listed_points(images: FileFaces, path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Return the points of each image that a file has some of, and why it has none of others, by path.
 
     Raises:
         ValueError: if two faces of one are listed, of which a pack can hold but one, or they are those of another
             picture.
     """
-    listed = points_by_name(path)
     names = [images.paths[place] for place in range(len(images))]
-    listed.check(names, lambda name: Path(images.root) / name)
-    keys = {name: listed.key_of(name) for name in names}
-    return {name: torch.from_numpy(listed[key]) for name, key in keys.items() if key is not None}
+    found = listed_points(points_by_name(path), names, lambda name: Path(images.root) / name)
+    return {name: torch.from_numpy(five) for name, five in found.items()}, found.reasons
 
 
 def _digest_of(points: Mapping[str, torch.Tensor]) -> str:

@@ -129,5 +129,5 @@ def test_a_face_without_places_costs_itself_and_not_its_list(odd: float, caplog:
     points = torch.stack([GOOD, torch.full((5, 2), odd, dtype=torch.float64), GOOD, GOOD])
     reasons = refusals(points, picture=(260, 260))
     assert [reason is None for reason in reasons] == [True, False, True, True]
-    check_listed_points(points, ["a", "b", "c", "d"], source="points.csv")
+    check_listed_points(points, ["a", "b", "c", "d"], source=f"points of {odd}")
     assert "b: the points are not finite or all in one place" in caplog.text

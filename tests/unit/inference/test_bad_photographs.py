@@ -13,16 +13,20 @@ import torch
 from PIL import Image
 
 import transface
+from transface.__main__ import main
 from transface.images import faces as faces_home
 from transface.images.alignment import template_points
 from transface.images.detection import Faces, no_faces, sorted_faces
+from transface.images.detectors import locating
 from transface.images.files import list_images
 from transface.inference import face_model as face_model_home
 from transface.inference.face_model import FaceModel
 from transface.inference.folders import align_folder as align_home
 from transface.inference.folders import folder_embedding as embedding_home
 from transface.inference.folders.align_folder import align_folder
+from transface.inference.folders.embeddings_file import read_embeddings
 from transface.inference.folders.folder_embedding import embed_folder
+from transface.inference.publishing import publish
 
 SIDE = 60
 
@@ -51,8 +55,9 @@ class BrightSquares:
 
 
 @pytest.fixture(autouse=True)
-def _detector(monkeypatch: pytest.MonkeyPatch) -> None:
-    for home in (faces_home, face_model_home, align_home, embedding_home):
+def _detector(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.setenv("TRANSFACE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    for home in (faces_home, face_model_home, align_home, embedding_home, locating):
         monkeypatch.setattr(home, "open_detector", lambda *_, **__: BrightSquares())
 
 
@@ -128,3 +133,65 @@ def test_points_outside_and_exchanged_eyes_are_refused_by_name(small_model: Face
         small_model.embed(picture, points=good + torch.tensor([500.0, 0.0]))
     with pytest.raises(ValueError, match=r"exchanged|swapped|left and right"):
         small_model.embed(picture, points=good[[1, 0, 2, 4, 3]])
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Two people's photographs, of which one has no face, one two of a size, and one is a web page."""
+    scenes = {"ann/0": [(10, 10)], "ann/1": [], "bob/0": [(10, 10), (170, 90)], "bob/1": [(90, 90)]}
+    for name, places in scenes.items():
+        path = tmp_path / "mixed" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(scene(places)).save(path)
+    (tmp_path / "mixed" / "bob" / "2.png").write_text("<html>404</html>")
+    return tmp_path / "mixed"
+
+
+def test_what_align_found_in_no_picture_is_a_counted_skip_of_the_others(
+    mixed: Path, small_model: FaceModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    align_folder(mixed, tmp_path / "aligned", "any")
+    model, table = str(tmp_path / "model"), tmp_path / "aligned" / "faces.csv"
+    publish(small_model, model)
+    embed = ["embed", f"checkpoint={model}", f"images={mixed}", f"points={table}"]
+    assert main([*embed, f"output={tmp_path}/a.npz"]) == 2
+    assert f"{table} has no points of ann/1.png: no face was found" in capsys.readouterr().err
+    assert main([*embed, f"output={tmp_path}/b.npz", "unreadable=skip"]) == 0
+    found = read_embeddings(tmp_path / "b.npz")
+    assert found.names.tolist() == ["ann/0.png", "bob/0.png", "bob/1.png"]
+    assert found.skipped.tolist() == ["ann/1.png", "bob/2.png"]
+    capsys.readouterr()
+    assert main(["predict", str(mixed), f"checkpoint={model}", f"points={table}"]) == 1
+    said = capsys.readouterr()
+    assert "ann/1.png: no face was found" in said.out + said.err
+    pair = [str(mixed / "ann" / "0.png"), str(mixed / "ann" / "1.png")]
+    assert main(["compare", *pair, f"checkpoint={model}", f"points={table}"]) == 2
+    assert "ann/1.png: no face was found" in capsys.readouterr().err
+    pack = ["pack", "from-folder", str(mixed), str(tmp_path / "pack"), "--points", str(table)]
+    assert main(pack) == 2
+    assert "no face was found" in capsys.readouterr().err
+    assert main([*pack, "--skip-bad"]) == 0
+    assert "3 images of 2 identities" in capsys.readouterr().out
+
+
+def test_one_of_several_faces_is_told_wherever_faces_are_located(
+    mixed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["pack", "from-folder", str(mixed), str(tmp_path / "p"), "--detector", "any", "--skip-bad"]) == 0
+    locating.locate_faces([mixed / "bob" / "0.png"], "any")
+    locating.locate_faces([mixed / "bob" / "0.png"], "any")
+    said = [line.getMessage() for line in caplog.records if "one face of several was taken" in line.getMessage()]
+    assert [line.split(" pictures")[0] for line in said] == ["1 of 5", "1 of 1"]
+
+
+def test_the_middle_is_taken_of_pictures_without_a_face_and_not_of_what_is_no_picture(mixed: Path) -> None:
+    paths = sorted(mixed.rglob("*.png"))
+    for _ in range(2):  # looked for, and kept
+        with pytest.raises(ValueError, match=r"1 of 5 pictures cannot be read, mend or remove them: image .*2.png"):
+            locating.found_points(paths, "any", missing="center")
+        with pytest.raises(ValueError, match=r"2 of 5 pictures have no face .*middle of those that can be read, the o"):
+            locating.found_points(paths, "any")
+    points = locating.found_points(paths[:-1], "any", missing="center")
+    assert np.isnan(points[:, 0, 0]).tolist() == [False, True, False, False]
+    with pytest.raises(ValueError, match=r"1 of 4 pictures have no face to take: .*1.png: no face was found; missing="):
+        locating.found_points(paths[:-1], "any")

@@ -217,7 +217,7 @@ def points_for(points: Any, names: list[str], picture_of: Callable[[str], Any]) 
     for name in names:
         key = points.key_of(name)
         if key is None:
-            raise UserError(f"there are no points for {name}")
+            raise UserError(points.reason_for(name) or f"there are no points for {name}")
         found.append(points[key])
     return found
 
@@ -229,14 +229,12 @@ def points_by_picture(points: Any, listed: Any) -> Any:
     Raises:
         ValueError: if the points of an image are those of another one.
     """
-    from transface.images.user_points import ListedPoints
+    from transface.images.user_points import ListedPoints, listed_points
 
     if points is None:
         return None
     if isinstance(points, ListedPoints):
-        points.check(listed.names, listed.picture)
-        keys = {name: points.key_of(name) for name in listed.names}
-        return {name: points[key] for name, key in keys.items() if key is not None}
+        return listed_points(points, listed.names, listed.picture)
     return dict(zip(listed.names, points_for(points, listed.names, listed.picture), strict=True))
 
 

@@ -109,6 +109,11 @@ def one_picture_notes(scores: NDArray[np.floating[Any]], pairs: PairList, names:
     return tuple(found)
 
 
+def too_few_pairs(num_pairs: int, fewest: int) -> str:
+    """Return what is to be said where there is no accuracy."""
+    return f"accuracy, AUC and EER are left out: {NUM_FOLDS} folds need {fewest} pairs, there are {num_pairs}"
+
+
 class OwnBenchmark(NamedTuple):
     """What is scored: unit features (T, E), people (T,), the first image (T,) of each in the source, names of the
     images.
@@ -168,7 +173,10 @@ def evaluate_all_pairs(
     firsts = [benchmark.names[place] for place in benchmark.first_image.tolist()]
     notes = one_picture_notes(scores, pairs, firsts)
     result = dataclasses.replace(result, warnings=(*notes, *result.warnings))
-    if not measures or len(chosen) == len(scores):
+    if not measures:
+        few = too_few_pairs(len(chosen), 2 * NUM_FOLDS)
+        return dataclasses.replace(result, warnings=(few, *result.warnings))
+    if len(chosen) == len(scores):
         return result
     said = (
         f"accuracy, AUC and EER are of {len(chosen):,} of the {len(scores):,} pairs: as many genuine as impostor ones,"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
@@ -22,7 +23,11 @@ from transface.evaluation.recognition.pair_results import (
 from transface.evaluation.recognition.template_pooling import IjbMode, parse_modes, pool_templates, rows_of, score_pairs
 from transface.evaluation.results import Result, hash_samples
 from transface.images.aligned_sources import AlignedFaces
+from transface.images.alignment_check import check_listed_points
+from transface.images.sources import header_sizes
 from transface.metrics.tar_at_far import IJB_FARS
+
+FACES_CHECKED = 1024  # before any is embedded
 
 
 class IjbVerification:
@@ -109,7 +114,15 @@ class IjbVerification:
 
 def faces_of(protocol: TemplateSet) -> AlignedFaces:
     """Return the images of a template protocol as faces to embed."""
-    return AlignedFaces(protocol.name, [protocol.image_folder / image for image in protocol.images], protocol.landmarks)
+    paths = [protocol.image_folder / image for image in protocol.images]
+    some = slice(None, None, max(1, len(paths) // FACES_CHECKED))
+    check_listed_points(
+        torch.from_numpy(protocol.landmarks[some]),
+        protocol.images[some],
+        source=protocol.name,
+        sizes=torch.from_numpy(header_sizes(paths[some])),
+    )
+    return AlignedFaces(protocol.name, paths, protocol.landmarks)
 
 
 def pool_mode(embeddings: FaceEmbeddings, protocol: TemplateSet, mode: IjbMode) -> Any:

@@ -24,15 +24,14 @@ from transface.images.aligned_sources import AlignedFaces
 from transface.images.alignment_check import check_listed_points
 from transface.images.detection import Policy
 from transface.images.detectors.locating import Missing, found_points
-from transface.images.files import below, list_images
+from transface.images.files import below, list_images, log_unread
 from transface.images.fit import Fit
-from transface.images.sources import FaceFiles, FaceSource
+from transface.images.sources import FaceFiles, FaceSource, header_sizes
 from transface.told_once import warn_once
 
 log = logging.getLogger(__name__)
 
 POINT_COLUMNS = tuple(f"{axis}{number}" for number in range(1, 6) for axis in "xy")
-FOLDS = 10
 
 
 class Finding(NamedTuple):
@@ -100,7 +99,9 @@ def list_people(
         ValueError: if an image lies beside the people's folders, these are parts of a data set (train, val), or there
             are no genuine or no impostor pairs.
     """
-    paths = list_images(root).paths
+    listed = list_images(root)
+    log_unread(root, listed.unread)
+    paths = listed.paths
     loose = [path for path in paths if path.parent == root]
     if loose:
         raise ValueError(f"{loose[0]} belongs to nobody: {root} should hold a folder for each person, images inside")
@@ -251,8 +252,6 @@ def _listed_pairs(
 ) -> ListedPairs:
     is_same = np.array([_flag(value, file, row) for row, value in enumerate(table.column("is_same"), start=2)])
     require_both_classes(is_same, f"the pairs of {file}")
-    if len(is_same) < FOLDS:
-        raise ValueError(f"{file} has {len(is_same)} pairs: an accuracy over {FOLDS} folds needs at least {FOLDS}")
     subjects = None
     if {"subject1", "subject2"} <= table.columns:
         people = np.array([labels_of(table, "subject1", file), labels_of(table, "subject2", file)]).T
@@ -260,6 +259,7 @@ def _listed_pairs(
         _require_agreement(subjects, is_same, file)
     sides = np.array([table.column("image1"), table.column("image2")]).T
     tell_same_images(sides.tolist(), file)
+    _require_one_answer(sides, is_same, file)
     names, indices = np.unique(sides, return_inverse=True)
     source = _source(name, [root / image for image in names], root=root, fit=fit, finding=finding)
     return ListedPairs(indices.reshape(-1, 2), is_same, subjects, names.tolist(), source)
@@ -298,8 +298,6 @@ def _listed_pairs_txt(file: Path, *, root: Path, name: str, fit: Fit, finding: F
     """
     sides, is_same = read_pairs_txt(file, root)
     require_both_classes(is_same, f"the pairs of {file}")
-    if len(is_same) < FOLDS:
-        raise ValueError(f"{file} has {len(is_same)} pairs: an accuracy over {FOLDS} folds needs at least {FOLDS}")
     names, indices = np.unique(np.array(sides), return_inverse=True)
     people = np.array([[Path(side).parts[0] for side in pair] for pair in sides])
     subjects = np.unique(people, return_inverse=True)[1].reshape(-1, 2).astype(np.int32)
@@ -327,7 +325,8 @@ def _source(
     if landmarks is not None:
         if fit != "refuse":
             warn_once(log, "%s: faces are cut out by their points, fit=%s is of no effect", name, fit)
-        check_listed_points(torch.from_numpy(landmarks), [str(path) for path in paths], source=name)
+        sizes = torch.from_numpy(header_sizes(paths))
+        check_listed_points(torch.from_numpy(landmarks), [str(path) for path in paths], source=name, sizes=sizes)
         return AlignedFaces(name, paths, landmarks)
     if finding.detector is not None:
         return AlignedFaces(
@@ -354,6 +353,18 @@ def _numbers(table: Table, columns: Sequence[str], path: Path) -> NDArray[np.flo
             raise ValueError(f"{path}, line {number}: points must be finite numbers, got {values}")
         found.append(values)
     return np.array(found, np.float32)
+
+
+def _require_one_answer(sides: NDArray[np.str_], is_same: NDArray[np.bool_], path: Path) -> None:
+    """Raise ValueError for a pair that is listed again, in either order, with the other answer."""
+    first: dict[tuple[str, ...], int] = {}
+    for place, pair in enumerate(sides.tolist()):
+        before = first.setdefault(tuple(sorted(pair)), place)
+        if is_same[before] != is_same[place]:
+            raise ValueError(
+                f"{path}, line {place + 2}: {pair[0]} and {pair[1]} are {'' if is_same[place] else 'not '}one person"
+                f" here, and line {before + 2} says otherwise"
+            )
 
 
 def _require_agreement(subjects: NDArray[np.int32], is_same: NDArray[np.bool_], path: Path) -> None:

@@ -9,10 +9,12 @@ import numpy as np
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.all_pairs import (
+    NUM_FOLDS,
     OwnBenchmark,
     PairList,
     evaluate_all_pairs,
     one_picture_notes,
+    too_few_pairs,
 )
 from transface.evaluation.recognition.own_lists import (
     Finding,
@@ -197,10 +199,12 @@ class PairsCsv:
     def _evaluate_pairs(self, listed: ListedPairs, embedder: Embedder, settings: IntervalSettings) -> Result:
         unit = embed_fitted(embedder, listed.source).unit(flip=self.flip)
         distances = pair_distances(unit[listed.indices.ravel()])
-        try:
-            verified = verify_distances(distances, listed.is_same)
-        except ValueError as error:
-            raise ValueError(f"{self.file}: {error}") from error
+        verified = None
+        if len(listed.is_same) >= NUM_FOLDS:
+            try:
+                verified = verify_distances(distances, listed.is_same, num_folds=NUM_FOLDS)
+            except ValueError as error:
+                raise ValueError(f"{self.file}: {error}") from error
         num_bootstraps = settings.num_bootstraps if settings.detailed else 0
         scores = 1 - distances / 2
         result = pair_result(
@@ -210,15 +214,18 @@ class PairsCsv:
             name=self.names[0],
             mode=self._mode,
             images=PairImages(listed.indices, listed.names, listed.source),
-            measures=accuracy_measures(
-                verified, num_bootstraps=num_bootstraps, seed=self.seed, subjects=listed.subjects
-            ),
-            counts={"folds": len(verified.fold_accuracies), "images": len(listed.names)},
+            measures=()
+            if verified is None
+            else accuracy_measures(verified, num_bootstraps=num_bootstraps, seed=self.seed, subjects=listed.subjects),
+            counts={"folds": 0 if verified is None else NUM_FOLDS, "images": len(listed.names)},
             samples_hash=hash_samples(listed.indices, listed.is_same, names=listed.names) if settings.detailed else "",
-            arrays={"correct": verified.correct, "folds": fold_of_each_pair(len(listed.is_same))},
+            arrays={}
+            if verified is None
+            else {"correct": verified.correct, "folds": fold_of_each_pair(len(listed.is_same), NUM_FOLDS)},
         )
+        few = (too_few_pairs(len(listed.is_same), NUM_FOLDS),) if verified is None else ()
         notes = one_picture_notes(scores, PairList(listed.indices, listed.is_same), listed.names)
-        return dataclasses.replace(result, warnings=(*notes, *result.warnings))
+        return dataclasses.replace(result, warnings=(*few, *notes, *result.warnings))
 
     def _evaluate_templates(self, listed: ListedTemplates, embedder: Embedder, settings: IntervalSettings) -> Result:
         found = embed_fitted(embedder, listed.source)

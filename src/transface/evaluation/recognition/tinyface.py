@@ -11,7 +11,7 @@ from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.protocol import check_settings
 from transface.evaluation.recognition.search_results import measure_searches
 from transface.evaluation.results import Result
-from transface.images.files import list_images
+from transface.images.files import list_images, log_unread
 from transface.images.sources import FaceFiles
 from transface.metrics.identification import search
 
@@ -64,8 +64,10 @@ class TinyFace:
 
     def _list(self) -> TinyFaceLists:
         root = self.root / "Testing_Set" if (self.root / "Testing_Set").is_dir() else self.root
-        probes, mates = list_images(root / "Probe").paths, list_images(root / "Gallery_Match").paths
-        distractors = list_images(root / "Gallery_Distractor").paths
+        listed = [list_images(root / folder) for folder in ("Probe", "Gallery_Match", "Gallery_Distractor")]
+        for one in listed:
+            log_unread(one.root, one.unread)
+        probes, mates, distractors = (one.paths for one in listed)
         people = np.array([person_of(path) for path in (*probes, *mates)] + [DISTRACTOR] * len(distractors))
         if not np.isin(people[: len(probes)], people[len(probes) :]).any():
             raise ValueError(

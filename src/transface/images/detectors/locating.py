@@ -22,9 +22,11 @@ from transface.images.detectors.opening import open_detector
 from transface.images.faces import find_in_files
 from transface.images.sources import hash_files
 from transface.progress import SECONDS_BETWEEN_NOTES, working
+from transface.told_once import warn_once
 
 log = logging.getLogger(__name__)
 NAMED = 5
+FORM = 2  # of what is kept
 Missing = Literal["refuse", "center"]
 
 
@@ -34,10 +36,12 @@ class Located(NamedTuple):
     Attributes:
         points: (M, 5, 2) float32, NaN where none was found.
         reasons: why there is none, or what is to be said of it, by the place of the file.
+        unread: the places of files that hold no picture that can be read.
     """
 
     points: NDArray[np.float32]
     reasons: dict[int, str]
+    unread: list[int]
 
 
 def locate_faces(
@@ -49,19 +53,35 @@ def locate_faces(
     clock: Callable[[], float] = time.monotonic,
 ) -> Located:
     """Return the points of one face of each file, found by a detector or kept from before; a search that was stopped
-    resumes where it was, half a minute before the stop at most.
+    resumes where it was, half a minute before the stop at most. Faces that were taken of several are told once.
     """
+    located = _located(paths, detector, take=take, num_threads=num_threads, clock=clock)
+    doubtful = [place for place in located.reasons if not np.isnan(located.points[place]).any()]
+    if doubtful:
+        first = f"{paths[doubtful[0]]}: {located.reasons[doubtful[0]]}"
+        warn_once(log, "%d of %d pictures: one face of several was taken; %s", len(doubtful), len(paths), first)
+    return located
+
+
+def _located(
+    paths: Sequence[str | Path],
+    detector: str,
+    *,
+    take: Policy,
+    num_threads: int | None,
+    clock: Callable[[], float],
+) -> Located:
     if take not in POLICIES or take == "all":
         raise ValueError(f"one face a picture is taken: faces must be largest, central, score or only, got {take!r}")
     names = [str(path) for path in paths]
     opened = open_detector(detector)
-    key = hashlib.sha256(json.dumps([opened.name, take, hash_files(names)]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([FORM, opened.name, take, hash_files(names)]).encode()).hexdigest()[:32]
     kept = cache_folder() / "faces" / f"{key}.npz"
     if kept.is_file():
         return _read(kept)[0]
     unfinished = kept.with_suffix(".partial")
     located, done = _read(unfinished) if unfinished.is_file() else (_nothing_located(len(names)), 0)
-    points, reasons = located
+    points, reasons, unread = located
     threads = num_threads or os.cpu_count() or 1
     noted = clock()
     found_faces = find_in_files(lambda: open_detector(detector), names[done:], num_threads=threads, take=take)
@@ -72,6 +92,8 @@ def locate_faces(
                 points[place] = found.faces[0].points
             if found.reason is not None:
                 reasons[place] = found.reason
+            if not found.is_read:
+                unread.append(place)
             advance(1)
             if clock() - noted >= SECONDS_BETWEEN_NOTES:
                 _write(unfinished, located, place + 1)
@@ -82,19 +104,25 @@ def locate_faces(
 
 
 def _nothing_located(num_files: int) -> Located:
-    return Located(np.full((num_files, 5, 2), np.nan, np.float32), {})
+    return Located(np.full((num_files, 5, 2), np.nan, np.float32), {}, [])
 
 
 def _read(path: Path) -> tuple[Located, int]:
     """Return what is kept, and of how many files from the front."""
     with np.load(path, allow_pickle=False) as stored:
         reasons = {int(place): text for place, text in json.loads(str(stored["reasons"])).items()}
-        return Located(stored["points"], reasons), int(stored["done"]) if "done" in stored else len(stored["points"])
+        return Located(stored["points"], reasons, stored["unread"].tolist()), int(stored["done"])
 
 
 def _write(path: Path, located: Located, done: int) -> None:
     with writing_file(path) as file:
-        np.savez(file, points=located.points, reasons=np.array(json.dumps(located.reasons)), done=np.array(done))
+        np.savez(
+            file,
+            points=located.points,
+            reasons=np.array(json.dumps(located.reasons)),
+            unread=np.array(located.unread, np.int64),
+            done=np.array(done),
+        )
 
 
 def found_points(
@@ -103,22 +131,33 @@ def found_points(
     """Return the points (M, 5, 2) of one face of each file; NaN where none was found and `missing` is "center".
 
     Raises:
-        ValueError: for files without a face, with their number and the first few, if `missing` is "refuse".
+        ValueError: for files that cannot be read, and for those without a face if `missing` is "refuse", with their
+            number and the first few.
     """
     if missing not in ("refuse", "center"):
         raise ValueError(f"missing must be 'refuse' or 'center', got {missing!r}")
     located = locate_faces(paths, detector, take=take)
     absent = np.flatnonzero(np.isnan(located.points[:, 0, 0])).tolist()
-    some = "; ".join(f"{paths[place]}: {located.reasons.get(place, 'no face was found')}" for place in absent[:NAMED])
-    if absent and missing == "refuse":
+    told = absent if missing == "refuse" else located.unread
+    some = "; ".join(_sentence(paths[place], located.reasons.get(place)) for place in (told or absent)[:NAMED])
+    if told and len(told) == len(located.unread):
+        raise ValueError(f"{len(told)} of {len(paths)} pictures cannot be read, mend or remove them: {some}")
+    if told:
+        which = (
+            "the middle of those that can be read, the others want mending"
+            if located.unread
+            else "their middle instead"
+        )
         raise ValueError(
-            f"{len(absent)} of {len(paths)} pictures have no face to take: {some}; missing=center takes their middle"
-            " instead"
+            f"{len(absent)} of {len(paths)} pictures have no face to take: {some}; missing=center takes {which}"
         )
     if absent:
-        log.warning("%d of %d pictures have no face to take, their middle is used: %s", len(absent), len(paths), some)
-    doubtful = [place for place in located.reasons if place not in set(absent)]
-    if doubtful:
-        first = f"{paths[doubtful[0]]}: {located.reasons[doubtful[0]]}"
-        log.warning("%d of %d pictures: one face of several was taken; %s", len(doubtful), len(paths), first)
+        warn_once(
+            log, "%d of %d pictures have no face to take, their middle is used: %s", len(absent), len(paths), some
+        )
     return located.points
+
+
+def _sentence(path: str | Path, reason: str | None) -> str:
+    text = reason or "no face was found"
+    return text if str(path) in text else f"{path}: {text}"

@@ -21,6 +21,7 @@ from transface.images.detectors.opening import open_detector
 from transface.images.files import require_utf8
 from transface.images.fit import Fit, check_fit
 from transface.images.sources import hash_files
+from transface.images.user_points import PointsOfPictures, why_no_points
 from transface.inference.face_model import FaceModel, require_embedding
 from transface.inference.folders.embeddings_file import (
     NamedEmbeddings,
@@ -204,6 +205,10 @@ def _readable_groups(
     """Embed a group at once; where an image in it is bad, one by one, so that it costs itself alone."""
 
     def embed(names: list[str]) -> Any:
+        absent = [name for name in names if points is not None and name not in points]
+        if absent:
+            assert points is not None
+            raise ValueError(why_no_points(points, absent[0]))
         own = None if points is None else np.stack([points[name] for name in names])
         paths = all_pictures(images, names)
         if "quality" in settings:
@@ -228,7 +233,8 @@ def _readable_groups(
 
 
 def _require_points(names: Sequence[str], points: dict[str, NDArray[np.float64]]) -> None:
-    missing = [name for name in names if name not in points]
+    known = points.reasons if isinstance(points, PointsOfPictures) else {}
+    missing = [name for name in names if name not in points and name not in known]
     if missing:
         raise ValueError(f"there are no points for {', '.join(missing[:3])}{' and others' if len(missing) > 3 else ''}")
 

@@ -183,8 +183,6 @@ def test_flags_of_a_column_of_floats_are_read(folder: Path, backbone: Any, tmp_p
         Embedder(backbone, num_workers=0, progress=False)
     )
     assert result.counts["genuine"] == IMAGES
-    with pytest.raises(ValueError, match="has 6 pairs"):
-        PairsCsv(write_csv(tmp_path / "pairs.csv", rows[:6]), root=folder).prepare()
 
 
 def test_a_table_with_numbered_rows_and_a_mark_of_byte_order_is_read(folder: Path, tmp_path: Path) -> None:
@@ -281,3 +279,58 @@ def test_people_of_names_with_accents_are_found_however_these_are_written(tmp_pa
     (tmp_path / "p.csv").write_text("name,person\nJos\u00e9.jpg,a\nJose\u0301.jpg,b\n")
     with pytest.raises(ValueError, match=r"line 3: the person of .* is 'b', and 'a' before"):
         labels_by_name(tmp_path / "p.csv", "name", "person")
+
+
+def test_fewer_pairs_than_folds_have_the_figures_that_are_defined(folder: Path, backbone: Any, tmp_path: Path) -> None:
+    rows = [
+        {"image1": "p0/0.png", "image2": f"p{person}/1.png", "is_same": int(person == 0)} for person in range(PEOPLE)
+    ]
+    file = write_csv(tmp_path / "few.csv", rows)
+    (found,) = PairsCsv(file, root=folder, fars=(0.5,), num_bootstraps=20).evaluate(Embedder(backbone, progress=False))
+    assert {measure.name for measure in found.measures} == {"tar@far=5e-01/nearest", "tar@far=5e-01/strict"}
+    assert found.warnings[0] == "accuracy, AUC and EER are left out: 10 folds need 10 pairs, there are 8"
+    people = tmp_path / "two"
+    for name in ("p0", "p1"):
+        shutil.copytree(folder / name, people / name)
+    for image in (people / "p1").glob("[123].png"):
+        image.unlink()
+    (found,) = PeopleFolder(people, num_bootstraps=20).evaluate(Embedder(backbone, progress=False))
+    assert found.warnings[0] == "accuracy, AUC and EER are left out: 10 folds need 20 pairs, there are 8"
+
+
+def test_a_pair_with_two_answers_is_refused(folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {"image1": "p0/0.png", "image2": "p0/1.png", "is_same": 1},
+        {"image1": "p0/0.png", "image2": "p1/1.png", "is_same": 0},
+        {"image1": "p0/1.png", "image2": "p0/0.png", "is_same": 0},
+    ]
+    file = write_csv(tmp_path / "pairs.csv", rows)
+    with pytest.raises(ValueError, match=r"line 4: p0/1.png and p0/0.png are not one person here, and line 2 says oth"):
+        PairsCsv(file, root=folder).prepare()
+
+
+def test_points_outside_the_pictures_are_told_before_anything_is_embedded(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    columns = [f"{axis}{number}" for number in range(1, 6) for axis in "xy"]
+
+    def table(num_outside: int) -> Path:
+        rows = []
+        for place, row in enumerate(images_of(folder)):
+            points = template_points() + (0 if place >= num_outside else 500)
+            rows.append({**row, **dict(zip(columns, points.flatten().tolist(), strict=True))})
+        return write_csv(tmp_path / f"{num_outside}.csv", rows)
+
+    PairsCsv(table(0), root=folder).prepare()
+    assert not caplog.text
+    PairsCsv(table(1), root=folder).prepare()
+    assert "the points of 1 of 32 faces look wrong" in caplog.text
+    assert "p0/0.png: 100% of the face lies outside the picture" in caplog.text
+    with pytest.raises(ValueError, match=r"the points of 32 of 32 faces cannot be right; .*outside the picture"):
+        PairsCsv(table(32), root=folder).prepare()
+
+
+def test_pictures_of_kinds_that_are_not_read_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "p0" / "moving.gif").write_bytes(b"GIF89a")
+    PeopleFolder(folder).prepare()
+    assert "left out, because their kind is not read (GIF, HEIC, ...): 1, p0/moving.gif the first" in caplog.text

@@ -149,7 +149,8 @@ def test_a_photograph_without_a_face_is_named(folder: Path, small_model: FaceMod
 
 def test_evaluation_finds_faces_once_and_says_where_there_are_none(folder: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"2 of 12 pictures have no face to take: .*1\.png: no face was found; .*missing=center"
+        ValueError,
+        match=r"2 of 12 pictures have no face to take: .*1\.png: no face was found; .*missing=center takes the middle",
     ):
         list_people(folder, name="mine", fit="refuse", finding=Finding("any"))
     (folder / "c" / "3.png").unlink()
