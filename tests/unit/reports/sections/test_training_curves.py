@@ -149,10 +149,10 @@ def test_the_measure_of_the_monitor_is_shown_in_its_unit(tmp_path: Path, make_re
     traces = read_traces(tmp_path / "m.csv")
     mae = make_result(measures=(Measure("mae", 7.5, unit="years", better="lower"),))
     measure = validated_by(Run("a", results=(mae,), config={"monitor": "val/mean/mae"}))
-    assert measure == ("mae", "years")
+    assert measure == ("mae", "years", ())
     assert validations_of(traces, measure)["faces"].values.tolist() == [9.5, 7.5]
     (axes,) = training_figures(traces, measure=measure)["mae"].axes
     assert axes.get_ylabel() == "validation mae, years"
     assert axes.lines[0].get_ydata().tolist() == [9.5, 7.5]
-    assert validated_by(Run("b")) == ("accuracy", "rate")
+    assert validated_by(Run("b")) == ("accuracy", "rate", ())
     assert validated_by(Run("b", config={"monitor": "val/points/mean/nme"})) == ("nme", "")
