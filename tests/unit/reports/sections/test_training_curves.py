@@ -155,4 +155,4 @@ def test_the_measure_of_the_monitor_is_shown_in_its_unit(tmp_path: Path, make_re
     assert axes.get_ylabel() == "validation mae, years"
     assert axes.lines[0].get_ydata().tolist() == [9.5, 7.5]
     assert validated_by(Run("b")) == ("accuracy", "rate", ())
-    assert validated_by(Run("b", config={"monitor": "val/points/mean/nme"})) == ("nme", "")
+    assert validated_by(Run("b", config={"monitor": "val/points/mean/nme"})) == ("nme", "", ())
