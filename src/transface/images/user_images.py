@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeGuard
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from transface.images.decoding import ImageError, decode_image, decode_images, pixels_of
@@ -36,8 +36,8 @@ def batches_of_faces(
     needed.
 
     Args:
-        images: one or many of: path, encoded bytes, PIL image, array or tensor (H, W, 3) or (3, H, W); or an array of
-            all (N, ...). uint8 arrays are in 0..255, float ones in [-1, 1].
+        images: one or many of: path, encoded bytes, PIL image (upright as its EXIF says, like a file), array or tensor
+            (H, W, 3) or (3, H, W); or an array of all (N, ...). uint8 arrays are in 0..255, float ones in [-1, 1].
         size: (H, W) the faces must have.
         colours: the order of the channels in arrays and tensors; files and PIL images know their own.
         fit: what to do with a face of another size, see `images.fit`; no alignment is done.
@@ -95,7 +95,7 @@ def read_picture(image: Any, *, colours: Colours = "rgb", name: str = "the image
     if encoded is not None:
         return _decode_one(encoded, name=_name(image, name))
     if isinstance(image, Image.Image):
-        return pixels_of(image)
+        return pixels_of(ImageOps.exif_transpose(image))  # Pillow opens a file as it is stored
     pictures = as_pictures(image, colours=colours, name=name)
     if len(pictures) != 1:
         raise ValueError(f"{name} must be one image, got an array of {len(pictures)}")

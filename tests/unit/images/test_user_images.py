@@ -1,15 +1,17 @@
 """Float pixels are held against [-1, 1] at the door, with points and without."""
 
+import io
 import warnings
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from transface.images.alignment import template_points
-from transface.images.user_images import as_pictures, batches_of_faces
+from transface.images.user_images import as_pictures, batches_of_faces, read_picture
 from transface.images.user_points import aligned_batches
 
 
@@ -48,3 +50,17 @@ def test_uint8_and_floats_that_go_below_zero_are_not_warned_of(read: Callable) -
         read((unit_range() * 255).astype(np.uint8))
         as_pictures(np.full((112, 112, 3), 0.5, np.float32))  # a plain picture says nothing
         as_pictures(np.empty((0, 112, 112, 3), np.float32))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("turned", [1, 2, 3, 6, 8])
+def test_a_picture_opened_by_pillow_is_upright_like_its_file(kind: str, turned: int) -> None:
+    exif, stream = Image.Exif(), io.BytesIO()
+    exif[0x0112] = turned
+    noise = np.random.default_rng(1).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(stream, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    by_bytes, by_pillow = read_picture(stream.getvalue()), read_picture(Image.open(stream))
+    assert by_pillow.shape == by_bytes.shape
+    assert (by_pillow.float() - by_bytes.float()).abs().max() <= (2 if kind == "JPEG" else 0)
+    once = ImageOps.exif_transpose(Image.open(stream))
+    assert torch.equal(read_picture(once), by_pillow)  # already upright: not turned again
