@@ -61,7 +61,11 @@ class Canvases:
         images, points, regions = (torch.stack(list(one)) for one in zip(*parts, strict=True))
         count = len(parts)
         targets = CanvasTargets(
-            points, regions, torch.full((count,), float(self.dense.warp)), torch.full((count,), self.side)
+            points,
+            regions,
+            torch.full((count,), float(self.dense.warp)),
+            torch.full((count,), self.side),
+            torch.full((count,), float(self.dense.scale)),
         )
         return FaceBatch(images, targets, torch.tensor([int(index) for index in indices], dtype=torch.int64))
 

@@ -74,12 +74,14 @@ class CanvasTargets(NamedTuple):
         regions: (B, C, C) uint8 numbers of regions, or (B, 0, 0) where points are known.
         warp: (B,) share of the sides that the tanh warp of the crop bends; 0: none.
         side: (B,) sides in pixels of the crop in the middle of the canvas.
+        scale: (B,) of the face in its crop; 1 fills it with the box.
     """
 
     points: Any
     regions: Any
     warp: Any
     side: Any
+    scale: Any
 
 
 def mirrored_points(points: torch.Tensor, width: int) -> torch.Tensor:

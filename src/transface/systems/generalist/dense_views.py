@@ -119,7 +119,9 @@ class DenseViews:
             flipped = draw_mirrored(images, generator, probability=self.flip_probability)
             images = mirror(images, flipped)
             targets = targets_where(flipped, mirrored_canvases(targets, images.shape[-1], task.names), targets)
-        movement = draw_movement(len(batch.images), generator, kind=task.kind, strength=self.strength)
+        movement = draw_movement(
+            len(batch.images), generator, kind=task.kind, strength=self.strength, scale=targets.scale
+        )
         view = apply_movement(images, targets, movement, dtype=dtype)
         if not self.light:
             return view
@@ -145,9 +147,14 @@ def mirrored_canvases(targets: CanvasTargets, width: int, names: tuple[str, ...]
     return targets._replace(regions=mirrored_regions(targets.regions, names))
 
 
-def draw_movement(count: int, generator: torch.Generator, *, kind: str, strength: float = 1.0) -> Movement:
+def draw_movement(
+    count: int, generator: torch.Generator, *, kind: str, strength: float = 1.0, scale: Tensor | float = 0.8
+) -> Movement:
     """Return the movements published for a kind of task: landmarks 5 %, 10 degrees, scale +-0.1 of the box; parsing
     1 %, 18 degrees and 0.1 of deviation.
+
+    Args:
+        scale: (B,) or one for all: of the face in the crop that is moved: 0.8 of 300W, COFW and WFLW, 1.0 of AFLW.
     """
     device = generator.device
 
@@ -155,8 +162,10 @@ def draw_movement(count: int, generator: torch.Generator, *, kind: str, strength
         return torch.rand(count, *shape, generator=generator, device=device) * 2 - 1
 
     if kind == "landmarks":
-        # The crop has the face at 0.8 already: a scale of 0.8 +- 0.1 is a further factor of 1 +- 0.125.
-        return Movement(0.05 * strength * even(2), 0.174 * strength * even(), 1 + 0.125 * strength * even())
+        # The crop has the face at its scale already: 0.8 +- 0.1 is a further factor of 1 +- 0.125.
+        shift, radians = 0.05 * strength * even(2), 0.174 * strength * even()
+        reach = 0.1 / torch.as_tensor(scale, dtype=torch.float32).to(device)
+        return Movement(shift, radians, 1 + reach * strength * even())
     turned, scaled = torch.randn(2, count, generator=generator, device=device)
     return Movement(0.01 * strength * even(2), 0.314 * strength * turned, (1 + 0.1 * strength * scaled).clamp_min(0.5))
 

@@ -104,7 +104,7 @@ def test_the_settings_of_dense_losses_reach_them() -> None:
     tasks = (PARTS, Task("points", "landmarks", 5))
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (2, 3, 24, 24), generator=draw, dtype=torch.uint8)
-    facts = torch.zeros(2), torch.full((2,), 16)
+    facts = torch.zeros(2), torch.full((2,), 16), torch.ones(2)
     regions = (torch.rand(2, 24, 24, generator=draw) ** 4 * 3).to(torch.uint8)
     points = torch.rand(2, 5, 2, generator=draw) * 16 + 4
     batch = {

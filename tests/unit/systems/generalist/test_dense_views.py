@@ -33,7 +33,9 @@ def dots(points: torch.Tensor) -> torch.Tensor:
 def targets(points: torch.Tensor, warp: float = 0.0) -> CanvasTargets:
     count = len(points)
     none = torch.zeros(count, 0, 0, dtype=torch.uint8)
-    return CanvasTargets(points, none, torch.full((count,), warp), torch.full((count,), SIDE))
+    return CanvasTargets(
+        points, none, torch.full((count,), warp), torch.full((count,), SIDE), torch.full((count,), 0.8)
+    )
 
 
 def centre_of(view: torch.Tensor) -> torch.Tensor:
@@ -75,7 +77,7 @@ def test_regions_move_with_the_pixels() -> None:
     regions = torch.zeros(1, CANVAS, CANVAS, dtype=torch.uint8)
     regions[:, 20:50, 25:45] = 3
     canvas = (regions[:, None] > 0).expand(-1, 3, -1, -1).to(torch.uint8) * 255
-    own = CanvasTargets(torch.zeros(1, 0, 2), regions, torch.zeros(1), torch.tensor([SIDE]))
+    own = CanvasTargets(torch.zeros(1, 0, 2), regions, torch.zeros(1), torch.tensor([SIDE]), torch.ones(1))
     movement = Movement(torch.tensor([[0.1, 0.0]]), torch.tensor([0.4]), torch.tensor([0.9]))
     view = apply_movement(canvas, own, movement)
     inside = view.targets[0] == 3
@@ -107,7 +109,7 @@ def test_mirrored_views_of_regions_have_the_other_side() -> None:
     canvas = torch.zeros(1, 3, CANVAS, CANVAS, dtype=torch.uint8)
     regions = torch.zeros(1, CANVAS, CANVAS, dtype=torch.uint8)
     regions[:, 20:30, 15:25], regions[:, 50:55, 40:50] = 1, 3
-    own = CanvasTargets(torch.zeros(1, 0, 2), regions, torch.zeros(1), torch.full((1,), SIDE))
+    own = CanvasTargets(torch.zeros(1, 0, 2), regions, torch.zeros(1), torch.full((1,), SIDE), torch.ones(1))
     batch = FaceBatch(canvas, own, torch.arange(1))
     views = [DenseViews(strength=0, light=False, flip_probability=share) for share in (0.0, 1.0)]
     task = Task("parts", "parsing", 4, names=names)
@@ -137,6 +139,16 @@ def test_movements_of_strength_nought_move_nothing() -> None:
     for kind in ("landmarks", "parsing"):
         still = draw_movement(5, torch.Generator().manual_seed(0), kind=kind, strength=0.0)
         assert float(still.shift.abs().max() + still.radians.abs().max() + (still.scale - 1).abs().max()) == 0
+
+
+def test_the_scale_of_a_crop_moves_by_a_tenth_of_the_box_whatever_the_set() -> None:
+    """Published: U(0.7, 0.9) of 300W, COFW and WFLW, U(0.9, 1.1) of AFLW."""
+    scales = torch.tensor([0.8, 1.0]).repeat(2000)
+    drawn = draw_movement(4000, torch.Generator().manual_seed(0), kind="landmarks", scale=scales)
+    for scale in (0.8, 1.0):
+        own = (drawn.scale * scales)[scales == scale]
+        assert float(own.min()) == pytest.approx(scale - 0.1, abs=2e-3)
+        assert float(own.max()) == pytest.approx(scale + 0.1, abs=2e-3)
 
 
 def test_a_hidden_rectangle_is_black_and_the_rest_as_it_was() -> None:

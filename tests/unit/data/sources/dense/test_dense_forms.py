@@ -108,6 +108,8 @@ def test_canvases_hold_the_crop_in_their_middle_with_its_points(world: Path) -> 
     crop = CropSource("300w", found, "train").read([0], (32, 32))[0].float()
     assert (batch.images[0, :, 8:40, 8:40].float() - crop).abs().mean() < 1.0
     assert ((batch.labels.points > 0) & (batch.labels.points < 47)).float().mean() > 0.9
+    assert batch.labels.scale.tolist() == [pytest.approx(0.8)] * len(batch.images)
+    assert Canvases(open_dense(world / "aflw"), side=32).__getitems__([0]).labels.scale.tolist() == [1.0]
 
 
 def test_faces_all_of_whose_points_are_seen_are_the_frontal_test_faces_of_aflw(world: Path) -> None:
