@@ -29,7 +29,7 @@ from transface.data.sources.record_list import RecordList
 from transface.packs.check import check_pack
 from transface.synthetic.datasets import make_faces, write_identity_pack
 
-NUM_CASES = 500
+NUM_CASES = 200
 NUM_CASES_SLOW = 10_000
 SECONDS_A_CASE = 20
 MEMORY = 400 << 20  # beyond what the process has at the start; the files have some 40 kB
