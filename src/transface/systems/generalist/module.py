@@ -5,6 +5,7 @@ Shapes: B images of a task, Q outputs of a task.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -39,7 +40,8 @@ class GeneralistModule(TrainingModule):
         augmentation: further changes of the images of age, expression and attributes, (images, generator) -> images.
         dense: makes views of the canvases of landmarks and parsing: (batch, task, generator) -> DenseView; needed
             where there are such tasks.
-        identity_teacher: a frozen network with an embedding that teaches ours on the batches of identity; not saved.
+        identity_teacher: a frozen network with an embedding that teaches ours on the batches of identity, or the path
+            of one (whatever transface.load opens), which `open_models` opens; not saved.
         identity_teacher_weight, identity_teacher_loss: of that term; see losses/embedding_distillation.py.
         heat_weight: of the heat maps' cross-entropy beside the distance of the points; 1 as published.
         region_balance: how much more the pixels of small regions weigh in parsing; 0 as published. See
@@ -63,7 +65,7 @@ class GeneralistModule(TrainingModule):
         balance: Callable[[Sequence[Task]], nn.Module] | None = None,
         augmentation: nn.Module | None = None,
         dense: Callable[..., Any] | None = None,
-        identity_teacher: nn.Module | None = None,
+        identity_teacher: nn.Module | str | Path | None = None,
         identity_teacher_weight: float = 1.0,
         identity_teacher_loss: EmbeddingLoss = "cosine",
         heat_weight: float = 1.0,
@@ -119,9 +121,12 @@ class GeneralistModule(TrainingModule):
         self.encoder_lr_factor = encoder_lr_factor
         self.decay_rule: DecayRule = decay_rule
         self.layer_decay = layer_decay
-        self._teacher = _frozen_teacher(identity_teacher, network)
         self.identity_teacher_weight = identity_teacher_weight
         self.identity_teacher_loss: EmbeddingLoss = identity_teacher_loss
+        self._teacher_path = identity_teacher if isinstance(identity_teacher, str | Path) else None
+        self._teacher: tuple[nn.Module, ...] = ()  # in a tuple: neither trained nor saved
+        if identity_teacher is not None and not isinstance(identity_teacher, str | Path):
+            self._teacher = (self._frozen_teacher(identity_teacher),)
         self.num_trained = train_only(network, trained) if trained else None
         freeze_unreached(network)
         self._frozen = frozen_modules(network) if trained or getattr(network, "second_stage", False) else ()
@@ -148,6 +153,11 @@ class GeneralistModule(TrainingModule):
                 ("identity_teacher_weight", "identity_teacher_loss"), "system.identity_teacher is null"
             )
         return unread
+
+    def open_models(self, open_model: Callable[[str], nn.Module]) -> None:
+        if self._teacher_path is not None and not self._teacher:
+            opened: Any = open_model(str(self._teacher_path))
+            self._teacher = (self._frozen_teacher(getattr(opened, "backbone", opened)),)
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode; parts that are wholly frozen by `trained` or by the second stage stay in eval mode."""
@@ -181,8 +191,10 @@ class GeneralistModule(TrainingModule):
             terms = terms | {"balance": balanced.regulariser}
         if self._teacher:
             own = [task.name for task in self.rows if task.kind == "identity"]
-            student = torch.cat([logits[name] for name in own])
-            terms = terms | {"identity_teacher": self._taught(student, torch.cat([seen[name][0] for name in own]))}
+            student, images, people = (
+                torch.cat(parts) for parts in zip(*((logits[name], *seen[name]) for name in own), strict=True)
+            )
+            terms = terms | {"identity_teacher": self._taught(student, images, people)}
             weights["identity_teacher"] = self.identity_teacher_weight
         return NamedLosses(terms, weights, num_samples=count)
 
@@ -213,13 +225,46 @@ class GeneralistModule(TrainingModule):
             return parsing_loss(logits, targets, region_balance=self.region_balance)
         return TASK_LOSSES[task.kind](logits, targets)
 
-    def _taught(self, student: Tensor, images: Tensor) -> Tensor:
+    def _taught(self, student: Tensor, images: Tensor, people: Tensor) -> Tensor:
         teacher: Any = self._teacher[0]
-        if next(teacher.parameters()).device != self.device:
+        first = next(teacher.parameters(), None)
+        if first is not None and first.device != self.device:
             teacher.to(self.device)
         with torch.no_grad():
-            taught = teacher(images.to(next(teacher.parameters()).dtype)).embedding
-        return embedding_distillation(self.identity_teacher_loss, student, taught.to(student.dtype))
+            taught = teacher(images if first is None else images.to(first.dtype)).embedding
+        return embedding_distillation(self.identity_teacher_loss, student, taught.to(student.dtype), labels=people)
+
+    def _frozen_teacher(self, teacher: nn.Module) -> nn.Module:
+        """Return a teacher, frozen.
+
+        Raises:
+            ValueError: for a teacher without an embedding, of another size than ours where its loss needs one, or of
+                other images than identity's.
+        """
+        own: Any = teacher
+        called = str(self._teacher_path or type(teacher).__name__)
+        kinds = [task for task in self.rows if task.kind == "identity"]
+        if not kinds or "embedding" not in getattr(teacher, "outputs", {}):
+            raise ValueError(
+                f"system.identity_teacher needs an identity task, and a network with an embedding: {called} answers"
+                f" {', '.join(getattr(teacher, 'outputs', ())) or 'nothing by name'}, the tasks are"
+                f" {', '.join(task.name for task in self.rows)}"
+            )
+        if isinstance(teacher, Generalist):  # its embedding alone, at the size at which it looks at faces
+            own = teacher = teacher.answering(["embedding"])
+        size = int(getattr(own, "embedding_size", 0) or kinds[0].num_outputs)
+        if self.identity_teacher_loss != "relational" and size != kinds[0].num_outputs:
+            raise ValueError(
+                f"the teacher {called} has an embedding of {size}, identity of {kinds[0].num_outputs}: give"
+                f" embedding_size={size}, or system.identity_teacher_loss=relational"
+            )
+        sizes = {(task.image_size or self.network.image_size[0],) * 2 for task in kinds}
+        if sizes != {tuple(own.image_size)}:
+            raise ValueError(
+                f"the teacher {called} takes images of {tuple(own.image_size)} pixels, identity is trained at"
+                f" {sorted(sizes)}"
+            )
+        return teacher.eval().requires_grad_(False)
 
     def _log(self, values: Mapping[str, Tensor], batch: Any) -> None:
         if self._fabric is None and self._trainer is not None:
@@ -270,23 +315,3 @@ def freeze_unreached(network: Any) -> None:
     for value in network.parameters():
         if id(value) not in reached:
             value.requires_grad_(False)
-
-
-def _frozen_teacher(teacher: nn.Module | None, network: Any) -> tuple[nn.Module, ...]:
-    """Return a teacher, frozen, in a tuple: no part of a module, so neither its optimizer nor its checkpoints know it.
-
-    Raises:
-        ValueError: for a teacher without an embedding of our size, or of another image size than identity's.
-    """
-    if teacher is None:
-        return ()
-    kinds = [task for task in network.tasks.values() if task.kind == "identity"]
-    if not kinds or "embedding" not in getattr(teacher, "outputs", {}):
-        raise ValueError("an identity teacher needs an identity task, and a network with an embedding")
-    own: Any = teacher
-    sizes = {(task.image_size or network.image_size[0],) * 2 for task in kinds}
-    if sizes != {tuple(own.image_size)}:
-        raise ValueError(
-            f"the teacher takes images of {tuple(own.image_size)} pixels, identity is trained at {sorted(sizes)}"
-        )
-    return (teacher.eval().requires_grad_(False),)

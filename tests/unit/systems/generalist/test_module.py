@@ -97,6 +97,43 @@ def test_a_teacher_of_identity_adds_a_term_and_is_no_part_of_the_module() -> Non
     assert not any("teacher" in name for name in own.state_dict())
 
 
+def test_a_teacher_is_opened_by_its_path_before_training() -> None:
+    teacher, opened = network((TASKS[0],)), []
+    own = module(identity_teacher="runs/teacher", identity_teacher_loss="margin")
+    own.open_models(lambda path: opened.append(path) or teacher)
+    own.open_models(lambda path: opened.append(path) or teacher)
+    assert opened == ["runs/teacher"]
+    batch = batches()
+    both = [batch, batch | {"identity": batch["identity"]._replace(labels=torch.zeros(4, dtype=torch.int64))}]
+    terms = [float(own.losses(one, generator()).terms["identity_teacher"]) for one in both]
+    assert terms[1] < terms[0]  # faces of one person are not told apart
+    assert not any("teacher" in name for name in own.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("size", "loss", "line"),
+    [
+        (16, "mse", r"teacher runs/teacher has an embedding of 4, identity of 8: give embedding_size=4"),
+        (16, "relational", None),
+        (32, "cosine", r"has an embedding of 4"),
+        (
+            32,
+            "relational",
+            r"teacher runs/teacher takes images of \(32, 32\) pixels, identity is trained at \[\(16, 16\)\]",
+        ),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_told_at_the_start(size: int, loss: str, line: str | None) -> None:
+    teacher = network((Task("who", "identity", 4, 4, image_size=size),), image_size=size)
+    own = module(identity_teacher="runs/teacher", identity_teacher_loss=loss)
+    if line is None:
+        own.open_models(lambda _: teacher)
+        assert float(own.losses(batches(), generator()).terms["identity_teacher"]) >= 0
+    else:
+        with pytest.raises(ValueError, match=line):
+            own.open_models(lambda _: teacher)
+
+
 def test_a_layer_the_encoder_lacks_is_refused() -> None:
     with pytest.raises(ValueError, match=r"layers \[7\] are read but the encoder gives \[0, 1\]"):
         network(layers=(7,))
