@@ -5,7 +5,7 @@ warnings below.
 from collections.abc import Sequence
 from typing import Any
 
-from transface.evaluation.results import format_measure, unit_word
+from transface.evaluation.results import apart_from_tables, format_measure, unit_word
 
 UNLIMITED = 1000  # columns where the output is no terminal: tables take what they need
 
@@ -31,7 +31,7 @@ def measure_tables(results: Sequence[Any]) -> list[Any]:
 
     kinds: dict[tuple[tuple[str, str], ...], list[Any]] = {}
     for result in results:
-        names = tuple((m.name, m.unit) for m in result.measures if not m.name.startswith(("best_", "tar@")))
+        names = tuple((m.name, m.unit) for m in apart_from_tables(result) if not m.name.startswith(("best_", "tar@")))
         if names:
             kinds.setdefault(names, []).append(result)
     tables = []
@@ -87,12 +87,6 @@ def own_tables(results: Sequence[Any]) -> list[Any]:
             for heading in ("", *(heading_of(by_name[name]) if name in by_name else name for name in content.columns)):
                 table.add_column(heading, overflow="fold")
             for name, row in content.rows.items():
-                table.add_row(name, *("" if m is None else shown(m) for m in row))
+                table.add_row(name, *("" if m is None else format_measure(m) for m in row))
             tables.append(table)
     return tables
-
-
-def shown(measure: Any) -> str:
-    """Return a cell; counts without decimals."""
-    whole = not measure.unit and measure.low is None and float(measure.value).is_integer()
-    return f"{int(measure.value):,}" if whole else format_measure(measure)

@@ -26,7 +26,7 @@ from transface.file_kinds import open_npz
 
 SCHEMA = "transface.result/2"
 FIRST_SCHEMA = "transface.result/1"  # its measures had no unit and no direction, its results no kind
-Unit = str  # "rate", "ratio", "" (a plain number), or a word: "years", "pixels", "degrees", "kg"
+Unit = str  # "rate", "ratio", "count", "" (a plain number), or a word: "years", "pixels", "degrees", "kg"
 Better = Literal["higher", "lower"]
 Kind = Literal["pairs", "search", "classes", "values", "points", "regions"]
 
@@ -42,8 +42,8 @@ class Measure(NamedTuple):
         high: upper end, or None.
         std: population standard deviation over folds (or groups), or None.
         warning: why not to trust it (too few impostors), or "".
-        unit: "rate" (printed in per cent), "ratio" (a plain number with four decimals), "", or the word that is
-            printed behind it: "years", "pixels", "degrees".
+        unit: "rate" (printed in per cent), "ratio" (a plain number with four decimals), "count" (without decimals),
+            "", or the word that is printed behind it: "years", "pixels", "degrees".
         better: whether the higher or the lower value is the better one; None: neither (a threshold).
     """
 
@@ -58,9 +58,11 @@ class Measure(NamedTuple):
 
 
 def format_number(value: float, unit: Unit) -> str:
-    """Return a value as it is printed everywhere: rates in per cent with two decimals, ratios with four, the rest with
-    two or three.
+    """Return a value as it is printed everywhere: rates in per cent with two decimals, ratios with four, counts with
+    none, the rest with two or three.
     """
+    if unit == "count":
+        return f"{value:,.0f}"
     decimals = {"ratio": 4, "": 3}.get(unit, 2)
     return f"{100 * value if unit == 'rate' else value:.{decimals}f}"
 
@@ -79,7 +81,7 @@ def format_measure(measure: Measure, *, with_unit: bool = False) -> str:
 
 def unit_word(unit: Unit) -> str:
     """Return what stands behind a value: "%", "years", "degrees", or nothing."""
-    return {"rate": "%", "ratio": ""}.get(unit, unit)
+    return {"rate": "%", "ratio": "", "count": ""}.get(unit, unit)
 
 
 @dataclass(frozen=True)
@@ -285,6 +287,12 @@ class Result:
         if mine.model_fingerprint and theirs.model_fingerprint:
             return mine.model_fingerprint == theirs.model_fingerprint
         return mine.checkpoint_hash == theirs.checkpoint_hash
+
+
+def apart_from_tables(result: Result) -> list[Measure]:
+    """Return the measures of a result but those that are shown in a table it brings along, in a row of their name."""
+    rows = {name for table in result.tables.values() for name in table.rows}
+    return [measure for measure in result.measures if measure.name.partition("/")[0] not in rows]
 
 
 def file_word(name: str) -> str:

@@ -29,6 +29,7 @@ from transface.metrics.group_gaps import fairness_discrepancy_rate, garbe, gini,
 FEWEST_PEOPLE = 30  # of a group, below which it is not compared
 FEWEST_FALSE_MATCHES = 30
 COMMON, OWN, ACROSS = "At the common threshold", "At thresholds of their own", "Impostors of two groups"
+GAPS = "Gaps between groups, beside what groups by lot show"
 
 
 class ListedGroups(NamedTuple):
@@ -166,7 +167,7 @@ class PeopleGroups:
                     *one_picture_notes(scores, pairs, listed.names),
                     *warnings_of(listed, len(impostors), self.fmr),
                 ),
-                tables={COMMON: common, OWN: own, ACROSS: across},
+                tables={COMMON: common, OWN: own, ACROSS: across, GAPS: gaps_table(gaps)},
                 samples_hash=hash_samples(listed.people, listed.group_of, names=[listed.source.fingerprint()])
                 if detailed
                 else "",
@@ -218,10 +219,10 @@ def rates_table(
         rows[name] = [
             rate_measure("fmr", matched, compared.people[impostor, 0], **settings),
             rate_measure("fnmr", missed, compared.people[genuine, 0], **settings),
-            Measure("false_matches", float(matched.sum()), unit="", better=None),
-            Measure("impostor_pairs", float(len(impostor)), unit="", better=None),
-            Measure("false_non_matches", float(missed.sum()), unit="", better=None),
-            Measure("genuine_pairs", float(len(genuine)), unit="", better=None),
+            Measure("false_matches", float(matched.sum()), unit="count", better=None),
+            Measure("impostor_pairs", float(len(impostor)), unit="count", better=None),
+            Measure("false_non_matches", float(missed.sum()), unit="count", better=None),
+            Measure("genuine_pairs", float(len(genuine)), unit="count", better=None),
         ]
     return ResultTable(["fmr", "fnmr", "false_matches", "impostor_pairs", "false_non_matches", "genuine_pairs"], rows)
 
@@ -329,6 +330,21 @@ def gap_measures(
             )
             found.append(Measure(f"{name}/p", float((1 + worse.sum()) / (1 + len(by_lot))), unit="ratio", better=None))
     return found
+
+
+def gaps_table(measures: Sequence[Measure]) -> ResultTable:
+    """Return the measures of gaps, a row each: the value, that of groups by lot, and p."""
+    columns = {"": "value", "/by_lot": "by_lot", "/p": "p"}
+    of = {measure.name: measure for measure in measures}
+    rows: dict[str, list[Measure | None]] = {
+        name: [
+            of[name + ending]._replace(name=column) if name + ending in of else None
+            for ending, column in columns.items()
+        ]
+        for name in of
+        if "/" not in name
+    }
+    return ResultTable(list(columns.values()), rows)
 
 
 def counts_of(compared: Comparisons, num_images: NDArray[np.int64], threshold: float) -> GroupCounts:

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable
 from typing import Self
 
-from transface.evaluation.results import Better, Measure, Result, Unit, format_number, unit_word
+from transface.evaluation.results import Better, Measure, Result, Unit, apart_from_tables, format_number, unit_word
 from transface.reports.page.document import Cell
 
+ACRONYMS = ("fmr", "fnmr", "fdr", "garbe", "tar", "far")
 _TAR = re.compile(r"^(tar|tpir)@(far|fpir)=([0-9.e+-]+)(?:/(\w+))?$")
 
 
@@ -68,7 +69,7 @@ def title_of(name: MeasureName) -> str:
     }
     if name in known:
         return known[name]
-    words = name.upper() if len(name) <= 3 else name.replace("_", " ")
+    words = " ".join(word.upper() if word in ACRONYMS or len(name) <= 3 else word for word in name.split("_"))
     unit = " %" if is_rate(name) else f" ({unit_word(name.unit)})" if unit_word(name.unit) else ""
     return words[:1].upper() + words[1:] + unit
 
@@ -104,8 +105,10 @@ def find_measure(result: Result | None, name: str) -> Measure | None:
 
 
 def measure_names(results: Iterable[Result]) -> list[MeasureName]:
-    """Return the names of all measures of results, in the order they first appear."""
-    return list(dict.fromkeys(named(measure) for result in results for measure in result.measures))
+    """Return the names of the measures of results, in the order they first appear; those that stand in tables of their
+    own are left to these.
+    """
+    return list(dict.fromkeys(named(measure) for result in results for measure in apart_from_tables(result)))
 
 
 def named_value_text(measure: Measure) -> str:

@@ -120,7 +120,8 @@ def counts_text(result: Result) -> str:
     counts = dict(result.counts)
     text = f"{counts.pop('pairs'):,} pairs" if "pairs" in counts else ""
     if "genuine" in counts and "impostor" in counts:
-        text += f" ({counts.pop('genuine'):,} genuine, {counts.pop('impostor'):,} impostor)"
+        kinds = f"{counts.pop('genuine'):,} genuine, {counts.pop('impostor'):,} impostor"
+        text = f"{text} ({kinds})" if text else f"{kinds} pairs"
     return ", ".join(filter(None, [text, *(f"{value:,} {name}" for name, value in counts.items())]))
 
 

@@ -11,11 +11,13 @@ from torch import nn
 
 from transface.backbones.face_vit import FaceViT
 from transface.cli.config.compose import compose
+from transface.cli.screen import measure_tables
 from transface.data.benchmarks.pairs import write_pair_set
 from transface.evaluation.decisions.error_discard import CURVE, ErrorDiscard
 from transface.evaluation.decisions.people_groups import (
     ACROSS,
     COMMON,
+    GAPS,
     OWN,
     Comparisons,
     PeopleGroups,
@@ -25,13 +27,14 @@ from transface.evaluation.decisions.people_groups import (
 )
 from transface.evaluation.embedding.embedder import Embedder
 from transface.evaluation.recognition.own_protocols import PeopleFolder
-from transface.evaluation.results import read_result, write_result
+from transface.evaluation.results import apart_from_tables, format_measure, read_result, write_result
 from transface.inference.face_model import FaceModel
 from transface.inference.quality import rate_faces
 from transface.metrics.error_discard import error_discard_curve, threshold_at_false_match_rate
 from transface.metrics.group_gaps import fairness_discrepancy_rate, garbe, gini, max_over_geometric_mean, max_over_min
 from transface.reports.reading.runs import SetKey
 from transface.reports.sections.result_sections import SetResults
+from transface.reports.sections.result_tables import counts_text, sets_tables
 from transface.reports.set_sections import set_section
 
 SIZE = 112
@@ -149,6 +152,18 @@ def test_rates_by_group_equal_a_naive_loop(people: Path, tmp_path: Path) -> None
     assert cell.value == pytest.approx(np.mean(np.array(across) >= threshold), abs=0.01)
     assert any("fewer than 30 people" in said for said in result.warnings)
     assert 0 < result.measure("fnmr_gini/p").value <= 1
+    shown = [measure.name for measure in apart_from_tables(result)]
+    assert shown == ["fmr", "fnmr", "threshold_cosine"], "the gaps stand in a table of theirs, not in thirty columns"
+    gaps_shown = result.tables[GAPS].rows["fnmr_gini"]
+    assert [one.value for one in gaps_shown] == [
+        result.measure(f"fnmr_gini{ending}").value for ending in ("", "/by_lot", "/p")
+    ]
+    (table,) = measure_tables([result])
+    assert len(table.columns) == 2 + len(shown)
+    assert format_measure(row[3]) == f"{int(row[3].value):,}"
+    (summary,) = sets_tables({SetKey("groups", result.name): {"m": result}})
+    assert summary.columns == ("Set", "FMR %", "FNMR %", "Threshold (cosine)")
+    assert counts_text(result).endswith(" impostor pairs, 2 groups, 8 subjects, 40 images")
     assert read_result(write_result(result, tmp_path)).tables == result.tables
 
 
