@@ -7,6 +7,7 @@ from typing import Any
 
 from transface.evaluation.results import apart_from_tables, format_measure, unit_word
 
+MOST_ACROSS = 8  # measures; of more, each has a row
 UNLIMITED = 1000  # columns where the output is no terminal: tables take what they need
 
 
@@ -24,8 +25,8 @@ def print_results(results: Sequence[Any]) -> None:
 
 
 def measure_tables(results: Sequence[Any]) -> list[Any]:
-    """Return a table for each kind of results (those of the same measures and units): a row a set and mode; TAR and
-    best_* are left out.
+    """Return a table for each kind of results (those of the same measures and units): a row a set and mode, or, of more
+    measures than a screen is wide, a column; TAR and best_* are left out.
     """
     from rich.table import Table
 
@@ -37,6 +38,14 @@ def measure_tables(results: Sequence[Any]) -> list[Any]:
     tables = []
     for names, chosen in kinds.items():
         table = Table()
+        if len(names) > MOST_ACROSS:
+            for heading in ("measure", *(f"{result.name} {result.mode}".strip() for result in chosen)):
+                table.add_column(heading, overflow="fold")
+            for name, _ in names:
+                measures = [result.measure(name) for result in chosen]
+                table.add_row(heading_of(measures[0]), *map(format_measure, measures))
+            tables.append(table)
+            continue
         for heading in ("set", "mode", *(heading_of(chosen[0].measure(name)) for name, _ in names)):
             table.add_column(heading, overflow="fold")
         for result in chosen:

@@ -244,6 +244,17 @@ def test_measures_of_several_units_have_no_mean() -> None:
     assert format_measure(results[1].measures[0], with_unit=True) == "4.00 kg"
 
 
+def test_of_many_measures_each_has_a_row_on_the_screen() -> None:
+    for count in (8, 9):
+        measures = tuple(Measure(f"m{number}", number / 10) for number in range(count))
+        (table,) = measure_tables([Result("points", name, "", measures, kind="points") for name in ("a", "b")])
+        down = count == 9
+        assert [str(column.header) for column in table.columns][:2] == (["measure", "a"] if down else ["set", "mode"])
+        assert (len(table.columns), table.row_count) == ((3, 9) if down else (10, 2))
+        if down:
+            assert list(table.columns[2].cells) == [f"{10 * number:.2f}" for number in range(9)]
+
+
 def test_without_sets_nothing_happens_and_bad_steps_are_refused() -> None:
     assert train([ProtocolValidation([PairSets([])])])[2].steps == {}
     with pytest.raises(ValueError, match="every_n_steps must be at least 1"):
