@@ -16,10 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from transface.data.batches import EncodedFaces, FaceBatch
+from transface.data.lists.alike_names import tell_alike
 from transface.data.lists.repeated_names import first_of_each, name_hash
-from transface.data.lists.split_words import split_of_word
 from transface.data.loaders import face_batch
 from transface.data.recordio.index import IntArray
+from transface.data.sources.folder_people import check_people
 from transface.data.sources.sparse_labels import count_anew
 from transface.data.sources.unnamed_images import tell_unnamed
 from transface.images.files import IMAGE_SUFFIXES, below, files_below, is_image_name, is_other_picture, log_unread
@@ -171,21 +172,9 @@ def open_folder(root: str | Path, *, image_size: tuple[int, int] = (112, 112), f
         if not counts:
             raise ValueError(f"{where}: expected one folder a person")
         warn_once(logger, "%s: they are left out", where)
-    refuse_splits(root, list(counts))
+    check_people(root, counts, paths)
     labels = np.repeat(np.arange(len(counts), dtype=np.int64), list(counts.values()))
     return FileFaces(root, paths, labels=labels, people=list(counts), image_size=image_size, fit=fit)
-
-
-def refuse_splits(root: Path, people: Sequence[str]) -> None:
-    """Raise ValueError if what should be people are the parts of a split data set, with the people inside."""
-    # Which of val and test an eval/ is, nobody knows; that it is no person, everybody.
-    if people and all(split_of_word(person) or person.lower() == "eval" for person in people):
-        inside = next((entry.name for entry in sorted((root / people[0]).iterdir()) if entry.is_dir()), None)
-        if inside is not None:
-            raise ValueError(
-                f"{root} holds the parts of a data set ({', '.join(people)}), not people: give {root / people[0]},"
-                f" which holds {inside} and others"
-            )
 
 
 def _paths_of(root: Path, people: Iterable[str], counts: dict[str, int], unread: list[str]) -> Iterator[str]:
@@ -232,6 +221,7 @@ def open_list(
     if len(paths) <= MOST_LOOKED_FOR:
         tell_unnamed(path, home, (paths[place] for place in range(len(paths))))
     numbered = _number(list(met.places), rows, path)
+    tell_alike(numbered.people, "people", source=path)
     return FileFaces(
         home,
         paths,

@@ -36,6 +36,15 @@ def count_anew(labels: IntArray, *, source: object) -> CountedLabels:
         return CountedLabels(labels, [])
     empty = int(used[-1]) + 1 - len(used)
     if empty <= max(MOST_EMPTY * len(used), FEW):
+        if empty:
+            warn_once(
+                log,
+                "%s: its labels name %d people and go up to %d: %d of the classes stand for nobody",
+                source,
+                len(used),
+                used[-1],
+                empty,
+            )
         return CountedLabels(labels, [])
     warn_once(
         log,

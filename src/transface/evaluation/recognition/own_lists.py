@@ -6,9 +6,8 @@ Shapes: M images, P pairs, T templates.
 
 import csv
 import logging
-import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from transface.data.benchmarks.pairs_txt import read_pairs_txt, tell_same_images
-from transface.data.sources.image_files import refuse_splits
+from transface.data.lists.alike_names import tell_alike
+from transface.data.sources.folder_people import refuse_splits
 from transface.evaluation.recognition.all_pairs import require_both_kinds
 from transface.evaluation.recognition.pair_results import require_both_classes
 from transface.images.aligned_sources import AlignedFaces
@@ -229,22 +229,6 @@ def labels_of(table: Table, column: str, path: Path) -> list[str]:
         )
     tell_alike(values, f"values of {column}", source=path)
     return values
-
-
-def tell_alike(labels: Iterable[str], what: str, *, source: Path) -> None:
-    """Tell once of labels that differ in how they are written alone (case, accents as one sign or two, 1 and 1.0) and
-    count as two.
-    """
-    first: dict[str, str] = {}
-    for label in dict.fromkeys(map(str, labels)):
-        other = first.setdefault(_as_spoken(label), label)
-        if other != label:
-            warn_once(log, "%s: %r and %r are two %s: is one of them written otherwise?", source, other, label, what)
-
-
-def _as_spoken(label: str) -> str:
-    text = unicodedata.normalize("NFKC", label).casefold().strip()
-    return str(int(text.partition(".")[0])) if re.fullmatch(r"[0-9]+(\.0*)?", text) else text
 
 
 def _listed_pairs(

@@ -4,11 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from transface.backbones.features import image_sides
 from transface.data.sources.bad_records import ImageDataset
 from transface.data.sources.source import open_source, open_sources
 from transface.images.fit import Fit
 from transface.training.datamodule import JointTrainingData, TrainingData
+
+MANY = 64  # numbers of people that are not those of one with a high label
 
 
 class RecognitionData(TrainingData):
@@ -54,10 +58,9 @@ class RecognitionData(TrainingData):
         elif source is None:
             faces, weights = open_sources(sources, image_size=size, fit=fit, on_bad_record=on_bad_record)
         self.num_identities = int(faces.num_identities)
-        if self.num_identities < 2:
+        if _num_people(faces) < 2:
             raise ValueError(
-                f"the data has {self.num_identities} person: faces are told apart from those of others, so it takes two"
-                " people at least"
+                "the data has 1 person: faces are told apart from those of others, so it takes two people at least"
             )
         super().__init__(
             faces,
@@ -66,6 +69,17 @@ class RecognitionData(TrainingData):
             facts={"num_identities": self.num_identities},
             **settings,
         )
+
+
+def _num_people(faces: Any) -> int:
+    """Return how many people have images; of many labels their number, as looking through all would take long."""
+    count = int(faces.num_identities)
+    if count > MANY:
+        return count
+    labels = getattr(faces, "labels", None)
+    if labels is None:
+        return count
+    return len(np.unique(labels[labels >= 0]))
 
 
 class RecognitionSets(JointTrainingData):

@@ -2,7 +2,7 @@
 
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from transface.data.sources.image_files import PathTable, open_folder, open_list
 from transface.images.decoding import ImageError, decode_images
 from transface.images.files import files_below
+from transface.systems.recognition.datamodule import RecognitionData
 
 
 @pytest.fixture
@@ -226,3 +227,58 @@ def test_an_image_under_two_labels_is_refused_and_what_no_line_names_is_told(
     (folder / "two.csv").write_text("\n".join(["path,label", *lines, f"{names[0]},bob", ""]))
     with pytest.raises(ValueError, match="twice, as ann and as bob"):
         open_list(folder / "two.csv")
+
+
+def _people(root: Path, make_jpeg: Callable, names: Sequence[str]) -> Path:
+    for number, name in enumerate(names):
+        for image in range(2):
+            path = root / name / f"{image}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(make_jpeg(10 * number + image))
+    return root
+
+
+def test_the_training_part_is_the_one_named(tmp_path: Path, make_jpeg: Callable) -> None:
+    root = _people(tmp_path / "split", make_jpeg, ["testing/a", "training/b", "validation/c"])
+    with pytest.raises(ValueError, match=r"give .*split/training, which holds b and others"):
+        open_folder(root)
+
+
+def test_a_copied_person_and_names_written_in_two_ways_are_told(
+    tmp_path: Path, make_jpeg: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = _people(tmp_path / "copies", make_jpeg, ["Ann", "Bob", "Cyd"])
+    open_folder(root)
+    assert not caplog.text
+    copies = tmp_path / "with"
+    shutil.copytree(root, copies)
+    shutil.copytree(root / "Ann", copies / "ann")
+    (copies / "Dan").symlink_to(copies / "Bob")
+    open_folder(copies)
+    assert "'Ann' and 'ann' are two people" in caplog.text
+    assert "2 people have the pictures of another, ann those of Ann the first" in caplog.text
+    caplog.clear()
+    (tmp_path / "with" / "list.csv").write_text("path,label\nAnn/0.jpg,Zoe\nBob/0.jpg,zoe\nCyd/0.jpg,Yan\n")
+    open_list(tmp_path / "with" / "list.csv")
+    assert "'Zoe' and 'zoe' are two people" in caplog.text
+
+
+def test_people_one_folder_deeper_are_told(
+    tmp_path: Path, make_jpeg: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    deeper = _people(tmp_path / "deeper", make_jpeg, ["female/a", "female/b", "male/c", "male/d"])
+    open_folder(deeper)
+    assert "2 people, female the first, whose images all lie in folders inside (a the first)" in caplog.text
+    caplog.clear()
+    open_folder(_people(tmp_path / "videos", make_jpeg, ["a/1", "a/2", "b/1", "b/2", "c/1", "c/2"]))
+    assert not caplog.text
+
+
+def test_numbers_of_nobody_are_told(tmp_path: Path, make_jpeg: Callable, caplog: pytest.LogCaptureFixture) -> None:
+    _people(tmp_path, make_jpeg, ["a", "b"])
+    (tmp_path / "list.csv").write_text("path,label\na/0.jpg,1\na/1.jpg,1\nb/0.jpg,4\n")
+    assert open_list(tmp_path / "list.csv").num_identities == 5
+    assert "its labels name 2 people and go up to 4: 3 of the classes stand for nobody" in caplog.text
+    (tmp_path / "one.csv").write_text("path,label\na/0.jpg,7\na/1.jpg,7\n")
+    with pytest.raises(ValueError, match="the data has 1 person"):
+        RecognitionData(tmp_path / "one.csv")
