@@ -174,6 +174,10 @@ def check_range(pixels: Tensor, *, name: str) -> None:
     """
     if not pixels.numel():
         return
+    if pixels.ndim == 4:  # of several, one may be what the others are not
+        for one in pixels:
+            check_range(one, name=name)
+        return
     low, high = (float(value) for value in pixels.aminmax())
     if not (low >= -1 - FLOAT_SLACK and high <= 1 + FLOAT_SLACK):
         raise ValueError(

@@ -154,7 +154,12 @@ class FaceModel(
         require_embedding(self)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        flip = chosen_flip(threshold, flip, model=self)
+        preparation = {
+            "detector": getattr(detector, "name", detector),
+            "fit": fit,
+            "points": None if points is None else "given",
+        }
+        flip = chosen_flip(threshold, flip, model=self, preparation=preparation)
         if device is not None:
             self.to(usable_device(device))
         if detector is not None:

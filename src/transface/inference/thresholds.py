@@ -83,12 +83,29 @@ class Threshold(NamedTuple):
                 f"{where} was measured with another model ({self.mode.checkpoint or self.mode.model[:12]}) than the one"
                 " in use: a threshold holds for its own model alone. Take the threshold of a result of this model"
             )
-        stated = self.mode.preparation
-        other = [name for name, value in (preparation or {}).items() if name in stated and stated[name] != value]
+        stated, used = self.mode.preparation, preparation or {}
+        cut_out = [name for name in ("detector", "points") if stated.get(name) or used.get(name)]
+        names = [name for name in used if name in stated and not (name == "fit" and cut_out)]  # fit= is not read then
         return "; ".join(
-            f"{where} was measured with {name}={stated[name]}, this uses {name}={(preparation or {})[name]}"
-            for name in other
+            f"{where} was measured with {_setting(name, stated[name])}, this uses {_setting(name, used[name])}"
+            for name in names
+            if not _is_same(name, stated[name], used[name])
         )
+
+
+def _setting(name: str, value: Any) -> str:
+    return f"no {name}" if value is None else f"{name}={value}"
+
+
+def _is_same(name: str, first: Any, second: Any) -> bool:
+    """Return whether two values of a setting are one; a detector is told by the word of a command ("yunet:a.onnx") or
+    by what an open one is called ("yunet (a.onnx ...)").
+    """
+    if name != "detector" or first is None or second is None or first == second:
+        return bool(first == second)
+    first, second = sorted(map(str, (first, second)), key=lambda text: " (" in text)
+    kind, _, file = first.partition(":")
+    return " (" in second and second.startswith(f"{kind} (") and Path(file).name in second
 
 
 def threshold(result: Result | str | Path, far: float = 1e-3) -> Threshold:
@@ -130,8 +147,11 @@ def mode_of(result: Result) -> MeasuredMode:
     )
 
 
-def chosen_flip(limit: Threshold | None, flip: str | None, *, model: Any) -> Literal["none", "sum"]:
-    """Return the flip to embed with: the one asked for, else that of the threshold, else "none".
+def chosen_flip(
+    limit: Threshold | None, flip: str | None, *, model: Any, preparation: Mapping[str, Any] | None = None
+) -> Literal["none", "sum"]:
+    """Return the flip to embed with: the one asked for, else that of the threshold, else "none". Pictures that become
+    faces in another way (`preparation`) than it was measured in are warned of.
 
     Raises:
         ValueError: if it is neither "none" nor "sum", or the threshold is of another model or flip.
@@ -141,7 +161,9 @@ def chosen_flip(limit: Threshold | None, flip: str | None, *, model: Any) -> Lit
     measured = limit.mode.flip if limit is not None else ""
     chosen: Any = flip or measured or "none"
     if limit is not None:
-        limit.check(model, flip=chosen)
+        said = limit.check(model, flip=chosen, preparation=preparation)
+        if said:
+            log.warning("%s", said)
     return chosen  # type: ignore[no-any-return]
 
 

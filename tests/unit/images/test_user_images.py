@@ -64,3 +64,9 @@ def test_a_picture_opened_by_pillow_is_upright_like_its_file(kind: str, turned: 
     assert (by_pillow.float() - by_bytes.float()).abs().max() <= (2 if kind == "JPEG" else 0)
     once = ImageOps.exif_transpose(Image.open(stream))
     assert torch.equal(read_picture(once), by_pillow)  # already upright: not turned again
+
+
+def test_one_picture_of_a_batch_in_the_wrong_range_is_warned_of() -> None:
+    batch = np.stack([unit_range() * 2 - 1, unit_range()]).astype(np.float32)
+    with pytest.warns(UserWarning, match=r"they look like \[0, 1\]"):
+        as_pictures(batch)

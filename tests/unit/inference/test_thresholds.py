@@ -14,7 +14,7 @@ from transface.evaluation.protocol import run_protocol
 from transface.evaluation.recognition.pair_sets import PairSets
 from transface.evaluation.results import Result, write_result
 from transface.inference.face_model import FaceModel
-from transface.inference.thresholds import Threshold
+from transface.inference.thresholds import MeasuredMode, Threshold
 
 
 def small_model(seed: int) -> FaceModel:
@@ -124,7 +124,7 @@ def test_another_preparation_of_the_pictures_is_warned_of(measured) -> None:
     limit = transface.threshold(dataclasses.replace(results[True], provenance=made), 0.1)
     same = {"fit": "refuse", "detector": "mtcnn", "points": None}
     assert limit.check(model, flip="sum", preparation=same) == ""
-    assert "detector=mtcnn, this uses detector=None" in limit.check(model, preparation=same | {"detector": None})
+    assert "detector=mtcnn, this uses no detector" in limit.check(model, preparation=same | {"detector": None})
 
 
 def test_a_result_that_says_nothing_of_its_mode_is_taken_as_it_is(measured) -> None:
@@ -132,3 +132,24 @@ def test_a_result_that_says_nothing_of_its_mode_is_taken_as_it_is(measured) -> N
     limit = Threshold(0.5, float("nan"), float("nan"), 0)
     assert limit.check(model, flip="none") == limit.check(model, flip="sum") == ""
     torch.testing.assert_close(model.embed(faces[:2], threshold=limit), model.embed(faces[:2], flip="none"))
+
+
+def test_a_detector_is_the_same_by_its_word_and_by_its_name() -> None:
+    def said(stated: str | None, used: str | None, **words: str) -> str:
+        limit = Threshold(0.3, 0.01, 0.9, 1000, mode=MeasuredMode(preparation={"detector": stated, "fit": "refuse"}))
+        return limit.check(preparation={"detector": used, **words})
+
+    mtcnn = "mtcnn (facenet-pytorch 2.6, faces from 20 px)"
+    assert said("mtcnn", mtcnn, fit="letterbox") == ""  # fit= is not read where faces are cut out
+    assert said("yunet:models/a.onnx", "yunet (a.onnx 0123, OpenCV 4, scores from 0.6)") == ""
+    assert said("yunet:a.onnx", "yunet (b.onnx 0123, OpenCV 4, scores from 0.6)")
+    assert said("scrfd:a.onnx", mtcnn)
+    assert said(None, None, fit="letterbox").endswith("measured with fit=refuse, this uses fit=letterbox")
+
+
+def test_embedding_warns_of_faces_made_otherwise(measured, caplog: pytest.LogCaptureFixture) -> None:
+    model, results, images = measured
+    limit = transface.threshold(results[True], far=0.1)
+    limit = limit._replace(mode=limit.mode._replace(preparation={"detector": "mtcnn", "fit": "refuse"}))
+    model.embed(images[:2], threshold=limit)
+    assert "was measured with detector=mtcnn, this uses no detector" in caplog.text
