@@ -56,6 +56,8 @@ def described_file(path: str | Path) -> str:
             return words
     if begin.startswith(b"PK\x03\x04"):
         return _described_zip(path)
+    if begin[257:262] == b"ustar":
+        return "a tar archive: unpack it first (tar xf), or save it anew if a PyTorch before 0.2 wrote it"
     if begin[4:8] == b"TFL3":
         return "a TensorFlow Lite model: convert it to ONNX first"
     if _is_safetensors(begin, size):

@@ -3,6 +3,7 @@
 import gzip
 import io
 import struct
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -47,6 +48,13 @@ def npz() -> bytes:
     return out.getvalue()
 
 
+def tarred() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.csv"))
+    return out.getvalue()
+
+
 KINDS = {
     "Git LFS": (POINTER, "git lfs pull"),
     "web page": (b"\n<!DOCTYPE html><html><body>Sign in</body></html>", "a web page"),
@@ -63,12 +71,15 @@ KINDS = {
     "image": (b"\xff\xd8\xff\xe0" + bytes(100), "JPEG"),
     "nothing": (b"", "empty"),
     "text": (b"path,label\na.jpg,1\n", "text that begins 'path,label'"),
+    "tar": (tarred(), "a tar archive: unpack it first"),
     "TensorFlow Lite": (b"\x1c\x00\x00\x00TFL3" + bytes(100), "TensorFlow Lite"),
 }
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-@pytest.mark.parametrize("name", ["weights.pt", "weights.pth", "trainer.ckpt", "weights.safetensors", "weights.onnx"])
+@pytest.mark.parametrize(
+    "name", ["weights.pt", "weights.pth", "trainer.ckpt", "weights.safetensors", "weights.onnx", "program.pt2"]
+)
 def test_what_is_given_as_weights_by_mistake_is_told(tmp_path: Path, kind: str, name: str) -> None:
     content, words = KINDS[kind]
     file = tmp_path / name

@@ -19,6 +19,7 @@ from transface.backbones.weights.hub import is_hub_name, local_path
 from transface.backbones.weights.rebuild import build_backbone
 from transface.backbones.weights.released_families import OWN_FAMILY, read_released
 from transface.backbones.weights.state_dicts import bare_weights, load_strictly, read_state_dict
+from transface.file_kinds import described_file
 from transface.inference.face_model import CONFIG_FILE, WEIGHTS_FILE, FaceModel, usable_device
 from transface.systems.generalist.released import is_released, released_network
 from transface.training.checkpoints.reader import find_checkpoint, read_checkpoint
@@ -113,6 +114,9 @@ def _open(
             " weights"
         )
     if path.suffix == ".pt2":
+        said = described_file(path)
+        if said and "torch.export" not in said:
+            raise ValueError(f"{path} is {said}")
         raise ValueError(f"{path} is a torch.export program: run it with torch.export.load(path).module()")
     if backbone is not None and (path.suffix == ".onnx" or (path / CONFIG_FILE).is_file()):
         raise ValueError(

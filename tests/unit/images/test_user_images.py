@@ -67,6 +67,6 @@ def test_a_picture_opened_by_pillow_is_upright_like_its_file(kind: str, turned: 
 
 
 def test_one_picture_of_a_batch_in_the_wrong_range_is_warned_of() -> None:
-    batch = np.stack([unit_range() * 2 - 1, unit_range()]).astype(np.float32)
+    batch = np.stack([unit_range() * 2 - 1, unit_range()]).reshape(-1, *unit_range().shape[-3:]).astype(np.float32)
     with pytest.warns(UserWarning, match=r"they look like \[0, 1\]"):
         as_pictures(batch)

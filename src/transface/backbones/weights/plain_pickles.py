@@ -71,4 +71,7 @@ def reason_of(error: Exception) -> str:
         return f"it names {named.group(1).rstrip('.')}"
     if code := UNREADABLE.search(str(error)):
         return f"torch.save did not write it (its pickle holds the code {code.group(1)})"
-    return str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
+    first = str(error).strip().split("\n", maxsplit=1)[0]
+    if "weights_only" in first:  # torch advises to read it with all the code in it
+        return "torch reads it only by running what is in it"
+    return first or type(error).__name__
