@@ -161,7 +161,7 @@ def test_a_threshold_holds_for_the_mode_of_a_stored_gallery(
     path = write_result(replace(result, mode="F0", provenance=stated, arrays=scores), "stated")
     capsys.readouterr()
     assert main(["compare", "none.npz", "none.npz", f"result={path}", "far=0.5"]) == 0
-    assert "was measured with detector=mtcnn, this uses detector=None" in capsys.readouterr().out
+    assert "was measured with detector=mtcnn, this uses no detector" in capsys.readouterr().out
     moved = read_embeddings("none.npz")
     write_embeddings("moved.npz", moved._replace(about={**moved.about, "translated_from": "x"}))
     assert main(["search", "moved.npz", "gallery=moved.npz", f"result={path}", "far=0.5"]) == 0
