@@ -17,10 +17,10 @@ import numpy as np
 
 from transface.data.batches import EncodedFaces, FaceBatch
 from transface.data.lists.alike_names import tell_alike
+from transface.data.lists.folder_people import check_people
 from transface.data.lists.repeated_names import first_of_each, name_hash
 from transface.data.loaders import face_batch
 from transface.data.recordio.index import IntArray
-from transface.data.sources.folder_people import check_people
 from transface.data.sources.sparse_labels import count_anew
 from transface.data.sources.unnamed_images import tell_unnamed
 from transface.images.files import IMAGE_SUFFIXES, below, files_below, is_image_name, is_other_picture, log_unread

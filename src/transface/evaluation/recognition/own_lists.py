@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from transface.data.benchmarks.pairs_txt import read_pairs_txt, tell_same_images
 from transface.data.lists.alike_names import tell_alike
-from transface.data.sources.folder_people import refuse_splits
+from transface.data.lists.folder_people import refuse_splits
 from transface.evaluation.recognition.all_pairs import require_both_kinds
 from transface.evaluation.recognition.pair_results import require_both_classes
 from transface.images.aligned_sources import AlignedFaces
