@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 BEGIN = 512
+NEVER_WANTED = ("a Git LFS", "a web page", "an XML", "an empty file", "a gzip")
 UNPACKED_TIMES, UNPACKED_BYTES = 4, 200 << 20  # what an archive may unpack to
 TEXT = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself: 'git lfs pull' fetches it"),
@@ -67,6 +68,14 @@ def described_file(path: str | Path) -> str:
     if begin.startswith(b"\x80") and len(begin) > 1 and begin[1] <= 5:
         return ""  # a pickle: the reader of pickles says what is in it
     return _described_text(begin)
+
+
+def kind_or(reason: object, path: str | Path) -> str:
+    """Return what a file is where no reader wants such (a pointer, a web page, nothing), else the first line of the
+    reader's reason.
+    """
+    said = described_file(path)
+    return said if said.startswith(NEVER_WANTED) else next(iter(str(reason).strip().splitlines()), "")
 
 
 def refuse_zip_bomb(path: str | Path) -> None:

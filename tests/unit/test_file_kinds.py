@@ -14,7 +14,11 @@ from safetensors.torch import save as safetensors_bytes
 
 import transface
 from transface.data.benchmarks.pairs import read_pair_set
+from transface.data.recordio.index import read_index
+from transface.evaluation.results import read_result
 from transface.file_kinds import described_file
+from transface.images.detectors.opening import open_detector
+from transface.inference.folders.embeddings_file import read_embeddings
 
 POINTER = (
     b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca"
@@ -117,3 +121,19 @@ def test_a_file_of_torch_save_and_bytes_that_say_nothing_are_left_to_their_reade
     (tmp_path / "a").write_bytes(saved({"a": 1}))
     (tmp_path / "b").write_bytes(bytes(range(128, 256)) * 8)
     assert described_file(tmp_path / "a") == described_file(tmp_path / "b") == ""
+
+
+def test_a_pointer_is_told_by_every_reader(tmp_path: Path) -> None:
+    for name in ("a.idx", "a.npz", "a.parquet", "a.json", "a.onnx"):
+        (tmp_path / name).write_bytes(POINTER)
+    readers = [
+        lambda: read_index(tmp_path / "a.idx"),
+        lambda: read_embeddings(tmp_path / "a.npz"),
+        lambda: read_embeddings(tmp_path / "a.parquet"),
+        lambda: read_result(tmp_path / "a.json"),
+        lambda: open_detector(f"yunet:{tmp_path}/a.onnx"),
+        lambda: open_detector(f"scrfd:{tmp_path}/a.onnx"),
+    ]
+    for read in readers:
+        with pytest.raises(ValueError, match=r"a\.[a-z]+.*a Git LFS pointer, not the file itself: 'git lfs pull'"):
+            read()

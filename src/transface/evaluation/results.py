@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.artifacts import write_whole, writing_file
-from transface.file_kinds import open_npz
+from transface.file_kinds import kind_or, open_npz
 
 SCHEMA = "transface.result/2"
 FIRST_SCHEMA = "transface.result/1"  # its measures had no unit and no direction, its results no kind
@@ -344,7 +344,7 @@ def read_result(path: str | Path) -> Result:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a result file: {error}") from error
+        raise ValueError(f"{path} is not a result file: {kind_or(error, path)}") from error
     if not isinstance(content, dict) or content.get("schema") not in (SCHEMA, FIRST_SCHEMA):
         raise ValueError(f"{path} is not a result file of schema {SCHEMA!r}")
     try:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.artifacts import kept_path, writing_file
+from transface.file_kinds import kind_or
 
 IntArray = NDArray[np.int64]
 logger = logging.getLogger(__name__)
@@ -212,7 +213,8 @@ def _parse_slowly(text: bytes, path: Path, lines_before: int) -> _Lines:
         if not words:
             continue
         if len(words) != 2 or not all(word.isdigit() and len(word) <= LONGEST_NUMBER for word in words):
-            raise ValueError(f"{path}: line {number} must be 'key<TAB>offset', got {line[:60]!r}")
+            what = f"line {number} must be 'key<TAB>offset', got {line[:60]!r}"
+            raise ValueError(f"{path}: {kind_or(what, path)}")
         pairs.append((int(words[0]), int(words[1])))
     columns = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     return _Lines(np.ascontiguousarray(columns[:, 0]), np.ascontiguousarray(columns[:, 1]))

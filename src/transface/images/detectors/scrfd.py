@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torchvision.ops import nms
 
 from transface.artifacts import hash_file
+from transface.file_kinds import kind_or
 from transface.images.detection import Faces, no_faces, sorted_faces
 from transface.images.fit import resize
 
@@ -58,7 +59,7 @@ class ScrfdDetector:
         try:
             self.session: Any = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own classes
-            raise ValueError(f"{file} cannot be opened by ONNX Runtime: {str(error).splitlines()[0]}") from None
+            raise ValueError(f"{file} cannot be opened by ONNX Runtime: {kind_or(error, file)}") from None
         outputs, (entry, *_) = self.session.get_outputs(), self.session.get_inputs()
         if len(outputs) in WITHOUT_POINTS:
             raise ValueError(

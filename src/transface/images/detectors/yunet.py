@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.artifacts import hash_file
+from transface.file_kinds import kind_or
 from transface.images.detection import Faces, no_faces, sorted_faces
 from transface.images.fit import resize
 
@@ -40,9 +41,7 @@ class YunetDetector:
         try:
             self.network: Any = cv2.FaceDetectorYN.create(str(file), "", (320, 320), score_threshold, 0.3, 5000)
         except (cv2.error, AttributeError) as error:
-            raise ValueError(
-                f"{file} cannot be opened by OpenCV's FaceDetectorYN: {str(error).strip().splitlines()[0]}"
-            ) from None
+            raise ValueError(f"{file} cannot be opened by OpenCV's FaceDetectorYN: {kind_or(error, file)}") from None
         network = f"{Path(file).name} {hash_file(file)[:12]}"
         self.name = f"yunet ({network}, OpenCV {cv2.__version__}, scores from {score_threshold:g})"
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transface.artifacts import writing_path
-from transface.file_kinds import open_npz
+from transface.file_kinds import kind_or, open_npz
 from transface.told_once import warn_once
 
 SUFFIXES = (".npz", ".parquet")
@@ -174,7 +174,7 @@ def read_embeddings(path: str | Path) -> NamedEmbeddings:
     try:
         return _checked(_read_npz(path) if path.suffix == ".npz" else _read_parquet(path))
     except Exception as error:  # NumPy, zipfile, pyarrow and json each have errors of their own for a broken file
-        raise ValueError(f"{path} is no file of embeddings: {error}") from error
+        raise ValueError(f"{path} is no file of embeddings: {kind_or(error, path)}") from error
 
 
 def _checked(found: NamedEmbeddings) -> NamedEmbeddings:
