@@ -167,13 +167,14 @@ def test_a_list_cannot_name_files_outside_its_root(tmp_path: Path, name: str) ->
     own = tmp_path / "set"
     own.mkdir()
     Image.new("RGB", (112, 112)).save(tmp_path / "private.png")
-    Image.new("RGB", (112, 112)).save(own / "a.png")
+    for own_name in ("a.png", "b.png"):
+        Image.new("RGB", (112, 112)).save(own / own_name)
     path = name.format(folder=tmp_path)
     (own / "list.csv").write_text(f"path,label\na.png,0\n{path},1\n")
     with pytest.raises(ValueError, match="lies outside"):
         open_list(own / "list.csv")
     assert len(open_list(own / "list.csv", root="/")) == 2 if name.startswith("{") else True
-    rows = [f"a.png,{path},{number % 2}" for number in range(12)]
+    rows = ["a.png,b.png,1", f"a.png,{path},0"] * 6
     (own / "pairs.csv").write_text("\n".join(["image1,image2,is_same", *rows]))
     with pytest.raises(ValueError, match="lies outside"):
         PairsCsv(own / "pairs.csv").prepare()
