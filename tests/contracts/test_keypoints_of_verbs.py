@@ -17,6 +17,7 @@ from transface.backbones.face_vit import FaceViT
 from transface.backbones.parts.keypoint_positions import aligned_keypoints, mirror_keypoints
 from transface.backbones.weights.released_families import VIT_NAMES
 from transface.images.fit import fit_image
+from transface.images.user_images import content_mark
 from transface.inference.folders.embeddings_file import read_embeddings
 from transface.inference.keypoints import PictureKeypoints, moved_points
 from transface.synthetic.datasets import write_pair_sets
@@ -217,3 +218,15 @@ def test_search_takes_key_points_from_where_its_gallery_has_them(
     assert "was embedded with keypoints=a .csv file and" in capsys.readouterr().err
     assert call(*stored, "keypoints_from=faces/points.csv") == 0
     assert "  1.0000  0.png" in capsys.readouterr().out
+
+
+def test_key_points_of_what_lay_there_before_are_refused(tmp_path: Path) -> None:
+    Image.new("RGB", SIZE[::-1], (9, 99, 199)).save(tmp_path / "a.png")
+    mark = content_mark((tmp_path / "a.png").read_bytes())
+    names = [f"{axis}{place}" for place in range(1, 6) for axis in "xy"]
+    row = f"a.png,38,51,73,51,56,71,41,92,70,92,{mark.num_bytes},{mark.crc32}"
+    (tmp_path / "points.csv").write_text("\n".join([",".join(["image", *names, "bytes", "crc32"]), row, ""]))
+    assert PictureKeypoints(tmp_path / "points.csv", image_size=SIZE).num_missing == 0
+    Image.new("RGB", SIZE[::-1], (99, 9, 199)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"has points of another picture than a\.png"):
+        PictureKeypoints(tmp_path / "points.csv", image_size=SIZE)

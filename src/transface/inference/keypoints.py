@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from transface.artifacts import hash_file
 from transface.backbones.parts.keypoint_positions import aligned_keypoints, mirror_keypoints
-from transface.images.alignment import five_points, read_points
+from transface.images.alignment import five_points
 from transface.images.fit import Fit, check_fit, fit_image, placement
 from transface.images.pixels import to_uint8
 from transface.images.user_images import read_picture
+from transface.images.user_points import points_by_name
 from transface.systems.recognition.keypoints import DetectedKeypoints, PredictedKeypoints
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ class PictureKeypoints:
 
     Raises:
         FileNotFoundError: no such file, or a picture it names.
-        ValueError: for a line that is none, or two pictures of the same pixels with other points.
+        ValueError: for a line that is none, points of another picture than lies there now, or two pictures of the same
+            pixels with other points.
     """
 
     def __init__(self, path: str | Path, *, image_size: tuple[int, int], fit: Fit = "refuse") -> None:
@@ -47,11 +49,13 @@ class PictureKeypoints:
         self.template = aligned_keypoints(image_size)
         self.num_missing = 0
         self._found: dict[bytes, Tensor] = {}
-        for name, points, *_ in read_points(path):
+        listed = points_by_name(path)
+        listed.check(listed, lambda name: self.path.parent / name)
+        for name, points in listed.items():
             picture = read_picture(self.path.parent / name, name=name)
             size = (int(picture.shape[-2]), int(picture.shape[-1]))
             seen = fit_image(picture, image_size, fit=fit, name=name)
-            moved = moved_points(five_points(points).double(), size, image_size, fit=fit)
+            moved = moved_points(five_points(torch.from_numpy(points)).double(), size, image_size, fit=fit)
             for pixels, five in ((seen, moved), (seen.flip(-1), mirror_keypoints(moved))):
                 known = self._found.setdefault(digest_of(pixels), five.float())
                 if not torch.allclose(known, five.float(), atol=1e-4):
