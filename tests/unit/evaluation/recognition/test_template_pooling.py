@@ -140,6 +140,8 @@ def test_bad_input_is_refused() -> None:
     for ids in (np.full(200, 1.5), np.full(200, np.nan), ["a"] * 200):
         with pytest.raises(ValueError, match="template_ids must be whole numbers"):
             pool_templates(faces, ids, media)
+    with pytest.raises(ValueError, match="template_ids must be whole numbers that fit in 64 bits, got 1e"):
+        pool_templates(faces, np.full(200, 1e19), media)
     with pytest.raises(ValueError, match="a row for each image"):
         pool_templates(faces[0], templates, media)
     with pytest.raises(ValueError, match="detector scores are NaN"):
