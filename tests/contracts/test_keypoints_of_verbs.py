@@ -221,12 +221,13 @@ def test_search_takes_key_points_from_where_its_gallery_has_them(
 
 
 def test_key_points_of_what_lay_there_before_are_refused(tmp_path: Path) -> None:
-    Image.new("RGB", SIZE[::-1], (9, 99, 199)).save(tmp_path / "a.png")
+    pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
     mark = content_mark((tmp_path / "a.png").read_bytes())
     names = [f"{axis}{place}" for place in range(1, 6) for axis in "xy"]
     row = f"a.png,38,51,73,51,56,71,41,92,70,92,{mark.num_bytes},{mark.crc32}"
     (tmp_path / "points.csv").write_text("\n".join([",".join(["image", *names, "bytes", "crc32"]), row, ""]))
     assert PictureKeypoints(tmp_path / "points.csv", image_size=SIZE).num_missing == 0
-    Image.new("RGB", SIZE[::-1], (99, 9, 199)).save(tmp_path / "a.png")
+    Image.fromarray(255 - pixels).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"has points of another picture than a\.png"):
         PictureKeypoints(tmp_path / "points.csv", image_size=SIZE)
