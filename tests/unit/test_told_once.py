@@ -45,8 +45,8 @@ def test_a_search_is_made_once_a_topic_and_path(tmp_path: Path, monkeypatch: pyt
 
 
 def write(root: Path, *images: str, **lists: str) -> None:
-    """Write empty images, and texts under the names of `lists`."""
-    for name, text in [*((image, "") for image in images), *lists.items()]:
+    """Write images, each of its name alone, and texts under the names of `lists`."""
+    for name, text in [*((image, image) for image in images), *lists.items()]:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
 
