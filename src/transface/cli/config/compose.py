@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from transface.artifacts import write_whole
 from transface.cli.config.absent_files import refuse_absent
 from transface.cli.config.chosen_tasks import leave_out_unchosen_tasks, refuse_repeated_tasks
 from transface.cli.config.command_line import hydra_words, overrides_of
@@ -67,16 +68,27 @@ def run_verb(verb: str, argv: list[str], task: Callable[[DictConfig], Any], *, f
 
 @contextmanager
 def _given_to_hydra(argv: list[str]) -> Iterator[None]:
-    """Let Hydra find these words on the command line; after it neither they nor what it composed are left, for what
-    runs next in this process.
+    """Let Hydra find these words on the command line, and write whole the settings of a sweep (multirun.yaml); after it
+    neither the words nor what it composed are left, for what runs next in this process.
     """
-    before, composed = sys.argv, HydraConfig.instance().cfg
+    before, composed, save = sys.argv, HydraConfig.instance().cfg, OmegaConf.save
     sys.argv = [f"{before[0]}", *argv]
+    OmegaConf.save = staticmethod(_save_whole)  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
         sys.argv = before
         HydraConfig.instance().cfg = composed
+        OmegaConf.save = staticmethod(save)  # type: ignore[method-assign, assignment]
+
+
+def _save_whole(config: Any, f: Any, resolve: bool = False) -> None:
+    """Write a config as OmegaConf.save does, a file of a name whole or not at all."""
+    text = OmegaConf.to_yaml(config, resolve=resolve)
+    if isinstance(f, str | Path):
+        write_whole(f, text)
+    else:
+        f.write(text)
 
 
 def trial_name(overrides: str) -> str:

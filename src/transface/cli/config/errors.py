@@ -3,6 +3,7 @@ else keeps its traceback.
 """
 
 import errno
+import logging
 import os
 import re
 import sys
@@ -51,6 +52,8 @@ def reported(verb: str = "") -> Iterator[Outcome]:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     warnings.filterwarnings("ignore", category=FutureWarning)
     outcome = Outcome()
+    tells_of_logs = logging.raiseExceptions
+    logging.raiseExceptions = shows_traceback()  # a full disk fails train.log too, and is told once, by what it stops
     try:
         yield outcome
     except Carried as carried:
@@ -65,6 +68,8 @@ def reported(verb: str = "") -> Iterator[Outcome]:
         if not has_line(error):
             raise
         outcome.code = _say(error, verb)
+    finally:
+        logging.raiseExceptions = tells_of_logs
 
 
 def has_line(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 one.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -42,6 +43,20 @@ def test_what_ran_before_in_a_process_does_not_change_what_is_known(
     assert sys.argv == words
     assert HydraConfig.initialized() is before
     refuse_unknown(compose("train", ["experiment=demo"]), "train")
+
+
+def test_the_settings_of_a_sweep_are_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["-m", "seed=1,2", "data.root=x", "plan=true", "hydra.sweep.dir=out"]
+    save = OmegaConf.save
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises((OSError, SystemExit)):  # Hydra's own exit
+            run_verb("train", words, lambda cfg: None)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == []
+    assert OmegaConf.save is save
+    run_verb("train", words, lambda cfg: 0)
+    assert OmegaConf.load(tmp_path / "out" / "multirun.yaml").data.root == "x"
 
 
 def test_what_another_setting_refers_to_is_read() -> None:

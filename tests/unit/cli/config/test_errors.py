@@ -1,6 +1,8 @@
 """Which errors become one line, and with which exit code."""
 
 import errno
+import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -119,3 +121,15 @@ def test_a_broken_disk_is_a_line(error: Exception, words: str) -> None:
     assert line is not None
     assert words in line
     assert "\n" not in line
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the disk that is always full is Linux's")
+def test_a_log_that_cannot_be_written_is_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    logger, before = logging.Logger("full"), logging.raiseExceptions
+    logger.addHandler(logging.FileHandler("/dev/full"))
+    with reported("train") as outcome:
+        logger.warning("half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert outcome.code == 1
+    assert len(capfd.readouterr().err.splitlines()) == 1
+    assert logging.raiseExceptions is before
