@@ -28,30 +28,38 @@ def measure_tables(results: Sequence[Any]) -> list[Any]:
     """Return a table for each kind of results (those of the same measures and units): a row a set and mode, or, of more
     measures than a screen is wide, a column; TAR and best_* are left out.
     """
-    from rich.table import Table
-
     kinds: dict[tuple[tuple[str, str], ...], list[Any]] = {}
     for result in results:
         names = tuple((m.name, m.unit) for m in apart_from_tables(result) if not m.name.startswith(("best_", "tar@")))
         if names:
             kinds.setdefault(names, []).append(result)
-    tables = []
-    for names, chosen in kinds.items():
-        table = Table()
-        if len(names) > MOST_ACROSS:
-            for heading in ("measure", *(f"{result.name} {result.mode}".strip() for result in chosen)):
-                table.add_column(heading, overflow="fold")
-            for name, _ in names:
-                measures = [result.measure(name) for result in chosen]
-                table.add_row(heading_of(measures[0]), *map(format_measure, measures))
-            tables.append(table)
-            continue
-        for heading in ("set", "mode", *(heading_of(chosen[0].measure(name)) for name, _ in names)):
-            table.add_column(heading, overflow="fold")
-        for result in chosen:
-            table.add_row(result.name, result.mode, *(format_measure(result.measure(name)) for name, _ in names))
-        tables.append(table)
-    return tables
+    return [
+        (_measures_down if len(names) > MOST_ACROSS else _measures_across)([name for name, _ in names], chosen)
+        for names, chosen in kinds.items()
+    ]
+
+
+def _measures_across(names: Sequence[str], results: Sequence[Any]) -> Any:
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("set", "mode", *(heading_of(results[0].measure(name)) for name in names)):
+        table.add_column(heading, overflow="fold")
+    for result in results:
+        table.add_row(result.name, result.mode, *(format_measure(result.measure(name)) for name in names))
+    return table
+
+
+def _measures_down(names: Sequence[str], results: Sequence[Any]) -> Any:
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("measure", *(f"{result.name} {result.mode}".strip() for result in results)):
+        table.add_column(heading, overflow="fold")
+    for name in names:
+        measures = [result.measure(name) for result in results]
+        table.add_row(heading_of(measures[0]), *map(format_measure, measures))
+    return table
 
 
 def heading_of(measure: Any) -> str:

@@ -177,9 +177,8 @@ def as_whole_numbers(values: ArrayLike | Tensor, name: str) -> NDArray[Any]:
         return array
     if array.size and (array.dtype.kind != "f" or not np.isfinite(array).all() or (array != np.floor(array)).any()):
         raise ValueError(f"{name} must be whole numbers, got {array.dtype}, e.g. {array.ravel()[0]!s}")
-    if (
-        array.size and (beyond := array[np.abs(array) >= 2.0**63]).size
-    ):  # x86 and Arm would turn these into different numbers
+    beyond = array[np.abs(array) >= 2.0**63] if array.size else array  # x86 and Arm turn these into other numbers
+    if beyond.size:
         raise ValueError(f"{name} must be whole numbers that fit in 64 bits, got {beyond[0]!s}")
     return array.astype(np.int64)
 
