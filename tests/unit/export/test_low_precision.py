@@ -4,6 +4,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 
 from transface.backbones.face_vit import FaceViT
 from transface.export.agreement import compare, random_faces
@@ -16,7 +17,9 @@ def test_half_precision_is_half_the_size_and_close(backbone: FaceViT, onnx_file:
     small = tmp_path / "half.onnx"
     to_float16(onnx_file, small)
     found = compare(runner(backbone), runner(OnnxBackbone(small)), random_faces((112, 112)))
-    assert 1e-7 < found.max_difference < 5e-3
+    # x86 multiplies halves in float32, Arm adds in half precision too: 6 times its eps was seen there
+    assert 1e-7 < found.max_difference < 16 * torch.finfo(torch.half).eps
+    assert found.min_cosine > 0.999
     assert small.stat().st_size < 0.6 * onnx_file.stat().st_size
     check_front(small, "float16")
 
