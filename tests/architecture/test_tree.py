@@ -10,11 +10,12 @@ ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- tree: begin -->\n", "<!-- tree: end -->"
 
 
-def tree() -> str:
-    lines = ["```", "src/transface/"]
-    for folder, names, files in sorted(os.walk(ROOT / "src" / "transface")):
-        names[:] = sorted(name for name in names if name != "__pycache__")
-        depth = len(Path(folder).relative_to(ROOT / "src" / "transface").parts)
+def tree(package: Path = ROOT / "src" / "transface") -> str:
+    lines = ["```", f"src/{package.name}/"]
+    for folder, _, files in sorted(os.walk(package)):
+        if all("__pycache__" in path.parts for path in Path(folder).rglob("*") if path.is_file()):
+            continue  # also what git leaves of a folder whose files moved
+        depth = len(Path(folder).relative_to(package).parts)
         if depth:
             lines.append(f"{'  ' * depth}{Path(folder).name}/")
         for file in sorted(files):
@@ -42,6 +43,15 @@ def test_the_tree_in_the_page_is_the_package() -> None:
         "the tree in docs/architecture.md is old: TRANSFACE_RENEW_TREE=1 pytest tests/architecture/test_tree.py"
         " renews it"
     )
+
+
+def test_what_python_compiled_is_not_in_the_tree(tmp_path: Path) -> None:
+    package = tmp_path / "transface"
+    for name in ("a.py", "__pycache__/a.cpython-311.pyc", "moved/__pycache__/b.cpython-311.pyc", "c/d/e.py"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text('"""What it is."""\n' if name.endswith(".py") else "")
+    names = [line.split()[0] for line in tree(package).splitlines()[1:-1]]
+    assert names == ["src/transface/", "a.py", "c/", "d/", "e.py"]
 
 
 def test_every_file_says_what_it_is_in_its_first_line() -> None:
