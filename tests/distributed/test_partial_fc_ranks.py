@@ -20,7 +20,7 @@ from transface.margins.uniface import UniFace
 from transface.training.optimization.optimizers import SGD, AdamW
 
 CLASSES, SIZE, FACES, STEPS = 41, 6, 13, 5
-TIGHT = {torch.float64: 1e-10, torch.float32: 1e-5}
+TIGHT = {torch.float64: 1e-12, torch.float32: 1e-4}  # of the largest element; 6e-15 and 1e-5 were seen
 MARGINS: dict[str, Callable[[], nn.Module]] = {
     "arcface": lambda: ArcFace(16.0, 0.3),
     "adaface": lambda: AdaFace(16.0, momentum=0.3),
@@ -78,13 +78,19 @@ def train(rank: int, *, dtype: torch.dtype, rate: float, optimizer: str, margin:
 
 
 def assert_same(one: Run, ranks: list[Run], dtype: torch.dtype) -> None:
-    near: dict[str, Any] = {"rtol": TIGHT[dtype], "atol": TIGHT[dtype]}
     for step in range(STEPS):
-        torch.testing.assert_close(torch.cat([run.losses[step] for run in ranks]), one.losses[step], **near)
+        assert_near(torch.cat([run.losses[step] for run in ranks]), one.losses[step], dtype)
         for run in ranks:
-            torch.testing.assert_close(run.gradients[step], one.gradients[step], **near)
-            torch.testing.assert_close(run.weights[step], one.weights[step], **near)
-    torch.testing.assert_close(torch.cat([run.centers for run in ranks]), one.centers, **near)
+            assert_near(run.gradients[step], one.gradients[step], dtype)
+            assert_near(run.weights[step], one.weights[step], dtype)
+    assert_near(torch.cat([run.centers for run in ranks]), one.centers, dtype)
+
+
+def assert_near(found: Tensor, wanted: Tensor, dtype: torch.dtype) -> None:
+    """Close to a part of the largest element: a small one is what is left of a sum of large ones, and keeps their
+    rounding, which Adam's division carries on.
+    """
+    torch.testing.assert_close(found, wanted, rtol=0, atol=TIGHT[dtype] * float(wanted.abs().max()))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
